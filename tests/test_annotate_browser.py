@@ -283,6 +283,40 @@ def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Pa
     assert np.array_equal(page.saved(0), drawn) and np.array_equal(page.labels(), drawn)
 
 
+def test_a_stroke_covers_what_is_within_its_radius_and_draws_only_that_once_for_many_moves(page: Page) -> None:
+    page.begin()
+    page.state("(state.brush = 6)")
+    browser = page.browser
+    before = page.labels()
+    browser.key("p")
+    browser.mouse("Pressed", *page.place(100, 60))
+    browser.until("new Promise(requestAnimationFrame).then(() => true)", "the first disc")
+    track = [(100 + 0.5 * number, 60 + 0.3 * number) for number in range(1, 41)]
+    moves = json.dumps([page.place(*place) for place in track])
+    drawn = browser.run(
+        "(async () => { const put = OffscreenCanvasRenderingContext2D.prototype.putImageData, areas = []; "
+        "OffscreenCanvasRenderingContext2D.prototype.putImageData = function (...all) "
+        "{ areas.push(all[5] * all[6]); return put.apply(this, all); }; "
+        "const view = document.querySelector('#view'), common = { pointerId: 1, buttons: 1, bubbles: true }; "
+        f"const events = {moves}.map(([clientX, clientY]) => "
+        "new PointerEvent('pointermove', { ...common, clientX, clientY })), last = events.at(-1); "
+        "view.dispatchEvent(new PointerEvent('pointermove', "
+        "{ ...common, clientX: last.clientX, clientY: last.clientY, coalescedEvents: events })); "
+        "await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame); "
+        "OffscreenCanvasRenderingContext2D.prototype.putImageData = put; return areas; })()"
+    )
+    browser.mouse("Released", *page.place(*track[-1]))
+    assert len(drawn) == 1
+    assert drawn[0] < (20 + 12 + 16) * (12 + 12 + 16)  # the stroke's box with some margin, of 96 x 144 pixels
+
+    rows, columns = np.mgrid[0:96, 0:144] + 0.5
+    share = np.clip(((columns - 100) * 20 + (rows - 60) * 12) / (20**2 + 12**2), 0, 1)
+    distance = np.hypot(columns - 100 - 20 * share, rows - 60 - 12 * share)
+    stroke = (page.labels() == 1) & (before != 1)
+    assert stroke[distance < 5.9].all() and not stroke[distance > 6.1].any()
+    wait_for(lambda: np.array_equal(page.saved(0), page.labels()), "the stroke on the disk")
+
+
 def test_a_frame_is_shown_with_the_masks_that_it_has_when_its_picture_arrives(page: Page) -> None:
     page.begin()
     browser = page.browser
@@ -331,7 +365,7 @@ def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     assert np.array_equal(page.saved(0), first)
     browser.touch([page.place(30, 48)], hold=0.6)  # a long press removes
     wait_for(lambda: not np.array_equal(page.saved(0), first), "a long press")
-    assert browser.run("import('./view.js').then(({ view }) => view.clicks.at(-1)[2])") is False
+    browser.until("import('./view.js').then(({ view }) => view.clicks.at(-1)?.[2] === false)", "the mark of the press")
     browser.key("p")
     browser.touch([page.place(20, 80)], [page.place(60, 80)])
     wait_for(lambda: page.saved(0)[80, 40], "a finger's stroke")
@@ -341,6 +375,20 @@ def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     browser.touch([page.place(80, 50)], [page.place(100, 60)])
     assert browser.run(view)[1] > shown[1] + 10 and np.array_equal(page.saved(0), painted)
     browser.key("0")
+
+
+def test_a_hand_beside_the_pen_does_not_disturb_its_stroke(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    view = "import('./view.js').then(({ view }) => [view.scale, view.x, view.y])"
+    browser.key("p")
+    shown = browser.run(view)
+    browser.mouse("Pressed", *page.place(20, 10), device="pen")
+    browser.touch([page.place(80, 80)], [page.place(80, 80), page.place(120, 80)], [page.place(90, 80)] * 2)
+    browser.mouse("Moved", *page.place(60, 10), device="pen")
+    browser.mouse("Released", *page.place(60, 10), device="pen")
+    wait_for(lambda: page.saved(0)[10, 40], "the pen's stroke")
+    assert browser.run(view) == shown and not page.saved(0)[80].any()
 
 
 def test_everything_on_the_picture_is_done_by_keyboard_alone(page: Page) -> None:
@@ -439,6 +487,68 @@ def test_the_frame_stays_in_view_while_it_is_corrected_during_tracking(page: Pag
     browser.mouse("Released", *page.place(120, 10))
     wait_for(lambda: page.saved(shown)[10, 110] == 1, "the stroke in the frame that was shown")
     assert browser.run("import('./view.js').then(({ view }) => view.shown)") == shown
+
+
+def test_tracking_both_ways_comes_back_to_the_frame_where_it_was_begun(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    page.go(3)
+    browser.run(
+        "import('./state.js').then(({ on, state }) => on('frame', () => (window.gone ??= []).push(state.frame)))"
+    )
+    browser.key("r")
+    page.until(f"!state.job && state.frames.size === {FRAMES}", "tracking")
+    browser.until("import('./view.js').then(({ view }) => view.shown === 3)", "the frame of before")
+    assert FRAMES - 1 in browser.run("window.gone")  # tracking was watched
+    page.go(7)
+    browser.key("p")
+    browser.drag(page.place(100, 10), page.place(120, 10))
+    page.until("state.frames.get(7).given.has(1)", "a correction")
+    browser.key("r")
+    browser.until("import('./view.js').then(({ view }) => view.shown > 7)", "a frame tracked again")
+    browser.key("Home")  # who leaves tracking is left alone
+    page.until("!state.job && state.checking === false", "the end of tracking")
+    assert page.state("state.frame") == 0
+
+
+def test_playing_ends_where_the_user_goes(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.run("document.querySelector('#play').click()")
+    browser.until("import('./view.js').then(({ view }) => view.shown > 1)", "some frames")
+    browser.key("Home")
+    page.until("state.frame === 0 && document.querySelector('#play').ariaPressed === 'false'", "the first frame")
+    browser.run("new Promise((done) => setTimeout(done, 300))")
+    assert page.state("state.frame") == 0
+
+
+def test_a_list_of_frames_to_review_is_not_replaced_by_each_tracked_frame(page: Page) -> None:
+    page.begin()
+    page.run(
+        "state.set({ review: [{ object: 1, reason: 'small', first: 12, last: 13, detail: '' }],"
+        " suggest: [{ frame: 5, gain: 0.5 }] })"
+    )
+    browser = page.browser
+    browser.run("{ window.rows = [...document.querySelectorAll('#review button, #suggest button')]; undefined }")
+    browser.run("import('./socket.js').then(({ onEvent }) => onEvent('advice', () => {}))")  # the advice here stays
+    browser.key("o")
+    page.until("!state.job && state.frames.size === 2", "a tracked frame")
+    assert browser.run("rows.length === 2 && rows.every((one) => one.isConnected)")
+    page.browser.reload()
+    page.wait()
+
+
+def test_the_number_of_a_frame_is_rounded(page: Page) -> None:
+    page.open()
+    for typed, frame in (("3.4", 3), ("99", FRAMES - 1), ("-2", 0)):
+        page.browser.run(
+            f"{{ const box = document.querySelector('#frame'); box.value = '{typed}'; "
+            "box.dispatchEvent(new Event('change')); }"
+        )
+        page.browser.until(
+            f"import('./view.js').then(({{ view }}) => view.shown === {frame} && "
+            f"document.querySelector('#frame').value === '{frame}')", f"frame {frame}"
+        )  # fmt: skip
 
 
 #: Keys of the sheet -> what is true after each press of them.
@@ -591,7 +701,7 @@ def test_an_empty_project_says_what_is_missing(page: Page) -> None:
     browser.run("document.querySelector('#write-masks').click()")
     wait_for(lambda: "there is no mask to export yet" in toasts(page), "the refusal of an export")
     browser.key("Escape")
-    assert "nothing stands out" not in browser.run("document.querySelector('#review').textContent")
+    assert "nothing stands out" not in browser.run("document.querySelector('#side').textContent")
     browser.key("n")
     page.until("state.objects.length === 1", "an object")
     browser.key("n")
@@ -678,7 +788,7 @@ def test_the_timeline_zooms_and_follows(page: Page) -> None:
 
 def test_the_last_of_many_colours_differ(page: Page) -> None:
     script = (
-        "import('./state.js').then(({ shown }) => [[128, 0, 0], [64, 0, 0], [192, 0, 0]].map(shown)"
+        "import('./state.js').then(({ pageColour }) => [[128, 0, 0], [64, 0, 0], [192, 0, 0]].map(pageColour)"
         ".map((colour) => colour.join()))"
     )
     assert len(set(page.browser.run(script))) == 3

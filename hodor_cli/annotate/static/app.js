@@ -6,7 +6,7 @@ import { exported } from "./exports.js";
 import { toast } from "./panel.js";
 import { forgetMasks, keepMask } from "./pictures.js";
 import { connect, onEvent } from "./socket.js";
-import { shown, learn, on, set, state, tell } from "./state.js";
+import { learn, on, pageColour, set, state, tell } from "./state.js";
 import { accepted, disconnected } from "./tabs.js";
 import { loadThumbs } from "./timeline.js";
 import { play } from "./transport.js";
@@ -19,7 +19,9 @@ const SAVED = {
 };
 const JOBS = ["track", "adapt", "export"];
 let missed = 0;        // attempts to connect that failed
-let followed = null;   // the frame of tracking that was gone to; who leaves it, draws or edits is left alone
+let followed = null;   // the frame of tracking that was gone to; STAY once the user leaves it, draws or edits
+let begun = null;      // the frame to come back to when the whole video was tracked; null for other jobs
+const STAY = -1;
 
 onEvent("hello", (event) => {
   accepted();
@@ -41,15 +43,16 @@ onEvent("hello", (event) => {
     event.warnings.forEach((text) => toast(text));
     loadThumbs();
   }
-  followed = null;
+  followed = begun = null;
   set({ job: event.job ? { job: event.job } : null });
   tell("frames", "tool", "brush", "ready", "opacity");
-  const first = [...state.frames.keys()].sort((a, b) => a - b)[0];
-  view.shown = -1;
-  const left = sessionStorage.getItem(`frame of ${folder}`);   // where this tab was before it was loaded again
-  go(again ? state.frame : Number(left ?? first ?? start));
   view.sent = [];
+  view.clicks = [];
   say("saved");
+  const first = [...state.frames.keys()].sort((a, b) => a - b)[0];
+  const left = sessionStorage.getItem(`frame of ${folder}`);   // where this tab was before it was loaded again
+  if (again) reloadMask();
+  go(again ? state.frame : Number(left ?? first ?? start));
 });
 
 // Say what is saved: a key of SAVED.
@@ -61,7 +64,7 @@ function say(text) {
 
 // Objects and history; `select` is the object that a command made current. Nothing is to be reviewed of objects that are gone.
 function changed(event) {
-  const coloured = (entry) => ({ ...entry, colour: shown(entry.colour) });
+  const coloured = (entry) => ({ ...entry, colour: pageColour(entry.colour) });
   const objects = event.objects.map(coloured);
   const ids = objects.map((entry) => entry.id);
   const object = event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
@@ -74,7 +77,10 @@ onEvent("changed", changed);
 // Everything is saved when the server has answered all edits. What a job makes is saved frame by frame.
 onEvent("sent", (message) => {
   if (["hello", "stop"].includes(message.do)) return;
-  if (state.job && message.do !== "hide") followed = -1;
+  if (JOBS.includes(message.do)) {
+    followed = null;
+    begun = message.direction === "both" ? message.frame : null;
+  } else if (state.job && message.do !== "hide") followed = STAY;
   view.sent.push({ message });
   if (!JOBS.includes(message.do)) say("saving…");
 });
@@ -123,8 +129,8 @@ onEvent("notice", ({ text, first, last }) => {
 onEvent("progress", (event) => set({ job: event }));
 onEvent("done", (event) => {
   set({ job: null, ...(event.job === "track" && { checking: true }) });
-  followed = null;
   toast(event.text);
+  if (begun !== null && followed === state.frame && !event.stopped) go(begun);
   if (event.job === "export" && !event.stopped) exported(event);
 });
 onEvent("advice", ({ review, suggest }) => set({ review, suggest, checking: false }));
@@ -132,8 +138,7 @@ onEvent("ready", () => set({ ready: true }));
 onEvent("error", ({ text }) => {
   set({ job: null, checking: false });
   toast(text, "bad");
-  view.clicks = [];   // remove what was drawn before the server answered
-  reloadMask();
+  reloadMask();   // without what was drawn before the server answered
 });
 
 onEvent("offline", () => {

@@ -1,5 +1,6 @@
 // Label maps: runs from the server, and pixels to draw. There is one map, that of the frame in view.
 
+import { EVERYTHING, area, around, join, widen, within } from "./rectangles.js";
 import { state } from "./state.js";
 
 export class LabelMap {
@@ -7,15 +8,22 @@ export class LabelMap {
     this.width = width;
     this.height = height;
     this.ids = new Uint16Array(width * height);
-    this.canvas = new OffscreenCanvas(width, height);
-    this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    this.image = this.context.createImageData(width, height);
+    this.image = new ImageData(width, height);
     this.pixels = new Uint32Array(this.image.data.buffer);
     this.fill = new Uint32Array(65536);
     this.edge = new Uint32Array(65536);
+    this.changed = null;   // the rectangle of ids that have no pixels yet
+    this.whole = new OffscreenCanvas(width, height).getContext("2d");
+    this.behind = null;    // the rectangle of pixels that `whole` has not got yet
+    this.part = new OffscreenCanvas(1, 1).getContext("2d");
   }
 
-  // Unpack runs (pairs of id and length), and draw the rows that they change; null empties the map.
+  // Note that the ids or colours of a rectangle have changed.
+  touch(rectangle) {
+    this.changed = join(this.changed, rectangle);
+  }
+
+  // Unpack runs (pairs of id and length); null empties the map.
   load(buffer) {
     const { ids, width } = this, runs = buffer ? new Uint32Array(buffer) : [0, ids.length];
     let first = ids.length, last = -1;
@@ -28,7 +36,7 @@ export class LabelMap {
         last = at;
       }
     }
-    if (last >= 0) this.paint(0, Math.floor(first / width), width, Math.floor(last / width) + 1);
+    if (last >= 0) this.touch({ x0: 0, y0: Math.floor(first / width), x1: width, y1: Math.floor(last / width) + 1 });
   }
 
   // Colours as 32-bit numbers (ABGR); hidden objects are clear.
@@ -41,16 +49,37 @@ export class LabelMap {
       this.fill[id] = pack(colour, alpha);
       this.edge[id] = pack(colour, state.outline ? 255 : Math.min(255, alpha * 2));
     }
+    this.touch(EVERYTHING);
   }
 
-  // Draw a rectangle of the map into its canvas, with edges where an object borders on another label.
-  paint(x0 = 0, y0 = 0, x1 = this.width, y1 = this.height) {
+  // Draw a rectangle of the map. A part is drawn through a canvas of its size, because a browser copies all of a canvas that
+  // changes after it was drawn, and a stroke changes little of the map, many times.
+  draw(context, rectangle) {
+    this.paint();
+    const seen = within(rectangle, this);
+    if (!seen) return;
+    if (this.behind && 4 * area(seen) < this.ids.length) {
+      const { x0, y0, x1, y1 } = seen, wide = x1 - x0, tall = y1 - y0, { canvas } = this.part;
+      canvas.width = wide;
+      canvas.height = tall;
+      this.part.putImageData(this.image, -x0, -y0, x0, y0, wide, tall);
+      context.drawImage(canvas, 0, 0, wide, tall, x0, y0, wide, tall);
+      return;
+    }
+    if (this.behind) {
+      const { x0, y0, x1, y1 } = this.behind;
+      this.whole.putImageData(this.image, 0, 0, x0, y0, x1 - x0, y1 - y0);
+      this.behind = null;
+    }
+    context.drawImage(this.whole.canvas, 0, 0);
+  }
+
+  // Give the rectangle that has changed its pixels, with edges where an object borders on another label.
+  paint() {
+    if (!this.changed) return;
     const { width, height, ids, pixels, fill, edge } = this;
-    const thick = Math.max(1, Math.round(Math.min(width, height) / 400));
-    x0 = Math.max(0, x0 - thick); y0 = Math.max(0, y0 - thick);
-    x1 = Math.min(width, x1 + thick); y1 = Math.min(height, y1 + thick);
-    if (x1 <= x0 || y1 <= y0) return;
-    const down = thick * width;
+    const thick = Math.max(1, Math.round(Math.min(width, height) / 400)), down = thick * width;
+    const { x0, y0, x1, y1 } = within(widen(this.changed, thick), this);
     for (let y = y0; y < y1; y += 1) {
       const top = y >= thick, bottom = y < height - thick;
       for (let at = y * width + x0, x = x0; x < x1; x += 1, at += 1) {
@@ -61,7 +90,8 @@ export class LabelMap {
         pixels[at] = inside ? fill[id] : edge[id];
       }
     }
-    this.context.putImageData(this.image, 0, 0, x0, y0, x1 - x0, y1 - y0);
+    this.behind = join(this.behind, { x0, y0, x1, y1 });
+    this.changed = null;
   }
 }
 
@@ -79,55 +109,56 @@ export class Coverage {
 
   // Cover everything within `radius` of the line from a to b.
   line(a, b, radius) {
-    const { width, height } = this.map;
-    const x0 = Math.max(0, Math.floor(Math.min(a.x, b.x) - radius)), x1 = Math.min(width, Math.ceil(Math.max(a.x, b.x) + radius) + 1);
-    const y0 = Math.max(0, Math.floor(Math.min(a.y, b.y) - radius)), y1 = Math.min(height, Math.ceil(Math.max(a.y, b.y) + radius) + 1);
-    const dx = b.x - a.x, dy = b.y - a.y, long = dx * dx + dy * dy || 1, limit = radius * radius;
-    for (let y = y0; y < y1; y += 1) {
-      for (let x = x0; x < x1; x += 1) {
-        const px = x + 0.5 - a.x, py = y + 0.5 - a.y;
-        const t = Math.max(0, Math.min(1, (px * dx + py * dy) / long));
-        const ex = px - t * dx, ey = py - t * dy;
-        if (ex * ex + ey * ey <= limit) this.covered[y * width + x] = 1;
+    const box = within(around([a, b], radius), this.map);
+    if (!box) return;
+    for (let y = box.y0; y < box.y1; y += 1) {
+      const [left, right] = crossed(a, b, radius, y + 0.5), row = y * this.map.width;   // a pixel is where its middle is
+      const end = row + Math.min(box.x1, Math.floor(right + 0.5));
+      for (let at = row + Math.max(box.x0, Math.ceil(left - 0.5)); at < end; at += 1) {
+        this.covered[at] = 1;
+        this.put(at);
       }
     }
-    this.grow(x0, y0, x1, y1);
+    this.grow(box);
   }
 
   // Cover the inside of a polygon, which the browser fills.
-  polygon(points) {
-    const { width, height } = this.map;
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d");
+  polygon(corners) {
+    const box = within(around(corners, 0), this.map);
+    if (!box) return;
+    const { x0, y0 } = box, wide = box.x1 - x0, tall = box.y1 - y0;
+    const context = new OffscreenCanvas(wide, tall).getContext("2d");
     context.beginPath();
-    for (const { x, y } of points) context.lineTo(x, y);
+    for (const { x, y } of corners) context.lineTo(x - x0, y - y0);
     context.fill();
-    const data = context.getImageData(0, 0, width, height).data;
-    for (let at = 0; at < this.covered.length; at += 1) this.covered[at] = data[4 * at + 3] > 127 ? 1 : 0;
-    const xs = points.map((point) => point.x), ys = points.map((point) => point.y);
-    this.grow(Math.max(0, Math.floor(Math.min(...xs))), Math.max(0, Math.floor(Math.min(...ys))),
-      Math.min(width, Math.ceil(Math.max(...xs)) + 1), Math.min(height, Math.ceil(Math.max(...ys)) + 1));
-  }
-
-  grow(x0, y0, x1, y1) {
-    if (x1 <= x0 || y1 <= y0) return;
-    const box = this.box ?? { x0, y0, x1, y1 };
-    this.box = { x0: Math.min(box.x0, x0), y0: Math.min(box.y0, y0), x1: Math.max(box.x1, x1), y1: Math.max(box.y1, y1) };
-    this.apply(x0, y0, x1, y1);
-  }
-
-  // Put the covered pixels of a rectangle (all of them by default) into the map and draw them.
-  apply(x0 = this.box?.x0, y0 = this.box?.y0, x1 = this.box?.x1, y1 = this.box?.y1) {
-    if (x0 === undefined) return;
-    const { width, ids } = this.map;
-    for (let y = y0; y < y1; y += 1) {
-      for (let at = y * width + x0; at < y * width + x1; at += 1) {
-        if (!this.covered[at]) continue;
-        if (this.add) ids[at] = this.object;
-        else if (ids[at] === this.object) ids[at] = 0;
-      }
+    const { data } = context.getImageData(0, 0, wide, tall);
+    for (let y = 0, from = 3; y < tall; y += 1) {
+      for (let at = (y0 + y) * this.map.width + x0, end = at + wide; at < end; at += 1, from += 4) this.covered[at] = data[from] > 127 ? 1 : 0;
     }
-    this.map.paint(x0, y0, x1, y1);
+    this.grow(box);
+    this.apply();
+  }
+
+  grow(box) {
+    this.box = join(this.box, box);
+    this.map.touch(box);
+  }
+
+  // Put a covered pixel into the map.
+  put(at) {
+    const { ids } = this.map;
+    if (this.add) ids[at] = this.object;
+    else if (ids[at] === this.object) ids[at] = 0;
+  }
+
+  // Put all covered pixels into the map, for example after it was loaded.
+  apply() {
+    if (!this.box) return;
+    const { x0, y0, x1, y1 } = this.box, { width } = this.map;
+    for (let y = y0; y < y1; y += 1) {
+      for (let at = y * width + x0; at < y * width + x1; at += 1) if (this.covered[at]) this.put(at);
+    }
+    this.map.touch(this.box);
   }
 
   // The rectangle and its runs of 0 and 1, as the server expects them.
@@ -146,4 +177,19 @@ export class Coverage {
     runs.push(value, length);
     return { x: x0, y: y0, width: x1 - x0, height: y1 - y0, runs: new Uint32Array(runs) };
   }
+}
+
+// From where to where the line at height y crosses the stroke of a round brush from a to b; [Infinity, -Infinity] if nowhere.
+function crossed(a, b, radius, y) {
+  const xs = [];
+  for (const end of [a, b]) {
+    const half = Math.sqrt(radius * radius - (y - end.y) ** 2);   // NaN above and below the disc
+    if (half >= 0) xs.push(end.x - half, end.x + half);
+  }
+  const dx = b.x - a.x, dy = b.y - a.y, long = Math.hypot(dx, dy);
+  for (const side of [-radius, radius]) {   // the two lines along the stroke
+    const share = (y - a.y - (side * dx) / long) / dy;   // not a finite number for a level stroke
+    if (share >= 0 && share <= 1) xs.push(a.x - (side * dy) / long + share * dx);
+  }
+  return [Math.min(...xs), Math.max(...xs)];
 }

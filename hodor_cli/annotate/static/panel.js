@@ -2,11 +2,11 @@
 
 import { by, make } from "./elements.js";
 import { send } from "./socket.js";
-import { state, on, set, tell } from "./state.js";
+import { objectOf, on, set, state, tell } from "./state.js";
 import { openSuggestions } from "./transport.js";
 import { go, view } from "./view.js";
 
-const PLACES_SHOWN = 40;
+const PLACES_SHOWN = 40, REASONS_SHOWN = 3;   // the title of a place says all reasons
 
 const title = ({ id, name }) => name || `Object ${id}`;
 
@@ -23,7 +23,7 @@ function objectRow(entry) {
   const eye = make("button", {
     text: entry.hidden ? "◌" : "◉", class: entry.hidden ? "quiet off" : "quiet", title: "Show or hide (X)",
     "aria-label": `${entry.hidden ? "Show" : "Hide"} ${title(entry)}`,
-    onclick: (event) => { event.stopPropagation(); hide(entry.id); },
+    onclick: (event) => { event.stopPropagation(); hide(entry); },
   });
   const remove = make("button", {
     text: "×", class: "quiet", title: "Delete from all frames (Shift+Delete)", "aria-label": `Delete ${title(entry)}`,
@@ -33,12 +33,11 @@ function objectRow(entry) {
   return row;
 }
 
-export function hide(id = state.object) {
-  const entry = state.objects.find((one) => one.id === id) ?? current();
+export function hide(entry = current()) {
   if (!entry) return;
   entry.hidden = !entry.hidden;
   set({ objects: state.objects });
-  send({ do: "hide", object: id, hidden: entry.hidden });
+  send({ do: "hide", object: entry.id, hidden: entry.hidden });
 }
 
 // Select an object without name and masks, or make one.
@@ -51,7 +50,7 @@ export function addObject() {
 
 // The current object; without one, a hint.
 export function current() {
-  const entry = state.objects.find((one) => one.id === state.object);
+  const entry = objectOf();
   if (!entry) toast("There is no object yet; click one in the picture.");
   return entry;
 }
@@ -105,27 +104,36 @@ function placesToReview() {
   return places.sort((a, b) => a.first - b.first);
 }
 
+const shortened = (reasons) => [...reasons.slice(0, REASONS_SHOWN), ...(reasons.length > REASONS_SHOWN ? ["…"] : [])].join(", ");
+
 function drawReview() {
   const places = placesToReview();
   by("review-count").textContent = places.length || "";
   by("review").replaceChildren(...places.slice(0, PLACES_SHOWN).map(({ object, first, last, reasons, details }) => make("li", {},
     make("button", {
       class: "quiet", onclick: () => { set({ object }); go(first); }, title: details.join("\n"),
-    }, make("span", { text: last > first ? `${first}–${last}` : first }), `${nameOf(object)}: ${[...reasons].join(", ")}`))));
-  if (places.length) return;
-  const tracked = state.job?.job !== "track" && [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
-  by("review").append(make("li", { class: "none", text: !tracked ? "after tracking" : state.checking ? "checking…" : "nothing stands out" }));
+    }, make("span", { text: last > first ? `${first}–${last}` : first }), `${nameOf(object)}: ${shortened([...reasons])}`))));
 }
 
+// What stands in place of the frames to review. During tracking it changes with every frame, and the list above it does not.
+function drawNoReview() {
+  const tracked = state.job?.job !== "track" && [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
+  by("review-none").hidden = state.review.length > 0;
+  by("review-none").textContent = !tracked ? "after tracking" : state.checking ? "checking…" : "nothing stands out";
+}
+
+let suggested = [];
 function drawSuggestions() {
   const open = openSuggestions();
+  if (open.length === suggested.length && open.every((one, number) => one === suggested[number])) return;
+  suggested = open;
   by("suggest").replaceChildren(...open.map(({ frame, gain }) => make("li", {}, make("button", {
     class: "quiet", onclick: () => go(frame), title: `A mask made by hand in frame ${frame} settles ${Math.round(gain * 100)}% of what is in doubt`,
   }, make("span", { text: frame }), make("meter", { max: 1, value: gain, "aria-label": "Gain" })))));
   by("suggest-title").hidden = !open.length;
 }
 
-const nameOf = (id) => title(state.objects.find((entry) => entry.id === id) ?? { id });
+const nameOf = (id) => title(objectOf(id) ?? { id });
 
 const clock = (seconds) => {
   const whole = Math.max(0, Math.round(seconds));
@@ -149,14 +157,14 @@ export function drawJob() {
 }
 
 export function toast(text, kind = "") {
-  const shown = make("div", { class: `toast ${kind}`, text });
+  const told = make("div", { class: `toast ${kind}`, text });
   const list = by("toasts");
   [...list.children].find((one) => one.textContent === text)?.remove();
-  list.append(shown);
+  list.append(told);
   while (list.children.length > 3) list.firstChild.remove();
   list.hidePopover();
   list.showPopover();   // once more, so that it is above a sheet
-  setTimeout(() => shown.remove(), kind === "bad" ? 9000 : 3500);
+  setTimeout(() => told.remove(), kind === "bad" ? 9000 : 3500);
 }
 
 export const stop = () => send({ do: "stop" });
@@ -196,7 +204,8 @@ by("outline").addEventListener("change", () => set({ outline: by("outline").chec
 
 on("objects", drawObjects);
 on("objects object", drawCurrent);
-on("review objects frames checking", drawReview);
+on("review objects", drawReview);
+on("review frames checking job", drawNoReview);
 on("suggest frames", drawSuggestions);
 on("job", drawJob);
 on("undo redo", () => { by("undo").disabled = !state.undo; by("redo").disabled = !state.redo; });

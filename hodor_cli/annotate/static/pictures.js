@@ -12,15 +12,14 @@ export function picture(index) {
   if (found) {
     pictures.delete(index);
   } else {
-    found = load(index);
-    found.catch(() => pictures.delete(index));
+    const wanted = found = load(index);
+    found.catch(() => { if (pictures.get(index) === wanted) pictures.delete(index); });
     const { width, height } = state.video;
-    const most = Math.max(6, Math.floor(ROOM / (4 * width * height)));
+    const most = Math.max(6, Math.floor(ROOM / (4 * width * height)));   // so many that the one in view is never the oldest
     while (pictures.size >= most) {
       const [oldest, bitmap] = pictures.entries().next().value;
       pictures.delete(oldest);
-      // Closed later: it may be the one that is drawn right now.
-      bitmap.then((image) => setTimeout(() => image.close(), 5000), () => {});
+      bitmap.then((image) => image.close(), () => {});
     }
   }
   pictures.set(index, found);

@@ -7,6 +7,7 @@ import { view, pan, place, zoom } from "./view.js";
 
 const canvas = view.canvas;
 const fingers = new Map();   // id -> last place on the screen, of touches
+let active = null;           // the id of the pointer that uses a tool; others, like a hand beside the pen, do not disturb it
 let spaceHeld = false;
 let penned = false;          // a pen draws here, so fingers move the picture
 
@@ -20,23 +21,27 @@ canvas.addEventListener("pointerdown", (event) => {
   endCrosshair();
   canvas.focus({ preventScroll: true });
   canvas.setPointerCapture(event.pointerId);
-  if (event.pointerType === "touch") {
-    fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    if (fingers.size > 1) { drop(); return; }   // two fingers zoom and move
-  }
+  const finger = event.pointerType === "touch";
+  if (finger) fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+  const gesture = finger && fingers.size > 1;   // two fingers zoom and move
+  if (gesture && fingers.has(active)) { drop(); active = null; }
+  if (gesture || active !== null) return;
+  active = event.pointerId;
   penned ||= event.pointerType === "pen";
-  const hand = event.button === 1 || spaceHeld || (penned && event.pointerType === "touch");
+  const hand = event.button === 1 || spaceHeld || (penned && finger);
   if (event.button === 1) event.preventDefault();
   press(place(event), event, hand ? "hand" : state.tool);
 });
 
 canvas.addEventListener("pointermove", (event) => {
-  if (!state.video) return;
-  hover(place(event));
-  if (event.pointerType === "touch" && fingers.size > 1) { pinch(event); return; }
-  if (state.crosshair) return;   // it is the crosshair that draws
-  const moves = event.getCoalescedEvents?.() ?? [];
-  for (const one of moves.length ? moves : [event]) move(place(one), one);
+  if (!state.video || (active !== null && active !== event.pointerId)) return;
+  if (active === null && fingers.size > 1 && fingers.has(event.pointerId)) { pinch(event); return; }
+  if (fingers.has(event.pointerId)) fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+  const box = canvas.getBoundingClientRect();
+  hover(place(event, box));
+  if (active === null) return;
+  const moves = event.getCoalescedEvents?.() ?? [];   // of a quick pen there are many between two screen refreshes
+  for (const one of moves.length ? moves : [event]) move(place(one, box), one);
 });
 
 function pinch(event) {
@@ -50,8 +55,15 @@ function pinch(event) {
   zoom(wide(after) / wide(before), { x: now.x - box.left, y: now.y - box.top });
 }
 
-canvas.addEventListener("pointerup", (event) => { fingers.delete(event.pointerId); release(place(event), event); });
-canvas.addEventListener("pointercancel", (event) => { fingers.delete(event.pointerId); drop(); });
+function lift(event, end) {
+  fingers.delete(event.pointerId);
+  if (active !== event.pointerId) return;
+  active = null;
+  end(place(event), event);
+}
+
+canvas.addEventListener("pointerup", (event) => lift(event, release));
+canvas.addEventListener("pointercancel", (event) => lift(event, drop));
 canvas.addEventListener("pointerleave", () => hover(null));
 canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 canvas.addEventListener("wheel", (event) => {

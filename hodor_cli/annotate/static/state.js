@@ -49,7 +49,7 @@ export function learn([index, given, seen, absent]) {
 }
 
 // An object's colour on the page: about equally bright for all objects, so that it fits dark and light themes.
-export function shown(colour) {
+export function pageColour(colour) {
   const most = Math.max(...colour, 1);
   const vivid = colour.map((value) => 50 + (value * 195) / most);
   const light = 0.21 * vivid[0] + 0.72 * vivid[1] + 0.07 * vivid[2];
@@ -58,4 +58,6 @@ export function shown(colour) {
   return vivid.map((value) => Math.round(((value + (255 - value) * white) * less * (1 - pale) + 255 * pale) * dark));
 }
 
-export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, index));
+export const objectOf = (id = state.object) => state.objects.find((entry) => entry.id === id);
+
+export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, Math.round(index)));

@@ -1,9 +1,10 @@
 // The tools on the canvas. A tool gets places in pixels of the frame, from a mouse, pen, finger, or the crosshair.
 
 import { Coverage } from "./labels.js";
+import { around } from "./rectangles.js";
 import { send } from "./socket.js";
 import { current, hide } from "./panel.js";
-import { state, set, on } from "./state.js";
+import { objectOf, on, set, state } from "./state.js";
 import { view, inside, pan, redraw, reloadMask } from "./view.js";
 
 const BRUSHES = ["brush", "eraser"];
@@ -12,15 +13,15 @@ let corners = [];               // of the polygon being drawn
 let hovered = null;             // where the mouse is
 
 const colourNow = () => {
-  const { colour } = state.objects.find(({ id }) => id === state.object) ?? state.fresh;
+  const { colour } = objectOf() ?? state.fresh;
   return `rgb(${colour.join(" ")})`;
 };
 
 // The current object, made visible; the first click creates one.
 function target() {
-  const entry = state.objects.find((one) => one.id === state.object);
+  const entry = objectOf();
   if (!entry) set({ object: state.fresh.id });
-  else if (entry.hidden) hide(entry.id);
+  else if (entry.hidden) hide(entry);
   return state.object;
 }
 
@@ -38,9 +39,8 @@ const tools = {
   click(at, event) {
     if (!inside(at)) return null;
     return onTap(event, (removing) => {
-      view.clicks.push([at.x, at.y, !removing]);
-      redraw();
       send({ do: "click", frame: view.shown, object: target(), x: at.x, y: at.y, positive: !removing });
+      redraw();
     });
   },
 
@@ -54,7 +54,7 @@ const tools = {
         context.strokeRect(from.x, from.y, to.x - from.x, to.y - from.y);
         context.setLineDash([]);
       },
-      move(at) { to = at; redraw(); },
+      move(at) { redraw(around([from, to, at], 3 / view.scale)); to = at; },
       up() {
         const clip = (value, most) => Math.round(Math.max(0, Math.min(most, value)));
         const x = clip(Math.min(from.x, to.x), state.video.width), y = clip(Math.min(from.y, to.y), state.video.height);
@@ -92,40 +92,35 @@ const tools = {
   },
 };
 
-// The rectangle of the frame around the brush at some positions.
-function around(...places) {
-  const far = state.brush + 3 / view.scale;
-  const xs = places.map(({ x }) => x), ys = places.map(({ y }) => y);
-  return { x0: Math.min(...xs) - far, y0: Math.min(...ys) - far, x1: Math.max(...xs) + far, y1: Math.max(...ys) + far };
-}
+// The rectangle of the frame that the brush and its outline take at some places.
+const brushed = (...at) => around(at, state.brush + 3 / view.scale);
 
 // A stroke appears at once, and goes to the server when it ends.
 function paint(from, add) {
   const stroke = new Coverage(view.map, target(), add);
-  const frame = view.shown;
   let last = from;
   view.stroke = stroke;
   stroke.line(from, from, state.brush);
-  redraw();
+  redraw(brushed(from));
   return {
-    move(at) { stroke.line(last, at, state.brush); redraw(around(last, at)); last = at; },
-    up() { view.stroke = null; sendCoverage(stroke, frame); },
+    move(at) { stroke.line(last, at, state.brush); redraw(brushed(last, at)); last = at; },
+    up() { view.stroke = null; sendCoverage(stroke); },
     cancel() { view.stroke = null; reloadMask(); },
   };
 }
 
-function sendCoverage(coverage, frame) {
+function sendCoverage(coverage) {
   if (!coverage.box) return;
   const { runs, ...box } = coverage.pack();
-  const message = { do: "paint", frame, object: coverage.object, add: coverage.add, ...box };
-  if (send(message, runs)) Object.assign(view.sent.at(-1), { coverage, frame });
+  const message = { do: "paint", frame: view.shown, object: coverage.object, add: coverage.add, ...box };
+  if (send(message, runs)) view.sent.at(-1).coverage = coverage;
 }
 
 export function closePolygon() {
   if (corners.length > 2) {
     const area = new Coverage(view.map, target(), true);
     area.polygon(corners);
-    sendCoverage(area, view.shown);
+    sendCoverage(area);
   }
   corners = [];
   redraw();
@@ -160,8 +155,10 @@ export function hover(at) {
   const before = hovered;
   hovered = at;
   if (held) return;
-  if (BRUSHES.includes(state.tool)) redraw(before && at && around(before, at));
-  else if (corners.length) redraw();
+  const ends = [before, at].filter(Boolean);
+  if (!ends.length) return;
+  if (BRUSHES.includes(state.tool)) redraw(brushed(...ends));
+  else if (corners.length) redraw(around([corners.at(-1), ...ends], 3 / view.scale));
 }
 
 // Cancel what is being drawn; true if there was something.

@@ -3,6 +3,7 @@
 import { by } from "./elements.js";
 import { LabelMap } from "./labels.js";
 import { mask, picture } from "./pictures.js";
+import { EVERYTHING, join, widen, within } from "./rectangles.js";
 import { state, on, set, tell, clampFrame } from "./state.js";
 
 const canvas = by("view");
@@ -14,17 +15,17 @@ export const view = {
   map: null,               // the LabelMap of the frame in view
   shown: -1,               // the frame in view; `state.frame` is the one to show next
   scale: 1, x: 0, y: 0,    // screen = frame * scale + (x, y), in CSS pixels
-  stroke: null,            // the Coverage being drawn
+  stroke: null,            // the Coverage of the brush in use
   preview: null,           // draws a tool's own lines: (context, unit) => {}
   drawing: () => false,    // whether a tool is drawing, so that the frame in view must stay
-  clicks: [],              // [x, y, positive] of the frame in view
-  sent: [],                // {message} of edits and jobs without an answer yet; of strokes also {coverage, frame}
+  clicks: [],              // [x, y, positive] of the frame in view, which made a mask of it
+  sent: [],                // {message} of edits and jobs without an answer yet; of strokes also {coverage}
 };
 
-let image = null;
+let image = null;          // the picture of the frame in view; null if there is none
 let fitted = false;
-let waiting = false;
-let dirty = null;          // the rectangle of the frame to draw again; null: everything
+let dense = 1;             // pixels of the screen for each CSS pixel
+let dirty = null;          // the rectangle of the frame to draw with the next screen refresh
 
 export function open() {
   const { width, height } = state.video;
@@ -79,11 +80,8 @@ export function reveal(at) {
   if (dx || dy) pan(dx, dy);
 }
 
-// A pointer event's place in pixels of the frame.
-export function place(event) {
-  const box = canvas.getBoundingClientRect();
-  return onFrame({ x: event.clientX - box.left, y: event.clientY - box.top });
-}
+// A pointer event's place in pixels of the frame. box: that of the canvas, measured once for many events.
+export const place = ({ clientX, clientY }, box = canvas.getBoundingClientRect()) => onFrame({ x: clientX - box.left, y: clientY - box.top });
 
 export const inside = ({ x, y }) => x >= 0 && y >= 0 && x < state.video.width && y < state.video.height;
 
@@ -91,7 +89,7 @@ export const inside = ({ x, y }) => x >= 0 && y >= 0 && x < state.video.width &&
 // requested in the meantime only the last one is loaded.
 let loading = false;
 export async function go(index) {
-  if (!state.video) return;
+  if (!state.video || (view.drawing() && view.shown >= 0)) return;
   set({ frame: clampFrame(index) });
   if (loading) return;
   loading = true;
@@ -139,56 +137,53 @@ export async function reloadMask() {
   }
 }
 
+// Edits of the frame in view that the server has not answered.
+const underWay = () => view.sent.filter(({ message }) => message.frame === view.shown);
+const clicksUnderWay = () => underWay().filter(({ message }) => message.do === "click").map(({ message: { x, y, positive } }) => [x, y, positive]);
+
 // New masks of the frame in view; strokes that the server has not answered, or that are being drawn, stay on top.
 export function replaceMask(runs) {
   view.map.load(runs);
-  for (const edit of view.sent) if (edit?.frame === view.shown) edit.coverage.apply();   // not in these runs yet
+  for (const { coverage } of underWay()) coverage?.apply();
   view.stroke?.apply();
   redraw();
 }
 
-// Redraw with the next screen refresh: everything, or a rectangle {x0, y0, x1, y1} in pixels of the frame.
-export function redraw(part = null) {
-  if (!waiting) {
-    waiting = true;
-    dirty = part;
-    requestAnimationFrame(() => { waiting = false; draw(); });
-  } else if (part === null || dirty === null) dirty = null;
-  else {
-    dirty = { x0: Math.min(dirty.x0, part.x0), y0: Math.min(dirty.y0, part.y0), x1: Math.max(dirty.x1, part.x1), y1: Math.max(dirty.y1, part.y1) };
-  }
+// Redraw with the next screen refresh: everything, or a rectangle in pixels of the frame.
+export function redraw(part = EVERYTHING) {
+  if (!dirty) requestAnimationFrame(draw);
+  dirty = join(dirty, part);
 }
 
 function draw() {
-  const dense = devicePixelRatio || 1;
+  // On the screen: whole pixels and a few more, so that no seam is seen.
+  const corner = onScreen({ x: dirty.x0, y: dirty.y0 }), other = onScreen({ x: dirty.x1, y: dirty.y1 });
+  const part = within(widen({ x0: corner.x * dense, y0: corner.y * dense, x1: other.x * dense, y1: other.y * dense }, 3), canvas);
+  dirty = null;
+  if (!part) return;
   context.save();
-  context.setTransform(1, 0, 0, 1, 0, 0);
-  if (dirty) {   // whole pixels of the screen, so that no seam is seen
-    const left = Math.floor((dirty.x0 * view.scale + view.x) * dense) - 3, top = Math.floor((dirty.y0 * view.scale + view.y) * dense) - 3;
-    const right = Math.ceil((dirty.x1 * view.scale + view.x) * dense) + 3, bottom = Math.ceil((dirty.y1 * view.scale + view.y) * dense) + 3;
-    context.beginPath();
-    context.rect(left, top, right - left, bottom - top);
-    context.clip();
-  }
-  context.scale(dense, dense);
-  drawAll(dense);
+  context.beginPath();
+  context.rect(part.x0, part.y0, part.x1 - part.x0, part.y1 - part.y0);
+  context.clip();
+  context.fillStyle = getComputedStyle(document.body).getPropertyValue("--stage");
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  if (state.video) drawFrame(part);
   context.restore();
 }
 
-function drawAll(dense) {
-  context.fillStyle = getComputedStyle(document.body).getPropertyValue("--stage");
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  if (!state.video || !view.map) return;
-  context.translate(view.x, view.y);
-  context.scale(view.scale, view.scale);
-  context.imageSmoothingEnabled = view.scale * dense < 3;
+// Draw the frame and what is over it, where a rectangle of the screen's pixels shows it.
+function drawFrame(part) {
+  const scale = view.scale * dense, unit = 1 / view.scale;
+  context.setTransform(scale, 0, 0, scale, view.x * dense, view.y * dense);
+  context.imageSmoothingEnabled = scale < 3;
   context.imageSmoothingQuality = "high";
   const { width, height } = state.video;
-  if (image?.width) context.drawImage(image, 0, 0, width, height);
+  if (image) context.drawImage(image, 0, 0, width, height);
   else { context.fillStyle = "#333"; context.fillRect(0, 0, width, height); }
-  context.drawImage(view.map.canvas, 0, 0);
-  const unit = 1 / view.scale;
-  for (const [x, y, positive] of view.clicks) dot(x, y, positive, unit);
+  context.imageSmoothingQuality = "low";   // a better one would resize the whole map for every part of it
+  const corner = onFrame({ x: part.x0 / dense, y: part.y0 / dense }), other = onFrame({ x: part.x1 / dense, y: part.y1 / dense });
+  view.map.draw(context, widen({ x0: corner.x, y0: corner.y, x1: other.x, y1: other.y }, 2));
+  for (const [x, y, positive] of [...view.clicks, ...clicksUnderWay()]) dot(x, y, positive, unit);
   view.preview?.(context, unit);
   if (state.crosshair) cross(state.crosshair, unit);
 }
@@ -223,18 +218,18 @@ function dot(x, y, positive, unit) {
 
 function resize() {
   const box = canvas.parentElement.getBoundingClientRect();
-  const dense = devicePixelRatio || 1;
+  dense = devicePixelRatio || 1;
   canvas.width = Math.max(1, Math.round(box.width * dense));
   canvas.height = Math.max(1, Math.round(box.height * dense));
   if (fitted) fit();
   else redraw();
 }
 
-on("theme", redraw);
+on("theme", () => redraw());
 new ResizeObserver(resize).observe(canvas.parentElement);
+addEventListener("resize", resize);   // also when the window comes to a screen with other pixels
 on("objects opacity outline", () => {
   if (!view.map) return;
   view.map.recolour();
-  view.map.paint();
   redraw();
 });
