@@ -99,13 +99,13 @@ export function help() {
   by("help-keys").replaceChildren(...[...KEYS, ...CROSSHAIR_KEYS].map((entry) => {
     if (typeof entry === "string") return make("h3", { text: entry });
     const [keys, text] = entry;
-    return make("div", {}, ...keys.map((key) => make("kbd", { text: shownKey(key) })), text);
+    return make("div", {}, ...keys.map((key) => make("kbd", { text: shownKey(key) })), make("span", { text }));
   }));
   sheet.showModal();
 }
 
 // A pressed key's name, as in KEYS. Shift and AltGr that are needed to type a character are no part of it.
-function nameOf(event) {
+function keyName(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, typed = event.getModifierState("AltGraph");
   const held = [
     ["Ctrl", (event.ctrlKey || event.metaKey) && !typed],
@@ -128,7 +128,8 @@ addEventListener("keydown", (event) => {
     if (["Escape", "Enter"].includes(event.key)) target.blur();
     return;
   }
-  if (document.querySelector("dialog[open]") && event.key !== "?") return;
+  const sheet = document.querySelector("dialog[open]");
+  if (sheet && !(sheet.id === "help-sheet" && event.key === "?")) return;
   if (!state.video || event.metaKey && !["z", "y", "s"].includes(event.key.toLowerCase())) return;
   if (event.key === " ") {
     if (target.matches("button")) return;
@@ -139,7 +140,7 @@ addEventListener("keydown", (event) => {
   if (target.matches("button") && event.key === "Enter") return;
   if (target.matches("#objects input") && event.key === "Enter") { event.preventDefault(); rename(target); return; }
   if (target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
-  const name = nameOf(event);
+  const name = keyName(event);
   const action = (state.crosshair && crosshairActions.get(name.replace(/Arrow.*/, "Arrow"))) ?? actions.get(name) ?? digit(name);
   if (!action) return;
   event.preventDefault();
@@ -149,10 +150,15 @@ addEventListener("keydown", (event) => {
 // A short press of the space bar plays; a long one was for moving the picture.
 addEventListener("keyup", (event) => {
   if (event.key !== " " || spaceDown === null) return;
-  holdSpace(false);
   if (event.timeStamp - spaceDown < 250) play();
-  spaceDown = null;
+  releaseSpace();
 });
+addEventListener("blur", releaseSpace);   // another window gets the key's release
+
+function releaseSpace() {
+  holdSpace(false);
+  spaceDown = null;
+}
 
 function digit(name) {
   const entry = /^[1-9]$/.test(name) ? state.objects.find((one) => one.id === Number(name)) : null;

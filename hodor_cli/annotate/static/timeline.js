@@ -204,7 +204,6 @@ canvas.addEventListener("pointerdown", (event) => {
   go(frameAt(event.offsetX));
 });
 canvas.addEventListener("pointermove", (event) => {
-  if (!state.video) return;
   hovered = frameAt(event.offsetX);
   if (event.buttons & 1) go(hovered);
   redraw();
@@ -224,9 +223,9 @@ on("frame", () => {
   if (place < 0 || place > range.count) see(state.frame - range.count / 2, range.count);
 });
 on("video", () => {
-  if (!state.video) return;
   canvas.ariaValueMin = state.video.start;
   canvas.ariaValueMax = state.video.end - 1;
+  by("timeline").inert = false;
   wholeTimeline();
 });
 on("frames object objects review suggest theme", renew);

@@ -9,17 +9,21 @@ const button = by("play"), number = by("frame");
 const PLAY = "M5 3v14l12-7z", PAUSE = "M4 3h4v14H4zM12 3h4v14h-4z";
 let playing = null;
 
-// Play at the video's frame rate, or slower if frames arrive late.
+// Play at the video's frame rate, and skip frames that arrive late. Going to a frame otherwise ends it.
 export async function play(wish = !playing) {
-  if (!wish || playing) { playing = null; show(); return; }
-  const mine = {};
+  if (!wish || playing || !state.video) { playing = null; show(); return; }
+  const mine = {}, last = state.video.end - 1;
   playing = mine;
   show();
-  if (state.frame >= state.video.end - 1) await go(state.video.start);
-  const began = performance.now(), from = state.frame;
-  while (playing === mine && state.frame < state.video.end - 1) {
-    const due = from + Math.floor(((performance.now() - began) / 1000) * state.video.fps);
-    if (due > state.frame) await go(due);
+  if (state.frame >= last) await go(state.video.start);
+  const began = performance.now(), first = state.frame;
+  let at = first;
+  while (playing === mine && state.frame === at && at < last) {
+    const due = Math.min(last, first + Math.floor(((performance.now() - began) / 1000) * state.video.fps));
+    if (due > at) {
+      at = due;
+      await go(at);
+    }
     await new Promise(requestAnimationFrame);
   }
   if (playing === mine) playing = null;
@@ -54,7 +58,6 @@ export function nextSuggestion() {
 number.addEventListener("change", () => go(Number(number.value) || 0));
 on("frame", () => { number.value = state.frame; });
 on("video", () => {
-  if (!state.video) return;
   number.min = state.video.start;
   number.max = state.video.end - 1;
   by("of").textContent = `of ${state.video.end - 1}`;
