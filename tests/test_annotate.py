@@ -434,6 +434,8 @@ def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:
     desk.do(ask.Click(0, 1, float(columns.mean()), float(rows.mean())))
     first = desk.labels(0)
     assert first.any()
+    desk.do(ask.Rename(1, "mug"))  # it ends no series of clicks
+    desk.do(ask.Hide(1, True))
     desk.do(ask.Click(0, 1, 90.0, 5.0, positive=False))
     assert [point[2] for point in desk.told("frame")[-1]["clicks"]] == [True, False]
     desk.do(ask.Undo())

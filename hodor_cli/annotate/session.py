@@ -81,7 +81,7 @@ class Session:
 
         Raises HodorError if that is not possible; the project stays consistent.
         """
-        if not isinstance(asked, ask.Click | ask.Undo | ask.Redo):
+        if not isinstance(asked, ask.Click | ask.Undo | ask.Redo | ask.Hide | ask.Rename):
             self._clicks = None
         frame = getattr(asked, "frame", None)
         if frame is not None and not self.reader.has(frame):

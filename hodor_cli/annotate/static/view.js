@@ -85,12 +85,14 @@ export const place = ({ clientX, clientY }, box = canvas.getBoundingClientRect()
 
 export const inside = ({ x, y }) => x >= 0 && y >= 0 && x < state.video.width && y < state.video.height;
 
+const mustStay = () => view.drawing() && view.shown >= 0;
+
 // Show a frame. The frame in view stays until picture and mask have both arrived, so that nothing flickers; of the frames
 // requested in the meantime only the last one is loaded.
 let loading = false;
 export async function go(index) {
-  if (!state.video || (view.drawing() && view.shown >= 0)) return;
-  set({ frame: clampFrame(index) });
+  if (!state.video) return;
+  set({ frame: mustStay() ? view.shown : clampFrame(index) });
   if (loading) return;
   loading = true;
   try {
@@ -99,7 +101,7 @@ export async function go(index) {
       try {
         const [bitmap] = await Promise.all([picture(wanted), mask(wanted)]);
         const runs = await mask(wanted);   // once more, because it may have changed while the picture was on its way
-        if (view.drawing() && view.shown >= 0) { set({ frame: view.shown }); return; }
+        if (mustStay()) { set({ frame: view.shown }); return; }
         show(wanted, bitmap, runs);
         if (Math.abs(step) <= 12 && !state.job) picture(clampFrame(wanted + step)).catch(() => {});   // likely the next one
       } catch (error) {
