@@ -119,6 +119,9 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
         export_result(result.out, ["prores"], ExportOptions(out=tmp_path, source=str(tmp_path / "gone.mp4")))
     with pytest.raises(UsageError, match="'mug' names no object; give ID=NAME"):
         names_of(["mug"])
+    with pytest.raises(UsageError, match="there is no object 5 to name; the ids are 1"):
+        export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "named", names={5: "mug"}))
+    assert not (tmp_path / "named").exists()
 
 
 def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:

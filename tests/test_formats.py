@@ -459,7 +459,7 @@ def test_an_outline_far_outside_is_refused_and_one_over_the_edge_is_cut(tmp_path
 def test_nobody_elses_files_make_room(tmp_path: Path) -> None:
     (tmp_path / "coco").mkdir()
     (tmp_path / "coco" / "mine.txt").write_text("x")
-    with pytest.raises(OutputError, match="holds other files"):
+    with pytest.raises(OutputError, match="holds other files; choose another place"):
         written("coco", tmp_path, overwrite=True)
     written("labelme", tmp_path)
     (tmp_path / "labelme" / "mine.txt").write_text("x")

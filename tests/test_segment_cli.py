@@ -209,3 +209,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     result = hodor("segment", *options, code=130)
     assert "--resume" in result.output
     assert "4 of them before" in segment(*options, "--resume").output
+
+
+def test_values_that_stand_in_the_wrong_place_are_explained(tmp_path: Path, clip: Path) -> None:
+    out, mask = tmp_path / "out", clip / "mask.png"
+    assert f"{mask} belongs to no option: a file stands behind" in refused("segment", clip / "clip.mp4", mask, code=2)
+    said = refused("segment", clip / "clip.mp4", "--box", "10", "8", "20", "20", code=2)
+    assert "8 20 20 belongs to no option" in said and "joined by commas" in said
+    said = refused("segment", clip / "clip.mp4", "--mask", mask, "--name", "5=mug", "-o", out, code=2)
+    assert said.endswith("there is no object 5 to name; the ids are 1") and not out.exists()

@@ -134,6 +134,10 @@ def test_parse_boxes(tmp_path: Path) -> None:
     for outside in ("45,25,700,70", "-5,25,70,70"):
         with pytest.raises(UsageError, match="outside"):
             read_boxes([outside], source)
+    with pytest.raises(UsageError, match=r"'0.25,0.5,0.5,0.25' has shares .* give pixels, here 40,60,80,30"):
+        read_boxes(["0.25,0.5,0.5,0.25"], source)
+    with pytest.raises(UsageError, match="give pixels, here 40,60"):
+        read_clicks(["-0.25,0.5"], source)
 
 
 def test_parse_clicks(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ def test_sound_is_in_mattes_from_the_first_frame_on(tmp_path: Path, codec: str) 
     for made in (tmp_path / "out" / "overlay.mp4", *(next(folder.glob("a.*")) for folder in places.values())):
         begin, end = heard(made)
         assert begin == pytest.approx(0.2, abs=0.03) and end == pytest.approx(0.6, abs=0.1), made
+    with av.open(str(places["prores"] / "a.mov")) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "ap4h"  # ProRes 4444, which editors give alpha
 
 
 def test_sound_that_cannot_be_copied_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 
@@ -30,6 +31,8 @@ BROKEN_PIPE = 141
 _NO_MEMORY = (
     "there is not enough memory for this; close other programs, or take a smaller input, `min_dim` or number of workers"
 )
+
+_EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
 # click's exceptions, reached through typer because newer versions of it carry click inside.
 _ClickUsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -48,6 +51,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         return BROKEN_PIPE, ""
     if isinstance(error, _ClickException):
         text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
+        text = _EXTRA.sub(_extra, text)
         context = getattr(error, "ctx", None)
         see = "" if context is None else f" (see `{context.command_path} --help`)"
         return getattr(error, "exit_code", 1), harmless(f"error: {text.replace('Value error, ', '')}{see}")
@@ -71,6 +75,13 @@ def explain(error: BaseException) -> tuple[int, str]:
         "and of this command run with HODOR_DEBUG=1"
     )
     return INTERNAL_FAULT, _with_traceback(error, f"error: {sentence}")
+
+
+def _extra(found: re.Match[str]) -> str:
+    return (
+        f"{found[1]} belongs to no option: a file stands behind its option, such as --mask, and the numbers of one "
+        "value are joined by commas without spaces"
+    )
 
 
 def report(error: BaseException) -> int:

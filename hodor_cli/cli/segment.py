@@ -107,7 +107,7 @@ def segment(
     Many videos: hodor segment-many.
     """
     from hodor_cli.descriptors.session.session import DescriptorSession
-    from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
+    from hodor_cli.run.exporting import ExportOptions, export_result, names_of, require_exportable, require_named
     from hodor_cli.run.output import OutputFolder, default_folder
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
@@ -124,6 +124,8 @@ def segment(
         result.require(output)  # before the click network makes a mask
         require_exportable(folder, formats, overwrite=overwrite or resume)
         inputs = given_inputs(frames, mask, box, click, remove, appear, name)
+        if not (resume or known):  # then there may be other objects
+            require_named(names_of(name or ()), inputs.object_ids)
         model = load_model(settings.weights)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)

@@ -86,8 +86,9 @@ def require_free(path: Path, *, overwrite: bool) -> None:
     if path.is_dir() and not path.is_symlink():
         left = {*visible_files(path), *(entry.name for entry in path.iterdir() if entry.is_dir())}
         if left and not ((path / _LIST).is_file() and overwrite):
-            why = "holds an export already; set `overwrite`" if (path / _LIST).is_file() else "holds other files"
-            raise OutputError(f"{path} {why}, or choose another place with `out`")
+            export = (path / _LIST).is_file()
+            why = "holds an export already; set `overwrite`, or" if export else "holds other files;"
+            raise OutputError(f"{path} {why} choose another place with `out`")
         return
     require_replaceable(path)
     if path.exists() and not overwrite:

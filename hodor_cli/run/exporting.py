@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from hodor_cli.formats.recognise import Writer, writer_of
 from hodor_cli.formats.tables import detections_of
 from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.paths import listed
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import Report, decode
 from hodor_cli.video.frames import Frame, FrameSource
@@ -95,6 +96,7 @@ def export_result(result: Path, formats: Sequence[str], options: ExportOptions |
     for place in places.values():
         require_free(place, overwrite=options.overwrite)
     report = _read(folder)
+    require_named(options.names, report.objects)
     confidence = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
     with _opened(report, writers, options) as source:
         for writer in writers:
@@ -153,6 +155,12 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
         )
     axes = report.place.get("axes")
     return open_source(place, start=there.start, end=there.end, value_range=there.value_range, axes=axes)
+
+
+def require_named(names: Iterable[int], objects: Collection[int]) -> None:
+    """Raise UsageError for a name of an object that is not among `objects`."""
+    if unknown := sorted(set(names).difference(objects)):
+        raise UsageError(f"there is no object {unknown[0]} to name; the ids are {listed(sorted(objects), 8)}")
 
 
 def names_of(arguments: Sequence[str]) -> dict[int, str]:

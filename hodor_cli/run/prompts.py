@@ -52,7 +52,7 @@ def read_boxes(arguments: Sequence[str], source: FrameSource) -> list[Placed[Box
         if match is None:
             raise UsageError(f"{argument!r} is no box; give [FRAME[:ID]=]x,y,w,h in pixels, for example 120,80,200,150")
         frame = source.start if match[1] is None else int(match[1])
-        x, y, width, height = (round(float(side)) for side in match.groups()[2:])
+        x, y, width, height = _pixels(match.groups()[2:], argument, source)
         require_frame(frame, argument, source)
         check_box((x, y, width, height), (source.height, source.width))
         parsed.append((frame, _object_id(match[2], argument), (x, y, width, height)))
@@ -83,6 +83,16 @@ def _object_id(text: str | None, argument: str) -> int | None:
     if text is not None and not 1 <= int(text) <= MAX_OBJECT_ID:
         raise UsageError(f"{argument!r} names the object {int(text)}; ids go from 1 to {MAX_OBJECT_ID}")
     return None if text is None else int(text)
+
+
+def _pixels(texts: Sequence[str], argument: str, source: FrameSource) -> tuple[int, ...]:
+    """Numbers x,y,... as whole pixels. Raises UsageError for shares of the frame's size, such as 0.5,0.25."""
+    numbers = [float(text) for text in texts]
+    if any(number % 1 for number in numbers) and all(0 <= number <= 1 for number in numbers):
+        sides = (source.width, source.height) * 2
+        pixels = ",".join(str(round(number * side)) for number, side in zip(numbers, sides, strict=False))
+        raise UsageError(f"{argument!r} has shares of the frame's width and height; give pixels, here {pixels}")
+    return tuple(map(round, numbers))
 
 
 def check_box(box: Box, size: tuple[int, int]) -> None:
@@ -118,7 +128,7 @@ def read_clicks(arguments: Sequence[str], source: FrameSource) -> list[Placed[Cl
             )
         frame = int(match[1]) if match[1] else source.start
         require_frame(frame, argument, source)
-        x, y = round(float(match[4])), round(float(match[5]))
+        x, y = _pixels(match.group(4, 5), argument, source)
         if not (x < source.width and y < source.height):
             raise UsageError(
                 f"the click {x},{y} is outside the {source.width}x{source.height} frame; x goes from 0 to"

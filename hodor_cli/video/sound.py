@@ -63,6 +63,8 @@ def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: 
         length = float(stream.duration * stream.time_base) if stream.duration else pictures.duration / 1e6  # of a WebM
         tracks = {track.index: _Track(out, track, container, begin > 0) for track in source.streams.audio}
         picture_out = add_like(out, stream)
+        if container == "mov":  # otherwise FFmpeg labels every ProRes as 422, and editors see no alpha
+            picture_out.codec_context.codec_tag = stream.codec_context.codec_tag
 
         sounds = _sound_packets(source, tracks, sound.zero + begin, None if sound.whole else length)
         for packet in heapq.merge(video_packets(pictures), sounds, key=lambda packet: packet.pts * packet.time_base):
