@@ -69,6 +69,18 @@ def test_a_box_a_scribble_and_a_mask_find_it_too(clicker: Clicker) -> None:
     assert given[20, 80] and not corrected[20, 80] and corrected[60, 45]
 
 
+def test_a_mask_from_a_box_has_no_specks_except_where_a_click_is(
+    clicker: Clicker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, speck, half = disc(45, 60, 20), disc(120, 20, 4), disc(120, 90, 15)
+    logits = np.where(large | speck | half, 3.0, -3.0).astype(np.float32)
+    monkeypatch.setattr(Clicker, "_look_closer", lambda *_: logits)
+    assert np.array_equal(clicker.box((18, 10, 140, 110)), large | half)
+    assert np.array_equal(clicker.click(20, 20, positive=False), large | half)
+    assert np.array_equal(clicker.click(120, 20), large | speck | half)
+    assert np.array_equal(clicker.click(45, 60, object=2), large | speck | half)  # without a box all pieces stay
+
+
 def test_a_click_corrects_a_good_mask_where_it_is_and_completes_a_poor_one(clicker: Clicker) -> None:
     _, first, second = scene()
     bite, apart = disc(45, 75, 8), disc(150, 8, 4)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hodor_cli.clicks.network import CLICK_WEIGHTS, ClickNet, FrameMaps, channels_last, load_click_net
 from hodor_cli.clicks.prompts import Prompts
-from hodor_cli.clicks.shapes import changed_near
+from hodor_cli.clicks.shapes import changed_near, without_specks
 from hodor_cli.clicks.view import View
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import UsageError
@@ -116,6 +116,8 @@ class Clicker:
     def box(self, box: Box, *, object: int = 1) -> NDArray[np.bool_]:
         """Replace the object's prompts by a box (x, y, width, height) around it. Returns the mask.
 
+        The mask has no pieces that are small beside its largest one, after further clicks too, except where a positive
+        click is.
         Raises UsageError for a box without an area in the frame.
         """
         height, width = self._frame().shape[:2]
@@ -180,7 +182,9 @@ class Clicker:
         view, maps = self._whole
         found = self._look_closer(object, state, view.to_frame(self._look(view, maps, state, state.logits)))
         mask, given = found > 0, state.given
-        if given is not None and state.mask is not None:
+        if given is None and state.box is not None:
+            mask = without_specks(mask, state.points)
+        elif given is not None and state.mask is not None:
             new = state.points[len(self._objects[object][-1].points) :]
             given = mask = changed_near(state.mask, mask, new)
         state = replace(state, logits=view.from_frame(found) if given is None else None, given=given, mask=mask)

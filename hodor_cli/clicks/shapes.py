@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 #: An object is covered almost whole from this share of it on.
 _WHOLE = 0.8
+#: A piece of a mask below this share of its largest piece is a speck, which is mostly wrong.
+_SPECK = 0.1
 #: A correction of a given mask changes it up to so many times the depth of the change from the click, because farther
 #: changes, mostly along the border, are mostly wrong.
 _REACH = 2
@@ -30,6 +32,18 @@ def largest_piece(mask: Mask) -> Mask:
     if count < 3:
         return mask.copy()
     return np.asarray(parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), dtype=bool)
+
+
+def without_specks(mask: Mask, points: Iterable[tuple[float, float, float]]) -> Mask:
+    """An (H, W) mask without the pieces that are specks beside its largest one, except those with a positive point
+    (x, y, +1 or -1)."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count < 3:
+        return mask
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    kept = set((1 + np.flatnonzero(areas >= _SPECK * areas.max())).tolist())
+    kept |= {int(pieces[int(y), int(x)]) for x, y, sign in points if sign > 0}
+    return np.isin(pieces, list(kept - {0}))
 
 
 def without_unclicked(mask: Mask, others: Mask, points: Iterable[tuple[float, float, bool]]) -> Mask:
