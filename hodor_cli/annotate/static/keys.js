@@ -93,7 +93,7 @@ const actions = table(rows), crosshairActions = table(CROSSHAIR_KEYS);
 
 const shownKey = (name) => name.split("+").map((key) => NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key)).join("+") || "+";
 
-export function help() {
+function help() {
   const sheet = by("help-sheet");
   if (sheet.open) { sheet.close(); return; }
   by("help-keys").replaceChildren(...[...KEYS, ...CROSSHAIR_KEYS].map((entry) => {
