@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.outlines import run_lengths
-from hodor_cli.images.label_png import Box, box_of
+from hodor_cli.images.label_png import Box, box_of, ids_in
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
-from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.report import MISSING, OUTSIDE, CheckReport, Faults
 from hodor_cli.errors import as_data_error
 from hodor_cli.formats.opening import open_set
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_header
 

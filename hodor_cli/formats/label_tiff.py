@@ -7,10 +7,11 @@ from pathlib import Path
 
 import PIL.Image
 
-from hodor_cli.datasets.labels.mask_values import ids_in, mask_from_values
+from hodor_cli.datasets.labels.mask_values import mask_from_values
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Size, shapes_of
 from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.picture import read_header, read_stored
 
 SUFFIXES = (".tif", ".tiff")

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.coco_find import has_annotations
 from hodor_cli.datasets.folders import masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
-from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import as_data_error
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
 from hodor_cli.formats.outlines import run_lengths
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import plural, visible_folders
 
 #: Names of the folders of plain pictures and of their masks.

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.errors import InputError
 from hodor_cli.files import csv_text
 from hodor_cli.formats.annotations import Annotations
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.label_png import box_of, window_of
+from hodor_cli.images.label_png import box_of, ids_in, window_of
 
 COLUMNS = ("frame", "name", "time", "id", "class", "x", "y", "width", "height", "area", "centre_x", "centre_y",
            "confidence")  # fmt: skip

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.mask_colours import Colour, smallest_free_id
-from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
+from hodor_cli.datasets.labels.mask_values import MaskFile
 from hodor_cli.errors import InputError
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import listed, plural
 
 

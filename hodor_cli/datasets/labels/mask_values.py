@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.labels.mask_colours import Colour, grey_palette_ids, labels_from_colours
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import MAX_ID, VOID
+from hodor_cli.images.label_png import MAX_ID, VOID, ids_in
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import StoredPicture, read_stored
 
@@ -111,11 +111,6 @@ class MaskFile:
     def object_ids(self) -> list[int]:
         """The ids in it, ascending."""
         return ids_in(self.labels)
-
-
-def ids_in(labels: np.ndarray) -> list[int]:
-    """The object ids in a uint16 label map, ascending, without the background."""
-    return [int(i) for i in np.flatnonzero(np.bincount(labels.ravel())) if i]
 
 
 def white_value(present: Collection[int]) -> int | None:
