@@ -42,7 +42,7 @@ from hodor_cli.training.plan import Plan
 
 #: The training preset that belongs to an architecture.
 _PRESET_OF = {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"}
-#: More iterations than anybody measures: the loop is left from inside, before it saves anything.
+#: More iterations than anybody measures. `_EnoughError` ends the loop long before, and before it saves anything.
 _ENDLESS = 10**6
 #: Iterations beside other programs in which the number of threads settles, and then those that count.
 _SETTLING, _SETTLED = 2, 4

@@ -113,8 +113,8 @@ def keep_examples(command: Any) -> Any:
 def fill_lone_options(args: list[str], lone_values: Mapping[str, str]) -> list[str]:
     """Arguments in which each of these options has a value: its own, if it is an amount, or the one it has alone.
 
-    An amount may be two arguments, as `5 steps`. What follows such an option and is no amount, such as
-    `2024_clip.mp4`, is an argument of its own.
+    An amount may be two arguments, as in `5 steps`. If the text behind such an option is not an amount, as in
+    `--adapt 2024_clip.mp4`, it is an argument of its own.
     """
     filled, rest = list[str](), deque(args)
     while rest:

@@ -38,8 +38,8 @@ def out_option(metavar: str, help: str) -> Any:
 def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Path:
     """The PNG file that `--out` means; `.png` is added to a name without an ending.
 
-    Raises OutputError for another ending, for one of the `inputs`, for what is no file, for a missing folder, and for a
-    file that exists, unless `overwrite`.
+    Raises OutputError for another ending, for one of the `inputs`, for something that is not a file, for a missing
+    folder, and, unless `overwrite`, for a file that exists.
     """
     from hodor_cli.errors import OutputError
     from hodor_cli.files import require_folder, require_new, require_replaceable

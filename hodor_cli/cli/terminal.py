@@ -126,7 +126,7 @@ def say_json(value: Any) -> None:
 
 
 def note(message: str) -> None:
-    """Print one line on stderr that is no part of the result."""
+    """Print one line on stderr that is not part of the result."""
     write_stderr(harmless(with_flags(message)))
 
 

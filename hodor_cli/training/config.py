@@ -14,7 +14,7 @@ from hodor_cli.errors import UsageError, closest
 from hodor_cli.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset, chance
 from hodor_cli.settings import about, check_settings
 
-#: Settings of earlier versions that are gone, and the values with which they changed nothing.
+#: Settings that only earlier versions had, and the values with which these settings changed nothing.
 _GONE: dict[str, Sequence[int]] = {"limits.max_objects": range(1, 255), "batches.multiple": (32,)}
 #: Settings that follow from another one.
 DERIVED = {"augment.frames": "sequence", "batches.batch_size": "batch_size"}
@@ -130,7 +130,7 @@ class TrainConfig:
 
 
 def is_gone(name: str, value: Any) -> bool:
-    """Whether a setting is of an earlier version and had a value with which it changed nothing."""
+    """Whether only earlier versions had this setting, and this value of it changed nothing."""
     return value in _GONE.get(name, ())
 
 

@@ -31,8 +31,9 @@ TRUTH = "truth"
 class Step(NamedTuple):
     """Decode frame `target` from `sources`, oldest first, and call the result `makes`.
 
-    after: index of the step before this one in its cycle, None for the first. An object that is in no source of a step
-    is a target neither of this step nor of those after it. alone: without the correspondence cue.
+    after: index of the step before this one in its cycle, None for the first. A step leaves an object out of its target
+    if none of its sources shows the object, or if a step before it left the object out. alone: without the
+    correspondence cue.
     """
 
     sources: tuple[str, ...]

@@ -180,7 +180,7 @@ class Process:
         return module if self._fabric is None else self._fabric.setup_module(module)
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
-        """While the block runs, gradients are not exchanged with the other processes, if enabled."""
+        """If enabled, the processes exchange no gradients while the block runs."""
         if self._fabric is None:
             return nullcontext()
         return self._fabric.no_backward_sync(module, enabled=enabled)  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def train(process: Process, plan: Plan) -> TrainingState:
     Returns:
         How far the run came, and its scores.
     Raises:
-        TrainingError for a loss or gradient that is no number, naming the sample; OutputError if nothing can be
+        TrainingError for a loss or gradient that is not a number, naming the sample; OutputError if nothing can be
         written; UsageError if a run with other settings is resumed, or the batch cannot be shared by the processes.
     """
     if process.device.type == "cpu":

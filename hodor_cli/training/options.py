@@ -42,11 +42,11 @@ class RunOptions:
         check_settings(self)
         if self.resume and self.overwrite:
             raise UsageError("`resume` continues a run and `overwrite` replaces it; give one of them")
-        self.seconds  # noqa: B018 (refuses what is no time)
+        self.seconds  # noqa: B018 (refuses a text that is not a time)
 
     @property
     def seconds(self) -> float | None:
-        """The limit on time in seconds; None without any. Raises UsageError for a text that is no time."""
+        """The limit on time in seconds; None without any. Raises UsageError for a text that is not a time."""
         if self.time_limit is None:
             return None
         match = _TIME.fullmatch(self.time_limit.strip().lower())

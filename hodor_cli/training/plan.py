@@ -89,7 +89,7 @@ class Plan:
 
 
 def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> Plan:
-    """Make the plan of a run. What is quick to refuse comes first; the first process alone checks the data, last.
+    """Make the plan of a run. Quick checks come first. The data are checked last, and only by the first process.
 
     A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
     """

@@ -30,7 +30,7 @@ def named_sources(kind: str, data: list[DataSource], began: list[DataSource]) ->
 
 
 def opened_sources(sources: list[DataSource], config: TrainConfig, clips: ClipOptions) -> list[StillImages | ClipSet]:
-    """The data sets, opened once for the check and for training. Raises DataError for what is no data set."""
+    """The data sets, opened once for the check and for training. Raises DataError for a folder without any."""
     opened = []
     for source in sources:
         if not clips.mode and source.annotations is None and is_clips(source.folder):

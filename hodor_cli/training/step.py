@@ -100,7 +100,7 @@ class Learner:
 
         rate: the learning rate. steps, hardship: the cycles and what makes them harder.
         Returns (cross-entropy, DICE, IoU, contrast) over all processes, a tensor (4,), and the predictions of the first
-        micro-batch. Raises TrainingError for a loss or gradient that is no number; the weights are then as they were.
+        micro-batch. Raises TrainingError for a loss or gradient that is not a number; the weights do not change then.
         """
         set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
@@ -141,9 +141,9 @@ class Learner:
         return None if self.average is None else self.average.values
 
     def _not_a_number(self, batch: Batch, steps: tuple[Step, ...], hardship: Hardship) -> TrainingError:
-        """The error, which names the samples that give a loss or a gradient that is no number.
+        """The error, which names the samples whose loss or gradient is not a number.
 
-        Every process must call it: each tries its own samples one by one and hears of those of the others.
+        Every process must call it. Each tries its own samples one by one, and then they exchange what they found.
         """
         number, parameters = self.done + 1, list(self.objective.parameters())
         if not all(map(_finite, parameters)):
@@ -152,7 +152,7 @@ class Learner:
                 " a lower `learning_rate`"
             )
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        faults: dict[str, str] = {}  # sample, and what of it is no number
+        faults: dict[str, str] = {}  # sample, and what of it is not a number
         for i, name in enumerate(batch["names"]):
             # Not wrapped for several processes, which would wait for each other.
             total = self.objective(*self.inputs(batch, i, i + 1), steps, hardship)[0].total

@@ -29,11 +29,11 @@ from hodor_cli.training.run_folder import DISK
 from hodor_cli.training.step import Learner, holding
 from hodor_cli.video.overlay import draw_overlay
 
-#: What is noted of every iteration.
+#: The values of an iteration that are written down.
 COLUMNS = (
     "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
 )  # fmt: skip
-_WHOLE = 20  # iterations, from which on a run can be a whole one
+_WHOLE = 20  # the fewest iterations that are worth a run of their own
 #: Weight of the newest iteration in the running means of the clock.
 _NEW = 0.05
 _HEIGHT, _ROWS = 144, 4  # of a predicted picture, and of a sheet of predictions, at most

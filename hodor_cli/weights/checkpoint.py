@@ -45,7 +45,7 @@ class Checkpoint(NamedTuple):
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint file: `.safetensors` as `save_checkpoint` writes it, or the authors' `.pth`.
 
-    Raises InputError if there is no such file, WeightsError if it is damaged, carries code, or is no checkpoint.
+    Raises InputError if there is no such file, WeightsError if it is damaged, carries code, or is not a checkpoint.
     """
     path = Path(path)
     if is_pickle(path):
