@@ -103,7 +103,7 @@ def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[..., Desk]]:
         session = Session(
             project,
             FrameReader(source),
-            lambda: toy,
+            toy,
             SegmentSettings(min_dim=64, **settings),
             events.add,
         )
@@ -616,7 +616,7 @@ def test_a_video_that_changes_its_size_is_scaled_to_the_first_frame_and_says_so(
     video.write_bytes(b"".join(part.read_bytes() for part in parts))
     source, folder = open_target(video, tmp_path / "project")
     project, reader = Project(folder, (source.height, source.width)), FrameReader(source)
-    session = Session(project, reader, lambda: toy, SegmentSettings(min_dim=64), lambda *_: None)
+    session = Session(project, reader, toy, SegmentSettings(min_dim=64), lambda *_: None)
     assert {reader.read(index).shape for index in range(reader.start, reader.end)} == {(64, 96, 3)}
     assert reader.end > 5 and "changes its size to 160x64" in " ".join(session.snapshot()["warnings"])
     session.do(ask.Paint(0, 1, 20, 20, 20, 20), pack_runs(np.ones((20, 20), np.uint16)))

@@ -57,7 +57,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     ready = threading.Event()
     readers = FrameReader(source), FrameReader(source)
     server = page_server(
-        lambda emit: Session(project, FrameReader(source), lambda: make_model("toy"), settings, emit),
+        lambda emit: Session(project, FrameReader(source), make_model("toy"), settings, emit),
         readers, TOKEN, ready.set,
     )  # fmt: skip
     with listen(Address()) as listening:

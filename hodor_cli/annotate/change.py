@@ -13,10 +13,10 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from hodor_cli.annotate.history import HistoryStep, ObjectEntry, keep, read_step
+from hodor_cli.annotate.history import HistoryStep, ObjectEntry, keep
 from hodor_cli.images.label_png import box_of, write_label_png
 from hodor_cli.run.output import read_journal
-from hodor_cli.run.records import FrameRecord, ObjectRecord
+from hodor_cli.run.records import FrameRecord, ObjectRecord, read_record
 
 if TYPE_CHECKING:
     from hodor_cli.annotate.project import Project
@@ -35,7 +35,7 @@ class Change:
 
     def __init__(self, project: Project, folder: Path) -> None:
         self._project, self._folder, self.tracked_by = project, folder, ""
-        self._begun = read_step(folder / "begun.json")
+        self._begun = read_record(folder / "begun.json", HistoryStep)
         self._before = {record.frame: record for record in read_journal(folder / "before.jsonl")}
         self._journal = (folder / "before.jsonl").open("ab", buffering=0)
 

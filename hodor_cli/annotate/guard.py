@@ -35,10 +35,6 @@ _HEADERS = [
 ]
 
 
-def new_token() -> str:
-    return secrets.token_urlsafe(24)
-
-
 class Guard:
     """An ASGI application that passes only permitted requests to another application, without the token."""
 

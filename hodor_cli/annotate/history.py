@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from hodor_cli.files import put_in_place, write_whole
-from hodor_cli.run.records import FrameRecord, ObjectId, decode
+from hodor_cli.run.records import FrameRecord, ObjectId, read_record
 
 #: The number of changes that can be undone.
 MOST_STEPS = 200
@@ -93,7 +93,7 @@ class ChangeHistory:
         if not 0 <= position < len(self._numbers):
             return None
         path = self._path(self._numbers[position])
-        return path, read_step(path / "step.json")
+        return path, read_record(path / "step.json", HistoryStep)
 
     @property
     def complete(self) -> bool:
@@ -103,7 +103,7 @@ class ChangeHistory:
     def newest_first(self) -> Iterator[tuple[Path, HistoryStep]]:
         """The changes that are made, with their folders."""
         for number in reversed(self._numbers[: self._done]):
-            yield self._path(number), read_step(self._path(number) / "step.json")
+            yield self._path(number), read_record(self._path(number) / "step.json", HistoryStep)
 
     def move(self, way: Literal[-1, 1]) -> None:
         """Note that the change beside was undone (-1) or redone (1)."""
@@ -119,11 +119,6 @@ class ChangeHistory:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}"
-
-
-def read_step(file: Path) -> HistoryStep:
-    """A file that begins or completes a change. Raises OutputError if it is damaged."""
-    return decode(file.read_bytes(), HistoryStep, str(file))
 
 
 def keep(file: Path, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -29,24 +29,19 @@ if TYPE_CHECKING:
 
 
 class Jobs:
-    """The jobs of a session. load: returns the network; it is called at the first need."""
+    """The jobs of a session. segmenter: the one that tracks; None until `warm`."""
 
     def __init__(
-        self,
-        project: Project,
-        reader: FrameReader,
-        teller: Teller,
-        load: Callable[[], Hodor],
-        settings: SegmentSettings,
+        self, project: Project, reader: FrameReader, teller: Teller, model: Hodor, settings: SegmentSettings
     ) -> None:
         self._project, self._reader, self._teller = project, reader, teller
-        self._load, self._settings = load, settings
+        self._model, self._settings = model, settings
         self.segmenter: OfflineSegmenter | None = None
 
     def warm(self) -> OfflineSegmenter:
-        """The segmenter that tracks; the first call loads its network."""
+        """The segmenter that tracks; the first call makes it."""
         if self.segmenter is None:
-            self.segmenter = self._settings.offline(self._load())
+            self.segmenter = self._settings.offline(self._model)
         return self.segmenter
 
     def track(self, asked: ask.Track, stop: threading.Event) -> None:
@@ -107,7 +102,7 @@ class Jobs:
         self._teller.tell("progress", job="adapt", share=0.0, left=float(asked.seconds))
         try:
             model, settings = adapted_to_given(
-                self._load(), self._reader.source, inputs_by_hand(self._project), f"{asked.seconds}s", self._settings,
+                self._model, self._reader.source, inputs_by_hand(self._project), f"{asked.seconds}s", self._settings,
                 progress=progress,
             )  # fmt: skip
         except Stopped:

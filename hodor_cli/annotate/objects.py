@@ -44,7 +44,7 @@ class Objects:
         self._teller.changed()
 
     def hide(self, asked: ask.Hide) -> None:
-        """Hide or show an object. This changes only the page, not the masks, so it is no step of undo."""
+        """Hide or show an object. This changes only the page, not the masks, so undo does not take it back."""
         self._project.objects[asked.object] = replace(self.entry(asked.object), hidden=asked.hidden)
         self._project.save_objects()
         self._teller.changed()

@@ -60,7 +60,7 @@ def annotate_source(
             write_project_report(project, frames, settings, None)
 
             def make(emit: Callable[[Mapping[str, Any], bytes], None]) -> Session:
-                return Session(project, readers[0], lambda: model, settings, emit)
+                return Session(project, readers[0], model, settings, emit)
 
             serve(make, (readers[1], readers[2]), listening, lambda url: opened(url, folder.root))
     return folder.root

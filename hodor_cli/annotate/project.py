@@ -31,7 +31,7 @@ from hodor_cli.files import harmless, write_whole, writing
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.output import OutputFolder, read_journal
-from hodor_cli.run.records import FrameRecord, RunIdentity, decode
+from hodor_cli.run.records import FrameRecord, RunIdentity, read_record
 
 Labels = NDArray[np.uint16]
 #: The names of the changes that tracking makes; the second one changes only what an edit of a mask by hand changes.
@@ -194,12 +194,12 @@ class Project:
         path = self._own / "project.json"
         if not path.is_file():
             return None
-        saved = decode(path.read_bytes(), ProjectFile, str(path))
+        saved = read_record(path, ProjectFile)
         return saved if not self.folder.report.is_file() or self._annotated() == saved.mark else None
 
     def _annotated(self) -> str:
         """The mark in the report; empty if `hodor segment` made it."""
-        return decode(self.folder.report.read_bytes(), _Mark, str(self.folder.report)).annotated
+        return read_record(self.folder.report, _Mark).annotated
 
     def _compact(self) -> None:
         """Rewrite the journal with one line per frame and open it to append."""

@@ -27,8 +27,8 @@ from hodor_cli.run.records import (
     RunIdentity,
     SpeedRecord,
     SuggestedFrame,
-    decode,
     is_report,
+    read_record,
 )
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
@@ -106,7 +106,7 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
     if path.is_dir() and is_report(path / "report.json"):
         if out is not None and out.resolve() != path.resolve():
             raise OutputError(f"{path} is a result itself and is changed in place; leave `out` out")
-        report = _report(path / "report.json")
+        report = read_record(path / "report.json", ReportRecord)
         place = report.place.get("source", "")
         if not place or not Path(place).exists():
             where = f" at {place}" if place else ""
@@ -116,10 +116,8 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
     frames = open_source(source)
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):
-        then, now = (
-            _report(folder.report).source,
-            run_identity(frames, RunInputs(), SegmentSettings(), None),
-        )
+        then = read_record(folder.report, ReportRecord).source
+        now = run_identity(frames, RunInputs(), SegmentSettings(), None)
         if (then.start, then.end) != (0, None):
             frames.close()
             frames = open_source(source, start=then.start, end=then.end, value_range=then.value_range)
@@ -133,7 +131,7 @@ def continued_settings(folder: OutputFolder, settings: SegmentSettings) -> Segme
     settings that it was made with, so that `segment` can resume it. Raises OutputError for a damaged report."""
     if not is_report(folder.report):
         return settings
-    report = _report(folder.report)
+    report = read_record(folder.report, ReportRecord)
     then: dict[str, Any] = dict(report.settings)
     if Path(report.weights.name).is_file():
         then["weights"] = report.weights.name
@@ -142,7 +140,3 @@ def continued_settings(folder: OutputFolder, settings: SegmentSettings) -> Segme
     return dataclasses.replace(
         settings, **{one.name: then[one.name] for one in known if getattr(settings, one.name) == one.default}
     )
-
-
-def _report(path: Path) -> ReportRecord:
-    return decode(path.read_bytes(), ReportRecord, str(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import mimetypes
+import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -26,7 +27,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from hodor_cli.annotate.desk import Desk, Page
 from hodor_cli.annotate.export import all_exports, export_path
 from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails
-from hodor_cli.annotate.guard import Guard, new_token
+from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.messages import Hello, decode_request, pack_runs
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import HodorError, UsageError
@@ -53,7 +54,7 @@ def serve(
 
     readers: one for the page, one for thumbnails. opened: called with the page's URL when the server answers.
     """
-    token = new_token()
+    token = secrets.token_urlsafe(24)
     host, port = listening.getsockname()[:2]
     host = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     server = page_server(make_session, readers, token, lambda: opened(f"http://{host}:{port}/{token}/"))

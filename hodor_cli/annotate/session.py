@@ -39,22 +39,21 @@ _NAMES = {"fill": "fill holes", "largest": "keep the largest piece", "clear": "r
 class Session:
     """A project with its frames and networks, and the operations of the page on them.
 
-    load: returns the network; it is called at the first need. emit: sends an event to the page. All methods except
-    `snapshot` must be called in the same thread.
+    emit: sends an event to the page. All methods except `snapshot` must be called in the same thread.
     """
 
     def __init__(
         self,
         project: Project,
         reader: FrameReader,
-        load: Callable[[], Hodor],
+        model: Hodor,
         settings: SegmentSettings,
         emit: Emit,
     ) -> None:
         self.project, self.reader, self._settings = project, reader, settings
         self._teller = Teller(project, emit)
         self._objects = Objects(project, self._teller)
-        self._jobs = Jobs(project, reader, self._teller, load, settings)
+        self._jobs = Jobs(project, reader, self._teller, model, settings)
         self._prompter: Prompter | None = None
         self._clicks: Clicks | None = None
         #: Positive clicks by frame and object, of those clicked before.

@@ -7,16 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hodor_cli.annotate.messages import pack_runs
-from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.project import Labels, Project
 from hodor_cli.annotate.result import Advice
+from hodor_cli.images.paths import plural
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.video.overlay import colour_of
 
-Labels = NDArray[np.uint16]
 Emit = Callable[[Mapping[str, Any], bytes], None]
 Item = TypeVar("Item")
 
@@ -63,7 +60,7 @@ class Teller:
         return {"objects": objects, "fresh": {"id": fresh, "colour": colour_of(fresh)}, "undo": undo, "redo": redo}
 
 
-class Stopped(Exception):  # noqa: N818  # no error: the user asked for it
+class Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
     """The user ended a job."""
 
 
@@ -99,8 +96,7 @@ class JobProgress:
     def text(self, frames: int) -> str:
         """The result as a sentence, for so many frames."""
         seconds = max(1e-6, time.monotonic() - self._began)
-        word = "frame" if frames == 1 else "frames"
-        return f"tracked {frames} {word} in {seconds:.1f} s ({frames / seconds:.1f} per second)"
+        return f"tracked {plural(frames, 'frame')} in {seconds:.1f} s ({frames / seconds:.1f} per second)"
 
 
 def advice_state(advice: Advice) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.annotate.project import Project, made_by_hand
+from hodor_cli.annotate.project import Labels, Project, made_by_hand
 from hodor_cli.annotate.result import inputs_by_hand
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.following import GivenMasks, follow
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from hodor_cli.annotate.frames import FrameReader
     from hodor_cli.engine import StepResult
 
-Labels = NDArray[np.uint16]
 #: A tracked frame: its record and label map.
 Tracked = tuple[FrameRecord, Labels]
 

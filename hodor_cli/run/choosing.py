@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,9 @@ from hodor_cli.files import new_file
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, Report, ReportRecord, SuggestedFrame, decode, is_report
+from hodor_cli.run.records import FrameRecord, Report, SuggestedFrame, is_report, read_record
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.overlay import draw_overlay
-
-if TYPE_CHECKING:
-    from PIL import Image
-
 
 #: The most lines along the longer side, and the possible distances of lines, in pixels.
 _LINES = 12
@@ -74,8 +69,6 @@ def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int], scale:
         cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, wide, cv2.LINE_AA)
 
 
-Kind = TypeVar("Kind", Report, ReportRecord)
-
 #: Pixels of a picture's longer side on the page, and pictures in a row.
 _SIDE, _COLUMNS = 400, 3
 
@@ -95,18 +88,17 @@ def suggested(records: Iterable[FrameRecord], count: int = 5) -> tuple[Suggested
 
 def suggested_in(result: Path, count: int = 5) -> tuple[SuggestedFrame, ...]:
     """Suggestions for a result folder. Raises InputError if it has no finished run, OutputError if it is damaged."""
-    return suggested(_report(result, Report).frames, count)
+    return suggested(_report(result).frames, count)
 
 
 def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> None:
     """Write a PNG page of frames with their masks drawn over them. Raises InputError if the video was moved."""
     from PIL import Image, ImageDraw
 
-    from hodor_cli.video.overlay import draw_overlay
     from hodor_cli.video.source import open_source
 
     folder = OutputFolder(result)
-    report = _report(result, ReportRecord)
+    report = _report(result)
     tiles: list[Image.Image] = []
     with open_source(report.place.get("source", "")) as source:
         for one in frames:
@@ -114,9 +106,8 @@ def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]
                 drawn = draw_overlay(frame.image, np.asarray(read_label_png(folder.mask(one.name))), ids=True)
                 tile = Image.fromarray(drawn)
                 tile.thumbnail((_SIDE, _SIDE))
-                ImageDraw.Draw(tile).text(
-                    (6, 4), f"{one.name}  {one.gain:.0%}", fill="white", stroke_width=2, stroke_fill="black"
-                )
+                caption = f"{one.name}  {one.gain:.0%}"
+                ImageDraw.Draw(tile).text((6, 4), caption, fill="white", stroke_width=2, stroke_fill="black")
                 tiles.append(tile)
     if not tiles:
         raise InputError(f"no frame of {result} can be shown: {report.place.get('source')} does not hold them any more")
@@ -129,8 +120,8 @@ def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]
         page.save(temporary, format="PNG")
 
 
-def _report(result: Path, kind: type[Kind]) -> Kind:
+def _report(result: Path) -> Report:
     report = OutputFolder(result).report
     if not is_report(report):
         raise InputError(f"{result} holds no finished run of hodor segment; for a video, give its first `mask` as well")
-    return decode(report.read_bytes(), kind, str(result))
+    return read_record(report, Report)

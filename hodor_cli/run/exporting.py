@@ -16,7 +16,7 @@ from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.paths import listed
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import Report, decode
+from hodor_cli.run.records import Report, read_record
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.source import open_source
 
@@ -134,7 +134,7 @@ def require_exportable(result: Path, formats: Sequence[str], *, overwrite: bool)
 
 def _read(folder: OutputFolder) -> Report:
     try:
-        return decode(folder.report.read_bytes(), Report, str(folder.report))
+        return read_record(folder.report, Report)
     except (OSError, OutputError) as error:
         raise InputError(
             f"{folder.root} is not the folder of a finished run, because its report.json is missing or damaged; give "

@@ -32,7 +32,7 @@ from hodor_cli.run.records import (
     ReviewNote,
     RunIdentity,
     SpeedRecord,
-    decode,
+    read_record,
 )
 from hodor_cli.run.resume import Progressed, refuse_differences
 from hodor_cli.run.review import review_frames
@@ -203,7 +203,7 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
 
 def read_summary(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
     """The summary of a finished run, from its report. Raises OutputError if that is damaged or its identity differs."""
-    report = decode(folder.report.read_bytes(), ReportRecord, str(folder.report))
+    report = read_record(folder.report, ReportRecord)
     refuse_differences(report, identity, folder.root)
     places = {"masks": folder.masks, "overlay": folder.overlay, "review": folder.review, "report": folder.report}
     places["boxes"] = folder.box_masks

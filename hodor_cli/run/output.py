@@ -27,7 +27,7 @@ from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import put_in_place, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
-from hodor_cli.run.records import FrameRecord, MadeFrame, MadeFrames, decode, is_report, require_inside
+from hodor_cli.run.records import FrameRecord, MadeFrame, MadeFrames, decode, is_report, read_record, require_inside
 
 if TYPE_CHECKING:
     from hodor_cli.run.settings import RunOutput
@@ -167,13 +167,13 @@ class OutputFolder:
         """
         with writing(self.root):
             if is_report(self.report):
-                decode(self.report.read_bytes(), MadeFrames, str(self.report))
+                read_record(self.report, MadeFrames)
                 # Move the report first, so that a folder that has lost masks does not look finished.
                 self.progress.mkdir(exist_ok=True)
                 put_in_place(self.report, self.replaced)
             made_frames = list(read_made_frames(self.journal))
             if self.replaced.is_file():
-                made_frames += decode(self.replaced.read_bytes(), MadeFrames, str(self.replaced)).frames
+                made_frames += read_record(self.replaced, MadeFrames).frames
             for frame in made_frames:
                 self.mask(frame.name).unlink(missing_ok=True)
                 for object_id in (*frame.boxes, *frame.clicks):
@@ -218,8 +218,8 @@ class OutputFolder:
 
 
 def default_folder(name: str, source: str | Path) -> Path:
-    """The folder for results where none is named: NAME.hodor in the working directory, or beside a source that holds
-    the working directory (as `.` does), because results do not belong among what is read."""
+    """The folder for results if the user names none: NAME.hodor in the working directory. If the source contains the
+    working directory (as `.` does), NAME.hodor lies beside the source, so that no results lie among its files."""
     place = Path(source).resolve()
     return (place.parent if Path.cwd().is_relative_to(place) else Path()) / f"{name}.hodor"
 

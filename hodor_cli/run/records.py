@@ -229,6 +229,11 @@ def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
     return record
 
 
+def read_record(path: Path, schema: type[Schema]) -> Schema:
+    """The record in a file of a result folder. Raises OutputError if it is damaged."""
+    return decode(path.read_bytes(), schema, str(path))
+
+
 def require_inside(name: str, what: str) -> None:
     """Raise OutputError for a frame's name whose mask would be outside its folder."""
     if not (is_plain_name(name) and is_plain_name(f"{name}.png")):

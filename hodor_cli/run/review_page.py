@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
 from hodor_cli.pages import render
-from hodor_cli.run.records import FrameRecord, ObjectSummary, ReportRecord, ReviewItem, RunIdentity, decode
+from hodor_cli.run.records import FrameRecord, ObjectSummary, ReportRecord, ReviewItem, RunIdentity, read_record
 from hodor_cli.video.overlay import colour_of
 from hodor_cli.video.source import open_source
 
@@ -137,7 +137,7 @@ def notebook_html(summary: SegmentSummary) -> str:
         if overlay is not None and overlay.stat().st_size <= _MOST_BYTES:
             video = "data:video/mp4;base64," + base64.b64encode(overlay.read_bytes()).decode()
     with suppress(OSError, OutputError):
-        objects = {} if report is None else decode(report.read_bytes(), ReportRecord, str(report)).objects
+        objects = {} if report is None else read_record(report, ReportRecord).objects
     return render(
         "hodor_cli.run",
         "notebook.html",

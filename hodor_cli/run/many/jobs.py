@@ -21,7 +21,7 @@ from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 _SHOWN = 4
-#: What lies in the result folder besides the videos' results.
+#: Other names in the result folder, which no video may have.
 _TAKEN = ("summary.json", ".unfinished", ".hodor.lock")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import signal
 from collections import deque
@@ -144,16 +143,13 @@ def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it gets the terminal's interrupt as well
     import torch
 
-    from hodor_cli.weights import load_model
-
     torch.set_num_threads(threads)
-    load = functools.cache(lambda: load_model(options.settings.weights))
     while True:
         try:
             job, retry = pipe.recv()
         except (EOFError, OSError):
             return
-        result = segment_job(job, options, load, retry=retry)
+        result = segment_job(job, options, retry=retry)
         try:
             pipe.send(result)
         except OSError:

@@ -6,21 +6,17 @@ off: a task that is begun again must know that it is, to continue what the lost 
 
 from __future__ import annotations
 
-import functools
 import logging
 import socket
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hodor_cli.errors import UsageError, extra
 from hodor_cli.images.paths import exists
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.many.run import JobResult, WorkOptions, segment_job
-
-if TYPE_CHECKING:
-    from hodor_cli.model.hodor import Hodor
 
 #: A cluster may lose several machines in a row.
 _ATTEMPTS = 4
@@ -115,15 +111,7 @@ def _task(job: VideoJob, options: WorkOptions, retry: bool) -> JobResult:
         if not exists(path):  # what the machine that gave the command sees
             fault = f"{where} sees no {path}; videos, masks and results must lie on a path that all machines of the"
             return JobResult(job.name, error=f"{fault} cluster share", where=where)
-    return replace(segment_job(job, options, lambda: _network(options.settings.weights), retry=retry), where=where)
-
-
-@functools.lru_cache(maxsize=1)
-def _network(weights: str) -> Hodor:
-    """The network of this process, which Ray uses for one task after another."""
-    from hodor_cli.weights import load_model
-
-    return load_model(weights)
+    return replace(segment_job(job, options, retry=retry), where=where)
 
 
 def _one_line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -82,7 +83,7 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """The outcome of all videos, in the order of the jobs, and the wall time of the run in seconds."""
+    """The outcome of all videos, in the order of the jobs. seconds: how long the run took."""
 
     out: Path
     results: tuple[JobResult, ...]
@@ -159,14 +160,14 @@ def segment_videos(
     return summary
 
 
-def segment_job(job: VideoJob, options: WorkOptions, load: Callable[[], Hodor], *, retry: bool = False) -> JobResult:
+def segment_job(job: VideoJob, options: WorkOptions, *, retry: bool = False) -> JobResult:
     """Segment one video into `OUT/NAME`. An error is not raised, but returned in the result.
 
-    load: returns the network. retry: continue what a dead worker left.
+    retry: continue what a dead worker left.
     """
     began = time.perf_counter()
     try:
-        result = _segment(job, options, load(), resume=options.resume or retry)
+        result = _segment(job, options, _network(options.settings.weights), resume=options.resume or retry)
     except HodorError as error:
         result = JobResult(job.name, error=str(error))
     except Exception as error:  # one video's fault must not end the others
@@ -174,6 +175,14 @@ def segment_job(job: VideoJob, options: WorkOptions, load: Callable[[], Hodor], 
         way = f"run hodor segment {job.source} alone with HODOR_DEBUG=1"
         result = JobResult(job.name, error=f"unexpected {type(error).__name__}: {detail}; {way}")
     return replace(result, seconds=time.perf_counter() - began)
+
+
+@lru_cache(maxsize=1)
+def _network(weights: str) -> Hodor:
+    """The network of this process, which it uses for one video after another."""
+    from hodor_cli.weights import load_model
+
+    return load_model(weights)
 
 
 def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool) -> JobResult:
