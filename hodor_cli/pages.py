@@ -38,7 +38,7 @@ def jpeg_bytes(picture: NDArray[np.uint8], quality: int, *options: int) -> bytes
 
 
 def percent(value: float) -> str:
-    """A share as per cent with one digit; a dash for what is not a number."""
+    """A share as per cent with one digit; a dash for NaN."""
     return "-" if value != value else f"{100 * value:.1f}"
 
 

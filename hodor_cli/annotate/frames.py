@@ -98,7 +98,7 @@ class FrameReader:
             self._next = frame.index + 1
             if frame.index == index:
                 return frame
-            if steps_back:  # a user who goes back will probably want these next
+            if steps_back:  # the user will probably want these next
                 self._keep(frame.index, frame.image)
         self._open = None
         raise InputError(

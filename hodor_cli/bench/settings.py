@@ -122,7 +122,7 @@ def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
 def earlier_record(path: Path, line: dict[str, Any]) -> dict[str, Any] | None:
     """The newest record, before the last, that measured the same as `line` on such a machine; None without one.
 
-    Lines that are no records are ignored.
+    Lines that are not records are ignored.
     """
     wanted = _compared(json.loads(json.dumps(line)))
     for text in reversed(path.read_text(encoding="utf-8", errors="replace").splitlines()[:-1]):

@@ -39,9 +39,8 @@ from hodor_cli.training.launch import Process
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import Callbacks, RunOptions, TrainingProgress
 from hodor_cli.training.plan import Plan
+from hodor_cli.training.recipe import PRESET_OF
 
-#: The training preset that belongs to an architecture.
-_PRESET_OF = {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"}
 #: More iterations than anybody measures. `_EnoughError` ends the loop long before, and before it saves anything.
 _ENDLESS = 10**6
 #: Iterations beside other programs in which the number of threads settles, and then those that count.
@@ -75,7 +74,7 @@ def measure_training(
     device = choose_device(settings.device)
     precision = precision_name(choose_precision(settings.precision, device, training=True))
     model, trained = bench_model(settings.weights)
-    config = PRESETS[_PRESET_OF.get(model.config.name, "paper-coco")]
+    config = PRESETS[PRESET_OF["pretrain"].get(model.config.name, "paper-coco")]
     batch_size = batch_size or (min(config.batch_size, 2) if device.type == "cpu" else config.batch_size)
     augment = config.augment
     if augment.maker == "imgaug" and importlib.util.find_spec("imgaug") is None:

@@ -24,7 +24,7 @@ MACHINE = "Machine"
 #: Groups that stand first and last in help; those of single commands stand between.
 FIRST_GROUPS, LAST_GROUPS = (FRAMES, RESULTS), (NETWORK, MACHINE)
 
-#: By the name of a setting: what stands for its value in help where it is no number, and its group.
+#: By the name of a setting: the word for its value in help, unless that is a number, and its group.
 _LOOKS: dict[str, tuple[str, str | None]] = {
     "weights": ("NAME|FILE|ADDRESS", None), "history": ("N", NETWORK), "min_dim": ("PX", NETWORK),
     "max_dim": ("PX", NETWORK), "matching": ("", NETWORK), "device": ("auto|cpu|cuda[:N]|mps", MACHINE),

@@ -50,7 +50,7 @@ class Validation:
         return float(result.jf)
 
 
-#: Seconds between two lines where stderr is no terminal, as in the log of a batch job.
+#: Seconds between two lines if stderr is not a terminal, as in the log of a batch job.
 _LOG_EVERY = 60.0
 
 

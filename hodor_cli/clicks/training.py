@@ -77,7 +77,7 @@ def train_clicks(
 
 
 def starting_net(start: str | Path) -> ClickNet:
-    """The network to train: that in `start`, or a new one with the backbone of `start` if that is no click network."""
+    """The network to train: the click network in `start`, or a new one with the backbone of the network in `start`."""
     path = Path(start)
     if path.suffix == ".safetensors" and path.is_file():
         header = read_safetensors(path)[0].get("format", "")

@@ -148,7 +148,7 @@ def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: 
 
     resolution: the folder below JPEGImages and Annotations to use if there are several; 480p by default.
 
-    Raises InputError if the folder is missing, DataError if it is no data set (the message says what is expected and
+    Raises InputError if the folder is missing, DataError if it is not a data set (the message says what is expected and
     where it may be instead) or has no masks.
     """
     root = Path(root)

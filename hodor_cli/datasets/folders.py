@@ -59,7 +59,7 @@ def suggestion(name: str, known: Iterable[str], there: str = "it has") -> str:
 
 
 def first_folders(root: Path) -> str:
-    """The end of a sentence about a folder that is no data set: the data set below it, or what it holds."""
+    """The end of a sentence about a folder that is not a data set: the data set below it, or what it holds."""
     for sub in visible_folders(root):
         for place in (sub, *visible_folders(sub)):
             if (place / "Annotations").is_dir() or (place / "JPEGImages").is_dir():

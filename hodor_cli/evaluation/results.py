@@ -192,5 +192,5 @@ def _means(scores: list[ObjectScore]) -> dict[str, float]:
 
 
 def _plain(value: float | None) -> float | None:
-    """NaN is no JSON."""
+    """The value, or None for NaN, which JSON does not have."""
     return None if value is None or value != value else value

@@ -130,7 +130,7 @@ def _masks(argument: _Argument, source: FrameSource, known: dict[int, Colour]) -
         known.update(mask.colours or {})
         has_void = has_void or mask.void is not None
         if not mask.labels.any() or (mask.white and has_void):
-            continue  # a frame may be empty, and void alone is no object
+            continue  # a frame may be empty, and void alone is not an object
         mask.notes[:0] = [] if found else notes
         found = True
         yield index, MaskInput.of((str(file),), mask)

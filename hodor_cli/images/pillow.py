@@ -46,7 +46,7 @@ def decoded_picture(text: str, path: Path) -> bytes:
 def picture_bytes(path: Path) -> bytes:
     """The bytes of a picture's file, or of the picture inside a JSON; a JSON without one gives its text.
 
-    Raises OSError, and InputError if what is inside is no base64.
+    Raises OSError, and InputError if the data inside are not base64.
     """
     data = path.read_bytes()
     if path.suffix.lower() != ".json":

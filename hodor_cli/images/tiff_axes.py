@@ -23,7 +23,7 @@ def read_axes(path: Path) -> Axes:
     """(name, length) of each axis along which the pages of a TIFF lie, slowest first, those of length 1 left out.
 
     Names are T, Z and C, or 0, 1, ... where the file names none. [] if it says nothing, or nothing that fits its pages.
-    Raises `InputError` if it is no picture.
+    Raises `InputError` if it is not a picture.
     """
     with open_picture(path) as image:
         if image.format != "TIFF":

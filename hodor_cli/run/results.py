@@ -48,7 +48,7 @@ class ResultsWriter:
     def __init__(self, folder: OutputFolder, job: RunJob, resumed: Progressed) -> None:
         """resumed: where to continue."""
         self._folder, self._job, self._timeline = folder, job, Timeline(job.source.fps)
-        #: Frames whose results are written, the records of the first and the last one, and of those whose piece of the
+        #: Number of frames whose results are written; the records of the first, the last, and those whose piece of the
         #: overlay is unfinished.
         self.done = 0
         self.first: FrameRecord | None = None

@@ -20,8 +20,8 @@ from hodor_cli.training.config import DERIVED, PRESETS, TrainConfig, flat, is_go
 #: What a resumed run may change: its length and its micro-batches. All else decided what it did so far.
 FREE = ("iterations", "micro_batch")
 
-#: Architecture -> preset, where no preset is named.
-_PRESETS = {
+#: The preset of each architecture, by kind of run, for users who name none.
+PRESET_OF = {
     "pretrain": {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"},
     "finetune": {"swin-tiny": "paper-finetune", "mini": "mini-finetune", "toy": "toy"},
 }
@@ -57,9 +57,9 @@ def preset_name(kind: Literal["pretrain", "finetune"], preset: str | None, archi
 
     Raises UsageError for an architecture without presets.
     """
-    if preset is None and architecture is not None and architecture not in _PRESETS[kind]:
+    if preset is None and architecture is not None and architecture not in PRESET_OF[kind]:
         raise UsageError(f"there is no preset for the architecture '{architecture}'; name one with `preset`")
-    return preset or ("paper-coco" if architecture is None else _PRESETS[kind][architecture])
+    return preset or ("paper-coco" if architecture is None else PRESET_OF[kind][architecture])
 
 
 class _SettingsFile(msgspec.Struct):

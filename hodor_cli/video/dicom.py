@@ -19,7 +19,7 @@ from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb
 from hodor_cli.video.frames import ListedSource, ReadSettings
 from hodor_cli.video.image_folder import FOLDER_FPS
 
-#: Endings that are no part of a frame's name. Many files have none, and their names have dots.
+#: Endings that do not belong to a frame's name. Many files have none, and their names have dots.
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _MEASURED = 9
 

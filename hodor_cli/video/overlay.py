@@ -102,7 +102,7 @@ def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint1
 
 
 def inner_edge(labels: NDArray[np.unsignedinteger], thickness: int = 1) -> NDArray[np.bool_]:
-    """(H, W) bool: the pixels of objects within `thickness` pixels of another label; the border is no edge."""
+    """(H, W) bool: object pixels within `thickness` pixels of another label. The frame's border does not count."""
     kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), dtype=np.uint8)
     lowest = cv2.erode(labels, kernel, borderType=cv2.BORDER_REPLICATE)
     highest = cv2.dilate(labels, kernel, borderType=cv2.BORDER_REPLICATE)

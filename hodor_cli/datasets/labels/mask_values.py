@@ -19,7 +19,7 @@ from hodor_cli.images.picture import StoredPicture, read_stored
 LabelMap = npt.NDArray[np.uint16] | npt.NDArray[np.uint8]
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm", ".webp")
-#: Endings of files that are no pictures; `read_mask` says what they are.
+#: Endings of files that are not pictures; `read_mask` says what they are.
 NO_PICTURES = (".npy", ".npz", ".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".zip")
 
 

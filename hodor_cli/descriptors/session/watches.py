@@ -96,7 +96,7 @@ class DriftMonitor:
     def add(self, frame: int, objects: Mapping[int, np.ndarray], background: np.ndarray | None) -> list[DriftEvent]:
         """Descriptors of a frame: objects {id: (C,)} that are present, background (9, C) or None -> what stands out."""
         events = self._cut(frame, background)
-        if events:  # after a cut everything looks different at once; what lasted before is no evidence any more
+        if events:  # after a cut everything looks different at once; so what lasted until then proves nothing
             self._lasting.clear()
         for object_id, descriptor in objects.items():
             track = self._tracks.setdefault(object_id, _Track())
