@@ -166,14 +166,18 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write into an OutputError that names the folder and the way out."""
+def writing(folder: Path, *, resumable: bool = True) -> Iterator[None]:
+    """Turn the operating system's refusal to write into an OutputError that names the folder and the way out.
+
+    resumable: what is written can be continued with `resume`.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in NO_ROOM:
+            how = " with `resume`" if resumable else ""
             raise OutputError(
-                f"the disk is full while writing to {folder}; make room and run the same again with `resume`"
+                f"the disk is full while writing to {folder}; make room and run the same again{how}"
             ) from error
         if error.errno in _NO_RIGHT:
             raise OutputError(f"{folder} cannot be written to (no permission); choose another with `out`") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command import hodor
+from command import hodor, refused
 from conftest import write_video
 from PIL import Image
 from segment_fakes import ColourSegmenter, read_video, two_squares
@@ -100,6 +101,17 @@ def test_frames_beside_labels(result: SegmentSummary, tmp_path: Path) -> None:
     export_result(result.out, ["labelme"], ExportOptions(out=tmp_path, frames=True))
     content = json.loads((tmp_path / "labelme/00003.json").read_text())
     assert (tmp_path / "labelme" / content["imagePath"]).is_file() and content["imagePath"] == "00003.jpg"
+
+
+def test_a_full_disk_names_no_way_that_an_export_has_not(
+    result: SegmentSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hodor_cli.formats.writing.put_in_place", full)
+    said = refused("export", result.out, "--to", "csv", "-o", tmp_path / "full", code=6)
+    assert said.endswith("make room and run the same again") and not list(tmp_path.rglob("*.csv"))
 
 
 def test_supervision_gets_tracker_ids(result: SegmentSummary) -> None:

@@ -84,6 +84,12 @@ def test_mistakes_are_one_sentence(clip: Path, arguments: list[str], code: int, 
     assert said in text and text.count("\n") == 1 and "start" not in text
 
 
+def test_what_was_done_to_the_frame_is_told(clip: Path) -> None:
+    deep = (np.arange(120 * 160, dtype=np.uint16) % 3000).reshape(120, 160)
+    Image.fromarray(deep).save("deep.png")
+    assert "16-bit values are scaled so that 0 becomes black and 4095 white" in look("deep.png")
+
+
 def test_lines_lie_at_their_coordinates() -> None:
     grey = np.full((200, 300, 3), 60, np.uint8)
     drawn = draw_look(grey).astype(int)

@@ -216,5 +216,6 @@ def test_values_that_stand_in_the_wrong_place_are_explained(tmp_path: Path, clip
     assert f"{mask} belongs to no option: a file stands behind" in refused("segment", clip / "clip.mp4", mask, code=2)
     said = refused("segment", clip / "clip.mp4", "--box", "10", "8", "20", "20", code=2)
     assert "8 20 20 belongs to no option" in said and "joined by commas" in said
+    assert "begin with two dashes" in refused("segment", clip / "clip.mp4", "-mask", mask, code=2)
     said = refused("segment", clip / "clip.mp4", "--mask", mask, "--name", "5=mug", "-o", out, code=2)
     assert said.endswith("there is no object 5 to name; the ids are 1") and not out.exists()

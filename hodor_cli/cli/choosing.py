@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
 from hodor_cli.cli.options import arg, opt, out_option
-from hodor_cli.cli.terminal import counted, progress_bar, say, say_json
+from hodor_cli.cli.terminal import counted, progress_bar, say, say_json, warn
 from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import RunHooks, SegmentSettings
 
@@ -79,11 +79,14 @@ def show(
     with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), Image.open(picture) as earlier:
         ours = earlier.info.get(_MADE_BY[0]) == _MADE_BY[1]
     require_new(picture, overwrite=overwrite or ours)
-    labels, made_by = inputs.at(shown).labels, PngInfo()
+    given, made_by = inputs.at(shown), PngInfo()
+    labels = given.labels
     made_by.add_text(*_MADE_BY)
     with new_file(picture) as temporary:
         Image.fromarray(draw_look(shown.image, labels)).save(temporary, format="PNG", pnginfo=made_by)
     height, width = shown.image.shape[:2]
+    for sentence in (*source.warnings, *given.warnings):
+        warn(sentence)
     step = grid_step(max(height, width))
     say(f"{picture}: frame {shown.index} of {source.name}, {width}x{height}, a line every {step} px")
     if labels is not None:

@@ -33,6 +33,7 @@ _NO_MEMORY = (
 )
 
 _EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)")
+_ONE_DASH = re.compile(r"No such option: -\w$")
 
 # click's exceptions, reached through typer because newer versions of it carry click inside.
 _ClickUsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -52,6 +53,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, _ClickException):
         text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
         text = _EXTRA.sub(_extra, text)
+        text = _ONE_DASH.sub(r"\g<0>; the long options begin with two dashes", text)
         context = getattr(error, "ctx", None)
         see = "" if context is None else f" (see `{context.command_path} --help`)"
         return getattr(error, "exit_code", 1), harmless(f"error: {text.replace('Value error, ', '')}{see}")
