@@ -149,7 +149,7 @@ def test_the_old_spelling_still_works_and_says_what_replaces_it(library: Path, t
 def test_a_list_names_videos_beside_it(library: Path, toy: Path) -> None:
     (library / "some.txt").write_text("\ufeffclips/a.mp4\n# two of them\n\nclips/c.mp4\n", encoding="utf-8")
     output = many(library / "some.txt", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
-    assert "2 videos of 2 done" in output and "belong to no video: b.png" in output
+    assert "2 videos of 2 done" in output and "1 mask in " in output and "belongs to no video: b.png" in output
     assert sorted(path.name for path in (library / "out").iterdir()) == ["a", "c", "summary.json"]
 
 

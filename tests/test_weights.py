@@ -375,7 +375,8 @@ def test_a_folder_given_as_weights_names_those_in_it(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match=r"is a folder; .*it holds none"):
         weights_path(tmp_path)
-    (tmp_path / "last.safetensors").touch()
+    for name in ("last.safetensors", "training_state.safetensors"):
+        (tmp_path / name).touch()
     with pytest.raises(InputError, match=r"is a folder; name a weights file in it \(last\.safetensors\)"):
         weights_path(tmp_path)
 

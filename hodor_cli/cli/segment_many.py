@@ -78,7 +78,8 @@ def segment_many(
     )
     jobs = find_jobs(path, masks.expanduser())
     if unused := unused_masks(masks.expanduser(), jobs):
-        warn(f"{counted(len(unused), 'mask')} in {masks} belong to no video: {listed(unused, 8)}")
+        verb = "belongs" if len(unused) == 1 else "belong"
+        warn(f"{counted(len(unused), 'mask')} in {masks} {verb} to no video: {listed(unused, 8)}")
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
     _check(options, local=ray is None)
     note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")

@@ -118,7 +118,8 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
     if path.is_file():
         return path
     if path.is_dir():
-        held = sorted(file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = {file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES}
+        held = sorted(files - {"training_state.safetensors"})  # beside the weights of a training, and none itself
         raise InputError(f"{path} is a folder; name a weights file in it ({listed(held, 5) or 'it holds none'})")
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no weights file {path}; check the path, or name one of: {', '.join(known)}")
