@@ -51,9 +51,8 @@ def look(
 
     if out is not None:
         read = (source, *(one.rpartition("=")[2] for one in mask or ()))
-        out = common.picture_file(
-            out, *read, overwrite=True
-        )  # an earlier picture of this command makes room, see `show`
+        # An earlier picture of this command makes room, see `show`.
+        out = common.picture_file(out, *read, overwrite=True)
     with open_source(source, start=start or 0, value_range=value_range_of(value_range), axes=axes) as frames:
         inputs = given_inputs(frames, mask, box, click)
         show(frames, inputs, start, out, overwrite=overwrite)
