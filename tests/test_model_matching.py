@@ -39,7 +39,8 @@ def test_a_frame_matched_with_itself_brings_its_masks_back(matcher: Matcher) -> 
     masks = torch.zeros(1, 2, 6, 10)
     masks[0, 0, 2:4, 2:6] = masks[0, 1, 2:6, 6:10] = 1
     for local in (True, False):
-        carried = matcher(keys, KeyedMasks(keys, masks), local=local)
+        source = KeyedMasks(keys, masks)
+        carried = matcher.nearby(keys, source)[0] if local else matcher.anywhere(keys, source)
         assert ((carried > 0.5) == (masks > 0.5)).all()
         assert carried.min() >= 0 and carried.sum(dim=1).max() <= 1 + 1e-5
 
@@ -50,11 +51,12 @@ def test_masks_follow_the_keys_and_only_local_matching_minds_the_distance(matche
     masks[0, 0, 2:4, 2:6] = 1
     for step, found_locally in ((2, True), (20, False)):
         moved_keys, moved_masks = keys.roll(step, dims=3), masks.roll(step, dims=3)
-        anywhere = matcher(moved_keys, KeyedMasks(keys, masks), local=False)
+        anywhere = matcher.anywhere(moved_keys, KeyedMasks(keys, masks))
         assert ((anywhere > 0.5) == (moved_masks > 0.5)).all()
-        nearby = matcher(moved_keys, KeyedMasks(keys, masks), local=True)
+        nearby, matched = matcher.nearby(moved_keys, KeyedMasks(keys, masks))
         same = (nearby > 0.5) == (moved_masks > 0.5)
         assert same[..., step:].all() == found_locally  # what rolled in on the left has its match out of reach
+        assert (matched[..., step:] > 0.9).all() == found_locally and matched[0, 0, :, step - 1].max() < 0.1
 
 
 def test_a_local_match_reaches_eight_cells_and_no_further(matcher: Matcher) -> None:
@@ -62,7 +64,7 @@ def test_a_local_match_reaches_eight_cells_and_no_further(matcher: Matcher) -> N
     keys[:, 0] = 1  # all places alike: only the distance decides
     masks = torch.zeros(1, 1, 4, 40)
     masks[..., 20] = 1
-    carried = matcher(keys, KeyedMasks(keys, masks), local=True)[0, 0, 0]
+    carried = matcher.nearby(keys, KeyedMasks(keys, masks))[0][0, 0, 0]
     assert carried[12] > 0 and carried[28] > 0
     assert carried[:12].max() == 0 and carried[29:].max() == 0
 
@@ -117,8 +119,12 @@ def test_in_half_precision_masks_are_carried_to_within_a_few_percent() -> None:
     noisy = F.normalize(keys + 0.02 * torch.randn_like(keys), dim=1)
     masks = (torch.rand(1, 2, 12, 20) > 0.5).float() / 2
     for local in (True, False):
-        wanted = matcher(noisy, KeyedMasks(keys, masks), local=local)
+        match = matcher.nearby if local else matcher.anywhere
+        wanted = match(noisy, KeyedMasks(keys, masks))
         with torch.autocast("cpu", torch.bfloat16):
-            found = matcher(noisy, KeyedMasks(keys, masks), local=local)
+            found = match(noisy, KeyedMasks(keys, masks))
+        if isinstance(found, tuple) and isinstance(wanted, tuple):
+            (found, matched), (wanted, matched_well) = found, wanted
+            assert matched.dtype == torch.float32 and (matched - matched_well).abs().max() < 0.05
         assert found.dtype == torch.float32 and not found.equal(wanted)
         assert (found - wanted).abs().mean() < 0.002

@@ -56,11 +56,13 @@ def test_both_matchers_carry_the_same_masks_into_a_region(network: Hodor) -> Non
     keys, before = (torch.nn.functional.normalize(torch.randn(1, 128, 20, 28), dim=1) for _ in range(2))
     source, region = KeyedMasks(before, torch.rand(1, 2, 20, 28)), Region(slice(9, 17), slice(10, 20), (20, 28))
     assert network.matcher is not None
-    fast = network.matcher(keys, source, local=True, region=region)
+    fast, fast_matched = network.matcher.nearby(keys, source, region)
     matcher = plain(network).matcher
     assert matcher is not None
-    torch.testing.assert_close(fast, matcher(keys, source, local=True, region=region), atol=1e-4, rtol=1e-4)
-    whole = matcher(keys, source, local=True)
+    carried, matched = matcher.nearby(keys, source, region)
+    torch.testing.assert_close(fast, carried, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(fast_matched, matched, atol=1e-4, rtol=1e-4)
+    whole = matcher.nearby(keys, source)[0]
     torch.testing.assert_close(region.of(fast), region.of(whole), atol=1e-4, rtol=1e-4)
     assert fast.sum() == pytest.approx(float(region.of(fast).sum()))  # nothing outside
 

@@ -70,7 +70,7 @@ class Carried(NamedTuple):
     def of(matcher: Matcher, maps: Maps, source: StoredFrame, object_ids: Sequence[int]) -> Carried:
         """Match the frame of `maps` with a stored one."""
         assert maps.keys is not None
-        masks = matcher(maps.keys, source.keyed_masks(object_ids), local=False)
+        masks = matcher.anywhere(maps.keys, source.keyed_masks(object_ids))
         return Carried(source, tuple(object_ids), masks)
 
 
@@ -150,7 +150,7 @@ class MatchingMemory:
             return Carried.of(matcher, maps, frame, object_ids).masks
 
         matcher = model.matcher
-        previous = matcher(maps.keys, self.previous.keyed_masks(object_ids), local=True, region=region)
+        previous, matched = matcher.nearby(maps.keys, self.previous.keyed_masks(object_ids), region)
         reference = previous  # what stays for objects whose reference frame is no longer kept
         counted = torch.zeros(len(object_ids), 1, 1, device=previous.device)
         for place, frame in enumerate(self.references or [self.previous]):
@@ -164,9 +164,9 @@ class MatchingMemory:
             )
         given = _shared(reference)
         if self.recent is None:
-            return Cue(previous, given)
+            return Cue(previous, given, matched=matched)
         both = with_recent(reference, carried_from(self.recent), self.recent.keyed_masks(object_ids).masks)
-        return Cue(previous, _shared(both), given=given)
+        return Cue(previous, _shared(both), matched=matched, given=given)
 
     def _weight(self, place: int, frame: StoredFrame, object_id: int) -> float:
         if object_id not in frame.object_ids:

@@ -152,9 +152,8 @@ class Decoder(nn.Module):
             region = Region.all_of(height, width)
         stride8, stride4 = region.of(maps.stride8), region.doubled().of(maps.stride4)
         if cue is not None:
-            cue = Cue(
-                region.of(cue.previous), region.of(cue.reference), None if cue.near is None else region.of(cue.near)
-            )
+            parts = (None if part is None else region.of(part) for part in cue[2:])
+            cue = Cue(region.of(cue.previous), region.of(cue.reference), *parts)
         present = None if history.complete else history.present
         x = stride8.permute(0, 2, 3, 1)
         if self.cue is not None and cue is not None:

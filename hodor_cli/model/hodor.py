@@ -99,10 +99,8 @@ class Hodor(nn.Module):
         """The correspondence cue for a frame, or None for a model without a matcher."""
         if self.matcher is None or maps.keys is None:
             return None
-        return Cue(
-            previous=self.matcher(maps.keys, previous, local=True),
-            reference=self.matcher(maps.keys, reference, local=False),
-        )
+        carried, matched = self.matcher.nearby(maps.keys, previous)
+        return Cue(carried, self.matcher.anywhere(maps.keys, reference), matched=matched)
 
     def forward(self, frames: Tensor) -> Maps:
         return self.extract(frames)

@@ -26,6 +26,10 @@ FARTHEST = -1e4
 PART = 0.3
 #: How much the logits of an object are lowered outside its surroundings.
 FAR = 20.0
+#: The cosine of a cell's key with its best match at which it counts as half matched, and how sharply that changes. A
+#: wing that opens matches nothing in the previous frame, and what it resembles most there is the ground. Chosen on six
+#: clips that were kept out of training and on composites of them.
+_ALIKE, _ALIKE_WIDTH = 0.75, 0.03
 
 
 class Matcher(nn.Module):
@@ -50,26 +54,32 @@ class Matcher(nn.Module):
         features = torch.cat((F.normalize(stride8, dim=1), F.normalize(coarse, dim=1)), dim=1)
         return F.normalize(self.key_proj(features).float(), dim=1)
 
-    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool, region: Region | None = None) -> Tensor:
-        """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` looks near the same place, and
-        leaves zeros outside of a `region`."""
+    def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> tuple[Tensor, Tensor]:
+        """Masks (B, I, h, w) of `source` carried to the frame with these keys from near the same place, and how well
+        each cell is matched, (B, 1, h, w) in 0..1. Both are zero outside of a `region`."""
         with without_autocast(keys.device):  # scores reach 40, where bfloat16 has steps of 1/4
-            if not local:
-                return self.anywhere(keys, source)
-            found = self.nearby(keys, source, region)
-            return found if region is None else region.alone(found)
-
-    def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> Tensor:
-        """Match every cell, or at least those of a region, with those within `reach`, nearer ones first."""
-        y, x = (self._nearness(size, keys.device) for size in keys.shape[-2:])
-        near = (y[:, None, :, None] + x[None, :, None, :]).clamp(min=FARTHEST).flatten(2).flatten(0, 1)  # (hw, hw)
-        return self._carried(keys, source, near).unflatten(-1, keys.shape[-2:])
+            carried, best = self._nearby(keys, source, region)
+            matched = ((best / self.log_scale.exp() + (1 - _ALIKE)) / _ALIKE_WIDTH).sigmoid()
+            return (carried, matched) if region is None else (region.alone(carried), region.alone(matched))
 
     def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+        """Masks (B, I, h, w) of `source` carried to the frame with these keys from anywhere."""
+        with without_autocast(keys.device):
+            return self._anywhere(keys, source)
+
+    def _nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None) -> tuple[Tensor, Tensor]:
+        """Match every cell, or at least those of a region, with those within `reach`, nearer ones first: masks
+        (B, I, h, w) and the score of the best match (B, 1, h, w), of which 0 is the highest."""
+        y, x = (self._nearness(size, keys.device) for size in keys.shape[-2:])
+        near = (y[:, None, :, None] + x[None, :, None, :]).clamp(min=FARTHEST).flatten(2).flatten(0, 1)  # (hw, hw)
+        carried, best = self._carried(keys, source, near)
+        return carried.unflatten(-1, keys.shape[-2:]), best.unflatten(-1, keys.shape[-2:])
+
+    def _anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
         """Match every second cell with the whole frame."""
         height, width = keys.shape[-2:]
         coarse = self.every_second(keys)
-        carried = self._carried(coarse, source, 0.0).unflatten(-1, coarse.shape[-2:])
+        carried = self._carried(coarse, source, 0.0)[0].unflatten(-1, coarse.shape[-2:])
         return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
     @staticmethod
@@ -77,10 +87,12 @@ class Matcher(nn.Module):
         """Keys at half the resolution."""
         return F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1)
 
-    def _carried(self, keys: Tensor, source: KeyedMasks, near: Tensor | float) -> Tensor:
-        """Masks of the cells that each key matches, weighted by how well it does: (B, I, cells)."""
-        scores = self.log_scale.exp() * keys.flatten(2).transpose(1, 2) @ source.keys.flatten(2) + near
-        return (scores.softmax(dim=-1) @ source.masks.float().flatten(2).transpose(1, 2)).transpose(1, 2)
+    def _carried(self, keys: Tensor, source: KeyedMasks, near: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Masks of the cells that each key matches, weighted by how well it does, (B, I, cells), and the best score."""
+        scale = self.log_scale.exp()
+        scores = scale * (keys.flatten(2).transpose(1, 2) @ source.keys.flatten(2) - 1) + near
+        masks = source.masks.float().flatten(2)
+        return (scores.softmax(dim=-1) @ masks.transpose(1, 2)).transpose(1, 2), scores.amax(dim=-1)[:, None]
 
     def _nearness(self, size: int, device: torch.device) -> Tensor:
         """(size, size): the logarithm of a Gaussian of the distance along one side; FARTHEST is out of reach."""
@@ -131,6 +143,9 @@ class CueInjection(nn.Module):
         if self.gate is not None:
             believed = 2 * self.gate(stride8).float().sigmoid()
             previous, reference = previous * believed[:, :1], reference * believed[:, 1:]
+        if cue.matched is not None:
+            # What was not there before cannot be matched: that no mask comes along does not mean that it is no object.
+            previous, reference = (torch.where(x < 0, x * cue.matched, x) for x in (previous, reference))
         bias = self.gain[0] * previous + self.gain[1] * reference
         bias = F.interpolate(bias.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
         logits = torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)

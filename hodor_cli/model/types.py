@@ -69,10 +69,12 @@ class Cue(NamedTuple):
     reference: the mean of what the frame with given masks and a more recent frame say, where there is one.
     near: (B, I, h, w), 1 where an object can be, given where it was in the previous frame, and 0 elsewhere; None for
     frames that do not follow each other, as in training.
+    matched: (B, 1, h, w) in 0..1, how well a pixel matches the previous frame; None: all are taken to match well.
     given: (B, I, h, w), what the frames with given masks alone say; None where nothing else is in `reference`.
     """
 
     previous: Tensor
     reference: Tensor
     near: Tensor | None = None
+    matched: Tensor | None = None
     given: Tensor | None = None

@@ -225,6 +225,6 @@ def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, dama
     cue = model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))
     if cue is None or model.matcher is None or len(sources) < 3:
         return cue
-    carried = model.matcher(keys, KeyedMasks(recent_keys, recent.masks), local=False)
+    carried = model.matcher.anywhere(keys, KeyedMasks(recent_keys, recent.masks))
     both = with_recent(cue.reference, carried, recent.masks)
     return cue._replace(reference=both)

@@ -12,7 +12,7 @@ from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.matching import FARTHEST, Matcher
 from hodor_cli.model.region import Region
 from hodor_cli.model.types import KeyedMasks
-from hodor_cli.runtime.device import autocast_dtype, without_autocast
+from hodor_cli.runtime.device import autocast_dtype
 
 #: Cells that are matched with the whole reference frame at once.
 _BLOCK = 128
@@ -27,13 +27,13 @@ class TiledMatcher(Matcher):
     before it is rounded: cells that match well score near 0, where the steps are smallest.
     """
 
-    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool, region: Region | None = None) -> Tensor:
-        dtype = autocast_dtype(keys.device) or keys.dtype
-        with without_autocast(keys.device):
-            source = KeyedMasks(source.keys.to(dtype), source.masks.to(dtype))
-            return super().forward(keys, source, local=local, region=region).float()
+    def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> tuple[Tensor, Tensor]:
+        return super().nearby(keys, _in_use(source, keys), region)
 
-    def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> Tensor:
+    def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+        return super().anywhere(keys, _in_use(source, keys))
+
+    def _nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None) -> tuple[Tensor, Tensor]:
         """Tile by tile: the cells of a tile are matched with those of the tile and its surroundings."""
         height, width = keys.shape[-2:]
         tiles = _tiles(height, width, self.sigma, self.reach, keys.device, source.keys.dtype)
@@ -45,14 +45,14 @@ class TiledMatcher(Matcher):
         answers = _rows(source.keys, asked)  # (B, tiles, (TILE + 2 reach) ** 2, K)
         masks = _rows(source.masks, asked)
         scores = self._scores(queries.flatten(0, 1), answers.flatten(0, 1)).unflatten(0, queries.shape[:2]) + near
-        carried = _carried(masks, scores).transpose(1, 2)  # (B, I, tiles, TILE ** 2)
-        carried = carried.unflatten(3, (TILE, TILE)).unflatten(2, (rows.stop - rows.start, -1))
-        carried = carried.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, I, rows * TILE, columns * TILE)
-        top, left = rows.start * TILE, columns.start * TILE
-        below, right = height - top - carried.shape[2], width - left - carried.shape[3]
-        return F.pad(carried, (left, right, top, below))  # where it is negative, `pad` crops
+        best = scores.amax(dim=-1)[:, None].float()  # (B, 1, tiles, TILE ** 2)
+        best = best if scores.dtype != torch.float32 else best - self.log_scale.exp()
+        corner, size = (rows.start * TILE, columns.start * TILE), (height, width)
+        carried = _carried(masks, scores).transpose(1, 2).float()
+        tile_rows = rows.stop - rows.start
+        return _untiled(carried, tile_rows, corner, size), _untiled(best, tile_rows, corner, size)
 
-    def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+    def _anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
         """Block by block: a block of scores stays in a core's cache."""
         height, width = keys.shape[-2:]
         coarse = self._scaled(self.every_second(keys), source.keys.dtype)
@@ -72,6 +72,20 @@ class TiledMatcher(Matcher):
         perfect = self.log_scale.detach().exp().to(queries.dtype)  # a softmax does not depend on it
         perfect = perfect.expand(len(queries), queries.shape[1], answers.shape[1])
         return torch.baddbmm(perfect, queries, answers.transpose(1, 2), beta=-1)
+
+
+def _in_use(source: KeyedMasks, keys: Tensor) -> KeyedMasks:
+    """Keys and masks in the precision that is in use."""
+    dtype = autocast_dtype(keys.device) or keys.dtype
+    return KeyedMasks(source.keys.to(dtype), source.masks.to(dtype))
+
+
+def _untiled(tiles: Tensor, rows: int, corner: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Values (B, C, tiles, TILE ** 2) of some rows of tiles that begin at a corner, in maps (B, C, *size)."""
+    maps = tiles.unflatten(3, (TILE, TILE)).unflatten(2, (rows, -1))
+    maps = maps.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, C, rows * TILE, columns * TILE)
+    below, right = size[0] - corner[0] - maps.shape[2], size[1] - corner[1] - maps.shape[3]
+    return F.pad(maps, (corner[1], right, corner[0], below))  # where it is negative, `pad` crops
 
 
 def _carried(masks: Tensor, scores: Tensor) -> Tensor:

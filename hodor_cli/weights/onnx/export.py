@@ -30,7 +30,7 @@ OPSET = 17
 #: Object slots: labels are uint8.
 MAX_OBJECTS = 255
 #: Outputs of match, and inputs of decode for models that match.
-CUE = ("cue_previous", "cue_reference", "cue_near")
+CUE = ("cue_previous", "cue_reference", "cue_near", "cue_matched")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _graphs(model: Hodor, geometry: Geometry, sizes: ExportSizes) -> dict[str, G
         match = {"keys": keys}
         for frame in ("previous", "reference", "recent"):
             match |= {f"{frame}_keys": keys, f"{frame}_masks": masks}
-        decode |= dict.fromkeys(CUE, masks)
+        decode |= dict.fromkeys(CUE, masks) | {"cue_matched": masks[:, :1]}
     picture = torch.zeros(*geometry.original, 3, dtype=torch.uint8)
     maps = ("stride4", "stride8", "keys") if match else ("stride4", "stride8")
     graphs: dict[str, Graph] = {

@@ -142,7 +142,7 @@ class DecodeGraph(nn.Module):
 
     Inputs, in this order: stride4, stride8; history_objects (1, T, I, D), history_background (1, T, 9, D),
     history_has_object (1, T, I) and history_has_background (1, T) bool; for models that match cue_previous,
-    cue_reference, cue_near. logits (1, 10 + I, padded H / 4, padded W / 4).
+    cue_reference, cue_near, cue_matched. logits (1, 10 + I, padded H / 4, padded W / 4).
     """
 
     def __init__(self, model: Hodor, geometry: Geometry) -> None:
@@ -163,7 +163,7 @@ class DecodeGraph(nn.Module):
 
 
 class MatchGraph(nn.Module):
-    """keys of a frame, keys and masks of the previous, the reference and a recent frame -> the cue's three parts.
+    """keys of a frame, keys and masks of the previous, the reference and a recent frame -> the cue's four parts.
 
     The recent frame is the reference frame at first, and then the newest one every `RECENT` frames.
     """
@@ -172,10 +172,12 @@ class MatchGraph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, keys: Tensor, *other_frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, keys: Tensor, *other_frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         previous, reference, recent = (KeyedMasks(*other_frames[i : i + 2]) for i in (0, 2, 4))
         cue = self.model.match(Maps(keys, keys, keys), previous, reference)
-        assert cue is not None and self.model.matcher is not None, "models without a matcher have no such graph"
-        both = with_recent(cue.reference, self.model.matcher(keys, recent, local=False), recent.masks)
+        assert cue is not None and cue.matched is not None and self.model.matcher is not None, (
+            "models without a matcher have no such graph"
+        )
+        both = with_recent(cue.reference, self.model.matcher.anywhere(keys, recent), recent.masks)
         shared = both / both.sum(dim=1, keepdim=True).clamp(min=1)
-        return cue.previous, shared, surroundings(previous.masks, self.model.matcher.spread)
+        return cue.previous, shared, surroundings(previous.masks, self.model.matcher.spread), cue.matched
