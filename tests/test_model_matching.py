@@ -87,6 +87,10 @@ def test_the_cue_adds_descriptors_where_it_sees_objects_and_moves_only_their_log
     assert (moved[:, :NUM_NON_OBJECT] == 0).all()
     torch.testing.assert_close(moved[0, NUM_NON_OBJECT, 0, 0].item(), 4.0)
     torch.testing.assert_close(moved[0, NUM_NON_OBJECT + 1], torch.full((8, 8), -4.0))
+    unlike = Cue(masks, masks, matched=torch.zeros(1, 1, 4, 4))  # what is there now was not there before
+    moved = injection.add_to_logits(logits, unlike, torch.zeros(1, 8, 4, 4)) - logits
+    torch.testing.assert_close(moved[0, NUM_NON_OBJECT, 0, 0].item(), 4.0)
+    torch.testing.assert_close(moved[0, NUM_NON_OBJECT + 1], torch.zeros(8, 8))
 
 
 def test_an_object_stays_near_where_it_was_unless_it_is_nowhere_there() -> None:
