@@ -209,6 +209,9 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     result = hodor("segment", *options, code=130)
     assert "--resume" in result.output
     assert "4 of them before" in segment(*options, "--resume").output
+    count = 0
+    said = " ".join(hodor("segment", *options, "--overwrite", code=130).output.split())
+    assert "continue with the same command, with --resume instead of --overwrite" in said
 
 
 def test_values_that_stand_in_the_wrong_place_are_explained(tmp_path: Path, clip: Path) -> None:

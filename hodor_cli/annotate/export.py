@@ -53,7 +53,7 @@ def write_export(project: Project, source: FrameSource, kind: str, advance: Adva
     folder, path = project.folder, export_path(project.folder, kind)
     if not project.records:
         raise UsageError("there is no mask to export yet; click an object first")
-    with writing(folder.root):
+    with writing(folder.root, resumable=False):
         if kind == "overlay":
             _write_overlay(project, source, advance)
         elif kind == "masks":

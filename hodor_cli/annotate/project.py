@@ -63,7 +63,7 @@ class Project:
         self._own = folder.root / ".annotate"
         self.records: dict[int, FrameRecord] = {}
         self.objects: dict[int, ObjectEntry] = {}
-        with writing(folder.root):
+        with writing(folder.root, resumable=False):
             self._load()
             self.history = ChangeHistory(self._own / "history")
             self._compact()
@@ -96,7 +96,7 @@ class Project:
     @contextmanager
     def change(self, label: str) -> Iterator[Change]:
         """Yield a change that can be undone as a whole, even if the block raises half-way."""
-        with writing(self.folder.root):
+        with writing(self.folder.root, resumable=False):
             change = Change(self, self.history.begin(label, self.entries()))
             try:
                 yield change
@@ -109,7 +109,7 @@ class Project:
         if found is None:
             return None
         path, step = found
-        with writing(self.folder.root):
+        with writing(self.folder.root, resumable=False):
             for index, before, after in step.frames:
                 record = before if way < 0 else after
                 known = record or self.records.get(index)

@@ -92,7 +92,7 @@ def write_project_report(project: Project, source: FrameSource, settings: Segmen
     header: dict[str, object] = {"hodor_version": hodor_cli.__version__, "annotated": project.mark}
     header |= msgspec.to_builtins(identity, str_keys=True)
     header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
-    with writing(folder.root):
+    with writing(folder.root, resumable=False):
         write_report(folder.report, header | {"suggest": suggest}, summarise_objects(records), review, records)
     return review, suggest
 

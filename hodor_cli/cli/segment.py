@@ -11,7 +11,7 @@ from hodor_cli.cli.export import NameOption, formats_of, tell_exports
 from hodor_cli.cli.options import arg, opt, out_option, switch
 from hodor_cli.cli.parameters import RESULTS
 from hodor_cli.cli.segment_texts import given_inputs, print_descriptors, print_summary, tell_known, value_range_of
-from hodor_cli.cli.terminal import note, progress_bar, warn
+from hodor_cli.cli.terminal import note, progress_bar, resuming, warn
 from hodor_cli.errors import HodorError
 from hodor_cli.files import write_result
 from hodor_cli.run.settings import SegmentSettings
@@ -181,7 +181,7 @@ def _segmented(
             )
     except (KeyboardInterrupt, HodorError):
         if began and result.can_be_continued:
-            note(f"Finished frames are kept in {result.root}; continue with the same command and --resume.")
+            note(f"Finished frames are kept in {result.root}; continue with {resuming(output.overwrite)}.")
         raise
 
 

@@ -14,7 +14,7 @@ from hodor_cli.cli import options as common
 from hodor_cli.cli.export import formats_of
 from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.parameters import MACHINE
-from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn, with_flags
+from hodor_cli.cli.terminal import counted, note, progress_bar, resuming, say, warn, with_flags
 from hodor_cli.errors import DeviceError, UsageError
 from hodor_cli.images.paths import listed
 from hodor_cli.run.settings import SegmentSettings
@@ -93,7 +93,7 @@ def segment_many(
             # Without a terminal there is no bar to update.
             summary = segment_videos(jobs, options, executor, progress=progress if sys.stderr.isatty() else None)
     except KeyboardInterrupt:
-        note(f"Finished work is kept in {options.out}; continue with the same command and --resume.")
+        note(f"Finished work is kept in {options.out}; continue with {resuming(options.overwrite)}.")
         raise
     _print_summary(summary, options.export)
     if summary.failed:

@@ -125,6 +125,11 @@ def say_json(value: Any) -> None:
     print(ascii_only.rstrip("\n"), flush=True)
 
 
+def resuming(overwrite: bool) -> str:
+    """How an interrupted command is continued; overwrite: it was told to replace what was there."""
+    return "the same command, with --resume instead of --overwrite" if overwrite else "the same command and --resume"
+
+
 def note(message: str) -> None:
     """Print one line on stderr that is not part of the result."""
     write_stderr(harmless(with_flags(message)))

@@ -40,7 +40,7 @@ class ReadSettings:
         if end is not None and end <= start:
             raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first that is not read")
         if scale is not None and not scale.low < scale.high:
-            raise UsageError(f"`value_range` {tuple(scale)} must rise from black to white")
+            raise UsageError(f"`value_range` {scale.low:g},{scale.high:g} must rise from black to white")
 
 
 @dataclass(frozen=True)
