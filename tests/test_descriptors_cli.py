@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import hodor, refused
+from conftest import write_video
 from data_fakes import make_coco
 from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 from PIL import Image
@@ -23,6 +24,28 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands run in an empty folder that has toy.safetensors."""
     monkeypatch.chdir(tmp_path)
     save_checkpoint(tmp_path / "toy.safetensors", toy_model(), {})
+
+
+def test_of_many_results_those_whose_video_is_there_are_exported(tmp_path: Path) -> None:
+    frames, labels = clip()
+    (tmp_path / "clips").mkdir()
+    for name in ("a", "b"):
+        write_video(tmp_path / "clips" / f"{name}.mp4", frames)
+        (tmp_path / "masks" / name).mkdir(parents=True)
+        write_label_png(tmp_path / "masks" / name / "00000.png", labels[0])
+    weights = ("--weights", "toy.safetensors")
+    hodor("segment-many", "clips", "--masks", "masks", *weights, "-o", "out")
+    everything = sorted(map(str, Path("out").iterdir()))  # as a shell's out/* has them
+    (tmp_path / "clips" / "a.mp4").rename(tmp_path / "elsewhere.mp4")
+    for sources in (["out"], everything):
+        out = f"{len(sources)}.h5"
+        said = " ".join(hodor("export-descriptors", *sources, "-o", out, *weights, code=3).output.split())
+        assert "out/a: the video of out/a is missing" in said and "1 of 2 videos could not be exported" in said
+        with DescriptorStore(tmp_path / out) as store:
+            assert store.videos == ["b"]
+    (tmp_path / "clips" / "b.mp4").unlink()
+    assert "the video of out/a is missing" in refused("export-descriptors", "out", "-o", "no.h5", *weights)
+    assert not (tmp_path / "no.h5").exists()
 
 
 def test_from_a_data_set_to_curves_search_and_map(tmp_path: Path) -> None:

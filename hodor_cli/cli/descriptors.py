@@ -57,15 +57,20 @@ def export_descriptors(
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.export.export import export_sources, find_sources
+    from hodor_cli.descriptors.export.sources import is_batch_summary, sources_of_each
     from hodor_cli.errors import UsageError
     from hodor_cli.weights import load_model
 
     if name is not None and len(sources) > 1:
         raise UsageError(f"--name names one video and {len(sources)} sources are given; export them one by one")
-    found: list[ExportSource] = []
-    for path in sources:
+    if len(sources) > 1:  # a shell's DIR/* names it, too
+        sources = [path for path in sources if not is_batch_summary(path)]
+
+    def sources_of(path: Path) -> list[ExportSource]:
         own = masks / path.stem if masks is not None and len(sources) > 1 and (masks / path.stem).is_dir() else masks
-        found += find_sources(path, masks=own, annotations=annotations, every=every, name=name)
+        return find_sources(path, masks=own, annotations=annotations, every=every, name=name)
+
+    found = sources_of_each(sources, sources_of)
     for source in found:
         for line in source.notes:
             note(line)

@@ -18,6 +18,7 @@ from hodor_cli.descriptors.export.sources import (
     hash_files,
     is_segment_result,
     segment_result,
+    sources_of_each,
     video_with_masks,
 )
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
@@ -162,7 +163,7 @@ def find_sources(
     results = [folder for folder in visible_folders(path) if is_segment_result(folder)]
     if results and masks is None and not list_pictures(path)[0]:
         _require_no_name(path, name)
-        return [segment_result(folder, None, every=every) for folder in results]
+        return sources_of_each(results, lambda folder: [segment_result(folder, None, every=every)])
     source = open_source(path)
     beside = f"{path.stem if path.is_file() else path.name}.hodor"
     given = masks or next((found for found in (path.parent / beside, Path(beside)) if is_segment_result(found)), None)

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import numpy as np
@@ -19,7 +20,8 @@ from hodor_cli.datasets.labels.masks import match_mask_folder
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
-from hodor_cli.errors import InputError
+from hodor_cli.errors import DataError, HodorError, InputError
+from hodor_cli.images.paths import visible_folders
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
@@ -140,6 +142,36 @@ class _Report(msgspec.Struct, frozen=True):
 def is_segment_result(folder: Path) -> bool:
     """True for a folder that a finished `hodor segment` made."""
     return (folder / "report.json").is_file() and (folder / "masks").is_dir()
+
+
+def is_batch_summary(file: Path) -> bool:
+    """True for the summary.json that `hodor segment-many` writes beside its results."""
+    return file.name == "summary.json" and any(is_segment_result(folder) for folder in visible_folders(file.parent))
+
+
+def sources_of_each(paths: Sequence[Path], sources_of: Callable[[Path], Sequence[ExportSource]]) -> list[ExportSource]:
+    """The sources of all paths; a path that cannot be read has one whose export fails, so that the others go on.
+
+    Raises InputError or DataError if no path can be read: that of the first.
+    """
+    found: list[ExportSource] = []
+    errors: list[HodorError] = []
+    for path in paths:
+        try:
+            found += sources_of(path)
+        except (InputError, DataError) as error:
+            errors.append(error)
+            found.append(_failing(path, error))
+    if errors and len(errors) == len(paths):
+        raise errors[0]
+    return found
+
+
+def _failing(path: Path, error: HodorError) -> ExportSource:
+    def fail() -> NoReturn:
+        raise error
+
+    return ExportSource(VideoInfo(str(path), str(path.resolve()), height=0, width=0, fps=0.0), fail, fail)
 
 
 def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: str | None = None) -> ExportSource:
