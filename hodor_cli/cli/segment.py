@@ -10,8 +10,15 @@ from hodor_cli.cli import options as common
 from hodor_cli.cli.export import NameOption, formats_of, tell_exports
 from hodor_cli.cli.options import arg, opt, out_option, switch
 from hodor_cli.cli.parameters import RESULTS
-from hodor_cli.cli.segment_texts import given_inputs, print_descriptors, print_summary, tell_known, value_range_of
-from hodor_cli.cli.terminal import note, progress_bar, resuming, warn
+from hodor_cli.cli.segment_texts import (
+    given_inputs,
+    print_descriptors,
+    print_summary,
+    resuming,
+    tell_known,
+    value_range_of,
+)
+from hodor_cli.cli.terminal import note, progress_bar, warn
 from hodor_cli.errors import HodorError
 from hodor_cli.files import write_result
 from hodor_cli.run.settings import SegmentSettings

@@ -14,7 +14,8 @@ from hodor_cli.cli import options as common
 from hodor_cli.cli.export import formats_of
 from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.parameters import MACHINE
-from hodor_cli.cli.terminal import counted, note, progress_bar, resuming, say, warn, with_flags
+from hodor_cli.cli.segment_texts import resuming
+from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn, with_flags
 from hodor_cli.errors import DeviceError, UsageError
 from hodor_cli.images.paths import listed
 from hodor_cli.run.settings import SegmentSettings

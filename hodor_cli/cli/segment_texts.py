@@ -130,3 +130,8 @@ def value_range_of(text: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise UsageError(f"--value-range {text} is not two numbers LOW,HIGH, for example 0,1023") from None
     return low, high
+
+
+def resuming(overwrite: bool) -> str:
+    """How an interrupted command is continued; overwrite: it was told to replace what was there."""
+    return "the same command, with --resume instead of --overwrite" if overwrite else "the same command and --resume"

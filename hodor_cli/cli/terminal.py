@@ -86,10 +86,7 @@ COMMANDS_OF = {
 
 
 def with_flags(message: str) -> str:
-    """The message with the names of the running command's parameters as flags and those of functions as commands.
-
-    Other texts in backticks stay.
-    """
+    """The message with names of the running command's parameters as flags and of functions as commands."""
     flags = _RUNNING.get()
 
     def flag(found: re.Match[str]) -> str:
@@ -123,11 +120,6 @@ def say_json(value: Any) -> None:
     text = value if isinstance(value, str) else json.dumps(value, indent=2)
     ascii_only = re.sub("[^\x00-\x7e]", lambda found: json.dumps(found[0])[1:-1], text)
     print(ascii_only.rstrip("\n"), flush=True)
-
-
-def resuming(overwrite: bool) -> str:
-    """How an interrupted command is continued; overwrite: it was told to replace what was there."""
-    return "the same command, with --resume instead of --overwrite" if overwrite else "the same command and --resume"
 
 
 def note(message: str) -> None:

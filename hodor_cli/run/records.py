@@ -1,7 +1,6 @@
 """The files of a run as typed records: one schema per file, checked on reading.
 
-Others may have changed report.json and the journal. Names in them become paths, so a record with a name that leads
-outside its folder is refused as a whole.
+Names in report.json and the journal become paths: a record with a name that leads outside its folder is refused.
 """
 
 from __future__ import annotations
@@ -214,8 +213,7 @@ class _ReportHead(Struct, frozen=True):
 
 
 def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
-    """Decode JSON from a result folder into a record. Raises OutputError, which names the file `what`, if it is not
-    valid."""
+    """Decode JSON from a result folder into a record. Raises OutputError, naming the file `what`, if it is invalid."""
     try:
         record = msgspec.json.decode(data, type=schema)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
