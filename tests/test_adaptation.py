@@ -13,6 +13,7 @@ import torch
 from command import hodor
 from conftest import moving_square, write_video
 
+import hodor_cli
 from hodor_cli.adaptation.adapt import adapt
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.adaptation.settings import AdaptProgress, AdaptSettings, Budget
@@ -56,6 +57,22 @@ def test_an_adapted_network_is_found_again(toy: Hodor, example: Example, tmp_pat
     other = Example(example.frame, np.roll(example.labels, 3, axis=1))
     adapt(toy, [other], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
     assert len(steps) == 4
+
+
+def test_a_network_that_other_code_adapted_is_not_found_again(
+    toy: Hodor, example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[AdaptProgress] = []
+    package = tmp_path / "hodor_cli"
+    package.mkdir()
+    monkeypatch.setattr(hodor_cli, "__file__", str(package / "__init__.py"))
+    for code in ("new", "new", "newer"):
+        (package / "loss.py").write_text(code)
+        adapt(toy, [example], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
+    assert len(steps) == 4  # the second time it was found
+    monkeypatch.setattr(hodor_cli, "__version__", "9.9")
+    adapt(toy, [example], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
+    assert len(steps) == 6
 
 
 def test_a_network_adapted_in_bfloat16_learns_too_and_is_another_one(

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import hodor_cli
 from hodor_cli.adaptation.examples import Example, trust_in
 from hodor_cli.adaptation.settings import NOMINAL_STEPS, AdaptProgress, AdaptSettings
 from hodor_cli.engine.segmenter import Segmenter
@@ -159,7 +160,7 @@ class _Adaptation:
 
 def _key(model: Hodor, examples: Sequence[Example], details: list[object]) -> str:
     """A hash of all that an adapted network depends on."""
-    digest = hashlib.sha256(model_fingerprint(model).encode())
+    digest = hashlib.sha256(f"{_code_digest()} {model_fingerprint(model)}".encode())
     digest.update(json.dumps(details, sort_keys=True).encode())
     for example in examples:
         for part in (repr(example.labels.shape).encode(), example.frame.tobytes(), example.labels.tobytes()):
@@ -167,3 +168,13 @@ def _key(model: Hodor, examples: Sequence[Example], details: list[object]) -> st
         for frame in example.following:
             digest.update(frame.tobytes())
     return digest.hexdigest()[:32]
+
+
+def _code_digest() -> str:
+    """A hash of the package's version and code, so that a network that other code adapted is never taken for this
+    one's. Most rooms have a part in adaptation, so the whole package counts; reading it takes milliseconds."""
+    package = Path(hodor_cli.__file__).parent
+    digest = hashlib.sha256(hodor_cli.__version__.encode())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
