@@ -674,14 +674,30 @@ def test_a_second_tab_works_as_soon_as_the_first_one_is_closed(page: Page) -> No
 
 def test_every_size_shows_every_tool(page: Page) -> None:
     page.open()
-    for width, height in ((1280, 800), (820, 1180)):
-        page.browser.resize(width, height)
-        hidden = page.browser.run(
-            "Array.from(document.querySelectorAll('header button, nav button, #transport button'))"
-            ".filter((one) => one.offsetParent && one.getBoundingClientRect().right > innerWidth).map((one) => one.id)"
+    browser = page.browser
+    boxes = (
+        "Array.from(document.querySelectorAll('header button, nav button, #transport button'))"
+        ".filter((one) => one.offsetParent).map((one) => [one.id, one.getBoundingClientRect()])"
+    )
+    for width, height in ((1280, 800), (820, 1180), (390, 844), (844, 390)):
+        browser.resize(width, height)
+        assert browser.run(f"{boxes}.filter(([, {{ right }}]) => right > innerWidth).map(([id]) => id)") == []
+        covered = browser.run(
+            f"{boxes}.filter(([id, box]) => document.elementFromPoint((box.left + box.right) / 2, "
+            "(box.top + box.bottom) / 2)?.closest('button')?.id !== id).map(([id]) => id)"
         )
-        assert hidden == []
-        assert page.browser.run("document.documentElement.scrollWidth <= innerWidth")
+        assert covered == []
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+        stage = browser.run(
+            "(({ width, height }) => [width, height])(document.querySelector('#stage').getBoundingClientRect())"
+        )
+        assert min(stage) > 180
+    browser.resize(390, 844)
+    browser.key("?")
+    first = "document.querySelector('#help-title').getBoundingClientRect().top"
+    assert browser.run(first) > 0  # a sheet that is longer than the screen is read from its beginning
+    browser.key("Escape")
+    browser.resize(1000, 700)
 
 
 def toasts(page: Page) -> str:
@@ -725,6 +741,21 @@ def test_what_changes_many_frames_is_told_and_undone_in_place(page: Page) -> Non
     page.go(FRAMES - 1)
     browser.key("t")
     wait_for(lambda: "there is no frame to track to" in toasts(page), "the end of the video to be told")
+
+
+def test_the_space_bar_presses_what_the_keyboard_has_reached_and_plays_otherwise(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.run("document.querySelector('#outline').focus()")
+    browser.key(" ")
+    page.until("state.outline", "the box to be ticked")
+    assert browser.run("document.querySelector('#play').ariaPressed") != "true"
+    box = "document.querySelector('#outline').getBoundingClientRect()"
+    browser.click(*browser.run(f"(() => {{ const box = {box}; return [box.left + 6, box.top + 6]; }})()"))
+    page.until("!state.outline", "the box to be emptied")
+    browser.key(" ")
+    browser.until("import('./view.js').then(({ view }) => view.shown > 0)", "the video to play")
+    assert not page.state("state.outline")
 
 
 def test_the_object_under_the_pointer_is_selected(page: Page) -> None:

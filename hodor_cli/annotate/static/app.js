@@ -3,12 +3,12 @@
 import "./keys.js";
 import { by } from "./elements.js";
 import { exported } from "./exports.js";
-import { toast } from "./panel.js";
 import { forgetMasks, keepMask } from "./pictures.js";
 import { connect, onEvent } from "./socket.js";
 import { learn, on, pageColour, set, state, tell } from "./state.js";
 import { accepted, disconnected } from "./tabs.js";
 import { loadThumbs } from "./timeline.js";
+import { toast } from "./toasts.js";
 import { play } from "./transport.js";
 import { go, open, reloadMask, replaceMask, view } from "./view.js";
 
@@ -151,6 +151,5 @@ onEvent("offline", () => {
 });
 
 on("frame", () => sessionStorage.setItem(`frame of ${state.video.folder}`, state.frame));
-document.addEventListener("trouble", ({ detail }) => toast(detail, "bad"));
 
 connect();

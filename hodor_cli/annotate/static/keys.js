@@ -115,6 +115,7 @@ function keyName(event) {
   return [...held.filter(([, down]) => down).map(([name]) => name), key].join("+");
 }
 
+const PRESSED_BY_SPACE = "button, input[type=checkbox]";
 let spaceDown = null;   // when the space bar was pressed
 
 // The focus ring of the canvases is for those who go through the page by Tab.
@@ -132,7 +133,7 @@ addEventListener("keydown", (event) => {
   if (sheet && !(sheet.id === "help-sheet" && event.key === "?")) return;
   if (!state.video || event.metaKey && !["z", "y", "s"].includes(event.key.toLowerCase())) return;
   if (event.key === " ") {
-    if (target.matches("button")) return;
+    if (target.matches(PRESSED_BY_SPACE)) return;
     event.preventDefault();
     if (!event.repeat) { spaceDown = event.timeStamp; holdSpace(true); }
     return;
@@ -165,8 +166,8 @@ function digit(name) {
   return entry ? () => set({ object: entry.id }) : null;
 }
 
-// A button loses the focus after a click, so that Space plays instead of pressing the button again.
-addEventListener("click", (event) => { if (event.detail) event.target.closest?.("button")?.blur(); });
+// What Space presses loses the focus after a click, so that Space plays instead of pressing it again.
+addEventListener("click", (event) => { if (event.detail) event.target.closest?.(PRESSED_BY_SPACE)?.blur(); });
 
 for (const [, , action, id] of rows) {
   if (id) by(id).addEventListener("click", action ?? (() => play()));

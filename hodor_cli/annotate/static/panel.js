@@ -3,6 +3,7 @@
 import { by, make } from "./elements.js";
 import { send } from "./socket.js";
 import { objectOf, on, set, state, tell } from "./state.js";
+import { toast } from "./toasts.js";
 import { openSuggestions } from "./transport.js";
 import { go, view } from "./view.js";
 
@@ -156,24 +157,13 @@ export function drawJob() {
   by("rate").textContent = by("export-rate").textContent = job.left === undefined ? `${word}…` : `${word}: ${rate}${clock(job.left)} left`;
 }
 
-export function toast(text, kind = "") {
-  const told = make("div", { class: `toast ${kind}`, text });
-  const list = by("toasts");
-  [...list.children].find((one) => one.textContent === text)?.remove();
-  list.append(told);
-  while (list.children.length > 3) list.firstChild.remove();
-  list.hidePopover();
-  list.showPopover();   // once more, so that it is above a sheet
-  setTimeout(() => told.remove(), kind === "bad" ? 9000 : 3500);
-}
-
 export const stop = () => send({ do: "stop" });
 
 export function begin(message, job) {
   if (send(message)) set({ job: { job } });
 }
 
-export const track = (direction) => begin({ do: "track", frame: view.shown, direction }, "track");
+export const track = (direction) => { if (view.shown >= 0) begin({ do: "track", frame: view.shown, direction }, "track"); };
 
 export const adapt = () => { if (!state.job) begin({ do: "adapt", seconds: 60 }, "adapt"); };
 

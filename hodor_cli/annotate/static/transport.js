@@ -1,8 +1,8 @@
 // Going through the frames: playing, the frame's number, and the frames to review and to mask next.
 
 import { by } from "./elements.js";
-import { toast } from "./panel.js";
 import { state, on } from "./state.js";
+import { toast } from "./toasts.js";
 import { go } from "./view.js";
 
 const button = by("play"), number = by("frame");

@@ -5,6 +5,7 @@ import { LabelMap } from "./labels.js";
 import { mask, picture } from "./pictures.js";
 import { EVERYTHING, join, widen, within } from "./rectangles.js";
 import { state, on, set, tell, clampFrame } from "./state.js";
+import { toast } from "./toasts.js";
 
 const canvas = by("view");
 const context = canvas.getContext("2d", { alpha: false });
@@ -125,7 +126,7 @@ function show(index, bitmap, runs) {
 
 // Whether an error means that the server does not answer: what is in view stays then, until it answers again.
 const away = (error) => error instanceof TypeError;
-const trouble = (error) => document.dispatchEvent(new CustomEvent("trouble", { detail: error.message }));
+const trouble = ({ message }) => toast(message, "bad");
 
 // Show the masks of the frame in view as the server has them.
 export async function reloadMask() {
