@@ -13,6 +13,7 @@ from conftest import write_video
 from data_fakes import make_coco
 from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 from PIL import Image
+from video_fakes import damaged
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.images.label_png import write_label_png
@@ -43,9 +44,22 @@ def test_of_many_results_those_whose_video_is_there_are_exported(tmp_path: Path)
         assert "out/a: the video of out/a is missing" in said and "1 of 2 videos could not be exported" in said
         with DescriptorStore(tmp_path / out) as store:
             assert store.videos == ["b"]
+    for summaries in (1, 2):
+        said = refused("export-descriptors", *["out/summary.json"] * summaries, "-o", "no.h5", *weights, code=2)
+        assert "out/summary.json is only a summary; give the folder of the results, out" in said
     (tmp_path / "clips" / "b.mp4").unlink()
     assert "the video of out/a is missing" in refused("export-descriptors", "out", "-o", "no.h5", *weights)
     assert not (tmp_path / "no.h5").exists()
+
+
+def test_damage_of_a_video_is_told(tmp_path: Path) -> None:
+    frames, labels = clip()
+    path = damaged(write_video(tmp_path / "clip.avi", frames, codec="mpeg4", options={}), len(frames) // 2)
+    (tmp_path / "masks").mkdir()
+    write_label_png(tmp_path / "masks" / "00000.png", labels[0])
+    write_label_png(tmp_path / "masks" / f"{len(frames) - 1:05d}.png", labels[0])
+    said = hodor("export-descriptors", path, "--masks", "masks", "--weights", "toy.safetensors").output
+    assert f"frame {len(frames) // 2} could not be decoded, so the frame before is shown" in " ".join(said.split())
 
 
 def test_from_a_data_set_to_curves_search_and_map(tmp_path: Path) -> None:

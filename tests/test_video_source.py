@@ -189,22 +189,6 @@ def test_whole_files_are_not_called_cut_off(tmp_path: Path) -> None:
         assert source.warnings == [], name
 
 
-def test_damage_in_the_middle_is_passed_over(tmp_path: Path) -> None:
-    path = write(tmp_path / "clip.avi", 20, codec="mjpeg", pixels="yuvj420p", noise=True)
-    data = bytearray(path.read_bytes())
-    middle = data.index(b"\xff\xd8\xff", len(data) // 2)  # the start of one JPEG
-    data[middle : middle + 600] = bytes(600)
-    path.write_bytes(bytes(data))
-    source = open_source(path)
-    frames = list(source)
-    assert len(frames) == 19 and [frame.index for frame in frames] == list(range(19))
-    assert "1 packet" in source.warnings[0]
-    # A jump behind the damage gives the same frame as reading up to it.
-    for index in (4, 15):
-        (jumped,) = source.between(index, index + 1)
-        assert jumped.index == index and np.array_equal(jumped.image, frames[index].image)
-
-
 def test_mp4_without_its_index_is_refused_clearly(tmp_path: Path) -> None:
     path = cut(write(tmp_path / "clip.mp4", 30, noise=True), 0.6)  # the index stands at the end
     with pytest.raises(InputError, match=r"cut off before its index \(no moov box\)"):

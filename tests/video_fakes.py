@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import av
 import numpy as np
 
 
@@ -18,3 +21,17 @@ def colour_at(image: np.ndarray, row: float, column: float) -> str:
     """ "red", "green" or "dark" at a place given in parts of the sides."""
     red, green, _ = image[int(row * image.shape[0]), int(column * image.shape[1])].astype(int)
     return "red" if red > green + 60 else "green" if green > red + 60 else "dark"
+
+
+def damaged(path: Path, *packets: int, skip: int = 0) -> Path:
+    """The file with zeros instead of some packets, from byte `skip` of them on."""
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for number in packets:
+        start, size = places[number]
+        if path.suffix == ".ts":  # whose packets are split
+            size = places[number + 1][0] - start
+        data[start + skip : start + size] = bytes(size - skip)
+    path.write_bytes(bytes(data))
+    return path

@@ -63,8 +63,10 @@ def export_descriptors(
 
     if name is not None and len(sources) > 1:
         raise UsageError(f"--name names one video and {len(sources)} sources are given; export them one by one")
-    if len(sources) > 1:  # a shell's DIR/* names it, too
-        sources = [path for path in sources if not is_batch_summary(path)]
+    # A shell's DIR/* names the summary of `segment-many`, too.
+    if not (results := [path for path in sources if not is_batch_summary(path)]):
+        raise UsageError(f"{sources[0]} is only a summary; give the folder of the results, {sources[0].parent}")
+    sources = results
 
     def sources_of(path: Path) -> list[ExportSource]:
         own = masks / path.stem if masks is not None and len(sources) > 1 and (masks / path.stem).is_dir() else masks
@@ -85,6 +87,8 @@ def export_descriptors(
                 say(f"{video.name}: already there, skipped")
             else:
                 say(f"{video.name}: {counted(video.rows, 'descriptor')} from {counted(video.frames, 'frame')}")
+                for sentence in video.warnings:
+                    warn(sentence)
                 if not video.rows:
                     warn(f"{video.name}: its masks show no object, so there is nothing to find in it; check them")
 

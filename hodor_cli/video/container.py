@@ -154,10 +154,49 @@ def _riff_length(head: bytes, rest: int) -> int:
     return 8 + length + length % 2 if head[:4] == b"RIFF" and length else 0  # large AVI files are a chain of chunks
 
 
+def is_torn(path: Path) -> bool:
+    """Whether bytes of a Matroska or WebM file were overwritten where it says where its packets lie, so that FFmpeg
+    passes over some: its elements do not lie end to end, or a packet is of no track.
+
+    False for other formats, which have a table of their packets. Reads the head of every element.
+    """
+    size, at = path.stat().st_size, 0
+    tracks = set()
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            head = file.read(16)
+            name, begin, length = _matroska_element(head)
+            if at == 0 and name != _EBML:
+                return False
+            if begin == 0 or (name in _BLOCKS and head[begin] not in tracks):
+                return True
+            if name == _TRACK_NUMBER:
+                tracks.add(head[begin] | 0x80)  # as blocks write it
+            at += begin + (0 if name in _ENTERED else length or 0)
+    return at > size
+
+
+_EBML, _SEGMENT, _TRACK_NUMBER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xd7"
+_BLOCKS = (b"\xa3", b"\xa1")
+#: Segment, cluster, group of a block, tracks, track.
+_ENTERED = (_SEGMENT, b"\x1f\x43\xb6\x75", b"\xa0", b"\x16\x54\xae\x6b", b"\xae")
+
+
 def _matroska_length(head: bytes, rest: int) -> int:
-    width = 9 - head[4].bit_length() if len(head) > 4 and head[4] else 0
-    if head[:4] not in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67") or width == 0:
+    name, begin, length = _matroska_element(head)
+    if name not in (_EBML, _SEGMENT):
         return 0
-    unknown = (1 << 7 * width) - 1  # as in a live recording
-    raw = int.from_bytes(head[4 : 4 + width], "big") & unknown
-    return rest if raw == unknown else 4 + width + raw
+    return rest if length is None else begin + length
+
+
+def _matroska_element(head: bytes) -> tuple[bytes, int, int | None]:
+    """The name of the element that begins with these bytes, where its content begins (0: there is no element), and the
+    length of that (None: unknown, as in a live recording)."""
+    named = 9 - head[0].bit_length() if head and head[0] else 9
+    width = 9 - head[named].bit_length() if len(head) > named and head[named] else 9
+    if named > 4 or width > 8 or len(head) < named + width:
+        return b"", 0, 0
+    unknown = (1 << 7 * width) - 1
+    length = int.from_bytes(head[named : named + width], "big") & unknown
+    return head[:named], named + width, None if length == unknown else length

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import plural
 from hodor_cli.images.value_range import ValueRange, measure_range
 from hodor_cli.video.container import describe_unused, pick_stream
+from hodor_cli.video.damage import SentPackets, Tally
 from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.packets import packets_of
 from hodor_cli.video.yuv import Colours, Turn, deep_values, picture_of, read_turn, upright_size
 
 T = TypeVar("T")
@@ -28,75 +26,67 @@ _MEASURED_FRAMES = 9
 _DEFAULT_FPS = 25.0  # where the header gives no plausible rate
 
 
-@dataclass
-class Tally:
-    """The damage that `decode_frames` meets in a stream."""
-
-    damaged: int = 0  # packets or frames that could not be decoded
-    patched: int = 0  # incomplete frames whose missing parts the decoder filled in
-    cut_tail: bool = False  # the last packet or frame is incomplete
-    finished: bool = False  # the stream was read to its end
-    damaged_from: float = math.inf  # the first frame decoded behind damage, whose number may not be that of its time
-
-
 class DecodedFrame(NamedTuple):
-    """A decoded frame, its time in the container's seconds, and for how many seconds it is shown (each None if the
-    container does not say)."""
+    """A decoded frame, its time stamp in ticks, its time in the container's seconds, and for how many seconds it is
+    shown (each None if the container does not say). missing: it stands for a frame behind it that was not decoded."""
 
     frame: VideoFrame
+    stamp: int | None
     time: float | None
     duration: float | None
+    missing: bool = False
 
 
 def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[DecodedFrame]:
-    """Yield every decoded frame. Damaged packets are skipped and counted in `tally`; they raise nothing."""
-    whole = _without_cut_end(_decode(container, stream, tally), lambda item: item.frame.is_corrupt, tally)
+    """Yield every frame; in place of one that cannot be decoded, the frame before it. Damage raises nothing and is
+    noted in `tally`."""
+    whole = _without_cut_end(_timed(container, stream, tally), lambda item: item.frame.is_corrupt, tally)
+    step = 1 / _rate(stream)
+    end = 0.0  # of the frame before
     for index, item in enumerate(whole):
-        if tally.damaged:
-            tally.damaged_from = min(tally.damaged_from, index)
-        tally.patched += item.frame.is_corrupt
+        tally.note(index, missing=item.missing, patched=item.frame.is_corrupt)
+        if item.time is None:
+            tally.timed = False
+        else:
+            if item.time - end > step / 2:
+                tally.jumps[index] = item.time - end
+            end = item.time + (item.duration or step)
         yield item
     tally.finished = True
 
 
-def _decode(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[DecodedFrame]:
-    tick = float(stream.time_base or 0)
-    durations: dict[int, float] = {}  # of the packets that are being decoded, by their presentation time
+def _timed(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[DecodedFrame]:
+    """The frames with their times, which tell which ones are missing."""
+    tick = float(stream.time_base or 0)  # frames of the final flush have no time base, so the stream's is used for all
+    sent = SentPackets(1 / (_rate(stream) * tick) if tick else 0.0)
+    shown: VideoFrame | None = None
+    for frame in _decode(container, stream, tally, sent):
+        if frame.pts is None:
+            yield DecodedFrame(frame, None, None, None)
+        else:
+            missing = sent.passed(frame.pts)
+            if shown is None:
+                tally.before = len(missing)
+            for stamp, ticks in missing if shown else ():
+                yield DecodedFrame(shown, stamp, stamp * tick, ticks * tick or None, missing=True)
+            yield DecodedFrame(frame, frame.pts, frame.pts * tick, sent.take(frame.pts) * tick or None)
+        shown = frame
+    tally.after = len(sent.passed())
+
+
+def _decode(container: InputContainer, stream: VideoStream, tally: Tally, sent: SentPackets) -> Iterator[VideoFrame]:
     # A last packet that is cut off is left out: when several threads decode, its error loses the good frames before it.
-    packets = _without_cut_end(_packets(container, stream, tally), lambda packet: packet.is_corrupt, tally)
+    packets = _without_cut_end(packets_of(container, stream, tally), lambda packet: packet.is_corrupt, tally)
     # None flushes the decoder; after a flush that fails, a second one gives the frames behind the damaged one.
     for packet in chain(packets, [None, None]):
-        if packet is not None and packet.pts is not None and packet.duration:
-            durations[packet.pts] = packet.duration * tick
+        if packet is not None:
+            sent.add(packet)
         try:
-            frames = stream.codec_context.decode(packet)
+            yield from stream.codec_context.decode(packet)
         except av.error.EOFError:
             break  # the first flush gave all
         except (av.error.FFmpegError, ValueError):
-            tally.damaged += 1
-            continue
-        for frame in frames:
-            # Frames of the final flush have no time base, so the stream's is used for all.
-            if frame.pts is None:
-                yield DecodedFrame(frame, None, None)
-            else:
-                yield DecodedFrame(frame, frame.pts * tick, durations.pop(frame.pts, None))
-        if len(durations) > 1000:  # packets that gave no frame
-            durations.clear()
-
-
-def _packets(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Packet]:
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except (av.error.FFmpegError, OSError, ValueError):
-            tally.cut_tail = True
-            return
-        if packet is None:
-            return
-        if packet.size:  # PyAV ends with an empty packet
-            yield packet
+            tally.failed += 1
 
 
 def _without_cut_end(items: Iterable[T], is_corrupt: Callable[[T], bool], tally: Tally) -> Iterator[T]:
@@ -111,43 +101,10 @@ def _without_cut_end(items: Iterable[T], is_corrupt: Callable[[T], bool], tally:
     tally.cut_tail |= held is not None
 
 
-def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) -> int:
-    """Number of frames according to the file's packets, which are not decoded; the count stops at `stop_at`."""
-    packets = _packets(container, stream, Tally())
-    shown = (packet for packet in packets if not getattr(packet, "is_discard", False))
-    return sum(1 for _ in islice(shown, stop_at))
-
-
-@dataclass(frozen=True)
-class Entries:
-    """A file's table of frames: their time stamps in order, and those at which decoding can start."""
-
-    stamps: list[int]
-    keyframes: list[int]
-
-    def index(self, stamp: int | None) -> int | None:
-        """Which frame has this time stamp; None if none has."""
-        place = bisect_left(self.stamps, stamp) if stamp is not None else len(self.stamps)
-        return place if place < len(self.stamps) and self.stamps[place] == stamp else None
-
-    def keyframe(self, index: int) -> int:
-        """The time stamp of the last frame up to this one at which decoding can start."""
-        place = bisect_right(self.keyframes, self.stamps[index])
-        return self.keyframes[place - 1] if place else self.stamps[0]
-
-
-def read_entries(container: InputContainer, stream: VideoStream) -> Entries | None:
-    """Read the table from the packets, which are not decoded. None if they do not tell every frame by its time."""
-    stamps, keyframes = [], []
-    for packet in _packets(container, stream, Tally()):
-        if packet.pts is None or getattr(packet, "is_discard", False):
-            return None
-        stamps.append(packet.pts)
-        if packet.is_keyframe:
-            keyframes.append(packet.pts)
-    if not keyframes or len(set(stamps)) != len(stamps):
-        return None
-    return Entries(sorted(stamps), sorted(keyframes))
+def _rate(stream: VideoStream) -> float:
+    """Frames per second by the file's header."""
+    rates = (stream.average_rate, getattr(stream, "guessed_rate", None))
+    return next((float(rate) for rate in rates if rate and 0 < rate <= 1000), _DEFAULT_FPS)
 
 
 class DecodedSource(FrameSource):
@@ -162,8 +119,7 @@ class DecodedSource(FrameSource):
         """Set size, rate, pixel aspect, colours and rotation by the stream to read; return it, its first frame and the
         further frames. Raises `InputError` with the message `no_frame` if none can be decoded."""
         stream = pick_stream(container, self.label)
-        rates = (stream.average_rate, getattr(stream, "guessed_rate", None))
-        self.fps = next((float(rate) for rate in rates if rate and 0 < rate <= 1000), _DEFAULT_FPS)
+        self.fps = _rate(stream)
         self.warn(describe_unused(container, stream, self.label))
         decoded = decode_frames(container, stream, tally)
         first = next(decoded, None)
@@ -209,17 +165,15 @@ class DecodedSource(FrameSource):
             value_range = measure_range([v for item in head if (v := deep_values(item.frame)) is not None], self.warn)
         return chain(head, decoded), value_range
 
-    def _report_damage(self, tally: Tally) -> None:
-        """Add the damage inside the stream to the warnings."""
-        if tally.damaged:
-            skipped = plural(tally.damaged, "packet")
-            self.warn(
-                f"{self.label} is damaged: {skipped} could not be decoded and were skipped; later frames are numbered"
-                " without them"
-            )
-        if tally.patched:
-            patched = plural(tally.patched, "frame")
-            self.warn(f"{self.label} is damaged or cut off: the decoder had to fill in missing parts of {patched}")
+    @contextmanager
+    def _reporting(self, tally: Tally | None = None) -> Iterator[Tally]:
+        """Add the damage that a reading meets to the warnings when it ends, wherever that is."""
+        tally = tally or Tally()
+        try:
+            yield tally
+        finally:
+            for sentence in tally.sentences(self.label):
+                self.warn(sentence)
 
 
 class _Clock:

@@ -16,16 +16,11 @@ from av.video.stream import VideoStream
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import plural
-from hodor_cli.video.container import count_missing_bytes, open_container, pick_stream
-from hodor_cli.video.decoding import (
-    DecodedSource,
-    Entries,
-    Tally,
-    count_packets,
-    decode_frames,
-    read_entries,
-)
+from hodor_cli.video.container import count_missing_bytes, is_torn, open_container, pick_stream
+from hodor_cli.video.damage import Tally
+from hodor_cli.video.decoding import DecodedSource, decode_frames
 from hodor_cli.video.frames import Frame, ReadSettings
+from hodor_cli.video.packets import Entries, count_packets, read_entries
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import deep_values, picture_of
 
@@ -44,13 +39,16 @@ class VideoFileSource(DecodedSource):
         super().__init__(str(path), path.stem, settings)
         self.path = path
         self._counted, self._counted_all = 0, False
-        #: As in `Tally`, of all readings so far.
-        self._damaged_from: float = math.inf
+        #: The first frame so far whose number may not be that of its time stamp.
+        self._misnumbered_from: float = math.inf
         self._missing_bytes = count_missing_bytes(path)
         with open_container(str(path), self.label) as container:
             no_frame = f"{self.label} holds no frame that can be decoded"
-            stream, first, _ = self._read_first(container, Tally(), no_frame)
+            tally = Tally()
+            stream, first, _ = self._read_first(container, tally, no_frame)
+            self._begin, self._before = first.stamp, tally.before
             self._declared = stream.frames or (round(container.duration / 1e6 * self.fps) if container.duration else 0)
+            self._declared = max(0, self._declared - self._before)
             self.sound = SoundTrack(path, first.time or 0.0, self.end is None) if container.streams.audio else None
         if self.start > 0:
             self.require_start(self.count_up_to(self.start + 1))
@@ -68,26 +66,35 @@ class VideoFileSource(DecodedSource):
 
     def _frames(self, first: int) -> Iterator[Frame]:
         """The frames from `first` on; those before are decoded, and not made RGB."""
-        tally = Tally()
         count = 0
-        with self._opened() as opened:
+        with self._opened() as opened, self._reporting() as tally:
             for frame in self._numbered(decode_frames(*opened, tally), first):
                 count = frame.index + 1
-                self._damaged_from = min(self._damaged_from, tally.damaged_from)
+                if tally.misnumbered:
+                    self._misnumbered_from = min(self._misnumbered_from, frame.index)
                 yield frame
-        self.length, self.exact_length = count - self.start, True
-        missing = max(self._declared - count, 0)
-        if tally.finished and (tally.cut_tail or (self._missing_bytes > 0 and missing > 0)):
+            self.length, self.exact_length = count - self.start, True
+            if tally.finished:
+                self._warn_of_loss(tally, count)
+
+    def _warn_of_loss(self, tally: Tally, count: int) -> None:
+        """Find out whether the file has lost packets, inside or at its end. count: of its frames."""
+        missing = self._declared - count - tally.after
+        if not tally.torn:
+            tally.torn = (bool(tally.jumps) or missing > 0) and is_torn(self.path)
+        else:
+            tally.jumps.pop(0, None)  # streams begin at any time
+        missing = max(0, missing - round(sum(tally.jumps.values()) * self.fps if tally.torn else 0))
+        if tally.cut_tail or (missing > 0 and (tally.torn or self._missing_bytes > 0)):
             lost = (
                 f"about {missing} more ({missing / self.fps:.1f} s) are missing" if missing else "the rest is missing"
             )
             self.warn(f"{self.label} is cut off: {plural(count, 'frame')} could be read, {lost}")
-        self._report_damage(tally)
 
     def between(self, first: int, stop: int) -> Iterator[Frame]:
         """As any source's; from the keyframe before `first` on where time stamps say which frame is which."""
         first, stop = max(first, self.start), stop if self.end is None else min(stop, self.end)
-        known = 0 if self._entries is None else int(min(len(self._entries.stamps), self._damaged_from))
+        known = 0 if self._entries is None else int(min(len(self._entries.stamps), self._misnumbered_from))
         if self._entries is not None and first < min(stop, known):
             for frame in self._from_keyframe(self._entries, first, stop):
                 yield frame
@@ -99,21 +106,22 @@ class VideoFileSource(DecodedSource):
     def nearest_start(self, index: int) -> int:
         """The keyframe before `index`, if time stamps identify the frames."""
         entries = self._entries
-        if entries is None or index >= min(len(entries.stamps), self._damaged_from):
+        if entries is None or index >= min(len(entries.stamps), self._misnumbered_from):
             return self.start
         return entries.index(entries.keyframe(index)) or 0
 
     def _from_keyframe(self, entries: Entries, first: int, stop: int) -> Iterator[Frame]:
         """The frames from `first` on as long as they come one after the other."""
-        with self._opened() as (container, stream):
+        with self._opened() as (container, stream), self._reporting() as tally:
             tick = float(stream.time_base or 0)
             container.seek(entries.keyframe(first), stream=stream)
             for item in decode_frames(container, stream, Tally()):
-                index = entries.index(item.frame.pts)
+                index = entries.index(item.stamp)
                 if index is not None and index < first:
                     continue
                 if index != first or index >= stop or deep_values(item.frame) is not None:
                     return
+                tally.note(index, missing=item.missing, patched=item.frame.is_corrupt)
                 picture = picture_of(item.frame, self._turn, (self.height, self.width), self.colours)
                 time = entries.stamps[index] * tick - entries.stamps[0] * tick
                 yield Frame(index, f"{index:05d}", picture, time, item.duration)
@@ -123,14 +131,15 @@ class VideoFileSource(DecodedSource):
     def _entries(self) -> Entries | None:
         """The file's table of frames; None if its packets have no time stamps that tell them apart."""
         with self._opened() as opened:
-            return read_entries(*opened)
+            entries = read_entries(*opened)
+        return None if entries is None or self._begin is None else entries.without_start(self._begin)
 
     def count_up_to(self, stop_at: int) -> int:
         """Counts the file's packets without decoding them; a damaged file can give fewer frames."""
         if stop_at > self._counted and not self._counted_all:
             ahead = stop_at + _COUNT_AHEAD  # so that calls for one frame after the other do not read the file each time
             with self._opened() as opened:
-                self._counted = count_packets(*opened, ahead)
+                self._counted = count_packets(*opened, ahead + self._before) - self._before
             self._counted_all = self._counted < ahead
         return self._counted
 
@@ -186,13 +195,13 @@ class VideoPipeSource(DecodedSource):
             raise InputError(f"{self.label} is a pipe and can be read only once")
         self._used = True
         count = self.start
-        for frame in self._numbered(self._decoded, self.start):
-            count = frame.index + 1
-            yield frame
+        with self._reporting(self._tally):
+            for frame in self._numbered(self._decoded, self.start):
+                count = frame.index + 1
+                yield frame
         self.length, self.exact_length = count - self.start, True
         if self._tally.cut_tail:
             self.warn(f"{self.label} ended in the middle of a frame: {plural(count, 'frame')} could be read")
-        self._report_damage(self._tally)
 
     def close(self) -> None:
         self._container.close()

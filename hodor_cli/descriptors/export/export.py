@@ -35,13 +35,15 @@ from hodor_cli.weights.checkpoint import model_fingerprint
 
 @dataclass(frozen=True)
 class ExportedVideo:
-    """What became of one source: `skipped` if it was in the file already, `failed` with the reason."""
+    """What became of one source: `skipped` if it was in the file already, `failed` with the reason. warnings: sentences
+    about problems that reading it met."""
 
     name: str
     outcome: Literal["written", "skipped", "failed"]
     frames: int = 0
     rows: int = 0
     reason: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def store_info(model: Hodor) -> StoreInfo:
@@ -122,7 +124,7 @@ def _export(
             frames, rows = frames + 1, rows + len(added)
             if progress is not None:
                 progress(source, frames)
-    return ExportedVideo(info.name, "written", frames, rows)
+    return ExportedVideo(info.name, "written", frames, rows, warnings=tuple(source.warnings()))
 
 
 #: Photographs per video of the store: a kill loses at most so many, and reading one does not touch the others.

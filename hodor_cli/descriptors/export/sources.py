@@ -45,6 +45,7 @@ class ExportSource:
 
     info: what it is, without a hash and a model. `frames` opens and streams it. files: what its hash is made of.
     length: the number of its frames, if known. notes: sentences for the user on how masks and frames were matched.
+    warnings: gives sentences about problems that reading it met so far.
     """
 
     info: VideoInfo
@@ -52,6 +53,7 @@ class ExportSource:
     files: Callable[[], Sequence[Path]]
     length: int | None = None
     notes: tuple[str, ...] = ()
+    warnings: Callable[[], Sequence[str]] = tuple
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -114,7 +116,10 @@ def video_with_masks(
         name or source.name, str(path.resolve()), source.height, source.width, source.fps, settings={"every": every},
         kind=kind, result=str((masks.parent if kind == "segment" else masks).resolve()),
     )  # fmt: skip
-    return ExportSource(info, frames, lambda: [*content_files(path), *files.values()], source.length, tuple(notes))
+    return ExportSource(
+        info, frames, lambda: [*content_files(path), *files.values()], source.length, tuple(notes),
+        lambda: source.warnings,
+    )  # fmt: skip
 
 
 class _ObjectReport(msgspec.Struct, frozen=True):
