@@ -52,6 +52,15 @@ def test_true_masks_given_as_predictions_are_named(benchmark: tuple[Path, Path])
     assert not any("themselves" in note for note in evaluate(benchmark[0], predictions=benchmark[1]).notes)
 
 
+def test_how_colours_were_read_is_told_once_for_each_sequence(benchmark: tuple[Path, Path]) -> None:
+    colours = np.array([(0, 0, 0), (9, 90, 200), (7, 7, 180)], np.uint8)
+    for mask in benchmark[1].rglob("*.png"):
+        Image.fromarray(colours[np.asarray(Image.open(mask))]).save(mask)
+    result = evaluate(benchmark[0], predictions=benchmark[1])
+    told = [note for note in result.notes if "each colour an object: #095ac8 is 1" in note]
+    assert [note.split(":")[0] for note in told] == ["bear", "camel", "dog"]
+
+
 def test_pictures_given_as_predictions_are_named(benchmark: tuple[Path, Path]) -> None:
     for mask in benchmark[1].rglob("*.png"):
         mask.rename(mask.with_suffix(".jpg"))

@@ -90,6 +90,38 @@ def test_ids_that_the_truth_lacks() -> None:
     assert "id 9" in score.notes[0]
 
 
+def test_ids_that_are_exchanged_or_never_predicted_are_told() -> None:
+    truth = moving_labels(5)
+    assert score_sequence(truth, truth).notes == ()
+    exchanged = [np.choose(labels, (0, 2, 1)).astype(np.uint8) for labels in truth]
+    (note,) = score_sequence(truth, exchanged, name="camel").notes
+    assert (
+        "ids of camel seem to be exchanged: in the prediction of frame 00001, object 1 has the value 2, object 2"
+        in note
+    )
+    inverted = [np.choose(labels, (1, 0, 2)).astype(np.uint8) for labels in truth]
+    assert "object 1 has the value 0; keep" in score_sequence(truth, inverted).notes[0]
+    merged = [(labels > 0).astype(np.uint8) for labels in truth]
+    assert score_sequence(truth, merged, name="camel").notes == (
+        "the prediction of camel shows object 2 in no frame that counts",
+    )
+    swapped_later = [*truth[:2], *exchanged[2:]]  # what a method may do
+    assert score_sequence(truth, swapped_later).notes == ()
+    gone = [truth[0], *([np.where(labels == 2, 0, labels) for labels in truth[1:]])]
+    assert score_sequence(gone, gone).notes == ()
+
+
+def test_a_soft_map_of_one_object_is_refused() -> None:
+    truth = [labels * 255 for labels in moving_labels(5, ids=(1,))]
+    soft = np.random.default_rng(0).random((5, *truth[0].shape)).astype(np.float32)
+    for prediction in (soft, (255 * soft).astype(np.uint8)):
+        with pytest.raises(InputError, match=r"camel frame 00001 holds \d+ different values.*threshold it"):
+            score_sequence(truth, prediction, name="camel")
+    several = [(labels > 0) * np.uint8(5) for labels in truth]
+    several[1][4:8] = np.arange(1, 5)[:, None] * (several[1][4:8] > 0)  # ids of several objects, merged in the truth
+    assert score_sequence(truth, several).jf == 1.0
+
+
 def test_davis_counts_every_id_up_to_the_largest() -> None:
     truth = moving_labels(5, ids=(1, 3))
     score = score_sequence(truth, truth, rules=DAVIS)

@@ -116,6 +116,7 @@ def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> Sequence
     score = scorer.finish()
     if folder.resolve() == next(iter(sequence.masks.values())).parent.resolve():
         notes = [*notes, f"the predictions of {sequence.name} are its true masks themselves"]
+    notes += [note if sequence.name in note else f"{sequence.name}: {note}" for note in reader.notes]
     return replace(score, notes=(*notes, *score.notes))
 
 

@@ -16,6 +16,7 @@ from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void, present_
 from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import Statistics, score_frame, statistics
+from hodor_cli.evaluation.remarks import exchange_note, exchanged_ids, refuse_soft_map
 from hodor_cli.images.paths import listed, plural
 
 
@@ -161,7 +162,8 @@ class SequenceScorer:
         self._frames: list[str] = []
         self._scores: list[dict[int, tuple[float, float]]] = []
         self._first_frame: dict[int, int] = {}
-        self._extra_ids: set[int] = set()
+        self._predicted: set[int] = set()
+        self._notes: list[str] = []
         self._held: tuple[str, LabelMap, LabelMap | None, npt.NDArray[np.bool_] | None] | None = None
 
     def add(self, frame: str, truth: LabelMap | Path | Labels, prediction: LabelMap | None) -> None:
@@ -184,8 +186,8 @@ class SequenceScorer:
         require_frames(self.name, self.labelled, self.rules)
         if not self.ids:
             raise DataError(f"the truth of {self.name} holds no object; leave it out of `sequences`")
-        notes = []
-        extra = sorted(self._extra_ids.difference(self._first_frame))
+        notes = list(self._notes)
+        extra = sorted(self._predicted.difference(self._first_frame))
         past = [object_id for object_id in extra if object_id > max(self.ids)]
         if past and self.rules.refuse_extra_ids:
             raise InputError(
@@ -212,6 +214,9 @@ class SequenceScorer:
             j, f = np.array(values, dtype=np.float64).T
             series = np.ascontiguousarray(j), np.ascontiguousarray(f)
             objects[object_id] = ObjectScore(object_id, tuple(self._frames[start:]), *series)
+        unseen = [i for i, score in objects.items() if i not in self._predicted and not score.j_values.all()]
+        if unseen:
+            notes.append(f"the prediction of {self.name} shows object {listed(unseen)} in no frame that counts")
         if not objects:
             raise DataError(f"no object of {self.name} has a frame that counts; leave it out of `sequences`")
         return SequenceScore(self.name, objects, tuple(notes + self._truth.notes))
@@ -227,8 +232,13 @@ class SequenceScorer:
                 f"{size_text(truth)}; predictions must have the size of the annotations"
             )
         if self._truth.binary:
+            refuse_soft_map(prediction, self.name, frame)
             prediction = (prediction != 0).view(np.uint8)
         predicted = present_ids(prediction, self.ids)
-        self._extra_ids.update(predicted)
+        self._predicted.update(predicted)
+        scores = score_frame(truth, prediction, {*self.ids, *predicted}, void)
+        if not self._scores and not self._truth.binary:
+            exchanged = exchanged_ids(truth, prediction, {i: scores[i][0] for i in self.ids})
+            self._notes += [exchange_note(self.name, frame, exchanged)] if exchanged else []
         self._frames.append(frame)
-        self._scores.append(score_frame(truth, prediction, {*self.ids, *predicted}, void))
+        self._scores.append(scores)

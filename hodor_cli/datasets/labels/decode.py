@@ -115,8 +115,9 @@ class LabelReader:
         if values is not None and not self._colours:
             return values
         mask = read_mask(path, known_colours=self._colours, allow_empty=True)
+        if (mask.colours or {}).keys() - self._colours.keys():
+            self.notes += mask.notes[:1]
         self._colours.update(mask.colours or {})
-        self.notes += [note for note in mask.notes if mask.colours and note not in self.notes][:1]
         return np.where(mask.void, VOID, mask.labels).astype(np.uint16) if mask.void is not None else mask.labels
 
 

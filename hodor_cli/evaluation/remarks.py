@@ -1,0 +1,57 @@
+"""Signs in predicted masks that their values do not mean what the truth's mean: low scores that a user should not take
+for the method's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from hodor_cli.datasets.labels.decode import present_ids
+from hodor_cli.datasets.labels.mask_values import LabelMap
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import listed
+
+_WRONG, _RIGHT = 0.1, 0.5
+"""J below which an object is not where its id says, and above which it is where another id says."""
+_MOST_VALUES = 16
+"""Masks of several objects may be scored against one merged object; no benchmark has so many in a frame."""
+
+
+def refuse_soft_map(prediction: LabelMap, name: str, frame: str) -> None:
+    """Raise InputError for a mask of one object with more values than objects could have."""
+    values = len(np.unique(prediction) if prediction.dtype.kind == "f" else present_ids(prediction, [1, 255]))
+    if values > _MOST_VALUES:
+        raise InputError(
+            f"the prediction of {name} frame {frame} holds {values} different values, as a soft (probability) map or "
+            "blended edges do, and everything but 0 would be the object; threshold it"
+        )
+
+
+def exchanged_ids(truth: LabelMap, prediction: LabelMap, own: Mapping[int, float]) -> dict[int, int]:
+    """True id -> the predicted id (0: background) that covers the object instead of its own.
+
+    own: J of each object of a frame, by its id. Meant for the first frame that counts: there no method has had the time
+    to confuse objects as thoroughly as another palette does.
+    """
+    found = {}
+    for object_id, j in own.items():
+        of_truth = (truth == object_id).view(np.uint8)
+        if j >= _WRONG or not (area := cv2.countNonZero(of_truth)):
+            continue
+        inside = np.bincount(prediction[of_truth != 0].astype(np.intp))
+        best = int(inside.argmax())
+        union = area + int(np.count_nonzero(prediction == best)) - int(inside[best])
+        if best != object_id and inside[best] / union > _RIGHT:
+            found[object_id] = best
+    return found
+
+
+def exchange_note(name: str, frame: str, exchanged: Mapping[int, int]) -> str:
+    """The sentence about `exchanged_ids`."""
+    pairs = listed((f"object {true} has the value {predicted}" for true, predicted in exchanged.items()), 6)
+    return (
+        f"the ids of {name} seem to be exchanged: in the prediction of frame {frame}, {pairs}; "
+        "keep the ids of the first frame"
+    )
