@@ -97,6 +97,22 @@ def test_objects_cut_out_of_the_video(result: SegmentSummary, tmp_path: Path) ->
         assert picture.mode == "RGBA" and max(picture.size) <= 14
 
 
+def test_exported_videos_show_every_frame_as_long_as_the_source_does(tmp_path: Path) -> None:
+    import av
+
+    shown = [40, 160, 300, 700, 900]  # milliseconds
+    pictures = [Image.fromarray(frame) for frame in two_squares(5)[0]]
+    pictures[0].save(tmp_path / "clip.gif", save_all=True, append_images=pictures[1:], duration=shown)
+    labels = two_squares(5)[1]
+    with open_source(tmp_path / "clip.gif") as source:
+        segment_source(source, RunInputs({0: labels}), tmp_path / "out", ColourSegmenter())
+    places = export_result(tmp_path / "out", ["prores", "matte"], ExportOptions(out=tmp_path))
+    for file in (tmp_path / "out/overlay.mp4", places["prores"] / "clip.mov", places["matte"] / "clip.mp4"):
+        with av.open(str(file)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+        assert [round(1000 * float(p.duration * p.time_base)) for p in packets] == shown, file
+
+
 def test_frames_beside_labels(result: SegmentSummary, tmp_path: Path) -> None:
     export_result(result.out, ["labelme"], ExportOptions(out=tmp_path, frames=True))
     content = json.loads((tmp_path / "labelme/00003.json").read_text())

@@ -53,7 +53,7 @@ class Picture:
     name: of the file, relative to the folder of pictures, or of the frame. size: (height, width) of the upright
     picture. shapes: later ones lie on top. frame: its index in the video; None if only the name identifies it. time: in
     seconds from the video's first frame. file: path of the picture, and image: (H, W, 3) uint8 RGB, for writers that
-    also write the pictures.
+    also write the pictures. duration: for how many seconds the video shows it, if it says so.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Picture:
     time: float | None = None
     file: Path | None = None
     image: NDArray[np.uint8] | None = None
+    duration: float | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.uint16]:

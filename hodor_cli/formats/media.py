@@ -52,7 +52,8 @@ def _write_video(annotations: Annotations, out: FolderWriter, codec: Codec, draw
     path = out.place(f"{annotations.video}.{codec.container}")
     with VideoWriter(path, annotations.fps, source.pixel_aspect, source.colours, codec) as video:
         for picture in annotations.pictures:
-            video.write(draw(_image(picture), picture.labels > 0), time=picture.time)
+            drawn = draw(_image(picture), picture.labels > 0)
+            video.write(drawn, time=picture.time, duration=picture.duration)
     if source.sound is not None and path.is_file():
         begin = next((picture.time or 0.0 for picture in annotations.pictures), 0.0)
         source.warn(add_sound(path, source.sound, begin, codec.container))

@@ -64,7 +64,7 @@ class _Pictures(Collection[Picture]):
         for record in self._result.frames:
             self._each()
             labels = read_label_png(self._folder.mask(record.name))
-            image = None
+            image = duration = None
             if frames is not None:
                 found = next((frame for frame in frames if frame.index == record.frame), None)
                 if found is None or found.picture.shape[:2] != labels.shape:
@@ -72,12 +72,12 @@ class _Pictures(Collection[Picture]):
                         f"frame {record.frame} of {self._source and self._source.label} is missing or of another size "
                         "than its mask; give the video of this result with `source`"
                     )
-                image = found.image
+                image, duration = found.image, found.duration
             file = self._files.get(record.name)
             size = (labels.shape[0], labels.shape[1])
             yield Picture(
                 file.name if file else record.name, size, shapes_of(labels, self.names), record.frame, record.time,
-                file=file, image=image,
+                file=file, image=image, duration=duration,
             )  # fmt: skip
 
 
