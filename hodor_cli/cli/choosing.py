@@ -28,7 +28,8 @@ def look(
     source: Annotated[str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or -.")],
     *,
     start: Annotated[
-        int | None, opt("N", "The frame to show, from 0 [default: the first with a mask, or 0].", "--frame", min=0)
+        str | None,
+        opt("N|TIME", "The frame to show, from 0, or its time [default: the first with a mask, or 0].", "--frame"),
     ] = None,
     mask: common.MaskOption = None,
     box: common.BoxOption = None,
@@ -53,9 +54,11 @@ def look(
         read = (source, *(one.rpartition("=")[2] for one in mask or ()))
         # An earlier picture of this command makes room, see `show`.
         out = common.picture_file(out, *read, overwrite=True)
-    with open_source(source, start=start or 0, value_range=value_range_of(value_range), axes=axes) as frames:
+    with open_source(
+        source, start="0" if start is None else start, value_range=value_range_of(value_range), axes=axes
+    ) as frames:
         inputs = given_inputs(frames, mask, box, click)
-        show(frames, inputs, start, out, overwrite=overwrite)
+        show(frames, inputs, None if start is None else frames.start, out, overwrite=overwrite)
 
 
 def show(
@@ -114,7 +117,7 @@ def suggest(
     out: Annotated[Path | None, out_option("FILE", "Also draw the frames with their masks into this PNG.")] = None,
     as_json: common.JsonOption = False,
     overwrite: common.OverwriteOption = False,
-    start: common.StartOption = 0,
+    start: common.StartOption = "0",
     end: common.EndOption = None,
     settings: Annotated[SegmentSettings, common.FOLLOW_FIELDS],
 ) -> None:

@@ -122,9 +122,11 @@ def write_json(text: str, target: str | None) -> None:
 #: The settings that are options of commands that segment a video.
 FOLLOW_FIELDS = Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision")
 SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
-StartOption = Annotated[int, opt("N", "First frame to read, from 0.", min=0, rich_help_panel=FRAMES)]
+StartOption = Annotated[
+    str, opt("N|TIME", "First frame to read: its number, from 0, or a time (12.5s, 00:01:02).", rich_help_panel=FRAMES)
+]
 EndOption = Annotated[
-    int | None, opt("N", "First frame not to read [default: the end].", min=1, rich_help_panel=FRAMES)
+    str | None, opt("N|TIME", "First frame not to read, likewise [default: the end].", rich_help_panel=FRAMES)
 ]
 ValueRangeOption = Annotated[
     str | None,

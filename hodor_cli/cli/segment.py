@@ -71,7 +71,7 @@ def segment(
         ),
     ] = False,
     overwrite: common.OverwriteOption = False,
-    start: common.StartOption = 0,
+    start: common.StartOption = "0",
     end: common.EndOption = None,
     value_range: common.ValueRangeOption = None,
     axes: common.AxesOption = None,

@@ -48,7 +48,7 @@ def segment_many(
     ray: Annotated[
         str | None, opt("ADDRESS|auto", "On the machines of a Ray cluster.", rich_help_panel=MACHINE)
     ] = None,
-    start: common.StartOption = 0,
+    start: common.StartOption = "0",
     end: common.EndOption = None,
     export: common.ExportOption = None,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -22,6 +23,7 @@ from hodor_cli.video.decoding import DecodedSource, decode_frames
 from hodor_cli.video.frames import Frame, ReadSettings
 from hodor_cli.video.packets import Entries, count_packets, read_entries
 from hodor_cli.video.sound import SoundTrack
+from hodor_cli.video.times import reached
 from hodor_cli.video.yuv import deep_values, picture_of
 
 _COUNT_AHEAD = 2000
@@ -46,7 +48,7 @@ class VideoFileSource(DecodedSource):
             no_frame = f"{self.label} holds no frame that can be decoded"
             tally = Tally()
             stream, first, _ = self._read_first(container, tally, no_frame)
-            self._begin, self._before = first.stamp, tally.before
+            self._begin, self._before, self._tick = first.stamp, tally.before, float(stream.time_base or 0)
             self._declared = stream.frames or (round(container.duration / 1e6 * self.fps) if container.duration else 0)
             self._declared = max(0, self._declared - self._before)
             self.sound = SoundTrack(path, first.time or 0.0, self.end is None) if container.streams.audio else None
@@ -113,7 +115,6 @@ class VideoFileSource(DecodedSource):
     def _from_keyframe(self, entries: Entries, first: int, stop: int) -> Iterator[Frame]:
         """The frames from `first` on as long as they come one after the other."""
         with self._opened() as (container, stream), self._reporting() as tally:
-            tick = float(stream.time_base or 0)
             container.seek(entries.keyframe(first), stream=stream)
             for item in decode_frames(container, stream, Tally()):
                 index = entries.index(item.stamp)
@@ -123,9 +124,20 @@ class VideoFileSource(DecodedSource):
                     return
                 tally.note(index, missing=item.missing, patched=item.frame.is_corrupt)
                 picture = picture_of(item.frame, self._turn, (self.height, self.width), self.colours)
-                time = entries.stamps[index] * tick - entries.stamps[0] * tick
+                time = entries.stamps[index] * self._tick - entries.stamps[0] * self._tick
                 yield Frame(index, f"{index:05d}", picture, time, item.duration)
                 first += 1
+
+    def frame_at(self, seconds: float) -> int:
+        if self._entries is None:  # without time stamps the frames are decoded
+            index = -1
+            for frame in self:
+                index = frame.index
+                if reached(frame.time, seconds):
+                    return index
+            return index + 1
+        begin, tick = self._entries.stamps[0], self._tick
+        return bisect_left(self._entries.stamps, True, key=lambda stamp: reached((stamp - begin) * tick, seconds))
 
     @cached_property
     def _entries(self) -> Entries | None:

@@ -142,6 +142,11 @@ class FrameSource(ABC):
         unknown (camera, pipe)."""
         return None
 
+    def frame_at(self, seconds: float) -> int:
+        """The first frame that comes `seconds` after the source's first one, or later; the number of frames if none
+        does. Raises `InputError` if its frames have no times of their own, or can be read only once."""
+        raise InputError(f"no frame of {self.label} can be found by its time; give the number of a frame")
+
     def frame_names(self) -> list[str] | None:
         """The names of all frames, inside start..end or not, if files name them; None if frames are numbered."""
         return None

@@ -14,6 +14,7 @@ from hodor_cli.images.paths import plural, read_start, summarise_files, visible_
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_pages, read_picture
 from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings
+from hodor_cli.video.times import reached
 
 FOLDER_FPS = 24.0  # of DAVIS and of films, because a folder states none
 
@@ -131,10 +132,15 @@ class PictureStackSource(FrameSource):
             self.value_range = measure_source_range(deep, self.warn)
         with closing(read_pages(path, pages=pages, value_range=self.value_range)) as read:
             _, shown = next(read)
-        self.fps = FOLDER_FPS if shown is None else 1 / shown
+        self.fps, self._animated = FOLDER_FPS if shown is None else 1 / shown, shown is not None
 
     def count_up_to(self, stop_at: int) -> int:
         return self._pages
+
+    def frame_at(self, seconds: float) -> int:
+        if not self._animated:
+            return super().frame_at(seconds)
+        return next((frame.index for frame in self if reached(frame.time, seconds)), self._pages)
 
     def __iter__(self) -> Iterator[Frame]:
         time, index, skipped = 0.0, 0, 0

@@ -17,6 +17,7 @@ from hodor_cli.video.dicom import DicomSource, dicom_files, is_dicom
 from hodor_cli.video.file import VideoFileSource, VideoPipeSource
 from hodor_cli.video.frames import FrameSource, ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
+from hodor_cli.video.times import number_or_seconds
 
 #: Pictures of these endings are read by the video decoder, unless Pillow finds several pages in them.
 _ALSO_VIDEOS = {".gif", ".avif"}
@@ -25,8 +26,8 @@ _ALSO_VIDEOS = {".gif", ".avif"}
 def open_source(
     path_or_camera: str | Path | int,
     *,
-    start: int = 0,
-    end: int | None = None,
+    start: int | str = 0,
+    end: int | str | None = None,
     value_range: tuple[float, float] | None = None,
     axes: str | None = None,
 ) -> FrameSource:
@@ -39,15 +40,22 @@ def open_source(
         WebP, PNG or AVIF), a photo, which is one frame, a camera index (0 or "0"; a file or folder of that name takes
         precedence), or "-" for a video on standard input. A folder whose only picture is a file of many pictures is
         read like that file.
-    start, end: read the frames start <= index < end, counted from 0.
+    start, end: read the frames start <= index < end: numbers counted from 0, or times since the first frame such as
+        "12.5s" and "00:01:02", which mean the first frame at that time or later.
     value_range: the values that become black and white in pictures of more than 8 bits; measured by default.
     axes: of a TIFF with several axes, the one that is time and the place of each other one: "T,Z=3,C=0".
 
-    Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end) and `UsageError` (an
-    impossible range).
+    Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end, times where frames have
+    none) and `UsageError` (an impossible range).
     """
+    first = number_or_seconds(start, "start")
+    stop = None if end is None else number_or_seconds(end, "end")
+    if isinstance(first, float) or isinstance(stop, float):
+        with open_source(path_or_camera, axes=axes) as whole:
+            first = whole.frame_at(first) if isinstance(first, float) else first
+            stop = whole.frame_at(stop) if isinstance(stop, float) else stop
     text = str(path_or_camera)
-    settings = ReadSettings(start, end, None if value_range is None else ValueRange(*value_range), axes)
+    settings = ReadSettings(first, stop, None if value_range is None else ValueRange(*value_range), axes)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
         return CameraSource(path_or_camera, settings)
     if not text.strip():
