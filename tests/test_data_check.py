@@ -190,6 +190,14 @@ def test_every_fault_of_clips_at_once(tmp_path):
     assert any("7 frames have no annotation" in fact for fact in report.facts)
 
 
+def test_a_folder_without_images_is_explained(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "later").mkdir()
+    for folder, what in ((tmp_path / "notes" / "later", "is empty"), (tmp_path / "notes", "holds no images")):
+        with pytest.raises(DataError, match=f"{folder} {what}: photographs need .* clips need the folders JPEGImages"):
+            check_dataset(folder)
+
+
 def test_a_bare_folder_of_png_frames_is_explained(tmp_path):
     for t in range(3):
         Image.new("RGB", (20, 20)).save(tmp_path / f"{t:05d}.png")

@@ -286,10 +286,14 @@ def test_names_that_differ_between_files_are_told(tmp_path: Path) -> None:
     labelme_file(tmp_path / "b.json", [shape("cup", square(5, 5, 10), 1), shape("dog", square(40, 5, 10), 2)])
     found = read_annotations(tmp_path)
     assert "object 1 has the names 'mug' (a.png), 'cup' (b.png) and is taken for 2 objects" in found.notes[-1]
+    assert "as is right where the pictures do not belong together; in a video, give it one name" in found.notes[-1]
     assert found.names == {1: "mug", 2: "dog", 3: "cup"}
     labelme_file(tmp_path / "a.json", [shape("Mug", square(5, 5, 10)), shape("dog", square(40, 5, 10))])
     labelme_file(tmp_path / "b.json", [shape("mug", square(5, 5, 10)), shape("dog", square(40, 5, 10))])
-    assert "something has the names 'Mug' (a.png), 'mug' (b.png)" in read_annotations(tmp_path).notes[-1]
+    assert (
+        "something has the names 'Mug' (a.png), 'mug' (b.png); if they mean the same, spell"
+        in read_annotations(tmp_path).notes[-1]
+    )
     labelme_file(tmp_path / "b.json", [shape("mug", square(5, 5, 10)), shape("Mug", square(40, 5, 10))])
     assert read_annotations(tmp_path).notes == ()  # both in one picture: two objects
 

@@ -65,9 +65,11 @@ def _differing_names(pictures: Iterable[Picture]) -> list[str]:
     for key, names in called.items():
         if len(names) > 1 and key not in apart:
             named = listed([f"'{name}' ({picture})" for name, picture in names.items()], 3)
-            what = f"object {key[1]} has" if key[0] == "key" else "something has"
             found.append(
-                f"{what} the names {named} and is taken for {len(names)} objects; if it is one, give it one name"
+                f"object {key[1]} has the names {named} and is taken for {len(names)} objects, as is right where the "
+                "pictures do not belong together; in a video, give it one name"
+                if key[0] == "key"
+                else f"something has the names {named}; if they mean the same, spell them in one way"
             )
     return found
 

@@ -156,12 +156,10 @@ def explain_folder(folder: Path) -> str:
         if (inner := next((entry for entry in below if find_tool(entry) or find_masks(entry)), None)) is not None:
             return f"{folder} holds no data set itself; give one of its folders, such as {inner}"
         inside = [entry for entry in below if pictures_in(entry)]
-        if not inside:
-            return ""
-        return (
-            f"{folder} holds folders of images ({listed([entry.name for entry in inside], 3)}) but no annotations: "
-            f"{_NEEDED}; clips need the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
-        )
+        named = listed([entry.name for entry in inside], 3)
+        what = f"holds folders of images ({named}) but no annotations" if inside else "holds no images"
+        what = what if any(folder.iterdir()) else "is empty"
+        return f"{folder} {what}: {_NEEDED}; clips need the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
     if has_annotations(folder.parent) or find_masks(folder.parent) is not None:
         return f"{folder} holds images alone; give {folder.parent} if their annotations are there"
     endings = ", ".join(sorted({file.suffix.lower() for file in images}))
