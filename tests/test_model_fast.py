@@ -18,6 +18,7 @@ from hodor_cli.model import Hodor, accelerate, build_model, plain
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.fast import FAST_FORMS
 from hodor_cli.model.matching import Matcher
+from hodor_cli.runtime.device import autocast
 from hodor_cli.training.cycles import schedule
 from hodor_cli.training.step import Objective
 
@@ -109,8 +110,47 @@ def test_accelerating_keeps_parameters_and_is_undone() -> None:
     assert {name: value.data_ptr() for name, value in accelerate(model).state_dict().items()} == before
 
 
+def extracted(network: Hodor, dtype: torch.dtype = torch.bfloat16) -> list[Tensor]:
+    """The maps of a picture, in float32."""
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode(), autocast(torch.device("cpu"), dtype):
+        return [found.float() for found in network.extract(picture) if found is not None]
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_fused_convolutions_are_as_near_to_float32_as_separate_ones(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = some_model(name)
+    exact = extracted(plain(copy.deepcopy(model)), torch.float32)
+    separate = extracted(plain(copy.deepcopy(model)))
+    fused = extracted(model)
+    for found, other, wanted in zip(fused, separate, exact, strict=True):
+        assert (found - wanted).norm() <= 1.3 * (other - wanted).norm()
+    monkeypatch.setattr("hodor_cli.model.fast.fused.cpu_multiplies_bf16", lambda: False)
+    for found, other in zip(extracted(model), separate, strict=True):
+        torch.testing.assert_close(found, other, rtol=0, atol=0)
+
+
+def test_fused_convolutions_follow_a_change_of_the_weights() -> None:
+    model, other = build_model("mini"), some_model("mini")
+    before, wanted = extracted(model), extracted(other)
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), other.parameters(), strict=True):
+            parameter.copy_(value)
+    for found, old, new in zip(extracted(model), before, wanted, strict=True):
+        assert not torch.equal(found, old) and torch.equal(found, new)
+
+
+def test_weights_made_in_inference_mode_serve_as_well() -> None:
+    wanted = extracted(some_model("mini"))
+    with torch.inference_mode():
+        model = some_model("mini")
+    for found, same in zip(extracted(model), wanted, strict=True):
+        assert torch.equal(found, same)
+
+
 def test_an_accelerated_network_can_be_copied_and_pickled() -> None:
     model = build_model("toy")
+    extracted(model)
     file = io.BytesIO()
     torch.save(model, file)
     file.seek(0)

@@ -114,7 +114,8 @@ class Encoder(nn.Module):
 
     def pixels(self, stride8: Tensor) -> Tensor:
         """What tokens attend to: the map (B, C, h, w), with codes of place if there are any, as (B, C, hw)."""
-        return (stride8 if self.places is None else self.places(stride8)).flatten(2)
+        placed = stride8 if self.places is None else self.places(stride8)
+        return placed.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)  # a matrix as products take it
 
 
 @torch.no_grad()

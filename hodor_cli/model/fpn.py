@@ -25,6 +25,10 @@ class FeaturePyramid(nn.Module):
         x, *finer = (lateral(x) for lateral, x in zip(reversed(self.laterals[1:]), reversed(coarser), strict=True))
         for level in finer:
             x = level + F.interpolate(x, size=level.shape[-2:], mode="nearest")
-        fine = self.laterals[0](fine[fine_from:])
-        fine = fine + F.interpolate(x[fine_from:], size=fine.shape[-2:], mode="nearest")
-        return self.norms[0](self.outputs[0](fine)), self.norms[1](self.outputs[1](x))
+        return self.norms[0](self.fine_output(fine[fine_from:], x[fine_from:])), self.norms[1](self.outputs[1](x))
+
+    def fine_output(self, fine: Tensor, x: Tensor) -> Tensor:
+        """The output at stride 4 from the backbone's map there and the pyramid's at stride 8."""
+        fine = self.laterals[0](fine)
+        found: Tensor = self.outputs[0](fine + F.interpolate(x, size=fine.shape[-2:], mode="nearest"))
+        return found

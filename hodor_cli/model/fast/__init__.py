@@ -15,15 +15,20 @@ from hodor_cli.model.fast.attention import CarriedAttention
 from hodor_cli.model.fast.deform_conv import GatheredDeformConv
 from hodor_cli.model.fast.learning import FloatConv, FloatGroupNorm
 from hodor_cli.model.fast.matching import TiledMatcher
+from hodor_cli.model.fast.mobilenet import FusedResidual
+from hodor_cli.model.fast.pyramid import FoldedPyramid
+from hodor_cli.model.fpn import FeaturePyramid
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Matcher
-from hodor_cli.model.mobilenet import Conv
+from hodor_cli.model.mobilenet import Conv, InvertedResidual
 
 FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
     SoftMaskedAttention: CarriedAttention,
     DeformConv: GatheredDeformConv,
     Matcher: TiledMatcher,
     Conv: FloatConv,
+    FeaturePyramid: FoldedPyramid,
+    InvertedResidual: FusedResidual,
     nn.GroupNorm: FloatGroupNorm,
 }
 

@@ -25,10 +25,15 @@ class CarriedAttention(SoftMaskedAttention):
         value_weight = self.v_proj.weight.view(self.heads, width, -1)
 
         carried = torch.einsum("bnhd,hdc->bnhc", q, key_weight).flatten(1, 2)  # (B, N * heads, C)
-        scores = (carried @ pixels).view(batch, count, self.heads, -1)
-        # The key bias shifts all scores of a query alike, so it changes nothing, but it is a parameter of the network.
-        scores = scores + torch.einsum("bnhd,hd->bnh", q, self.k_proj.bias.view(self.heads, width))[..., None]
-        attention = self.masked_softmax(scores, masks[:, :, None], self.scaling_factors[:, None]).to(pixels.dtype)
+        if torch.is_grad_enabled():
+            scores = (carried @ pixels).view(batch, count, self.heads, -1)
+            # The key bias shifts all scores of a query alike, so it changes nothing, but it is a parameter.
+            scores = scores + torch.einsum("bnhd,hd->bnh", q, self.k_proj.bias.view(self.heads, width))[..., None]
+            attention = self.masked_softmax(scores, masks[:, :, None], self.scaling_factors[:, None]).to(pixels.dtype)
+        else:  # the mask is part of the product, which is rounded once
+            held = self.scaling_factors[:, None].to(masks.dtype) * (masks - 1)[:, :, None]
+            attention = torch.baddbmm(held.flatten(1, 2), carried, pixels).softmax(dim=-1)
+            attention = attention.view(batch, count, self.heads, -1)
 
         attended = (attention.flatten(1, 2) @ pixels.transpose(1, 2)).view(batch, count, self.heads, -1)
         values = torch.einsum("bnhc,hdc->bnhd", attended, value_weight)

@@ -12,11 +12,11 @@ from hodor_cli.model.deform_conv import DeformConv
 class GatheredDeformConv(DeformConv):
     """A deformable convolution whose samples are one gather.
 
-    Where it samples a reduced map, of few channels, the plain form is as fast, and its gradient faster.
+    Where it samples a reduced map, of few channels, it learns in the plain form, whose gradient is faster.
     """
 
     def convolve(self, x: Tensor, offsets: Tensor) -> Tensor:
-        if self.reduce is not None:
+        if self.reduce is not None and torch.is_grad_enabled():
             return super().convolve(x, offsets)
         return gathered_deform_conv2d(x, offsets, self.weight, self.bias)
 
@@ -44,11 +44,9 @@ def gathered_deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Ten
     table = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2)).reshape(-1, channels)
     sampled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
     sampled = sampled.view(batch, height * width, 9 * channels)
-    kernel = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1).to(sampled.dtype)
-    y = sampled @ kernel
-    if bias is not None:
-        y = y + bias.to(y.dtype)
-    return y.transpose(1, 2).reshape(batch, -1, height, width)
+    kernel = weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels).to(sampled.dtype)
+    y = F.linear(sampled, kernel, None if bias is None else bias.to(sampled.dtype))
+    return y.transpose(1, 2).unflatten(2, (height, width))  # channels last in memory
 
 
 def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

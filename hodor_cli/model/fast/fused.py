@@ -1,0 +1,74 @@
+"""Convolutions of oneDNN in one pass with the activation or sum behind them, and with weights laid out beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hodor_cli.runtime.device import autocast_dtype, cpu_multiplies_bf16, without_autocast
+
+
+def fuses(x: Tensor) -> bool:
+    """Whether the maps that come of a map may go through `fused_conv`: in bfloat16, without a gradient, on a CPU with
+    units for it. PyTorch has these operations for its compiler and does not promise to keep them."""
+    return (
+        x.device.type == "cpu"
+        and autocast_dtype(x.device) == torch.bfloat16
+        and not torch.is_grad_enabled()
+        and cpu_multiplies_bf16()
+        and all(hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_reorder_convolution_weight"))
+    )
+
+
+def laid_out(weight: Tensor, conv: nn.Conv2d, size: Sequence[int]) -> Tensor:
+    """A weight in bfloat16 and in the order in which `fused_conv` reads it for maps of about this size."""
+    found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight.bfloat16(), *_sides(conv), conv.groups, size)
+    return found
+
+
+def fused_conv(
+    x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, *, relu6: bool = False, added: Tensor | None = None
+) -> Tensor:
+    """The convolution of a map (B, C, H, W) in bfloat16 with the stride and groups of `conv`, padded all around.
+
+    Args:
+        weight: as `laid_out` gives it.
+        relu6: bring the result into 0..6.
+        added: a map to add to the result.
+    """
+    run, sides = torch.ops.mkldnn._convolution_pointwise, _sides(conv)
+    if added is None:
+        activation: tuple[str, list[float]] = ("hardtanh", [0.0, 6.0]) if relu6 else ("none", [])
+        found: Tensor = run(x, weight, bias, *sides, conv.groups, *activation, None)
+    else:
+        found = run.binary(x, added, weight, bias, *sides, conv.groups, "add", None, None, [], None)
+    return found
+
+
+class Deriving(nn.Module):
+    """A layer that keeps what it derives from its parameters. State dicts, copies and pickles do not hold it."""
+
+    def derived(self, parameters: Sequence[Tensor], make: Callable[[], Sequence[Tensor]]) -> Sequence[Tensor]:
+        """What `make` gives of these parameters, in float32 and made anew only when they may have changed."""
+        # `_version` counts the changes in place; a parameter that is moved or exchanged lies elsewhere. The old ones
+        # are kept, so that nothing else gets their place in memory.
+        counted = not any(parameter.is_inference() for parameter in parameters)
+        state = [(parameter.data_ptr(), parameter._version) for parameter in parameters] if counted else None
+        kept = self.__dict__.get("_derived")
+        if kept is None or state is None or kept[0] != state:
+            with without_autocast(parameters[0].device):
+                made = make()
+            kept = self.__dict__["_derived"] = state, made, [parameter.detach() for parameter in parameters]
+        found: Sequence[Tensor] = kept[1]
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_derived"}
+
+
+def _sides(conv: nn.Conv2d) -> tuple[list[int], list[int], list[int]]:
+    """Padding, stride and dilation."""
+    return [conv.kernel_size[0] // 2] * 2, list(conv.stride), [1, 1]

@@ -1,0 +1,33 @@
+"""MobileNetV2's blocks as fused convolutions."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from hodor_cli.model.fast.fused import Deriving, fused_conv, fuses, laid_out
+from hodor_cli.model.mobilenet import InvertedResidual
+
+
+class FusedResidual(InvertedResidual, Deriving):
+    """A block whose activations and sum take no pass over the map of their own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not fuses(x):
+            return super().forward(x)
+        convs = [conv for conv in (self.expand, self.depthwise, self.project) if conv is not None]
+
+        def make() -> list[Tensor]:
+            weights = []
+            for conv in convs:
+                # Zeros before the kernel do what zeros behind the map do, and spare a copy of the map.
+                weight = conv.weight if conv.stride[0] == 1 else F.pad(conv.weight, (1, 0, 1, 0))
+                weights.append(laid_out(weight, conv, (len(x), weight.shape[1] * conv.groups, *x.shape[2:])))
+            return [*weights, *(conv.bias.bfloat16() for conv in convs if conv.bias is not None)]
+
+        parts = self.derived(list(self.parameters()), make)
+        *widening, (project, weight, bias) = zip(convs, parts, parts[len(convs) :], strict=False)
+        y = x = x.bfloat16()
+        for conv, kernel, shift in widening:
+            y = fused_conv(y, conv, kernel, shift, relu6=True)
+        return fused_conv(y, project, weight, bias, added=x if self.residual else None)

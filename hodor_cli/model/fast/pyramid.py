@@ -1,0 +1,55 @@
+"""The pyramid's stride-4 map without a map of full width at that stride."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hodor_cli.model.fast.fused import Deriving, fused_conv, fuses, laid_out
+from hodor_cli.model.fpn import FeaturePyramid
+
+
+class FoldedPyramid(FeaturePyramid, Deriving):
+    """A pyramid whose output at stride 4 is the sum of two smaller convolutions.
+
+    Output(lateral(fine) + upsampled) = (output of lateral)(fine) + output(upsampled). The first is one convolution of
+    the backbone's few channels. In the second, of the nine pixels under the kernel at most four differ, so it is a
+    2x2 kernel for each of the four pixels that a cell becomes.
+    """
+
+    def fine_output(self, fine: Tensor, x: Tensor) -> Tensor:
+        lateral, output = self.laterals[0], self.outputs[0]
+        if not fuses(x) or fine.shape[2:] != (2 * x.shape[2], 2 * x.shape[3]):
+            return super().fine_output(fine, x)
+        assert isinstance(lateral, nn.Conv2d) and isinstance(output, nn.Conv2d)
+        assert lateral.bias is not None and output.bias is not None
+        weights = lateral.weight, lateral.bias, output.weight, output.bias
+
+        def make() -> list[Tensor]:
+            weight, shift, kernel, bias = weights
+            direct = torch.einsum("omyx,mi->oiyx", kernel, weight[:, :, 0, 0])
+            quarters = torch.cat([part for half in _halves(kernel, 2) for part in _halves(half, 3)])
+            layouts = laid_out(direct, output, fine.shape), laid_out(quarters, output, x.shape)
+            return [*layouts, bias.bfloat16(), shift.bfloat16()[:, None, None]]
+
+        direct, quarters, bias, shift = self.derived(weights, make)
+        # The bias of the lateral belongs to every pixel, but not to the zeros around the map.
+        parts = fused_conv(x.bfloat16() + shift, output, quarters, None)
+        return fused_conv(fine.bfloat16(), output, direct, bias, added=_woven(parts))
+
+
+def _halves(weight: Tensor, side: int) -> list[Tensor]:
+    """What three weights along a side are to the first and to the second of two equal pixels: two weights each."""
+    first, middle, last = weight.unbind(side)
+    return [torch.stack((first, middle + last), side), torch.stack((first + middle, last), side)]
+
+
+def _woven(parts: Tensor) -> Tensor:
+    """(B, 4 C, h + 1, w + 1), the four pixels of a cell from its upper left neighbours on -> (B, C, 2 h, 2 w)."""
+    rows = parts.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # (B, h + 1, w + 1, 2, 2, C)
+    height, width = parts.shape[2] - 1, parts.shape[3] - 1
+    woven = parts.new_empty(len(parts), height, 2, width, 2, rows.shape[-1])
+    for y in range(2):
+        for x in range(2):
+            woven[:, :, y, :, x] = rows[:, y : y + height, x : x + width, y, x]
+    return woven.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
