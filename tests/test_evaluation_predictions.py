@@ -161,6 +161,17 @@ def test_predictions_are_found_one_folder_deeper(tmp_path: Path, place: str) -> 
     assert evaluate(root, predictions=tmp_path / "guess").jf == 1.0
 
 
+def test_one_method_is_not_taken_for_another(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"bear": moving_labels(4), "camel": moving_labels(4)})
+    for method in ("ours", "theirs"):
+        predictions(tmp_path / "all" / method, {name: moving_labels(4) for name in ("bear", "camel")})
+    predictions(tmp_path / "all" / "unfinished", {"bear": moving_labels(4)})
+    with pytest.raises(InputError, match="all holds the predictions of several methods: ours, theirs; give the folder"):
+        evaluate(root, predictions=tmp_path / "all")
+    predictions(tmp_path / "all", {name: moving_labels(4) for name in ("bear", "camel")})
+    assert evaluate(root, predictions=tmp_path / "all").jf == 1.0  # those that lie in the folder itself
+
+
 def test_predictions_of_one_sequence_may_lie_flat(tmp_path: Path) -> None:
     root = davis(tmp_path / "set", {"bear": moving_labels(4)})
     write_sequence(None, tmp_path / "guess", moving_labels(4))

@@ -68,15 +68,23 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     if root.is_file():
         what = "a zip archive; unpack it and give" if root.suffix.lower() == ".zip" else "a file; give"
         raise InputError(f"{root} is {what} the folder of predicted masks")
-    inside = [*visible_folders(root), *visible_folders(root / "Annotations")]
-    places = [root, root / "predictions", root / "Annotations", *inside]
+    usual = [root, root / "predictions", root / "Annotations"]
+    places = dict.fromkeys([*usual, *visible_folders(root), *visible_folders(root / "Annotations")])
     best: dict[str, Path] = {}
     empty: dict[str, Path] = {}
+    equal: list[Path] = []
     for place in places:
         there = folders_by_name(place)
         named = {name: there[name] for name in sequences if name in there}
         found = {name: folder for name, folder in named.items() if masks_in(folder)}
-        best, empty = found if len(found) > len(best) else best, empty or named
+        if len(found) > len(best):
+            best, equal = found, [place]
+        elif found and len(found) == len(best):
+            equal.append(place)
+        empty = empty or named
+    if len(equal) > 1 and equal[0] not in usual:
+        several = listed((str(place.relative_to(root)) for place in equal), 8)
+        raise InputError(f"{root} holds the predictions of several methods: {several}; give the folder of one")
     if best:
         return best
     if len(sequences) == 1:
