@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command import hodor, refused
 from conftest import write_video
 from data_fakes import make_clips
@@ -47,6 +48,16 @@ def test_settings_are_printed_as_a_file_that_starts_a_run_and_so_does_the_record
     assert json.loads((tmp_path / "b" / "run.json").read_text()) == first
     hodor("pretrain", "--preset", file, *data, "-o", tmp_path / "a", "--resume", "--iterations", 2)
     assert len(losses_of(tmp_path / "a")) == 2
+
+
+def test_the_papers_settings_are_not_begun_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    nowhere = ["pretrain", "--data", tmp_path / "nowhere", "-o", tmp_path / "run"]
+    assert "take months" in hodor(*nowhere, code=3).output
+    for asked in (["--preset", "paper-coco"], ["--weights", "mini"], ["--model", "mini"]):
+        assert "take months" not in hodor(*nowhere, *asked, code=3).output
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "take months" not in hodor(*nowhere, code=3).output
 
 
 def test_clips_without_a_usable_frame_are_refused_before_anything_is_written(pretrained: Path, tmp_path: Path) -> None:

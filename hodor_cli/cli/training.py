@@ -163,7 +163,20 @@ def pretrain(
     if (images is None) != (annotations is None):
         raise UsageError("`images` and `annotations` belong together; give both, or a folder with `data`")
     elsewhere = [] if images is None else [DataSource(images, annotations=annotations)]
+    if data and recipe == Recipe() and changes.model is None and not (run.resume or changes.print_settings):
+        _warn_of_months()
     train_with(job, [*(data or ()), *elsewhere], recipe, run, changes, launch)
+
+
+def _warn_of_months() -> None:
+    """Say on a machine without a GPU that the paper's settings, which nobody asked for by name, are not for it."""
+    import torch
+
+    if not torch.cuda.is_available():
+        warn(
+            "these are the paper's network and settings, which take months and 12 GB of memory without a GPU; "
+            "`weights=mini` continues the bundled network"
+        )
 
 
 def finetune(

@@ -147,8 +147,8 @@ def check_same(config: TrainConfig, began: TrainConfig) -> None:
     if different:
         shown = listed((f"{name} {_text(before[name])} then and {_text(now[name])} now" for name in different), 4)
         raise UsageError(
-            f"`resume` with other settings than the run began with ({shown}); leave them out to continue with its"
-            " own, or train into another folder"
+            f"`resume` with other settings than the run began with ({shown}); leave out the options and the"
+            " preset that change them, or train into another folder"
         )
 
 

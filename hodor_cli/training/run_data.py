@@ -84,8 +84,9 @@ def checked_sources(
         found.append(DataSource(source.folder.absolute(), source.weight, annotations, report.samples))
     for now, earlier in zip(found, before, strict=False):
         if earlier.samples not in (None, now.samples):
+            was = "" if now.folder == earlier.folder else f"{earlier.folder} "
             raise DataError(
-                f"{now.folder} had {earlier.samples} samples when the run began and has {now.samples} now, so"
+                f"{now.folder} has {now.samples} samples now, and {was}had {earlier.samples} when the run began, so"
                 " `resume` cannot give the same batches; put it back or train into another folder"
             )
     return found
