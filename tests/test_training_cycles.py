@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hodor_cli.model import build_model
+from hodor_cli.training.average import WeightAverage, holding, put_weights
 from hodor_cli.training.cycles import chain_schedule, paper_schedule, run_cycles, schedule, without_objects
 from hodor_cli.training.losses import dice_loss, merge_background, prediction_losses
-from hodor_cli.training.step import WeightAverage, holding, put_weights
 
 
 def cycle_targets(iteration: int, presence: torch.Tensor, steps: str = "paper") -> list[tuple[int, set[int]]]:

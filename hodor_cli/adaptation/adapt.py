@@ -29,9 +29,10 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.samples.sample import collate
+from hodor_cli.training.average import put_weights, weights_of
 from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.launch import Process
-from hodor_cli.training.step import Learner, put_weights, rate_at, weights_of
+from hodor_cli.training.step import Learner, rate_at
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 from hodor_cli.weights.registry import cache_folder
 

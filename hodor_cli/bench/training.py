@@ -209,7 +209,9 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
             run = RunOptions(Path(folder), save_every=_ENDLESS, workers=job.workers if fast else 0)
             sets = [PhotographSet(pictures, job.config.augment)]
             network = model if fast else plain(model)
-            train(process, Plan(job.config, run, Callbacks(progress=after_an_iteration), model=network, sets=sets))
+            # A given micro-batch is run as a whole.
+            config = job.config if fast else dataclasses.replace(job.config, micro_batch=job.config.batch_size)
+            train(process, Plan(config, run, Callbacks(progress=after_an_iteration), model=network, sets=sets))
         except _EnoughError:
             pass
 

@@ -22,9 +22,10 @@ from hodor_cli.formats.opening import open_set
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.samples.clip_sets import ClipFrames
+from hodor_cli.training.average import WeightAverage, holding
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.step import WeightAverage, freeze_stages, holding, rate_at, set_rate
+from hodor_cli.training.step import freeze_stages, rate_at, set_rate
 from hodor_cli.weights import load_model
 from hodor_cli.weights.published import load_imagenet_backbone
 from hodor_cli.weights.tensor_files import read_safetensors

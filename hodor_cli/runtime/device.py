@@ -81,11 +81,15 @@ def cpu_multiplies_bf16() -> bool:
     return any(has is not None and has() for has in asked)  # older versions of PyTorch cannot tell
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Automatic mixed precision in that dtype; nothing for float32."""
+def autocast(device: torch.device, dtype: torch.dtype, *, cache: bool = True) -> AbstractContextManager[None]:
+    """Automatic mixed precision in that dtype; nothing for float32.
+
+    cache: keep converted weights until the end of the block. All threads share what is kept, and whichever leaves its
+    block first drops it.
+    """
     if dtype == torch.float32:
         return nullcontext()
-    return torch.autocast(device.type, dtype=dtype)
+    return torch.autocast(device.type, dtype=dtype, cache_enabled=cache)
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

@@ -48,7 +48,17 @@ class TrainConfig:
     model: Annotated[str, about("Architecture: swin-tiny, mini, toy.")] = "swin-tiny"
     iterations: Annotated[int, about("How long to train.", least=1)] = 250_000
     batch_size: Annotated[int, about("Samples of an iteration, over all processes.", least=1)] = 8
-    micro_batch: Annotated[int, about("Samples that a process runs at once (gradients add up).", least=1)] | None = None
+    micro_batch: (
+        Annotated[
+            int,
+            about(
+                "Samples that a process runs at once (gradients add up). Without it all, on a CPU with several cores"
+                " half in each of two threads.",
+                least=1,
+            ),
+        ]
+        | None
+    ) = None
     sequence: Annotated[int, about("Frames of a sample; 1: single images, an ablation of the paper.", least=1)] = 3
     schedule: Annotated[
         Literal["paper", "chain", "self-chain"],

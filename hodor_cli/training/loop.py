@@ -17,6 +17,7 @@ from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.samples.batches import Batches, make_loader
 from hodor_cli.samples.sample import Batch
+from hodor_cli.training.average import holding
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, Prediction, schedule
 from hodor_cli.training.launch import Process, uninterrupted
@@ -24,7 +25,7 @@ from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.step import Learner, holding, rate_at
+from hodor_cli.training.step import Learner, rate_at
 from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, outlook, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint
 
@@ -115,7 +116,7 @@ class _Job:
             if self.process.is_first:
                 events = stack.enter_context(closing(Events(self.folder.events, learner.done)))
                 metrics = stack.enter_context(closing(MetricsFile(self.folder.metrics, keep=learner.done)))
-            cores = stack.enter_context(FreeCores())
+            cores = stack.enter_context(FreeCores(stack.enter_context(learner.in_two_threads())))
             while learner.done < end and not over:
                 cores.adjust()
                 clock.start()

@@ -30,7 +30,7 @@ from hodor_cli.errors import DataError, OutputError, UsageError, WeightsError
 from hodor_cli.files import write_whole, writing_file
 from hodor_cli.locks import locked_folder
 from hodor_cli.samples.settings import ClipOptions, DataSource
-from hodor_cli.training.step import WeightAverage
+from hodor_cli.training.average import WeightAverage
 from hodor_cli.weights.tensor_files import write_safetensors
 
 STATE_FILE = "training_state.safetensors"

@@ -1,10 +1,10 @@
-"""One step of training: the loss of a batch, its gradient, the optimiser's update, and the average of the weights."""
+"""One step of training: the loss of a batch, its gradient, the optimiser's update."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,14 @@ from hodor_cli.model.mobilenet import MobileNetV2
 from hodor_cli.model.swin import Swin
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import normalise
+from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.samples.sample import Batch
+from hodor_cli.training.average import WeightAverage, Weights
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.cycles import NO_HARDSHIP, Hardship, Prediction, Step, run_cycles
+from hodor_cli.training.halves import can_be_halved, learn_in_two_threads
 from hodor_cli.training.launch import Process
 from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
-
-Weights = dict[str, Tensor]  # by parameter
 
 
 class Objective(nn.Module):
@@ -54,7 +55,8 @@ class Objective(nn.Module):
         images = normalise(frames.permute(0, 1, 4, 2, 3).float(), config.pixel_mean, config.pixel_std)
         # Pixels from outside the image are the normalised zero, like padding.
         images = images * valid[:, :, None]
-        with autocast(frames.device, self.dtype):
+        # Two threads that shared converted weights would add up their gradients in an order that depends on chance.
+        with autocast(frames.device, self.dtype, cache=frames.device.type != "cpu"):
             predictions, sightings = run_cycles(self.model, images, masks.long(), presence, steps, hardship)
         supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
         losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
@@ -91,7 +93,22 @@ class Learner:
         )
         self._wrapped = process.setup(self.objective)
         self.average = None if config.average is None else WeightAverage(model, config.average)
+        self._halved = can_be_halved(config, process, model.config.dropout)
+        self._second: SecondThread | None = None
         self.done = 0
+
+    @contextmanager
+    def in_two_threads(self) -> Iterator[int]:
+        """Learn from both halves of each batch at once inside the block, if that is possible and PyTorch has several
+        threads. Gives the number of threads, 1 or 2, that share those of PyTorch."""
+        if not self._halved or torch.get_num_threads() == 1:
+            yield 1
+            return
+        try:
+            with closing(SecondThread()) as self._second:
+                yield 2
+        finally:
+            self._second = None
 
     def step(
         self, batch: Batch, rate: float, steps: tuple[Step, ...], hardship: Hardship = NO_HARDSHIP
@@ -100,23 +117,17 @@ class Learner:
 
         rate: the learning rate. steps, hardship: the cycles and what makes them harder.
         Returns (cross-entropy, DICE, IoU, contrast) over all processes, a tensor (4,), and the predictions of the first
-        micro-batch. Raises TrainingError for a loss or gradient that is not a number; the weights do not change then.
+        micro-batch, in two threads of all samples. Raises TrainingError for a loss or gradient that is not a number;
+        the weights do not change then.
         """
         set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
-        parts: list[Tensor] = []
-        predictions: list[Prediction] = []
-        count = len(batch["names"])
-        for begin in range(0, count, self.micro):
-            inputs = self.inputs(batch, begin, begin + self.micro)
-            share = len(inputs[0]) / count
-            with self.process.accumulate(self._wrapped, enabled=begin + self.micro < count):
-                losses: Losses
-                losses, made = self._wrapped(*inputs, steps, hardship)
-                self.process.backward(losses.total * share)
-            parts.append(torch.stack([value.detach() for value in losses]) * share)
-            predictions = predictions or made
-        values = self.process.mean(torch.stack(parts).sum(dim=0))
+        if self._second is not None and len(batch["names"]) > 1:
+            inputs = self.inputs(batch)
+            values, predictions = learn_in_two_threads(self.objective, inputs, steps, hardship, self._second)
+        else:
+            values, predictions = self._accumulate(batch, steps, hardship)
+        values = self.process.mean(values)
         # Also without a limit the norm is needed: it says whether the gradient is a number. Losses and gradients are
         # those of all processes, so all of them stop in the same iteration. One check for all waits for a GPU once.
         limit = float("inf") if self.clip_norm is None else self.clip_norm
@@ -129,6 +140,22 @@ class Learner:
             self.average.update(self.model, self.done)
         self.done += 1
         return values, predictions
+
+    def _accumulate(self, batch: Batch, steps: tuple[Step, ...], hardship: Hardship) -> tuple[Tensor, list[Prediction]]:
+        """The gradient of one micro-batch after the other."""
+        parts: list[Tensor] = []
+        predictions: list[Prediction] = []
+        count = len(batch["names"])
+        for begin in range(0, count, self.micro):
+            inputs = self.inputs(batch, begin, begin + self.micro)
+            share = len(inputs[0]) / count
+            with self.process.accumulate(self._wrapped, enabled=begin + self.micro < count):
+                losses: Losses
+                losses, made = self._wrapped(*inputs, steps, hardship)
+                self.process.backward(losses.total * share)
+            parts.append(torch.stack([value.detach() for value in losses]) * share)
+            predictions = predictions or made
+        return torch.stack(parts).sum(dim=0), predictions
 
     def inputs(self, batch: Batch, begin: int = 0, end: int | None = None) -> list[Tensor]:
         """What the objective takes of some samples of a batch."""
@@ -199,43 +226,3 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Set every group's learning rate, each with its factor."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)
-
-
-class WeightAverage:
-    """An exponential running average of parameters, with a short memory at first."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay, self.values = decay, weights_of(model)
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, iteration: int) -> None:
-        """Add the weights after iteration `iteration` (from 0)."""
-        decay = min(self.decay, (iteration + 1) / (iteration + 10))
-        new = dict(model.named_parameters())
-        # A few kernels on a GPU instead of hundreds.
-        torch._foreach_lerp_(list(self.values.values()), [new[name] for name in self.values], 1 - decay)
-
-
-def weights_of(model: nn.Module) -> Weights:
-    """A copy of the parameters by name."""
-    return {name: value.detach().clone() for name, value in model.named_parameters()}
-
-
-@torch.no_grad()
-def put_weights(model: nn.Module, values: Weights) -> None:
-    """Copy parameters, by name, into the model."""
-    for name, parameter in model.named_parameters():
-        parameter.copy_(values[name])
-
-
-@contextmanager
-def holding(model: nn.Module, values: Weights | None) -> Iterator[None]:
-    """The model holds these weights inside the block; with None its own."""
-    own = None if values is None else weights_of(model)
-    if values is not None:
-        put_weights(model, values)
-    try:
-        yield
-    finally:
-        if own is not None:
-            put_weights(model, own)

@@ -21,12 +21,13 @@ from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import Batch, collate
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.sheet import Picture, captioned, joined, write_picture
+from hodor_cli.training.average import holding
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Prediction, schedule
 from hodor_cli.training.losses import merge_background
 from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.run_folder import DISK
-from hodor_cli.training.step import Learner, holding
+from hodor_cli.training.step import Learner
 from hodor_cli.video.overlay import draw_overlay
 
 #: The values of an iteration that are written down.
