@@ -357,6 +357,19 @@ def test_photographs_that_all_become_unreadable_end_a_run_that_can_be_resumed(tm
     assert state is not None and state.iteration == 3 and "with `resume` continues" in notes[-1]
 
 
+def test_a_validation_that_vanishes_ends_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    def vanished(model: Hodor) -> float:
+        raise InputError("there is no data set val")
+
+    made = make_blobs(tmp_path / "set")
+    with pytest.raises(InputError, match="there is no data set val"):
+        run(made, tmp_path / "run", 20, validate=vanished, val_every=3, note=notes.append)
+    state = read_state(tmp_path / "run")
+    assert state is not None and state.iteration == 3 and "with `resume` continues" in notes[-1]
+
+
 def test_the_prepared_workspace_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_blobs(tmp_path / "dataset_images" / "coco_2017_train")
     (made / "annotations").mkdir()

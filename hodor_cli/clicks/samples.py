@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
+from hodor_cli.errors import DataError
 from hodor_cli.samples.clip_sets import ClipFrames
 from hodor_cli.samples.colour import ColourChange, degrade, frame_colour, shared_colour
 from hodor_cli.samples.settings import AugmentSettings
@@ -19,6 +20,8 @@ _CLOSE = 0.4
 #: Objects with fewer pixels in the crop are left out.
 _FEWEST = 60
 _TRIES = 6
+#: So many pictures in a row that cannot be read end the training.
+_UNREADABLE = 20
 
 
 class Crop(NamedTuple):
@@ -32,7 +35,8 @@ class CropMaker:
     """Draws crops of `side` pixels with `objects` masks each from photographs and clips' frames.
 
     A group of photographs (`StillImages.groups`) is drawn in proportion to the square root of its size, so that small
-    groups are seen too. frame_share: the share of crops from clips.
+    groups are seen too. frame_share: the share of crops from clips. warn: called with a sentence on each picture that
+    cannot be read, once; another takes its place.
     """
 
     def __init__(
@@ -43,8 +47,11 @@ class CropMaker:
         side: int,
         objects: int,
         frame_share: float,
+        warn: Callable[[str], object] | None = None,
     ) -> None:
-        self.side, self.objects = side, objects
+        self.side, self.objects, self._warn = side, objects, warn
+        #: The sentences on pictures that cannot be read.
+        self.unread: set[str] = set()
         self.settings = AugmentSettings(
             hue=(0.0, 0.02), contrast=(0.0, 0.1), shared_colour=0.2, grey=0.03, blur=0.08, compression=0.15
         )
@@ -67,14 +74,29 @@ class CropMaker:
         return len(self._items)
 
     def draw(self, rng: np.random.Generator) -> Crop:
+        """A crop. Raises DataError if many pictures in a row cannot be read."""
+        failed = 0
         while True:
             part, index = self._items[int(np.searchsorted(self._ends, rng.random()).clip(max=len(self) - 1))]
-            picture = part.load(index)
+            try:
+                picture, failed = part.load(index), 0
+            except DataError as error:
+                failed += 1
+                if failed == _UNREADABLE:
+                    raise
+                self._tell(str(error))
+                continue
             image, masks = picture.image, picture.masks
             for _ in range(_TRIES):
                 crop = self._cut(image, masks, rng)
                 if crop is not None:
                     return crop
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self.unread:
+            self.unread.add(sentence)
+            if self._warn is not None:
+                self._warn(f"{sentence}; training continues without it")
 
     def _cut(
         self, image: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator

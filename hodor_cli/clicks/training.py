@@ -103,7 +103,9 @@ def _crops(data: Sequence[str | Path], settings: ClickTraining, warn: Callable[[
             clips.append(ClipFrames(found, _LIMITS, every=settings.every))
         else:
             stills.append(found)
-    return CropMaker(stills, clips, side=settings.side, objects=settings.objects, frame_share=settings.frame_share)
+    return CropMaker(
+        stills, clips, side=settings.side, objects=settings.objects, frame_share=settings.frame_share, warn=warn
+    )
 
 
 class _Run:
@@ -127,6 +129,7 @@ class _Run:
     def restore(self, state: TrainingState) -> None:
         restore_state(self.out, self.net, self.optimiser, self.average)
         self.iteration, self.seconds = state.iteration, float(state.config["seconds"])
+        self.crops.unread.update(state.config.get("unread", ()))  # which the run has told of
 
     def train(self, progress: Callable[[ClickProgress], None] | None) -> None:
         budget, saved = 60 * self.settings.minutes, time.monotonic()
@@ -164,7 +167,7 @@ class _Run:
         self.ious += new * (np.array(ious) - self.ious)
 
     def save(self) -> None:
-        config = {**asdict(self.settings), "seconds": self.seconds}
+        config = {**asdict(self.settings), "seconds": self.seconds, "unread": sorted(self.crops.unread)}
         save_state(self.out, TrainingState(self.iteration, config), self.net, self.optimiser, self.average)
         self.finish()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hodor_cli.errors import DataError, UsageError
+from hodor_cli.errors import DataError, InputError, UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
@@ -74,7 +74,7 @@ def train(process: Process, plan: Plan) -> TrainingState:
                 )
             job.compare()
             job.save()
-        except (KeyboardInterrupt, DataError):
+        except (KeyboardInterrupt, DataError, InputError):
             with uninterrupted():
                 job.interrupted()
             raise
