@@ -79,8 +79,8 @@ def test_clicks_without_an_id_mean_what_they_mean_in_the_command(clip: Path, fir
     assert clicked(mask=(first == 1).astype(np.uint8) * 7, click=(*blue, False)) == ["7"]
     assert clicked(box={5: (12, 32, 56, 56)}, click=red) == ["5"]
     assert clicked(mask={3: first}, click=red) == ["3"]  # a new object
-    assert clicked(mask=first, click={0: {2: blue}}) == ["2"]
-    with pytest.raises(UsageError, match="on which of the objects 1, 2 it is"):
+    assert clicked(mask=first, click={0: {2: blue}}) == clicked(mask=first, click={2: blue}) == ["2"]
+    with pytest.raises(UsageError, match="the objects 1, 2 it is; give `click` the frame and the id as well"):
         run(clip, mask=first, click=red)
 
 
@@ -101,9 +101,17 @@ def test_results_go_beside_the_working_directory_by_default(clip: Path, first: n
         ({"click": (1, "b")}, r"give `click` \(x, y\)"),
         ({"mask": np.zeros((120, 160, 3))}, "give an .H, W. integer array"),
         ({"mask": np.zeros((120, 160))}, "give an .H, W. integer array"),
+        ({"mask": {"a": np.zeros((120, 160), int)}}, "`mask` names the frame 'a'; give its number"),
+        ({"box": {0: (12, 32, 56, 56)}}, "`box` names the object 0; ids go from 1"),
+        ({"click": {0: {70_000: (40, 60)}}}, "`click` names the object 70000; ids go from 1 to 65535"),
+        ({"click": (40, 999)}, "the click 40,999 is outside the 160x120 frame"),
+        ({"click": {3: {1: [(40, 60), (-1, 5, False)]}}}, "the click -1,5 is outside the 160x120 frame"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(clip: Path, options: dict[str, object], said: str) -> None:
+def test_what_cannot_be_meant_is_refused_before_anything_is_done(
+    clip: Path, options: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hodor_cli.clicks.clicker.Clicker.__init__", lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(UsageError, match=said):
         run(clip, **options)
     assert not Path("<b>clip.hodor").exists()

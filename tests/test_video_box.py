@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import hodor
+from command import hodor, refused
 from conftest import write_video
 from PIL import Image
 
@@ -166,8 +166,12 @@ def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path) -> N
     clicks = read_clicks(["50,60", "-5,6"], source)
     assert clicks_by_frame(clicks, {0: [4]}) == {0: {4: (Click(50, 60), Click(5, 6, False))}}
     assert clicks_by_frame(clicks, {2: [1]}).keys() == {0} and 2 in clicks_by_frame(clicks, {2: [1]})[0]
-    with pytest.raises(UsageError, match="on which of the objects 1, 4 it is; give the id as well, for example 0:1="):
+    with pytest.raises(UsageError, match="objects 1, 4 it is; give `click` the frame and the id as well"):
         clicks_by_frame(clicks, {0: [4, 1]})
+    boxes = ("--box", "0:1=60,40,40,40", "--box", "0:4=5,5,20,20")
+    said = refused("segment", tmp_path / "clip.mp4", *boxes, "--click", "50,60", "-o", tmp_path / "out")
+    assert "the objects 1, 4 it is; give --click the frame and the id as well" in said
+    assert said.endswith("for example 0:1=320,200")
     assert clicks_by_frame(read_clicks(["0:9=50,60"], source), {0: [4, 1]}) == {0: {9: (Click(50, 60),)}}
 
 

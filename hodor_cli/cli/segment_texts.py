@@ -94,11 +94,14 @@ def given_inputs(
     from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.exporting import names_of
     from hodor_cli.run.inputs import RunInputs, ids_and_frames, removals_by_frame
-    from hodor_cli.run.prompts import prompts_by_frame, read_boxes, read_clicks
+    from hodor_cli.run.prompts import UnclearClickError, prompts_by_frame, read_boxes, read_clicks
 
     read = read_given(list(mask or ()), frames)
     masked = {frame: one.object_ids for frame, one in read.masks.items()}
-    boxes, clicks = prompts_by_frame(read_boxes(box or (), frames), read_clicks(click or (), frames), masked)
+    try:
+        boxes, clicks = prompts_by_frame(read_boxes(box or (), frames), read_clicks(click or (), frames), masked)
+    except UnclearClickError as error:
+        raise UsageError(f"{error}, for example {error.frame}:{error.ids[0]}=320,200") from error
     removed = removals_by_frame(remove or (), frames)
     for frame, ids in read.ends.items():
         removed.setdefault(frame, []).extend(ids)

@@ -14,7 +14,7 @@ from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
-from hodor_cli.run.prompts import check_box, check_clicks, masks_from_prompts
+from hodor_cli.run.prompts import check_box, check_click, check_clicks, masks_from_prompts
 from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame, FrameSource
 
@@ -100,6 +100,8 @@ class RunInputs:
                     " correct it"
                 )
         for frame, clicks in self.clicks.items():
+            for click in (one for of_object in clicks.values() for one in of_object):
+                check_click(click, (height, width))
             check_clicks(clicks, self.ids_of(frame, clicks=False), frame)
         self._check_removals(known)
         for object_id, frame in self.appears.items():

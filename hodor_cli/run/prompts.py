@@ -31,6 +31,17 @@ _CLICK = re.compile(rf"(?:{_WHOLE}(?::{_WHOLE})?=)?\s*(-?)\s*(?!-){_NUMBER},(?!\
 _MIN_SIDE, _MIN_SHARE = 4, 0.03
 
 
+class UnclearClickError(UsageError):
+    """A click without an id in a frame with several objects."""
+
+    def __init__(self, frame: int, ids: Sequence[int]) -> None:
+        self.frame, self.ids = frame, ids
+        super().__init__(
+            f"a click in frame {frame} does not say on which of the objects {listed(ids, 8)} it is; give `click` the"
+            " frame and the id as well, or an id of its own for a new object"
+        )
+
+
 def prompts_by_frame(
     boxes: Sequence[Placed[Box]], clicks: Sequence[Placed[Click]], masked: Mapping[int, Collection[int]]
 ) -> tuple[dict[int, dict[int, Box]], dict[int, dict[int, tuple[Click, ...]]]]:
@@ -129,13 +140,20 @@ def read_clicks(arguments: Sequence[str], source: FrameSource) -> list[Placed[Cl
         frame = int(match[1]) if match[1] else source.start
         require_frame(frame, argument, source)
         x, y = _pixels(match.group(4, 5), argument, source)
-        if not (x < source.width and y < source.height):
-            raise UsageError(
-                f"the click {x},{y} is outside the {source.width}x{source.height} frame; x goes from 0 to"
-                f" {source.width - 1}, y from 0 to {source.height - 1}"
-            )
-        parsed.append((frame, _object_id(match[2] or match[6], argument), Click(x, y, not match[3])))
+        click = Click(x, y, not match[3])
+        check_click(click, (source.height, source.width))
+        parsed.append((frame, _object_id(match[2] or match[6], argument), click))
     return parsed
+
+
+def check_click(click: Click, size: tuple[int, int]) -> None:
+    """Raise UsageError unless the click is inside a frame of `size` (height, width)."""
+    height, width = size
+    if not (0 <= click.x < width and 0 <= click.y < height):
+        raise UsageError(
+            f"the click {click.x},{click.y} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y from"
+            f" 0 to {height - 1}"
+        )
 
 
 def clicks_by_frame(
@@ -157,11 +175,8 @@ def _object_of_unnamed(clicks: Sequence[Placed[Click]], given: Mapping[int, Coll
     """The id of the object to which the clicks (frame, id, click) without an id belong."""
     here = {key: frame for frame, object_id, _ in clicks if object_id is None for key in given.get(frame, ())}
     if len(here) > 1:
-        first, frame = min(here), here[min(here)]
-        raise UsageError(
-            f"a click does not say on which of the objects {listed(sorted(here), 8)} it is; give the id as well, for "
-            f"example {frame}:{first}=320,200, or an id of its own for a new object"
-        )
+        frame = here[min(here)]
+        raise UnclearClickError(frame, sorted(here))
     used = {*(object_id for _, object_id, _ in clicks), *(key for ids in given.values() for key in ids)}
     return next(iter(here or (number for number in range(1, MAX_OBJECT_ID + 1) if number not in used)))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.run.inputs import RunInputs
@@ -35,7 +36,7 @@ def segment(
     *,
     mask: Mask | Mapping[int, Mask] | None = None,
     box: Boxes | Mapping[int, Boxes] | None = None,
-    click: Clicks | Mapping[int, Mapping[int, Clicks]] = (),
+    click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]] = (),
     out: str | Path | None = None,
     model: Hodor | None = None,
     options: SegmentOptions | None = None,
@@ -54,9 +55,9 @@ def segment(
             frames' size whose values are object ids, 0 for the background.
         box: (x, y, width, height) in pixels, several of them, or {id: box}; of the first frame, or by frame as
             {frame: {id: box}}. The click network finds the object inside. Boxes without ids start new objects.
-        click: (x, y) on an object, (x, y, False) on what is not the object, or several of them; of the first frame, or
-            by frame as {frame: {id: clicks}}. Clicks without an id correct the mask or box of the first frame, or start
-            a new object if there is none.
+        click: (x, y) on an object, (x, y, False) on what is not the object, several of them, or {id: clicks}; of the
+            first frame, or by frame as {frame: {id: clicks}}. Clicks without an id correct the mask or box of the first
+            frame, or start a new object if there is none.
         out: The result folder; NAME.hodor in the working directory by default.
         model: A loaded network, to use it for several videos; by default `options.weights` is loaded.
         options: Weights, history, resolution, device, precision; whether to replace or resume the results in `out`.
@@ -88,12 +89,13 @@ def _inputs(
     frames: FrameSource,
     mask: Mask | Mapping[int, Mask] | None,
     box: Boxes | Mapping[int, Boxes] | None,
-    click: Clicks | Mapping[int, Mapping[int, Clicks]],
+    click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]],
     remove: Mapping[int, int],
 ) -> RunInputs:
     from hodor_cli.formats.mask_arguments import read_given
 
-    masks: Mapping[int, Mask] = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
+    given = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
+    masks: Mapping[int, Mask] = {_frame(frame, "mask"): one for frame, one in given.items()}
     # The pictures of one file may belong to several frames.
     files = {frame: Path(one) for frame, one in masks.items() if isinstance(one, (str, Path))}
     alone = not isinstance(mask, Mapping)
@@ -124,8 +126,7 @@ def _boxes(given: Any, first: int) -> list[Placed[Box]]:
     if not isinstance(given, Mapping):
         several = len(given) and np.ndim(given[0]) > 0
         return [(first, None, _whole_box(one)) for one in (given if several else [given])]
-    by_frame = given if all(isinstance(one, Mapping) for one in given.values()) else {first: given}
-    return [(frame, int(key), _whole_box(one)) for frame, by_id in by_frame.items() for key, one in by_id.items()]
+    return [(frame, key, _whole_box(one)) for frame, key, one in _by_frame(given, first, "box")]
 
 
 def _whole_box(box: Any) -> Box:
@@ -139,9 +140,23 @@ def _whole_box(box: Any) -> Box:
 def _clicks(given: Any, first: int) -> list[Placed[Click]]:
     """As `_boxes`, the clicks."""
     if isinstance(given, Mapping):
-        of_objects = [(frame, int(key), of) for frame, by_id in given.items() for key, of in by_id.items()]
-        return [(frame, key, one) for frame, key, of in of_objects for one in _several(of)]
+        return [(frame, key, one) for frame, key, of in _by_frame(given, first, "click") for one in _several(of)]
     return [(first, None, one) for one in _several(given)]
+
+
+def _by_frame(given: Mapping[Any, Any], first: int, name: str) -> Iterator[tuple[int, int, Any]]:
+    """Frame, object id and value of {frame: {id: value}} or {id: value}. name: of the parameter. Raises UsageError."""
+    for frame, by_id in (given if all(isinstance(one, Mapping) for one in given.values()) else {first: given}).items():
+        for key, value in by_id.items():
+            if not isinstance(key, (int, np.integer)) or not 1 <= key <= MAX_OBJECT_ID:
+                raise UsageError(f"`{name}` names the object {key!r}; ids go from 1 to {MAX_OBJECT_ID}")
+            yield _frame(frame, name), int(key), value
+
+
+def _frame(frame: Any, name: str) -> int:
+    if isinstance(frame, (int, np.integer)):
+        return int(frame)
+    raise UsageError(f"`{name}` names the frame {frame!r}; give its number, counted from 0")
 
 
 def _several(clicks: Any) -> list[Click]:
