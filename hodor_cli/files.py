@@ -165,6 +165,17 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def append_whole(file: io.FileIO, data: bytes) -> None:
+    """Append to an unbuffered file, which is as before if that fails. Raises OSError."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        if file.write(data) != len(data):  # a full disk takes a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        file.truncate(size)
+        raise
+
+
 @contextmanager
 def writing(folder: Path, *, resumable: bool = True) -> Iterator[None]:
     """Turn the operating system's refusal to write into an OutputError that names the folder and the way out.

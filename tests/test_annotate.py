@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import shutil
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,6 +200,52 @@ def test_undo_and_redo_bring_back_masks_and_objects(desk: Desk) -> None:
     assert desk.session.project.history.labels() == (True, False)
 
 
+@contextmanager
+def full_disk(at: int) -> Iterator[None]:
+    """No file can grow beyond `at` bytes; what is written to one that would is cut off, as on a full disk."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_a_project_that_opens_again(open_desk: Callable[[], Desk]) -> None:
+    desk = open_desk()
+    journal = desk.folder / ".annotate" / "journal.jsonl"
+    while not journal.exists() or journal.stat().st_size < 4000:
+        desk.paint(0, 1, 10, 10)
+    with full_disk(journal.stat().st_size + 10), pytest.raises(OutputError, match="disk is full"):
+        desk.paint(0, 1, 50, 10)
+    desk.paint(0, 2, 70, 10)
+    labels = desk.labels(0).copy()
+    desk.session.project.close()
+    again = open_desk()
+    assert set(again.session.project.records[0].objects) == {1, 2}
+    assert np.array_equal(again.labels(0), labels)
+
+
+def test_an_undo_that_fails_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.paint(0, 1, 10, 10)
+    desk.paint(0, 2, 30, 10)
+    labels = desk.labels(0).copy()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for target in ("hodor_cli.annotate.project.write_whole", "hodor_cli.annotate.history.write_whole"):
+        with monkeypatch.context() as broken:
+            broken.setattr(target, full)
+            with pytest.raises(OutputError, match="disk is full"):
+                desk.do(ask.Undo())
+        assert np.array_equal(desk.labels(0), labels)
+        assert [entry["id"] for entry in desk.session.snapshot()["objects"]] == [1, 2]
+    desk.do(ask.Undo())
+    assert set(np.unique(desk.labels(0))) == {0, 1}
+
+
 def test_tracking_that_was_killed_is_one_step_of_undo(open_desk: Callable[[], Desk]) -> None:
     desk = open_desk()
     desk.paint(0, 1, 20, 20)
@@ -271,6 +320,28 @@ def test_a_correction_of_a_result_of_segment_tracks_only_the_frames_that_it_chan
         assert [event["frame"] for event in desk.told("frame") if event["streamed"]] == expected
         desk.do(ask.Undo())
         desk.do(ask.Undo())
+
+
+def test_a_correction_removes_the_page_of_the_run_and_tells_that_its_overlay_is_older(
+    open_desk: Callable[..., Desk], video: Path, toy: Hodor
+) -> None:
+    mask = np.zeros((64, 96), np.uint16)
+    mask[20:40, 30:50] = 1
+    out = video.with_suffix(".hodor")
+    with open_source(video) as source:
+        segment_source(source, RunInputs({0: mask}), out, toy, settings=SegmentSettings(min_dim=64))
+    desk = open_desk()
+
+    def told() -> int:
+        desk.session.save()
+        return sum("overlay.mp4 still shows" in event["text"] for event in desk.told("notice"))
+
+    desk.do(ask.Hide(1, True))
+    assert told() == 0 and (out / "review.html").exists()
+    desk.paint(6, 1, 40, 20)
+    assert told() == 1 and not (out / "review.html").exists() and (out / "overlay.mp4").exists()
+    desk.paint(6, 1, 60, 20)
+    assert told() == 1
 
 
 def test_tracking_fills_the_frames_streams_them_and_keeps_what_was_made_by_hand(desk: Desk) -> None:

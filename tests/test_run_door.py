@@ -125,6 +125,7 @@ def test_the_review_page_shows_the_moments_and_plays_the_overlay(clip: Path, fir
     assert "object 1: lost" in " ".join(page.split())
     assert page.count("data:image/jpeg;base64,") >= 1
     assert "8 frames, 160x120" in page
+    assert "hodor annotate" in page
     assert "&lt;b&gt;clip" in page and "<b>" not in page
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from hodor_cli.annotate.history import HistoryStep, ObjectEntry, keep
+from hodor_cli.files import append_whole
 from hodor_cli.images.label_png import box_of, write_label_png
 from hodor_cli.run.output import read_journal
 from hodor_cli.run.records import FrameRecord, ObjectRecord, read_record
@@ -45,7 +46,7 @@ class Change:
             before = self._project.records.get(record.frame) or empty_record(record)
             self._before[record.frame] = before
             keep(file, self._folder / "before")
-            self._journal.write(msgspec.json.encode(before) + b"\n")
+            append_whole(self._journal, msgspec.json.encode(before) + b"\n")
         write_label_png(file, labels, durable=len(self._before) <= _FEW)
         for object_id in record.objects:
             self._project.objects.setdefault(object_id, ObjectEntry(object_id))

@@ -85,7 +85,8 @@ class ChangeHistory:
     def commit(self, path: Path, step: HistoryStep) -> None:
         write_whole(path / "step.json", msgspec.json.encode(step))
         self._numbers.append(int(path.name))
-        self._settle(len(self._numbers))
+        self._done = len(self._numbers)
+        self._save_position(self._done)
 
     def beside(self, way: Literal[-1, 1]) -> tuple[Path, HistoryStep] | None:
         """The change that undo (-1) takes back or redo (1) makes again, with its folder."""
@@ -107,14 +108,14 @@ class ChangeHistory:
 
     def move(self, way: Literal[-1, 1]) -> None:
         """Note that the change beside was undone (-1) or redone (1)."""
-        self._settle(self._done + way)
+        self._save_position(self._done + way)
+        self._done += way
 
     def labels(self) -> tuple[bool, bool]:
         """Whether there is something to undo, and to redo."""
         return self._done > 0, self._done < len(self._numbers)
 
-    def _settle(self, done: int) -> None:
-        self._done = done
+    def _save_position(self, done: int) -> None:
         write_whole(self._folder / "position", str(done).encode())
 
     def _path(self, number: int) -> Path:

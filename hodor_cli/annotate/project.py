@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from hodor_cli.annotate.change import Change, empty_record
 from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, restore
 from hodor_cli.errors import InputError, OutputError
-from hodor_cli.files import harmless, write_whole, writing
+from hodor_cli.files import append_whole, harmless, write_whole, writing
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.output import OutputFolder, read_journal
@@ -55,11 +55,11 @@ class _Mark(Struct, frozen=True):
 class Project:
     """Label maps and records of all frames, and the objects. One thread makes changes, within `change`.
 
-    size: (height, width) of the frames. tracked_by: see `ProjectFile`.
+    size: (height, width) of the frames. tracked_by: see `ProjectFile`. edited: whether masks changed since then.
     """
 
     def __init__(self, folder: OutputFolder, size: tuple[int, int]) -> None:
-        self.folder, self.size, self.tracked_by = folder, size, ""
+        self.folder, self.size, self.tracked_by, self.edited = folder, size, "", False
         self._own = folder.root / ".annotate"
         self.records: dict[int, FrameRecord] = {}
         self.objects: dict[int, ObjectEntry] = {}
@@ -104,23 +104,37 @@ class Project:
                 change.commit()
 
     def travel(self, way: Literal[-1, 1]) -> HistoryStep | None:
-        """Undo the newest change (-1), or redo the one that was undone last (1), and return it; None without one."""
+        """Undo the newest change (-1), or redo the one that was undone last (1), and return it; None without one.
+
+        If that fails, for example because the disk is full, masks and objects are as before.
+        """
         found = self.history.beside(way)
         if found is None:
             return None
         path, step = found
         with writing(self.folder.root, resumable=False):
-            for index, before, after in step.frames:
-                record = before if way < 0 else after
-                known = record or self.records.get(index)
-                if known is not None:
-                    restore(self.folder.mask(known.name), path / ("before" if way < 0 else "after"))
-                    self.note(record or empty_record(known))
-            self.objects = {entry.id: entry for entry in step.objects[way > 0]}
-            self.save_objects()
-            self.sync()
-        self.history.move(way)
+            try:
+                self._bring_back(path, step, way)
+                self.history.move(way)
+            except OSError:
+                with suppress(OSError):
+                    self._bring_back(path, step, -way)
+                raise
         return step
+
+    def _bring_back(self, path: Path, step: HistoryStep, way: int) -> None:
+        """Give the frames and the objects of a change what they had before (-1) or after it (1)."""
+        self.objects = {entry.id: entry for entry in step.objects[way > 0]}
+        changed = []
+        for index, before, after in step.frames:
+            record = before if way < 0 else after
+            known = record or self.records.get(index)
+            if known is not None:
+                restore(self.folder.mask(known.name), path / ("before" if way < 0 else "after"))
+                changed.append(record or empty_record(known))
+        self.note(*changed)
+        self.save_objects()
+        self.sync()
 
     def changed_since(self, tracked_by: str) -> dict[int, tuple[FrameRecord, Path]] | None:
         """The frames that were edited since the whole video was tracked: their records then, and files of their masks.
@@ -144,13 +158,16 @@ class Project:
                 return then
         return None
 
-    def note(self, record: FrameRecord) -> None:
-        """Append a frame's record to the journal."""
-        if _says_something(record):
-            self.records[record.frame] = record
-        else:
-            self.records.pop(record.frame, None)
-        self._journal.write(msgspec.json.encode(record) + b"\n")
+    def note(self, *records: FrameRecord) -> None:
+        """Append records of changed frames to the journal, and remove the earlier run's page, which is outdated now."""
+        self.edited = True
+        self.folder.review.unlink(missing_ok=True)
+        for record in records:
+            if _says_something(record):
+                self.records[record.frame] = record
+            else:
+                self.records.pop(record.frame, None)
+        append_whole(self._journal, b"".join(msgspec.json.encode(record) + b"\n" for record in records))
 
     def save_objects(self) -> None:
         write_whole(

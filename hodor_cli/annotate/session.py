@@ -58,7 +58,7 @@ class Session:
         self._clicks: Clicks | None = None
         #: Positive clicks by frame and object, of those clicked before.
         self._clicked: dict[tuple[int, int], list[Point]] = {}
-        self._advice = advice_state(advice_of(project))
+        self._advice, self._overlay_told = advice_state(advice_of(project)), False
         objects, jobs = self._objects, self._jobs
         self._edits: dict[type[Any], Callable[[Any], None]] = {
             ask.Click: self._click, ask.Box: self._box, ask.Tidy: self._tidy,
@@ -86,6 +86,7 @@ class Session:
         if frame is not None and not self.reader.has(frame):
             raise UsageError(f"there is no frame {frame}; the video has {self.reader.start} to {self.reader.end - 1}")
         if isinstance(asked, ask.Export):
+            self._overlay_told |= asked.kind == "overlay"
             self.save()
         if isinstance(asked, ask.Paint):
             self._paint(asked, payload)
@@ -128,6 +129,9 @@ class Session:
             advice = write_project_report(self.project, self.reader.source, self._settings, self._jobs.segmenter)
             self._advice, self._teller.dirty = advice_state(advice), False
             self._teller.tell("advice", **self._advice)
+        if self.project.edited and not self._overlay_told and self.project.folder.overlay.is_file():
+            self._overlay_told = True
+            self._teller.notice("overlay.mp4 still shows the earlier masks; Export writes it anew")
 
     # Masks of one frame.
 

@@ -6,7 +6,6 @@ of an unfinished piece are drawn again from their masks.
 
 from __future__ import annotations
 
-import errno
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import append_whole, write_whole, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.run.finish import FrameResult, frame_record
 from hodor_cli.run.output import OutputFolder, read_journal
@@ -119,8 +118,7 @@ class ResultsWriter:
         self._ticks = self._job.ticks.get(frame.index, ticks)
         # The journal is written first, because it lists the files that a later run with `overwrite` removes.
         line = msgspec.json.encode(frame_record(item, ticks=self._ticks)) + b"\n"
-        if self._journal.write(line) != len(line):
-            raise OSError(errno.ENOSPC, "the disk is full")
+        append_whole(self._journal, line)
         self._size += len(line)
         write_label_png(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.inputs.box_masks.items():

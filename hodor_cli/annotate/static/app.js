@@ -138,6 +138,7 @@ onEvent("ready", () => set({ ready: true }));
 onEvent("error", ({ text }) => {
   set({ job: null, checking: false });
   toast(text, "bad");
+  forgetMasks();
   reloadMask();   // without what was drawn before the server answered
 });
 
