@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 from PIL import Image
 from video_fakes import damaged
 
+from hodor_cli.cli.retrieval_texts import show_matches
 from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.search.search import Match, VerifiedMatch
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
 
@@ -172,9 +176,22 @@ def test_pictures_replace_nothing_unless_asked(tmp_path: Path) -> None:
 
 def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(tmp_path: Path) -> None:
     clustered_store(tmp_path / "other.h5")
+    assert "an object is FILE.h5#VIDEO/ID" in refused("retrieval", "other.h5", "--query", "v1/1")
     assert "is no stored object" in refused("retrieval", "other.h5", "--query", "other.h5/v1/1")
     mixed = ("retrieval", "other.h5", "--query", "other.h5#v1/1", "--mask", "m.png")
     assert "leave them out" in refused(*mixed)
+
+
+def test_what_was_decoded_is_only_called_found_below_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    match = Match("bear", 1, 0.9, 5, 0, 4, 2, 2, 0.0, 0.4, 0.2, "bear.mp4", None)
+    checks = [VerifiedMatch(match, True, 0.9, 0.5, distance) for distance in (0.9, 1.2)]
+    store = SimpleNamespace(path="objects.h5")
+    for limit, alike in ((1.0, ["; found there", "; something else found there"]), (None, ["; found there"] * 2)):
+        query: dict[str, Any] = {"query": "bear/2", "by": "projection", "metric": "euclidean", "alike_below": limit}
+        query |= {"contact_sheet": "sheet.png", "matches": [(match, check) for check in checks]}
+        show_matches(store, [query], False)  # type: ignore[arg-type]
+        shown = [line for line in capsys.readouterr().out.splitlines() if "confidence" in line]
+        assert all(f"{words}, distance" in line for words, line in zip(alike, shown, strict=True))
 
 
 def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> None:

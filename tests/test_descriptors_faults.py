@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -206,6 +207,8 @@ def test_a_second_result_of_a_video_does_not_replace_the_first(tmp_path: Path) -
     write(result("/a.hodor", "1"), 1)
     with pytest.raises(UsageError, match=r"already has a video clip.*/a\.hodor.*another `name`"):
         write(result("/b.hodor", "2"), 2)
+    with pytest.raises(UsageError, match="replace it; write it to another file"):  # a data set's videos have no `name`
+        write(replace(result("/DAVIS/Annotations/clip", "2"), kind="davis"), 2)
     with DescriptorStore(tmp_path / "objects.h5") as store:
         assert store.rows("clip").descriptor[0, 0] == 1
     write(result("/a.hodor", "3"), 3)  # the same result, made anew

@@ -121,6 +121,10 @@ def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
     if query is None and marked:
         raise UsageError("--mask, --box and --click go with --query PHOTO")
     if query is not None and not marked and "#" not in query:
+        if not Path(query).exists():
+            raise UsageError(
+                f"{query} is no stored object and no file; an object is FILE.h5#VIDEO/ID, such as objects.h5#bear/1"
+            )
         raise UsageError(
             f"{query} is no stored object (FILE.h5#VIDEO/ID); to search from a photo or video, mark the object in it "
             "with --mask, --box or --click"

@@ -99,6 +99,7 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
         say_json(found)
         return
     for query in found:
+        limit = query["alike_below"]
         if not query["matches"]:
             note(f"no other object of {store.path} could be compared with {query['query']}")
         checked = any(check is not None for _, check in query["matches"])
@@ -109,13 +110,13 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
         for rank, (match, check) in enumerate(query["matches"], start=1):
             name, words = f"{match.video}/{match.object_id}", ""
             if check is not None and check.found and not check.problem:
-                words = f"; found there, distance {check.distance:.3f}, confidence {check.confidence:.2f}"
+                what = "found" if limit is None or check.distance < limit else "something else found"
+                words = f"; {what} there, distance {check.distance:.3f}, confidence {check.confidence:.2f}"
                 words += f", overlap {check.overlap:.2f}"
             elif check is not None:
                 words = f"; not checked: {check.problem}" if check.problem else "; not found there"
             say(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{words}")
         nearest = min((match.distance for match, _ in query["matches"]), default=0.0)
-        limit = query["alike_below"]
         if limit is not None and nearest >= limit:
             note(
                 f"{query['query']} is probably seen nowhere else: two views of one object are mostly nearer than"

@@ -83,9 +83,9 @@ def export_sources(
             )
         if (other := by_name.setdefault(info.name, info)) is not info:
             paths = f"{other.result or other.source} and {info.result or info.source}"
-            raise UsageError(
-                f"two sources would both be called {info.name} ({paths}); export them one by one, each with a `name`"
-            )
+            of_sets = info.kind.startswith("davis") and other.kind.startswith("davis")
+            way = "write the data sets to different files" if of_sets else "export one of them alone, with a `name`"
+            raise UsageError(f"two sources would both be called {info.name} ({paths}); {way}")
     kept = {"thumbnails": thumbnails, "baseline": baseline}
     results = []
     with StoreWriter(output, store_info(encoder.model)) as writer:

@@ -111,9 +111,10 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         held = self._videos.get(info.name)
         if held is not None and (held.source, held.result) != (info.source, info.result) and not held.same_export(info):
             earlier = f"{held.source} with the masks of {held.result}" if held.result else held.source
+            renamed = "" if info.kind.startswith("davis") else "give this one another `name` or "
             raise UsageError(
                 f"{self.path} already has a video {info.name}, made from {earlier}, and a second one would replace it; "
-                "give this one another `name` or write it to another file"
+                f"{renamed}write it to another file"
             )
         folder = hdf5.pending_folder(self.path)
         try:
