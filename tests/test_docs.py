@@ -60,6 +60,13 @@ def test_public_names_and_errors_are_complete() -> None:
     assert kinds <= set(hodor_cli.__all__)
 
 
+def test_the_page_of_the_api_has_every_public_name_and_no_other(repository: Path) -> None:
+    page = re.findall(r"^::: ([\w.]+)$", (repository / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert "hodor_cli.errors" in page
+    named = {path.rpartition(".")[2] for path in page} - {"errors"}
+    assert named == {name for name in hodor_cli.__all__ if not name.startswith("_") and not name.endswith("Error")}
+
+
 def test_documents_name_commands_and_files_that_exist(repository: Path) -> None:
     pages = [*repository.glob("*.md"), *(repository / "docs").glob("*.md")]
     assert len(pages) >= 6

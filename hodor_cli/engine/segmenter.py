@@ -190,7 +190,7 @@ class Segmenter(FrameSteps):
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from the result of `state`, or from the file that `np.savez` made of it.
+        """Continue from the result of `state`, or from `np.load` of the file that `np.savez` made of it.
 
         Raises InputError if it is not a state, or was made with another architecture or working resolution; the
         segmenter is then unchanged.

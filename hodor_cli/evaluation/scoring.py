@@ -111,6 +111,8 @@ def score_sequence(
 ) -> SequenceScore:
     """Score predicted label maps against true ones, frame by frame; both may be arrays (T, H, W) or generators.
 
+        from hodor_cli.evaluation.scoring import YOUTUBE_VOS
+
         score = score_sequence(true_labels, predicted_labels, rules=YOUTUBE_VOS)
         print(score.jf, score.objects[1].j)
 
