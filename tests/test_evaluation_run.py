@@ -85,6 +85,10 @@ def test_seen_and_unseen_count_alike(tmp_path: Path) -> None:
     assert result.j == pytest.approx((groups["seen"]["J"] + groups["unseen"]["J"]) / 2)
     objects = [score.j for sequence in result.sequences.values() for score in sequence.objects.values()]
     assert result.j != pytest.approx(np.mean(objects))
+    assert not any("category" in note for note in result.notes)
+    write_meta(root, {"ab": {"1": ("person", frames)}, "cd": {"1": ("dog", frames)}})
+    result = evaluate(root, model=FollowingSegmenter(speed=0))
+    assert "meta.json has no category of object 2 of ab; the means leave them out" in result.notes
 
 
 def test_sets_without_truth_are_packed_for_the_server(tmp_path: Path) -> None:

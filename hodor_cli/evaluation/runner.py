@@ -17,7 +17,7 @@ from hodor_cli.evaluation.output import check_output, pack_submission, write_eve
 from hodor_cli.evaluation.predictions import require_official, run_official, score_predictions
 from hodor_cli.evaluation.results import EvaluationResult, Scored
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import listed, plural
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import device_name
 from hodor_cli.weights.checkpoint import model_fingerprint
@@ -101,18 +101,22 @@ def _result(found: Dataset, run: Scored, facts: dict[str, Any]) -> EvaluationRes
     kept = f"{plural(len(run.kept), 'sequence')} kept from an earlier run: {', '.join(run.kept)}"
     names = [name for name, sequence in found.sequences.items() if not sequence.has_truth]
     untrue = f"{plural(len(names), 'sequence')} without truth: {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
+    groups = {(n, i): g for n, sequence in found.sequences.items() for i, g in sequence.groups.items()}
+    scored = [(name, object_id) for name, score in run.scores.items() for object_id in score.objects]
+    without = [f"object {i} of {name}" for name, i in scored if groups and (name, i) not in groups]
     return EvaluationResult(
         dataset=found.describe(),
         sequences=run.scores,
         settings=facts,
         failed=run.failed,
         timings=run.timings,
-        groups={(n, i): g for n, sequence in found.sequences.items() for i, g in sequence.groups.items()},
+        groups=groups,
         notes=(
             *found.notes,
             *([untrue] if 0 < len(names) < len(found.sequences) else []),
             *_few(run.notes),
             *([kept] if run.kept else []),
+            *([f"meta.json has no category of {listed(without, 8)}; the means leave them out"] if without else []),
             *_few([note for score in run.scores.values() for note in score.notes]),
         ),
     )

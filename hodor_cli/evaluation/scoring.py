@@ -221,7 +221,8 @@ class SequenceScorer:
             notes.append(f"the prediction of {self.name} shows object {listed(unseen)} in no frame that counts")
         if not objects:
             raise DataError(f"no object of {self.name} has a frame that counts; leave it out of `sequences`")
-        return SequenceScore(self.name, objects, tuple(notes + self._truth.notes))
+        notes += [note if self.name in note else f"the truth of {self.name}: {note}" for note in self._truth.notes]
+        return SequenceScore(self.name, objects, tuple(notes))
 
     def _score(
         self, frame: str, truth: LabelMap, prediction: LabelMap | None, void: npt.NDArray[np.bool_] | None
