@@ -82,6 +82,7 @@ def test_every_setting_says_what_it_is() -> None:
     [
         ({"augment.rotaton": "1"}, "did you mean augment.rotation"),
         ({"peak": "1"}, "did you mean learning_rate.peak"),
+        ({"rotation": "0,15"}, "did you mean augment.rotation"),
         ({"augment.rotation": "3"}, "2 numbers with a comma between"),
         ({"iterations": "many"}, "a whole number"),
         ({"augment": "x"}, "has parts"),

@@ -172,7 +172,7 @@ def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
         has_parts = name in fields and dataclasses.is_dataclass(fields[name].kind)
         if name not in fields or (dot and not has_parts):
             known, full = list(flat(TrainConfig().to_dict())), prefix + path
-            close = difflib.get_close_matches(full, known, n=1) or [one for one in known if one.endswith(f".{full}")]
+            close = [one for one in known if one.endswith(f".{full}")] or difflib.get_close_matches(full, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(fields)}"
             raise UsageError(f"there is no setting {full}: {hint}")
         if dot:
