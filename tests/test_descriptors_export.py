@@ -235,7 +235,12 @@ def test_recording_while_segmenting(tmp_path: Path, model: Hodor) -> None:
         other = tmp_path / "other"
         with pytest.raises(UsageError, match="another result of clip"):
             DescriptorRecorder(tmp_path / "objects.h5", source, segmenter, {0: labels[1]}, result=other)
+        boxed = [{0: {1: (1, 2, 3, 4)}}]
+        with pytest.raises(UsageError, match="another result of clip"):
+            DescriptorRecorder(tmp_path / "objects.h5", source, segmenter, {0: labels[0]}, prompts=boxed, result=other)
         assert (tmp_path / "objects.h5").read_bytes() == before
+    with open_source(path, start=1) as part, pytest.raises(UsageError, match="another result of clip"):
+        DescriptorRecorder(tmp_path / "objects.h5", part, segmenter, {0: labels[0]}, result=other)
 
 
 def test_the_store_is_found_here_or_in_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,7 @@ def segment(
             settings.offline(model),
             frames,
             masks=inputs.masks,
+            prompts=(inputs.boxes, inputs.clicks, inputs.removals, inputs.appears),
             known=known or (),
             projection=projection,
             record=descriptors,

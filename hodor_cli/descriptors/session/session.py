@@ -38,6 +38,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
     Args:
         segmenter: New; it starts from the objects of `known`, if any.
         masks: {frame: label map} that start further objects.
+        prompts: What else starts and ends objects: boxes, clicks, removals; the file tells runs apart by it.
         known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
         projection: File of `fit_projection`, by which objects of `known` are recognised; by default the
             package's own for its weights, and none for others.
@@ -54,6 +55,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         source: FrameSource,
         *,
         masks: Mapping[int, Any] | None = None,
+        prompts: Sequence[object] = (),
         known: Sequence[str] = (),
         projection: Path | None = None,
         record: str | Path | None = None,
@@ -73,7 +75,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
             self.start_from = f"{' '.join(known)} sha256:{digest}"
         if record is not None:
             self.recorder = DescriptorRecorder(
-                record, source, segmenter, masks, result=result, start_from=self.start_from
+                record, source, segmenter, masks, prompts=prompts, result=result, start_from=self.start_from
             )
         self._watches: dict[str, DriftMonitor | Recognition] = {"drift": DriftMonitor()}
         if self.recognition is not None:
@@ -148,9 +150,9 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
     """Writes what a segmenter finds into a descriptor file, as `DescriptorSession` does with `record`.
 
     The video appears in the file when the block ends without an exception. A run that starts in the middle, because it
-    is resumed, cannot be recorded whole: then nothing is written and `incomplete` is True. masks, start_from: what
-    started the objects, by which the file knows the same run again. Raises UsageError if the file has another result
-    of the same name, InputError and OutputError as `StoreWriter`.
+    is resumed, cannot be recorded whole: then nothing is written and `incomplete` is True. masks, prompts, start_from:
+    what started the objects, by which the file knows the same run again. Raises UsageError if the file has another
+    result of the same name, InputError and OutputError as `StoreWriter`.
     """
 
     def __init__(
@@ -160,6 +162,7 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         segmenter: Segmenter,
         masks: Mapping[int, Any] | None = None,
         *,
+        prompts: Sequence[object] = (),
         result: Path | None = None,
         start_from: str | None = None,
     ) -> None:
@@ -172,7 +175,7 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         settings = {"every": 1, **dims} | ({} if start_from is None else {"start_from": start_from})
         video = VideoInfo(
             source.name, str(label.resolve()) if label.exists() else source.label, source.height, source.width,
-            source.fps, _content_hash(label, masks or {}), info.model_fingerprint, settings, kind="segment",
+            source.fps, _content_hash(source, masks or {}, prompts), info.model_fingerprint, settings, kind="segment",
             result="" if result is None else str(result.resolve()),
         )  # fmt: skip
         with ExitStack() as stack:
@@ -211,8 +214,9 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         self._opened.__exit__(*error)
 
 
-def _content_hash(path: Path, masks: Mapping[int, Any]) -> str:
-    digest = hashlib.sha256(hash_files(content_files(path)).encode())
+def _content_hash(source: FrameSource, masks: Mapping[int, Any], prompts: Sequence[object]) -> str:
+    digest = hashlib.sha256(hash_files(content_files(Path(source.label))).encode())
+    digest.update(repr((source.start, source.end, *prompts)).encode())
     for frame, given in sorted(masks.items()):
         labels = getattr(given, "labels", given)
         digest.update(f"{frame}{labels.shape}".encode())
