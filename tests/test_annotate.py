@@ -390,6 +390,14 @@ def test_tracking_one_frame_and_stopping(desk: Desk) -> None:
     desk.events.stop_at = 3
     desk.do(ask.Track(0, "forward"))
     assert sorted(desk.session.project.records) == [0, 1, 2, 3] and desk.told("done")[-1]["stopped"]
+    assert "tracked 3 frames" in desk.told("done")[-1]["text"]
+    desk.events.stop_at = None
+    desk.stop.clear()
+    desk.do(ask.Track(0, "both"))
+    desk.paint(4, 1, 40, 20)
+    desk.stop.set()  # the user is quicker than the first frame
+    desk.do(ask.Track(4, "both"))
+    assert desk.told("done")[-1]["text"] == "tracking stopped before the first frame"
 
 
 def test_an_object_that_is_erased_is_gone_from_there_on(desk: Desk) -> None:
@@ -435,6 +443,9 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
     assert desk.labels(1)[12, 12] == 1 and set(np.unique(desk.labels(1))) == {0, 1, 2, 3}
     with pytest.raises(UsageError, match="choose another"):
         desk.do(ask.Merge(1, 1))
+    desk.do(ask.AddObject())
+    desk.do(ask.DeleteObject(4))
+    assert desk.told("notice")[-1]["text"] == "deleted object 4; undo takes it back"
 
 
 def test_three_hundred_objects(desk: Desk) -> None:

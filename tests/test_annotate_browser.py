@@ -241,9 +241,12 @@ def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
     browser.key("l")
     assert done("its largest piece") < 0
     browser.key("g")
-    for corner in ((100, 60), (130, 60), (130, 90), (100, 90)):
+    for corner in ((100, 60), (130, 60), (130, 90), (100, 90), (60, 20)):
         browser.click(*page.place(*corner))
+    assert "takes a corner back" in browser.run("document.querySelector('#hint').textContent")
+    browser.key("z", 2)  # the last corner alone
     browser.key("Enter")
+    assert browser.run("document.querySelector('#hint').hidden")
     assert 800 < done("a polygon") < 1000
     browser.key("b")
     browser.drag(page.place(5, 30), page.place(60, 80))
@@ -281,6 +284,13 @@ def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Pa
     assert np.array_equal(page.labels(), drawn)
     browser.until("document.querySelector('#saved').textContent === 'saved'", "the page to say that all is saved")
     assert np.array_equal(page.saved(0), drawn) and np.array_equal(page.labels(), drawn)
+
+
+def test_nothing_waits_for_the_answer_to_a_request_that_was_refused(page: Page) -> None:
+    page.begin()
+    page.run("import('./socket.js').then(({ send }) => send({ do: 'merge', object: 1, other: 0 }))")
+    wait_for(lambda: "asked for something unknown" in toasts(page), "the refusal")
+    page.browser.until("document.querySelector('#saved').textContent === 'saved'", "the page to say that all is saved")
 
 
 def test_a_stroke_covers_what_is_within_its_radius_and_draws_only_that_once_for_many_moves(page: Page) -> None:

@@ -75,7 +75,8 @@ class Jobs:
             made.tracked_by = tracked_by
         self._teller.changed()
         unchanged = change is not None and not change.ranges
-        text = "nothing to track: no mask has changed" if unchanged else clock.text(len(made.frames))
+        text = clock.text(len(made.frames)) if made.frames else "tracking stopped before the first frame"
+        text = "nothing to track: no mask has changed" if unchanged else text
         self._done("track", text, stopped=stop.is_set())
 
     def _changed_since(self, tracked_by: str) -> ChangedPart | None:

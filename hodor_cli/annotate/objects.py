@@ -73,7 +73,8 @@ class Objects:
             for key in set(to) - set(to.values()):
                 self._project.objects.pop(key)
         self._teller.frames(change.frames, **more)
-        self._teller.notice(f"{done} in {plural(len(change.frames), 'frame')}; undo takes it back")
+        told = f"{done} in {plural(len(change.frames), 'frame')}" if change.frames else done.rstrip(",")
+        self._teller.notice(f"{told}; undo takes it back")
 
     def _relabel(self, change: Change, to: Mapping[int, int], start: int) -> None:
         """Change object ids in all frames from `start` on; the id 0 removes an object."""

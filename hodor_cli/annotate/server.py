@@ -181,6 +181,7 @@ class _Routes:
                 try:
                     asked, payload = decode_request(received.get("bytes") or received.get("text") or "")
                 except HodorError as error:
+                    page.push({"event": "answered"})
                     page.push({"event": "error", "text": str(error)})
                     continue
                 if isinstance(asked, Hello):

@@ -1,22 +1,11 @@
 // The crosshair: a pointer for those who work without a mouse. The arrow keys move it, Enter presses there.
 
-import { by } from "./elements.js";
 import { state, on, set } from "./state.js";
 import { cancel, holding, move, press, release } from "./tools.js";
 import { view, pan, redraw, reveal, seen } from "./view.js";
 
 const FAR = 16, NEAR = 2;   // pixels of the screen that a key moves it
 const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const hint = by("hint");
-const HINTS = {
-  click: "Enter adds, Alt+Enter removes.",
-  box: "Enter sets the first corner, and then the second.",
-  brush: "Enter begins and ends a stroke, Alt+Enter erases.",
-  eraser: "Enter begins and ends a stroke.",
-  polygon: "Enter sets a corner, Enter again closes the polygon, Alt+Enter takes a corner back.",
-  hand: "The arrows move the picture.",
-};
-
 export function toggleCrosshair() {
   if (state.crosshair) { endCrosshair(); return; }
   if (view.shown < 0) return;
@@ -54,7 +43,3 @@ export function pressCrosshair(removing = false) {
 }
 
 on("crosshair", redraw);
-on("crosshair tool", () => {
-  hint.hidden = !state.crosshair;
-  hint.textContent = `${HINTS[state.tool]} PgUp and PgDn change the frame, C ends.`;
-});

@@ -3,11 +3,12 @@
 import { endCrosshair, moveCrosshair, pressCrosshair, toggleCrosshair } from "./crosshair.js";
 import { by, make } from "./elements.js";
 import { openExport } from "./exports.js";
+import "./hints.js";
 import { adapt, addObject, current, hide, rename, stop, theme, track } from "./panel.js";
 import { holdSpace } from "./pointer.js";
 import { send } from "./socket.js";
 import { state, set } from "./state.js";
-import { cancel, closePolygon, pick, tidy } from "./tools.js";
+import { cancel, closePolygon, pick, takeCornerBack, tidy } from "./tools.js";
 import { wholeTimeline, zoomTimeline } from "./timeline.js";
 import { nextReview, nextSuggestion, play } from "./transport.js";
 import { fit, go, zoom } from "./view.js";
@@ -73,7 +74,7 @@ const KEYS = [
   [["d"], "dark or light", theme, "theme"],
   [["?"], "this sheet", () => help(), "help"],
   "Changes",
-  [["Ctrl+z"], "undo", () => send({ do: "undo" }), "undo"],
+  [["Ctrl+z"], "undo", () => takeCornerBack() || send({ do: "undo" }), "undo"],
   [["Ctrl+Shift+z", "Ctrl+y"], "redo", () => send({ do: "redo" }), "redo"],
   [["Ctrl+s"], "export", openExport, "export"],
   "Without a mouse",

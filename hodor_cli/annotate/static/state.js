@@ -11,6 +11,7 @@ export const state = {
   frame: 0,
   object: 1,
   tool: "click",
+  corners: [],            // of the polygon being drawn: {x, y} in pixels of the frame
   crosshair: null,        // {x, y} in pixels of the frame, while the keyboard moves it
   brush: 16,              // radius in pixels of the frame
   opacity: 0.5,

@@ -9,7 +9,6 @@ import { view, inside, pan, redraw, reloadMask } from "./view.js";
 
 const BRUSHES = ["brush", "eraser"];
 let held = null;                // the tool in use: {move, up, cancel, draw}, each of which it may lack
-let corners = [];               // of the polygon being drawn
 let hovered = null;             // where the mouse is
 
 const colourNow = () => {
@@ -71,12 +70,11 @@ const tools = {
 
   polygon(at, event) {
     return onTap(event, (removing) => {
-      const away = ({ x, y }) => Math.hypot(at.x - x, at.y - y) * view.scale;
+      const { corners } = state, away = ({ x, y }) => Math.hypot(at.x - x, at.y - y) * view.scale;
       const near = (corner) => away(corner) < 10;
-      if (removing) corners.pop();
+      if (removing) takeCornerBack();
       else if (corners.length > 2 && (near(corners[0]) || away(corners.at(-1)) < 3)) closePolygon();
-      else if (!corners.some(near)) corners.push(at);
-      redraw();
+      else if (!corners.some(near)) set({ corners: [...corners, at] });
     });
   },
 
@@ -117,16 +115,22 @@ function sendCoverage(coverage) {
 }
 
 export function closePolygon() {
-  if (corners.length > 2) {
+  if (state.corners.length > 2) {
     const area = new Coverage(view.map, target(), true);
-    area.polygon(corners);
+    area.polygon(state.corners);
     sendCoverage(area);
   }
-  corners = [];
-  redraw();
+  set({ corners: [] });
 }
 
-view.drawing = () => (held !== null && !held.moves) || corners.length > 0;
+// Take the newest corner of a polygon back; true if there was one.
+export function takeCornerBack() {
+  const some = state.corners.length > 0;
+  set({ corners: state.corners.slice(0, -1) });
+  return some;
+}
+
+view.drawing = () => (held !== null && !held.moves) || state.corners.length > 0;
 
 // Use a tool from its press to its release. event: tells whether the press removes, and how a finger or the hand moves.
 export function press(at, event, tool = state.tool) {
@@ -158,13 +162,13 @@ export function hover(at) {
   const ends = [before, at].filter(Boolean);
   if (!ends.length) return;
   if (BRUSHES.includes(state.tool)) redraw(brushed(...ends));
-  else if (corners.length) redraw(around([corners.at(-1), ...ends], 3 / view.scale));
+  else if (state.corners.length) redraw(around([state.corners.at(-1), ...ends], 3 / view.scale));
 }
 
 // Cancel what is being drawn; true if there was something.
 export function cancel() {
-  const busy = held !== null || corners.length > 0;
-  corners = [];
+  const busy = view.drawing() || holding();
+  set({ corners: [] });
   drop();
   return busy;
 }
@@ -184,7 +188,7 @@ export function pick() {
 
 // Drawn at the pointer: the brush's outline, the box and the polygon so far.
 view.preview = (context, unit) => {
-  const pointer = pointed();
+  const pointer = pointed(), { corners } = state;
   held?.draw?.(context, unit);
   context.lineWidth = 1.5 * unit;
   if (pointer && BRUSHES.includes(state.tool)) {
@@ -209,7 +213,7 @@ view.preview = (context, unit) => {
   }
 };
 
-on("brush", () => redraw());
+on("brush corners", redraw);
 on("tool", () => {
   cancel();
   view.canvas.dataset.tool = state.tool;
