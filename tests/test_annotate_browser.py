@@ -205,7 +205,7 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
     browser.drag(page.place(100, 80), page.place(120, 80))
     page.server.send_signal(signal.SIGKILL)
     page.server.wait()
-    wait_for(lambda: "the last change is lost" in toasts(page), "a warning")
+    wait_for(lambda: "the last change may be lost" in toasts(page), "a warning")
     files = {path.name: read_label_png(path) for path in (page.out / "masks").glob("*.png")}
     page.start()
     assert page.state("state.frames.size") == FRAMES

@@ -90,10 +90,10 @@ onEvent("answered", () => {
 });
 const editsUnderWay = () => view.sent.some(({ message }) => !JOBS.includes(message.do));
 
-onEvent("unsent", (message) => { if (message.do !== "hello" && message.do !== "stop") lost(); });
-function lost() {
+onEvent("unsent", (message) => { if (message.do !== "hello" && message.do !== "stop") lost("is"); });
+function lost(certainly) {
   view.sent = [];
-  toast("There is no connection, so the last change is lost. If hodor annotate has ended, start it again: all that was saved is there.", "bad");
+  toast(`There is no connection, so the last change ${certainly} lost. If hodor annotate has ended, start it again: all that was saved is there.`, "bad");
   reloadMask();
 }
 
@@ -145,7 +145,7 @@ onEvent("error", ({ text }) => {
 onEvent("offline", () => {
   disconnected();
   play(false);
-  if (editsUnderWay()) lost();
+  if (editsUnderWay()) lost("may be");   // the server may have carried it out
   say("no connection");
   if (++missed === 3) toast(`${SAVED["no connection"]}.`, "bad");
   set({ job: null });
