@@ -161,6 +161,14 @@ def test_predictions_are_found_one_folder_deeper(tmp_path: Path, place: str) -> 
     assert evaluate(root, predictions=tmp_path / "guess").jf == 1.0
 
 
+def test_results_of_segment_many_are_predictions(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"bear": moving_labels(4), "camel": moving_labels(4)})
+    for name in ("bear", "camel"):
+        write_sequence(None, tmp_path / "results" / name / "masks", moving_labels(4))
+        (tmp_path / "results" / name / "report.json").write_text("{}")
+    assert list(evaluate(root, predictions=tmp_path / "results").sequences) == ["bear", "camel"]
+
+
 def test_one_method_is_not_taken_for_another(tmp_path: Path) -> None:
     root = davis(tmp_path / "set", {"bear": moving_labels(4), "camel": moving_labels(4)})
     for method in ("ours", "theirs"):

@@ -40,8 +40,9 @@ def score_predictions(
 ) -> Scored:
     """Score the masks under `predictions` against the truth of all sequences that have it.
 
-    predictions: SEQ/FRAME.png, also one folder deeper (predictions, Annotations/480p, ...); or FRAME.png alone for a
-    data set of one sequence. Names are those of the true masks. workers: processes, one per core by default.
+    predictions: SEQ/FRAME.png, also one folder deeper (predictions, Annotations/480p, ...); SEQ/masks/FRAME.png, as
+    `hodor segment-many` writes them; or FRAME.png alone for a data set of one sequence. Names are those of the true
+    masks. workers: processes, one per core by default.
     """
     sequences = {name: sequence for name, sequence in dataset.sequences.items() if sequence.has_truth}
     places, rules = find_predictions(predictions, sequences), rules_of(dataset)
@@ -76,7 +77,7 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     for place in places:
         there = folders_by_name(place)
         named = {name: there[name] for name in sequences if name in there}
-        found = {name: folder for name, folder in named.items() if masks_in(folder)}
+        found = {name: masks for name, folder in named.items() if (masks := _masks_at(folder))}
         if len(found) > len(best):
             best, equal = found, [place]
         elif found and len(found) == len(best):
@@ -87,10 +88,8 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
         raise InputError(f"{root} holds the predictions of several methods: {several}; give the folder of one")
     if best:
         return best
-    if len(sequences) == 1:
-        for place in (root, root / "masks"):
-            if masks_in(place):
-                return {next(iter(sequences)): place}
+    if len(sequences) == 1 and (masks := _masks_at(root)):
+        return {next(iter(sequences)): masks}
     for folder in empty.values():
         held = listed(visible_files(folder), 3) or "no files"
         raise InputError(f"{folder} holds no masks, which are {', '.join(MASK_SUFFIXES)} files; it holds {held}")
@@ -98,6 +97,11 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
         f"{root} has no masks in a folder named like a sequence of the data set (such as {next(iter(sequences), '?')})"
         f"{first_folders(root)}"
     )
+
+
+def _masks_at(folder: Path) -> Path | None:
+    """The folder itself if it has masks, or else its folder `masks`, as the results of `hodor segment` have it."""
+    return next((place for place in (folder, folder / "masks") if masks_in(place)), None)
 
 
 def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> SequenceScore:
