@@ -15,7 +15,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
 from hodor_cli.formats.opening import open_set
-from hodor_cli.samples.clip_sets import ClipFrames, DenseClips
+from hodor_cli.samples.clip_sets import ClipFrames, ClipSequences
 from hodor_cli.samples.composites import Composites, add_object
 from hodor_cli.samples.cutouts import cut_filmed
 from hodor_cli.samples.sample import TrainingSample
@@ -48,11 +48,11 @@ def write_clip(folder: Path, name: str, column: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> DenseClips:
+def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipSequences:
     folder = tmp_path_factory.mktemp("clips")
     write_clip(folder, "one", 4)
     write_clip(folder, "two", 30)
-    return DenseClips(ClipFrames(ClipSet(folder), LIMITS, mode="dense"), SETTINGS, max_gap=3)
+    return ClipSequences(ClipFrames(ClipSet(folder), LIMITS, mode="dense"), SETTINGS, max_gap=3)
 
 
 def empty_sample(frames: int = 3) -> TrainingSample:
@@ -79,7 +79,7 @@ def test_a_sample_gets_labelled_objects_until_it_has_as_many_as_were_planned(sti
     assert np.array_equal(one.frames, two.frames) and np.array_equal(one.masks, two.masks)
 
 
-def test_what_is_labelled_is_what_was_pasted(clips: DenseClips) -> None:
+def test_what_is_labelled_is_what_was_pasted(clips: ClipSequences) -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
         filmed = clips.film(3, 3, rng)
@@ -91,7 +91,7 @@ def test_what_is_labelled_is_what_was_pasted(clips: DenseClips) -> None:
         assert sample.frames[sample.masks == 0].mean() < 60
 
 
-def test_an_object_behind_another_is_hidden_by_it(clips: DenseClips) -> None:
+def test_an_object_behind_another_is_hidden_by_it(clips: ClipSequences) -> None:
     whole, hidden = 0, 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def test_an_object_behind_another_is_hidden_by_it(clips: DenseClips) -> None:
     assert whole > 5 and hidden > 0
 
 
-def test_a_filmed_object_moves_as_it_did(clips: DenseClips) -> None:
+def test_a_filmed_object_moves_as_it_did(clips: ClipSequences) -> None:
     filmed = clips.film(0, 3, np.random.default_rng(1))
     assert filmed is not None
     middles = [np.nonzero(alpha > 127)[1].mean() for alpha in filmed.alphas]
@@ -110,7 +110,7 @@ def test_a_filmed_object_moves_as_it_did(clips: DenseClips) -> None:
     assert clips.items[clips.twin_of(0, np.random.default_rng(0))][0] == clips.items[0][0]
 
 
-def test_frames_without_labels_stay_without(clips: DenseClips) -> None:
+def test_frames_without_labels_stay_without(clips: ClipSequences) -> None:
     sample = empty_sample()
     sample = dataclasses.replace(
         sample,

@@ -13,7 +13,7 @@ from PIL import Image
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.samples.clip_sets import ClipFrames, DenseClips, FrameSet, SparseClips
+from hodor_cli.samples.clip_sets import ClipFrames, ClipSequences, FrameSet
 from hodor_cli.samples.settings import MINI, AugmentSettings, ClipOptions
 
 PLAIN = AugmentSettings(
@@ -23,14 +23,14 @@ PLAIN = AugmentSettings(
 RNG = np.random.default_rng
 
 
-def sparse_set(clips: ClipSet, settings: AugmentSettings = PLAIN, max_gap: int = 10) -> SparseClips:
-    return SparseClips(ClipFrames(clips, mode="sparse"), settings, max_gap=max_gap)
+def sparse_set(clips: ClipSet, settings: AugmentSettings = PLAIN, max_gap: int = 10) -> ClipSequences:
+    return ClipSequences(ClipFrames(clips, mode="sparse"), settings, max_gap=max_gap)
 
 
 def dense_set(
     clips: ClipSet, settings: AugmentSettings = PLAIN, max_gap: int = 10, limits: ObjectLimits | None = None
-) -> DenseClips:
-    return DenseClips(ClipFrames(clips, limits, mode="dense"), settings, max_gap=max_gap)
+) -> ClipSequences:
+    return ClipSequences(ClipFrames(clips, limits, mode="dense"), settings, max_gap=max_gap)
 
 
 @pytest.fixture

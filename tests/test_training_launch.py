@@ -23,7 +23,7 @@ from hodor_cli.samples.settings import ClipOptions
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, launch, resolve
-from hodor_cli.training.loop import train
+from hodor_cli.training.loop import fit
 from hodor_cli.training.options import LaunchSettings, RunOptions
 from hodor_cli.training.plan import Plan
 from hodor_cli.weights import load_checkpoint
@@ -97,7 +97,7 @@ def train_here(process: Process, photos: Path, folders: list[Path]) -> None:
     config = train_preset("toy")
     sets, _ = build_sets([open_set(photos)], [1.0], ClipOptions(), config.limits, config.augment, config.held_out)
     plan = Plan(config, RunOptions(folders[process.rank], resume=True, workers=0), model=build_model("toy"), sets=sets)
-    train(process, plan)
+    fit(process, plan)
 
 
 def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import DataSource
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, launch, resolve
-from hodor_cli.training.loop import train
+from hodor_cli.training.loop import fit
 from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import with_settings
@@ -427,14 +427,14 @@ def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> Non
     config = with_settings(train_preset("toy"), {"iterations": 30, "held_out": 0})
     plan = Plan(config, RunOptions(tmp_path, workers=0), model=model, sets=[Plain()])
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
-        train(Process(), plan)
+        fit(Process(), plan)
     # The step that would have spoilt the weights was not made.
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
 def train_spoilt(process: Process, folder: Path, what: str) -> None:
     config = with_settings(train_preset("toy"), {"iterations": 30, "held_out": 0})
-    train(process, Plan(config, RunOptions(folder, workers=0), model=spoilt_model(what), sets=[Plain()]))
+    fit(process, Plan(config, RunOptions(folder, workers=0), model=spoilt_model(what), sets=[Plain()]))
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

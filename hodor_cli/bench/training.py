@@ -36,7 +36,7 @@ from hodor_cli.runtime.threads import using_threads, wait_briefly
 from hodor_cli.samples.sets import PhotographSet
 from hodor_cli.training.config import PRESETS, TrainConfig
 from hodor_cli.training.launch import Process
-from hodor_cli.training.loop import train
+from hodor_cli.training.loop import fit
 from hodor_cli.training.options import Callbacks, RunOptions, TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import PRESET_OF
@@ -211,7 +211,7 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
             network = model if fast else plain(model)
             # A given micro-batch is run as a whole.
             config = job.config if fast else dataclasses.replace(job.config, micro_batch=job.config.batch_size)
-            train(process, Plan(config, run, Callbacks(progress=after_an_iteration), model=network, sets=sets))
+            fit(process, Plan(config, run, Callbacks(progress=after_an_iteration), model=network, sets=sets))
         except _EnoughError:
             pass
 

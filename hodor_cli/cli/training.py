@@ -109,9 +109,9 @@ def train_with(
 
     recipe = dataclasses.replace(recipe, changes=changes.by_name())
     if changes.print_settings:
-        from hodor_cli.training.plan import Job, preset_file
+        from hodor_cli.training.recipe import preset_file
 
-        say_json(preset_file(Job(job.__name__, [], more.get("clips") or ClipOptions(), recipe)))
+        say_json(preset_file(job.__name__, recipe, more["clips"].mode if "clips" in more else ""))
         return
     validate = None if changes.val is None else Validation.of(changes.val, launch.precision)
     with ExitStack() as stack:

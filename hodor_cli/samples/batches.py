@@ -57,8 +57,8 @@ class Batches(Dataset["Batch | HodorError"]):
         self,
         sets: Sequence[TrainingSet],
         settings: BatchSettings,
-        *,
         weights: Sequence[float] | None = None,
+        *,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
@@ -94,7 +94,7 @@ class Batches(Dataset["Batch | HodorError"]):
         unread: list[str] = []
         try:
             plan = self.plan(iteration)
-            samples = [self._readable(one, plan.num_objects, unread) for one in plan.samples]
+            samples = [self.sample(planned, plan.num_objects, unread) for planned in plan.samples]
         except HodorError as error:
             if get_worker_info() is None:
                 raise
@@ -125,28 +125,25 @@ class Batches(Dataset["Batch | HodorError"]):
         number, item = chosen[0]
         return BatchPlan(int(self._counts[number][item]), (height, width), tuple(samples))
 
-    def samples(self, plan: BatchPlan) -> list[TrainingSample]:
-        """Make the samples of a plan. Raises DataError for a file that cannot be read."""
-        return [self._made(one, plan.num_objects) for one in plan.samples]
+    def sample(self, planned: PlannedSample, num_objects: int, unread: list[str] | None = None) -> TrainingSample:
+        """Make a planned sample or, where its file cannot be read, that of an item like it.
 
-    def _made(self, one: PlannedSample, objects: int, tries: Sequence[int] = ()) -> TrainingSample:
-        rng = np.random.default_rng([self.seed, one.counter, _SAMPLE_STREAM, *tries])
-        return self.sets[one.dataset].make(one.index, objects, rng, one.out_size)
-
-    def _readable(self, one: PlannedSample, objects: int, unread: list[str]) -> TrainingSample:
-        """The planned sample, or where a file cannot be read, which `unread` is told, one of an item like it."""
-        alike = self._alike(objects, int(self._buckets[one.dataset][one.index]))
+        unread: gets a sentence on each such file. Raises DataError after several of them, or without `unread` at once.
+        """
         tries: list[int] = []
         while True:
+            rng = np.random.default_rng([self.seed, planned.counter, _SAMPLE_STREAM, *tries])
             try:
-                return self._made(one, objects, tries)
+                return self.sets[planned.dataset].make(planned.index, num_objects, rng, planned.out_size)
             except DataError as error:
-                if len(tries) == _TRIES:
+                if unread is None or len(tries) == _TRIES:
                     raise
                 unread.append(str(error))
             tries.append(1)
-            number, item = draw_item(alike, np.random.default_rng([self.seed, one.counter, _BATCH_STREAM, *tries]))
-            one = replace(one, dataset=number, index=item)
+            alike = self._alike(num_objects, int(self._buckets[planned.dataset][planned.index]))
+            rng = np.random.default_rng([self.seed, planned.counter, _BATCH_STREAM, *tries])
+            number, item = draw_item(alike, rng)
+            planned = replace(planned, dataset=number, index=item)
 
     def _alike(self, objects: int, bucket: int) -> Pools:
         """The pools narrowed to items of one aspect ratio that offer so many objects."""
@@ -204,9 +201,7 @@ def draw_item(pools: Pools, rng: np.random.Generator) -> tuple[int, int]:
     return number, int(items[int(rng.integers(len(items)))])
 
 
-def make_loader(
-    batches: Batches, first: int, end: int, *, workers: int = 2, pin_memory: bool = False
-) -> Iterator[Batch]:
+def make_loader(batches: Batches, first: int, end: int, *, workers: int = 2, pinned: bool = False) -> Iterator[Batch]:
     """The batches of iterations `first` to before `end`, made by worker processes, which begin at once.
 
     They are the same for any number of workers; with 0 they are made when they are asked for. Raises what a worker
@@ -219,7 +214,7 @@ def make_loader(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         worker_init_fn=quiet_worker,
-        pin_memory=pin_memory,
+        pin_memory=pinned,
     )
     with forkable_opencv():
         return map(_raised, iter(loader))

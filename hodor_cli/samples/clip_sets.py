@@ -34,7 +34,7 @@ class ClipFrames:
     def __init__(
         self, clips: ClipSet, limits: ObjectLimits | None = None, *, mode: str = "frames", every: int = 1
     ) -> None:
-        self.clips, limits = clips, limits or ObjectLimits()
+        self.clips, self.mode, limits = clips, mode, limits or ObjectLimits()
 
         def usable(clip: int, frame: int) -> tuple[int, int, tuple[int, ...]]:
             listed = clips.clips[clip].listed
@@ -89,8 +89,12 @@ class FrameSet(PhotographSet):
         return same[int(rng.integers(len(same)))]
 
 
-class _Sequences(FrameSet):
-    """Frames of one clip in each sample, at most `max_gap` frames apart."""
+class ClipSequences(FrameSet):
+    """Frames of one clip in each sample, at most `max_gap` frames apart.
+
+    pictures: of the mode "sparse" (cyclic consistency), where frame 0 alone is labelled, or "dense", where all frames
+    are and frame 0 shows all the objects.
+    """
 
     def __init__(
         self, pictures: ClipFrames, settings: AugmentSettings, chosen: Sequence[int] | None = None, *, max_gap: int = 10
@@ -99,21 +103,40 @@ class _Sequences(FrameSet):
         self.clips, self.items = pictures.clips, [pictures.items[picture] for picture in self.chosen]
         self.max_gap = max(max_gap, settings.frames - 1)
 
-    def _sequence(
-        self,
-        index: int,
-        frames: Sequence[int],
-        labels: Sequence[NDArray[np.uint8]],
-        rng: np.random.Generator,
-        out_size: tuple[int, int],
-    ) -> TrainingSample:
-        """Frames of item `index`'s clip, all mirrored, cropped, zoomed and turned by the same draw.
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
+        """Labelled frame `index` as frame 0, then other frames of its clip, all seen in the same way."""
+        clip, frame, ids = self.items[index]
+        if self.pictures.mode == "sparse":
+            every = range(len(self.clips.clips[clip].frames))
+            near = [f for f in every if f != frame and abs(f - frame) <= self.max_gap]
+        else:
+            labelled = self.clips.clips[clip].labelled
+            # All frames within one window of max_gap that holds frame 0, so that no two are further apart.
+            start = frame - int(rng.integers(self.max_gap + 1))
+            near = [f for f in labelled if f != frame and start <= f <= start + self.max_gap]
+            near = near or [f for f in labelled if f != frame and abs(f - frame) <= self.max_gap]
+        frames = [frame, *_draw_frames(near, frame, self.settings.frames - 1, rng)]
+        known = frames[:1] if self.pictures.mode == "sparse" else frames
+        order = chosen_of(ids, num_objects, rng)
+        maps = [self.clips.load_labels(clip, f) for f in known]
+        labels = [labels_of_masks([marked == number for number in order]) for marked in maps]
+        warp = self._view(labels[0], rng, out_size)
+        valid = warp.covers(labels[0].shape)
+        moved = [warp.apply(marked, nearest=True) for marked in labels]
+        moved += [np.zeros(out_size, np.uint8)] * (len(frames) - len(known))
+        drawn = (
+            (warp.apply(self.clips.load_frame(clip, f)), marked, valid) for f, marked in zip(frames, moved, strict=True)
+        )
+        name = self.pictures.name(self.chosen[index])
+        return sample_of(drawn, num_objects, name, np.arange(len(frames)) < len(known), Look(rng, self.settings))
 
-        It is drawn again, with less of everything, while frame 0 loses an object. labels: of the first frames, (h, w)
-        each; the others have none.
+    def _view(self, first: NDArray[np.uint8], rng: np.random.Generator, out_size: tuple[int, int]) -> Warp:
+        """A mirrored, cropped, zoomed and turned view of a clip with less of all this while frame 0 loses an object.
+
+        first: the label map (h, w) of frame 0.
         """
-        settings, first, (height, width) = self.settings, labels[0], out_size
-        fit, count = fit_matrix(first.shape, out_size), int(first.max())
+        settings, (height, width) = self.settings, out_size
+        fit = fit_matrix(first.shape, out_size)
         mirror = bool(rng.random() < settings.flip)
         before = np.bincount(first.ravel())[1:] * np.linalg.det(fit[:2, :2])
         for attempt in range(_ATTEMPTS):
@@ -124,51 +147,15 @@ class _Sequences(FrameSet):
             shift = float(rng.uniform(-room_x, room_x)), float(rng.uniform(-room_y, room_y))
             middle = (width - 1) / 2, (height - 1) / 2
             warp = Warp(motion_matrix(middle, scale=zoom, rotation=turn, shift=shift, mirror=mirror) @ fit, out_size)
-            after = np.bincount(warp.apply(first, nearest=True).ravel(), minlength=count + 1)[1:]
+            after = np.bincount(warp.apply(first, nearest=True).ravel(), minlength=len(before) + 1)[1:]
             if (after >= _KEPT * before).all():
                 break
-        valid, nothing = warp.covers(first.shape), np.zeros(out_size, np.uint8)
-        moved = [warp.apply(marked, nearest=True) for marked in labels] + [nothing] * (len(frames) - len(labels))
-        clip = self.items[index][0]
-        drawn = (
-            (warp.apply(self.clips.load_frame(clip, f)), marked, valid) for f, marked in zip(frames, moved, strict=True)
-        )
-        labelled, name = np.arange(len(frames)) < len(labels), self.pictures.name(self.chosen[index])
-        return sample_of(drawn, count, name, labelled, Look(rng, settings))
-
-
-class SparseClips(_Sequences):
-    """`sparse` (cyclic consistency): one labelled frame per clip, and unlabelled frames near it."""
-
-    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """The labelled frame of clip `index` as frame 0, then unlabelled frames near it."""
-        clip, frame, ids = self.items[index]
-        near = [f for f in range(len(self.clips.clips[clip].frames)) if f != frame and abs(f - frame) <= self.max_gap]
-        frames = [frame, *_draw_frames(near, frame, self.settings.frames - 1, rng)]
-        labels = self.clips.load_labels(clip, frame)
-        masks = chosen_of([labels == number for number in ids], num_objects, rng)
-        return self._sequence(index, frames, [labels_of_masks(masks)], rng, out_size)
-
-
-class DenseClips(_Sequences):
-    """`dense`: labelled frames of one clip; frame 0 shows all the objects."""
-
-    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """Labelled frame `index` as frame 0, then other labelled frames of its clip."""
-        clip, frame, ids = self.items[index]
-        labelled = self.clips.clips[clip].labelled
-        # All frames within one window of max_gap that holds frame 0, so that no two are further apart.
-        start = frame - int(rng.integers(self.max_gap + 1))
-        near = [f for f in labelled if f != frame and start <= f <= start + self.max_gap]
-        near = near or [f for f in labelled if f != frame and abs(f - frame) <= self.max_gap]
-        frames = [frame, *_draw_frames(near, frame, self.settings.frames - 1, rng)]
-        order = chosen_of(ids, num_objects, rng)  # of the objects of frame 0, which shows them all
-        maps = [self.clips.load_labels(clip, f) for f in frames]
-        labels = [labels_of_masks([labels == number for number in order]) for labels in maps]
-        return self._sequence(index, frames, labels, rng, out_size)
+        return warp
 
     def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
         """An object as filmed from labelled frame `index` on, forwards or backwards, or with gaps."""
+        if self.pictures.mode == "sparse":
+            return super().film(index, frames, rng)
         clip, frame, ids = self.items[index]
         labelled = self.clips.clips[clip].labelled
         number = ids[int(rng.integers(len(ids)))]

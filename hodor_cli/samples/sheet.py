@@ -48,7 +48,8 @@ def preview_samples(
     sets, _ = build_sets([opened], [1.0], clips, limits, augment_preset(preset))
     batches = Batches(sets, BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
     for number in range(count):
-        yield from batches.samples(batches.plan(number))
+        plan = batches.plan(number)
+        yield batches.sample(plan.samples[0], plan.num_objects)
 
 
 def draw_sample(sample: TrainingSample) -> Picture:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.samples.clip_sets import ClipFrames, DenseClips, FrameSet, SparseClips
+from hodor_cli.samples.clip_sets import ClipFrames, ClipSequences, FrameSet
 from hodor_cli.samples.composites import Composites
 from hodor_cli.samples.sets import PhotographSet, TrainingSet
 from hodor_cli.samples.settings import AugmentSettings, ClipOptions
@@ -64,8 +64,6 @@ def _training_set(
 ) -> PhotographSet:
     if isinstance(pictures, StillImages):
         return PhotographSet(pictures, augment, chosen)
-    if clips.mode == "sparse":
-        return SparseClips(pictures, augment, chosen, max_gap=clips.max_gap)
-    if clips.mode == "dense":
-        return DenseClips(pictures, augment, chosen, max_gap=clips.max_gap)
+    if clips.mode in ("sparse", "dense"):
+        return ClipSequences(pictures, augment, chosen, max_gap=clips.max_gap)
     return FrameSet(pictures, augment, chosen)

@@ -54,12 +54,12 @@ class Layout:
         return self.local * self.nodes
 
 
-def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) -> Layout:
+def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] | None = None) -> Layout:
     """The processes that the settings and the environment ask for.
 
     Raises UsageError for settings that contradict the launcher, DeviceError for GPUs that are not there.
     """
-    environ = os.environ if environ is None else environ
+    settings, environ = settings or LaunchSettings(), os.environ if environ is None else environ
     starter, rank, local, nodes = "fabric", 0, 1, 1
     # Only `srun` starts several processes; a batch script or an interactive shell of SLURM is a single one.
     tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1
@@ -104,13 +104,11 @@ def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) 
 
 
 def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False) -> Any:
-    """Call `function(process, *arguments)` in every process and return what the first one returned.
+    """Call `function(process, *arguments)` in each of several processes and return what the first one returned.
 
-    function, arguments: picklable if there are several processes. unused: whether some iterations give some parameters
-    no gradient. Raises whatever HodorError one of the processes raised.
+    function, arguments: picklable. unused: whether some iterations give some parameters no gradient. Raises whatever
+    HodorError one of the processes raised.
     """
-    if layout.world == 1:
-        return function(Process(layout.device, layout.precision), *arguments)
     # Lightning leaves ports and ranks in the environment, and the next launch would take them for its own.
     before = dict(os.environ)
     with extra("distributed", "training in several processes"):

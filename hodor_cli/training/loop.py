@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 
@@ -12,25 +11,22 @@ import numpy as np
 import torch
 
 from hodor_cli.errors import DataError, InputError, UsageError
-from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.samples.batches import Batches, make_loader
-from hodor_cli.samples.sample import Batch
 from hodor_cli.training.average import holding
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Hardship, Prediction, schedule
+from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.launch import Process, uninterrupted
-from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.step import Learner, rate_at
-from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, outlook, write_predictions
+from hodor_cli.training.watching import Clock, HeldOut, Report, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
-def train(process: Process, plan: Plan) -> TrainingState:
+def fit(process: Process, plan: Plan) -> TrainingState:
     """Train a network in this process and leave checkpoints in the plan's folder, which exists.
 
     Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` where there
@@ -48,50 +44,76 @@ def train(process: Process, plan: Plan) -> TrainingState:
     """
     if process.device.type == "cpu":
         keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
-    config, progress, pinned = plan.config, plan.callbacks.progress, process.device.type == "cuda"
+    config, options, end = plan.config, plan.run, plan.config.iterations
     weights = [source.weight for source in plan.record.data] or None
-    batches = Batches(
-        plan.sets, config.batches, weights=weights, seed=config.seed, rank=process.rank, world=process.world
-    )
-    held_out = None
-    if process.is_first and config.held_out:
-        held_out = HeldOut(plan.apart or plan.sets, config, apart=bool(plan.apart))
-    job = _Job(Learner(plan.model or plan.first_model(), config, process), plan, held_out)
-    first = job.learner.done
-    if len(set(process.gather(first))) > 1:
+    batches = Batches(plan.sets, config.batches, weights, seed=config.seed, rank=process.rank, world=process.world)
+    learner = Learner(plan.model or plan.first_model(), config, process)
+    run = _Run(learner, plan)
+    if len(set(process.gather(learner.done))) > 1:
         raise UsageError(
-            f"the processes do not see the same run in {plan.run.out}; choose with `out` a folder that all machines"
+            f"the processes do not see the same run in {options.out}; choose with `out` a folder that all machines"
             " share"
         )
-    with ExitStack() as stack:
-        if process.is_first and isinstance(progress, AbstractContextManager):
-            stack.enter_context(progress)
-        try:
-            job.measure_before()
-            if first < config.iterations:
-                job.train_on(
-                    make_loader(batches, first, config.iterations, workers=plan.run.workers, pin_memory=pinned)
-                )
-            job.compare()
-            job.save()
-        except (KeyboardInterrupt, DataError, InputError):
-            with uninterrupted():
-                job.interrupted()
-            raise
-    return job.state
+    try:
+        run.measure_before()
+        with ExitStack() as stack:
+            clock, over, report = Clock(), False, None
+            if process.is_first and learner.done < end:
+                report = stack.enter_context(closing(Report(plan, learner.done)))
+                if isinstance(plan.callbacks.progress, AbstractContextManager):
+                    stack.enter_context(plan.callbacks.progress)
+            cores = stack.enter_context(FreeCores(stack.enter_context(learner.in_two_threads())))
+            loader = make_loader(
+                batches, learner.done, end, workers=options.workers, pinned=process.device.type == "cuda"
+            )
+            while learner.done < end and not over:
+                cores.adjust()
+                clock.start()
+                batch = next(loader)
+                clock.has_batch()
+                run.warn_of(batch["unread"])
+                with uninterrupted():
+                    # One seed per iteration and process: dropout then needs no saved random state.
+                    seed = np.random.SeedSequence([config.seed, learner.done, process.rank]).generate_state(1)[0]
+                    torch.manual_seed(int(seed))
+                    rate = rate_at(config.learning_rate, learner.done, end)
+                    steps = schedule(config.schedule, learner.done, config.sequence)
+                    losses, predictions = learner.step(batch, rate, steps, Hardship.drawn(config, learner.done))
+                    progress = clock.progress(config, learner.done, losses, rate, plan.until)
+                    if report is not None:
+                        report.write(progress)
+                if report is not None:
+                    report.tell(progress)
+                done = learner.done
+                if plan.callbacks.validate is not None and (done % options.val_every == 0 or done == end):
+                    run.validate(report)
+                over = plan.until is not None and any(process.gather(time.time() >= plan.until))
+                if report is not None and (done in (1, end) or over or done % options.sheet_every == 0):
+                    write_predictions(plan.folder.sheets / f"{done:06d}.png", batch, predictions)
+                if done % options.save_every == 0 and done < end and not over:
+                    run.save()
+        run.compare()
+        run.save()
+    except (KeyboardInterrupt, DataError, InputError):
+        with uninterrupted():
+            run.interrupted()
+        raise
+    return run.state
 
 
-class _Job:
-    """A run in progress: the learner, its plan, and what is known about it."""
+class _Run:
+    """A run's learner and its state: how good the network is, what was saved, and what was said."""
 
-    def __init__(self, learner: Learner, plan: Plan, held_out: HeldOut | None) -> None:
+    def __init__(self, learner: Learner, plan: Plan) -> None:
         """Continues from the folder's state, if there is one and the plan says so."""
-        self.learner, self.plan, self.held_out = learner, plan, held_out
+        self.learner, self.plan, self.process = learner, plan, learner.process
         self.config, self.folder, self.callbacks = plan.config, plan.folder, plan.callbacks
-        self.process = learner.process
         self.state = TrainingState(0, plan.config.to_dict(), model=learner.model.config.to_dict())
         self.saved = -1
         self.unread: set[str] = set()
+        self.held_out: HeldOut | None = None
+        if self.process.is_first and self.config.held_out:
+            self.held_out = HeldOut(plan.apart or plan.sets, self.config, apart=bool(plan.apart))
         earlier = read_state(self.folder.root) if plan.run.resume else None
         if earlier is not None:
             check_same(plan.config, TrainConfig.from_dict(earlier.config))
@@ -102,98 +124,31 @@ class _Job:
     def measure_before(self) -> None:
         """Measure the network on what is held out, if it has learned nothing yet; the other processes wait."""
         if self.held_out is not None:
-            self._warn_of(self.held_out.unread)
+            self.warn_of(self.held_out.unread)
             if self.learner.done == 0:
                 self.state.before = self.held_out.measure(self.learner)
         self.process.barrier()
 
-    def train_on(self, batches: Iterator[Batch]) -> None:
-        """Do the iterations that are left, or as many as the time allows."""
-        learner, run, callbacks, end = self.learner, self.plan.run, self.callbacks, self.config.iterations
-        clock, over = Clock(), False
-        with ExitStack() as stack:
-            events = metrics = None
-            if self.process.is_first:
-                events = stack.enter_context(closing(Events(self.folder.events, learner.done)))
-                metrics = stack.enter_context(closing(MetricsFile(self.folder.metrics, keep=learner.done)))
-            cores = stack.enter_context(FreeCores(stack.enter_context(learner.in_two_threads())))
-            while learner.done < end and not over:
-                cores.adjust()
-                clock.start()
-                batch = next(batches)
-                clock.has_batch()
-                self._warn_of(batch["unread"])
-                with uninterrupted():
-                    progress, predictions = self._iteration(batch, clock)
-                    if metrics is not None:
-                        metrics.write(progress)
-                if events is not None:
-                    if learner.done % events.every == 0:
-                        events.note(learner.done, **{name: getattr(progress, name) for name in COLUMNS[1:]})
-                    self._tell(progress, clock)
-                if callbacks.validate is not None and (learner.done % run.val_every == 0 or learner.done == end):
-                    if events is not None:
-                        self._validate(callbacks.validate, events)
-                    self.process.barrier()
-                until = self.plan.until
-                over = until is not None and any(self.process.gather(time.time() >= until))
-                wanted = learner.done in (1, end) or over or learner.done % run.sheet_every == 0
-                if events is not None and wanted:
-                    write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)
-                if learner.done % run.save_every == 0 and learner.done < end and not over:
-                    self.save()
-
-    def _warn_of(self, unread: list[str]) -> None:
+    def warn_of(self, unread: list[str]) -> None:
         """Warn of each file that cannot be read, once."""
         for sentence in unread:
             if sentence not in self.unread:
                 self.callbacks.warn(f"{sentence}; training continues without it")
         self.unread.update(unread)
 
-    def _tell(self, progress: TrainingProgress, clock: Clock) -> None:
-        """Report an iteration; after three of them also how long the rest will take."""
-        if self.callbacks.progress is not None:
-            self.callbacks.progress(progress)
-        if clock.iterations == 3:
-            for sentence in outlook(progress, self.config, self.plan.until):
-                self.callbacks.note(sentence)
-
-    def _iteration(self, batch: Batch, clock: Clock) -> tuple[TrainingProgress, list[Prediction]]:
-        config, iteration = self.config, self.learner.done
-        rate = rate_at(config.learning_rate, iteration, config.iterations)
-        # One seed per iteration and process: dropout then needs no saved random state.
-        seed = np.random.SeedSequence([config.seed, iteration, self.process.rank]).generate_state(1)[0]
-        torch.manual_seed(int(seed))
-        steps = schedule(config.schedule, iteration, config.sequence)
-        values, predictions = self.learner.step(batch, rate, steps, Hardship.drawn(config, iteration))
-        cross_entropy, dice, iou = values.tolist()[:3]
-        clock.done(config.batch_size)
-        needed = (config.iterations - self.learner.done) * config.batch_size / max(clock.rate, 1e-9)
-        allowed = float("inf") if self.plan.until is None else max(0.0, self.plan.until - time.time())
-        progress = TrainingProgress(
-            iteration=self.learner.done,
-            iterations=config.iterations,
-            loss=cross_entropy + dice,
-            cross_entropy=cross_entropy,
-            dice=dice,
-            iou=iou,
-            learning_rate=rate,
-            samples_per_second=clock.rate,
-            seconds_left=min(needed, allowed),
-            loader_wait=clock.wait_share,
-            limited=allowed < needed,
-        )
-        return progress, predictions
-
-    def _validate(self, validate: Callable[[Hodor], float], events: Events) -> None:
-        with holding(self.learner.model, self.learner.learned):
-            score = validate(self.learner.model.eval())
-            if not math.isnan(score):
-                events.note(self.learner.done, validation=score)
-            if score > self.state.best:
-                self.state.best = score
-                self._save_checkpoint(self.folder.best, score=score)
-        self.learner.model.train()
+    def validate(self, report: Report | None) -> None:
+        """Score the network in the first process, and keep it if it is the best so far; the others wait."""
+        model, validate = self.learner.model, self.callbacks.validate
+        if report is not None and validate is not None:
+            with holding(model, self.learner.learned):
+                score = validate(model.eval())
+                if not math.isnan(score):
+                    report.events.note(self.learner.done, validation=score)
+                if score > self.state.best:
+                    self.state.best = score
+                    self._save_checkpoint(self.folder.best, score=score)
+            model.train()
+        self.process.barrier()
 
     def compare(self) -> None:
         """Say whether the network got better on what is held out."""

@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 
 import hodor_cli
 from hodor_cli.config import ModelConfig, SwinConfig
-from hodor_cli.errors import UsageError, WeightsError
+from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.coco_find import workspace_stills
+from hodor_cli.errors import DataError, UsageError, WeightsError
+from hodor_cli.formats.check import check_opened
+from hodor_cli.formats.opening import is_clips, open_set
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
@@ -22,21 +26,10 @@ from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, RunOptions
-from hodor_cli.training.recipe import Recipe, as_preset_file, choose_config, preset_name, read_preset, resumed_config
-from hodor_cli.training.run_data import checked_sources, named_sources, opened_sources
+from hodor_cli.training.recipe import Recipe, choose_config, read_preset, resumed_config, start_of
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
-from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
 from hodor_cli.weights.published import load_imagenet_backbone
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a caller asks for: a network trained by this recipe on these data; clips are used as `clips` says."""
-
-    kind: Literal["pretrain", "finetune"]
-    data: list[DataSource]
-    clips: ClipOptions
-    recipe: Recipe
+from hodor_cli.weights.registry import load_model
 
 
 @dataclass(frozen=True)
@@ -88,75 +81,55 @@ class Plan:
         return network
 
 
-def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> Plan:
+def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbacks, layout: Layout) -> Plan:
     """Make the plan of a run. Quick checks come first. The data are checked last, and only by the first process.
 
-    A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
+    asked: the kind of run, its data, and how clips are used. A resumed run keeps its settings, its data and its way of
+    using clips. Raises UsageError, DataError, WeightsError.
     """
     until = None if run.seconds is None else time.time() + run.seconds
-    kind, recipe = job.kind, job.recipe
-    out = run.out or Path("runs") / "-".join(filter(None, (_base_of(_started(kind, recipe)), job.clips.mode)))
+    kind, clips = asked.kind, asked.clips or ClipOptions()
+    out = run.out
+    if out is None:
+        name, _ = read_preset(start_of(kind, recipe)[0])
+        out = Path("runs") / "-".join(filter(None, (name, clips.mode)))
+    folder = RunFolder(out)
     if layout.rank == 0:
-        RunFolder(out).require_free(resume=run.resume, overwrite=run.overwrite)
+        folder.require_free(resume=run.resume, overwrite=run.overwrite)
     state = read_state(out) if run.resume else None
-    began = RunFolder(out).read_record() if run.resume else None
-    clips = job.clips if began is None else _clips_of(began, job, out)
+    began = folder.read_record() if run.resume else None
+    if began is not None:
+        clips = _clips_of(began, asked, out)
     if kind == "finetune" and not clips.mode:
         raise UsageError("say with `mode` how clips are used: frames, sparse or dense")
     record = RunRecord(kind, {}) if began is None else began
     if state is None and began is None:
-        recipe = _started(kind, recipe)
-        record.preset, record.weights, record.backbone = (
-            _base_of(recipe), _named(recipe.weights), _named(recipe.backbone)
-        )  # fmt: skip
-        config = choose_config(str(recipe.preset), clips.mode, recipe.changes)
+        begins, weights = start_of(kind, recipe)
+        record.preset, _ = read_preset(begins)
+        record.weights, record.backbone = _named(weights), _named(recipe.backbone)
+        config = choose_config(begins, clips.mode, recipe.changes)
     else:
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, clips.mode, recipe.changes)
-    sources = named_sources(kind, job.data, record.data)
-    opened = opened_sources(sources, config, clips)
+    sources = _named_sources(kind, asked.data, record.data)
+    opened = [_opened(source, config, clips) for source in sources]
+    if clips.mode in ("sparse", "dense") and not any(isinstance(found, ClipSet) for found in opened):
+        raise DataError(
+            f"`mode={clips.mode}` learns from clips and {sources[0].folder} holds photographs: train on them with"
+            " `pretrain`, or put the frames of a clip into images/NAME/ and their masks into masks/NAME/"
+        )
     if layout.rank == 0:
         _remark(config, record, resumed=state is not None, note=callbacks.note)
-        sources = checked_sources(sources, opened, record.data, config, clips, callbacks)
+        sources = _checked(sources, opened, record.data, config, clips, callbacks)
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
     callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
     plan = Plan(config, replace(run, out=out), callbacks, record, state=state, until=until)
     model = plan.first_model() if layout.rank == 0 else None  # raises for weights that do not fit
-    weights = [source.weight for source in sources]
-    sets, apart = build_sets(opened, weights, clips, config.limits, config.augment, config.held_out)
+    shares = [source.weight for source in sources]
+    sets, apart = build_sets(opened, shares, clips, config.limits, config.augment, config.held_out)
     # Several processes make a network each: on a CPU they would share one that is sent to them.
     return replace(plan, model=model if layout.world == 1 else None, sets=sets, apart=apart)
-
-
-def _started(kind: Literal["pretrain", "finetune"], recipe: Recipe) -> Recipe:
-    """The recipe with the preset and the weights that it stands for.
-
-    Fine-tuning without weights starts from the package's own of the architecture. Raises UsageError where there are
-    none, and as `load_checkpoint`.
-    """
-    weights, architecture = recipe.weights, recipe.changes.get("model")
-    if kind == "finetune" and weights is None:
-        weights = architecture or (read_preset(recipe.preset)[1].model if recipe.preset else DEFAULT_WEIGHTS)
-        if weights not in available_weights():
-            raise UsageError(
-                f"fine-tuning starts from a trained network and there are no weights named '{weights}'; give"
-                " `weights`, a file"
-            )
-    if architecture is None and weights is not None and recipe.preset is None:
-        architecture = load_checkpoint(weights_path(weights)).config.name
-    return replace(recipe, weights=weights, preset=preset_name(kind, recipe.preset, architecture))
-
-
-def _base_of(recipe: Recipe) -> str:
-    """The name of the preset that a started recipe begins with, also where its settings come from a file."""
-    return read_preset(str(recipe.preset))[0]
-
-
-def preset_file(job: Job) -> dict[str, Any]:
-    """What a file of the job's settings holds, for `Recipe.preset`. Raises UsageError, WeightsError."""
-    recipe = _started(job.kind, job.recipe)
-    return as_preset_file(_base_of(recipe), choose_config(str(recipe.preset), job.clips.mode, recipe.changes))
 
 
 def _named(file: str | Path | None) -> str:
@@ -164,16 +137,86 @@ def _named(file: str | Path | None) -> str:
     return "" if file is None else str(Path(file).absolute()) if Path(file).is_file() else str(file)
 
 
-def _clips_of(began: RunRecord, job: Job, out: Path) -> ClipOptions:
-    """How the run that began uses clips. Raises UsageError for a job of another kind or that says otherwise."""
-    if began.kind != job.kind:
+def _clips_of(began: RunRecord, asked: RunRecord, out: Path) -> ClipOptions:
+    """How the run that began uses clips. Raises UsageError if another kind of run is asked for, or another use."""
+    if began.kind != asked.kind:
         raise UsageError(f"{out} holds a run of `hodor {began.kind}`; resume it with that command")
+    clips = asked.clips or ClipOptions()
     if began.clips is None:
-        return job.clips
-    for name, value in asdict(job.clips).items():
+        return clips
+    for name, value in asdict(clips).items():
         if value not in (getattr(ClipOptions(), name), had := getattr(began.clips, name)):
             raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
     return began.clips
+
+
+def _named_sources(kind: str, data: list[DataSource], began: list[DataSource]) -> list[DataSource]:
+    """The data sets that are named, or that the run began with, or those of the prepared workspace.
+
+    Raises UsageError for other weights than the run began with, DataError where there is nothing.
+    """
+    if data and began and [source.weight for source in data] != [source.weight for source in began]:
+        had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in began)
+        raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
+    if data or began:
+        return data or began
+    if kind == "finetune":
+        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
+    images, annotations = workspace_stills()
+    return [DataSource(images, annotations=annotations)]
+
+
+def _opened(source: DataSource, config: TrainConfig, clips: ClipOptions) -> StillImages | ClipSet:
+    """A data set, opened once for the check and for training. Raises DataError if there is none that fits."""
+    if not clips.mode and source.annotations is None and is_clips(source.folder):
+        raise DataError(
+            f"{source.folder} holds clips: train on them with `finetune` (`mode=frames` takes each as a photograph)"
+        )
+    return open_set(
+        source.folder,
+        source.annotations,
+        limits=config.limits,
+        resolution=clips.resolution,
+        split=clips.split,
+        allow_empty=True,
+    )
+
+
+def _checked(
+    sources: list[DataSource],
+    opened: list[StillImages | ClipSet],
+    before: list[DataSource],
+    config: TrainConfig,
+    clips: ClipOptions,
+    callbacks: Callbacks,
+) -> list[DataSource]:
+    """The data sets by their whole paths, with their numbers of samples.
+
+    Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
+    """
+    pairs = list(zip(sources, opened, strict=True))
+    reports = [
+        check_opened(found, source.folder, config.limits, progress=callbacks.checking) for source, found in pairs
+    ]
+    if faults := [report.sentence() for report in reports if not report.ok]:
+        raise DataError("; ".join(faults))
+    found = []
+    for source, report in zip(sources, reports, strict=True):
+        sparse = clips.mode == "sparse" and report.kind == "clips"
+        one_each = f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
+        callbacks.note(one_each if sparse else report.lines()[0])
+        if missing := report.missing():
+            callbacks.warn(missing)
+        annotations = None if source.annotations is None else source.annotations.absolute()
+        found.append(DataSource(source.folder.absolute(), source.weight, annotations, report.samples))
+    for now, earlier in zip(found, before, strict=False):
+        if earlier.samples not in (None, now.samples):
+            was = "" if now.folder == earlier.folder else f"{earlier.folder} "
+            raise DataError(
+                f"{now.folder} has {now.samples} samples now, and {was}had {earlier.samples} when the run began, so"
+                " `resume` cannot give the same batches; put it back or train into another folder"
+            )
+    return found
 
 
 def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Callable[[str], None]) -> None:

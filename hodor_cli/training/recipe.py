@@ -17,6 +17,8 @@ from hodor_cli.images.paths import listed, require_exists
 from hodor_cli.settings import about, settings_of
 from hodor_cli.training.config import DERIVED, PRESETS, TrainConfig, flat, is_gone, train_preset
 
+Kind = Literal["pretrain", "finetune"]
+
 #: What a resumed run may change: its length and its micro-batches. All else decided what it did so far.
 FREE = ("iterations", "micro_batch")
 
@@ -52,7 +54,7 @@ class Recipe:
             raise UsageError("`weights` holds a backbone already, which contradicts `backbone`; give one of them")
 
 
-def preset_name(kind: Literal["pretrain", "finetune"], preset: str | None, architecture: str | None) -> str:
+def preset_name(kind: Kind, preset: str | None, architecture: str | None) -> str:
     """The preset that is named, else the one for an architecture, else the paper's for still images.
 
     Raises UsageError for an architecture without presets.
@@ -60,6 +62,27 @@ def preset_name(kind: Literal["pretrain", "finetune"], preset: str | None, archi
     if preset is None and architecture is not None and architecture not in PRESET_OF[kind]:
         raise UsageError(f"there is no preset for the architecture '{architecture}'; name one with `preset`")
     return preset or ("paper-coco" if architecture is None else PRESET_OF[kind][architecture])
+
+
+def start_of(kind: Kind, recipe: Recipe) -> tuple[str, str | Path | None]:
+    """The preset, by name or file, and the weights, None for a new network, that a recipe stands for.
+
+    Fine-tuning without weights starts from the package's own of the architecture. Raises UsageError where there are
+    none, and as `load_checkpoint`.
+    """
+    from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, weights_path  # with PyTorch
+
+    weights, architecture = recipe.weights, recipe.changes.get("model")
+    if kind == "finetune" and weights is None:
+        weights = architecture or (read_preset(recipe.preset)[1].model if recipe.preset else DEFAULT_WEIGHTS)
+        if weights not in available_weights():
+            raise UsageError(
+                f"fine-tuning starts from a trained network and there are no weights named '{weights}'; give"
+                " `weights`, a file"
+            )
+    if architecture is None and weights is not None and recipe.preset is None:
+        architecture = load_checkpoint(weights_path(weights)).config.name
+    return preset_name(kind, recipe.preset, architecture), weights
 
 
 class _SettingsFile(msgspec.Struct):
@@ -91,15 +114,6 @@ def read_preset(preset: str) -> tuple[str, TrainConfig]:
         raise UsageError(f"{path}: {error}") from error
 
 
-def as_preset_file(name: str, config: TrainConfig) -> dict[str, Any]:
-    """What a file of these settings holds, for `read_preset`; name: of the preset that they began with."""
-    settings = config.to_dict()
-    for derived in DERIVED:
-        part, _, field = derived.partition(".")
-        del settings[part][field]
-    return {"preset": name, "settings": settings}
-
-
 def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
     """A preset's settings with the mode's needs and the user's changes.
 
@@ -117,6 +131,21 @@ def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainCo
     if changes.get("schedule", base.schedule) == "paper" and base.sequence not in (1, 3):
         changes.setdefault("sequence", 3)  # the paper's cycles know no longer ones
     return with_settings(base, changes)
+
+
+def as_preset_file(name: str, config: TrainConfig) -> dict[str, Any]:
+    """What a file of these settings holds; name: of the preset that they began with."""
+    settings = config.to_dict()
+    for derived in DERIVED:
+        part, _, field = derived.partition(".")
+        del settings[part][field]
+    return {"preset": name, "settings": settings}
+
+
+def preset_file(kind: Kind, recipe: Recipe, mode: str) -> dict[str, Any]:
+    """What a file of the recipe's settings holds, for `Recipe.preset`. Raises UsageError, WeightsError."""
+    preset, _ = start_of(kind, recipe)
+    return as_preset_file(read_preset(preset)[0], choose_config(preset, mode, recipe.changes))
 
 
 def resumed_config(saved: TrainConfig, preset: str | None, mode: str, changes: Mapping[str, Any]) -> TrainConfig:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import plural
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
+from hodor_cli.training.launch import Layout, Process, resolve
 from hodor_cli.training.launch import launch as start
-from hodor_cli.training.launch import resolve
-from hodor_cli.training.loop import train
+from hodor_cli.training.loop import fit
 from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
-from hodor_cli.training.plan import Job, decide
+from hodor_cli.training.plan import Plan, decide
 from hodor_cli.training.recipe import Recipe
-from hodor_cli.training.run_folder import TrainingState
+from hodor_cli.training.run_folder import RunRecord, TrainingState
 
 
 def pretrain(
@@ -39,7 +40,10 @@ def pretrain(
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    return _run(Job("pretrain", parse_sources(data), ClipOptions(), recipe or Recipe()), run, launch, callbacks)
+    asked, layout = RunRecord("pretrain", {}, data=parse_sources(data)), resolve(launch)
+    with _prepared(asked, recipe, run, callbacks, layout) as plan:
+        state = fit(Process(layout.device, layout.precision), plan) if layout.world == 1 else _fit_in_all(layout, plan)
+    return _result(plan, state, layout)
 
 
 def finetune(
@@ -66,41 +70,52 @@ def finetune(
     """
     if recipe is not None and recipe.backbone is not None:
         raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
-    job = Job("finetune", parse_sources(data), clips or ClipOptions(), recipe or Recipe())
-    return _run(job, run, launch, callbacks)
+    asked, layout = RunRecord("finetune", {}, data=parse_sources(data), clips=clips), resolve(launch)
+    with _prepared(asked, recipe, run, callbacks, layout) as plan:
+        state = fit(Process(layout.device, layout.precision), plan) if layout.world == 1 else _fit_in_all(layout, plan)
+    return _result(plan, state, layout)
 
 
-def _run(
-    job: Job, run: RunOptions | None, launch: LaunchSettings | None, callbacks: Callbacks | None
-) -> TrainingResult:
-    """Decide, take the folder, and train in all processes."""
-    layout = resolve(launch or LaunchSettings())
-    plan = decide(job, run or RunOptions(), callbacks or Callbacks(), layout)
-    folder, config, first = plan.folder, plan.config, layout.rank == 0
+@contextmanager
+def _prepared(
+    asked: RunRecord, recipe: Recipe | None, run: RunOptions | None, callbacks: Callbacks | None, layout: Layout
+) -> Iterator[Plan]:
+    """Decide what a run does, check that it can, and hold its folder in the block, before any process computes."""
+    plan = decide(asked, recipe or Recipe(), run or RunOptions(), callbacks or Callbacks(), layout)
+    folder, config = plan.folder, plan.config
     config.micro_batch_in(layout.world)
     if config.augment.maker == "imgaug":
         from hodor_cli.samples.imgaug_sequence import load_imgaug
 
         load_imgaug()  # whether it is there, before anything starts
     with ExitStack() as stack:
-        # The process that writes the files takes the folder before any process starts to compute.
-        if first:
+        if layout.rank == 0:  # the process that writes the files
             stack.enter_context(folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite))
             begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
             plan.callbacks.note(
                 f"{folder.root}: {begin} {plural(config.iterations, 'iteration')} of {config.batch_size} samples,"
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
-        unused = config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
-        done: TrainingState = start(layout, train, plan, unused=unused)
+        yield plan
+
+
+def _fit_in_all(layout: Layout, plan: Plan) -> TrainingState:
+    """`fit` in several processes; the state of the first."""
+    unused = plan.config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
+    done: TrainingState = start(layout, fit, plan, unused=unused)
+    return done
+
+
+def _result(plan: Plan, state: TrainingState, layout: Layout) -> TrainingResult:
+    folder = plan.folder
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
         best=folder.best if folder.best.is_file() else None,
-        iterations=done.iteration,
-        wanted=config.iterations,
-        score=None if done.best < 0 else done.best,
-        before=done.before,
-        after=done.after,
-        is_first=first,
+        iterations=state.iteration,
+        wanted=plan.config.iterations,
+        score=None if state.best < 0 else state.best,
+        before=state.before,
+        after=state.after,
+        is_first=layout.rank == 0,
     )

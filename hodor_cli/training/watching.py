@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from hodor_cli.errors import DataError
 from hodor_cli.files import ELSEWHERE, replacing, writing_file
@@ -26,6 +27,7 @@ from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Prediction, schedule
 from hodor_cli.training.losses import merge_background
 from hodor_cli.training.options import TrainingProgress
+from hodor_cli.training.plan import Plan
 from hodor_cli.training.run_folder import DISK
 from hodor_cli.training.step import Learner
 from hodor_cli.video.overlay import draw_overlay
@@ -34,6 +36,7 @@ from hodor_cli.video.overlay import draw_overlay
 COLUMNS = (
     "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
 )  # fmt: skip
+_EVENTS_EVERY = 10  # iterations between two entries of TensorBoard
 _WHOLE = 20  # the fewest iterations that are worth a run of their own
 #: Weight of the newest iteration in the running means of the clock.
 _NEW = 0.05
@@ -44,25 +47,46 @@ class Clock:
     """Running means of the samples per second and of the share of time spent waiting for batches."""
 
     def __init__(self) -> None:
-        self.rate = self.wait_share = 0.0
-        self.iterations = 0
+        self._rate = self._wait_share = 0.0
+        self._iterations = 0
 
     def start(self) -> None:
         """An iteration begins: it waits for its batch."""
-        self._started = time.perf_counter()
+        self._began = time.perf_counter()
 
     def has_batch(self) -> None:
         """The batch is there."""
-        self._waited = time.perf_counter()
+        self._waited = time.perf_counter() - self._began
 
-    def done(self, samples: int) -> None:
-        """The iteration is over."""
-        duration = max(time.perf_counter() - self._started, 1e-9)
-        self.iterations += 1
+    def progress(
+        self, config: TrainConfig, done: int, losses: Tensor, rate: float, until: float | None
+    ) -> TrainingProgress:
+        """The iteration is over, the `done`-th, with the losses of `Learner.step`; where the run is now.
+
+        rate: the learning rate. until: when the time limit ends the run, in seconds since 1970.
+        """
+        cross_entropy, dice, iou = losses.tolist()[:3]
+        duration = max(time.perf_counter() - self._began, 1e-9)
+        self._iterations += 1
         # The first iteration starts the workers and fills caches, so it says nothing about those after it.
-        new = 1.0 if self.iterations <= 2 else max(_NEW, 1 / (self.iterations - 1))
-        self.rate += new * (samples / duration - self.rate)
-        self.wait_share += new * ((self._waited - self._started) / duration - self.wait_share)
+        new = 1.0 if self._iterations <= 2 else max(_NEW, 1 / (self._iterations - 1))
+        self._rate += new * (config.batch_size / duration - self._rate)
+        self._wait_share += new * (self._waited / duration - self._wait_share)
+        needed = (config.iterations - done) * config.batch_size / max(self._rate, 1e-9)
+        allowed = math.inf if until is None else max(0.0, until - time.time())
+        return TrainingProgress(
+            iteration=done,
+            iterations=config.iterations,
+            loss=cross_entropy + dice,
+            cross_entropy=cross_entropy,
+            dice=dice,
+            iou=iou,
+            learning_rate=rate,
+            samples_per_second=self._rate,
+            seconds_left=min(needed, allowed),
+            loader_wait=self._wait_share,
+            limited=allowed < needed,
+        )
 
 
 def in_words(seconds: float) -> str:
@@ -103,8 +127,6 @@ class Events:
     They are written in this thread, because TensorBoard's own writer does it in another, which hides a full disk.
     """
 
-    every = 10  # iterations between two entries
-
     def __init__(self, folder: Path, first: int) -> None:
         self._file: IO[bytes] | None = None
         try:
@@ -138,27 +160,44 @@ class Events:
             self._file.close()
 
 
-class MetricsFile:
-    """`metrics.csv`, one line per iteration; lines beyond the iteration that is resumed from are dropped first."""
+class Report:
+    """What the first process writes and says after every iteration: metrics.csv, TensorBoard events, the time left.
 
-    def __init__(self, path: Path, *, keep: int) -> None:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if keep and path.is_file() else []
-        kept = [line for line in lines if (at := line.partition(",")[0]).isdecimal() and int(at) <= keep]
-        self.path = path
-        with writing_file(path, DISK):
-            with replacing(path) as temporary:
+    done: the iteration that is resumed from; lines of metrics.csv beyond it are dropped.
+    """
+
+    def __init__(self, plan: Plan, done: int) -> None:
+        self.plan, self.first, self.path = plan, done, plan.folder.metrics
+        self.events = Events(plan.folder.events, done)
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.is_file() else []
+        kept = [line for line in lines if (at := line.partition(",")[0]).isdecimal() and int(at) <= done]
+        with writing_file(self.path, DISK):
+            with replacing(self.path) as temporary:
                 temporary.write_text("\n".join([",".join(COLUMNS), *kept, ""]), encoding="utf-8", newline="")
-            self._file = path.open("a", newline="", buffering=1, encoding="utf-8")
+            self._metrics = self.path.open("a", newline="", buffering=1, encoding="utf-8")
 
     def write(self, progress: TrainingProgress) -> None:
-        """Add the line of an iteration. Raises OutputError when the disk is full."""
-        values = (getattr(progress, name) for name in COLUMNS)
+        """Write the values of an iteration. Raises OutputError when the disk is full."""
+        values = {name: getattr(progress, name) for name in COLUMNS}
         with writing_file(self.path, DISK):
-            self._file.write(",".join(f"{v:.7g}" if isinstance(v, float) else str(v) for v in values) + "\n")
+            texts = (f"{v:.7g}" if isinstance(v, float) else str(v) for v in values.values())
+            self._metrics.write(",".join(texts) + "\n")
+        if progress.iteration % _EVENTS_EVERY == 0:
+            self.events.note(**values)
+
+    def tell(self, progress: TrainingProgress) -> None:
+        """Report the progress; after three iterations also how long the rest will take."""
+        callbacks = self.plan.callbacks
+        if callbacks.progress is not None:
+            callbacks.progress(progress)
+        if progress.iteration == self.first + 3:
+            for sentence in outlook(progress, self.plan.config, self.plan.until):
+                callbacks.note(sentence)
 
     def close(self) -> None:
-        """No more lines."""
-        self._file.close()
+        """Nothing more is written."""
+        self._metrics.close()
+        self.events.close()
 
 
 class HeldOut:
@@ -179,7 +218,7 @@ class HeldOut:
         self.unread: list[str] = []
         for plan in plans:
             try:
-                self._batches.append(collate(batches.samples(plan), plan.pad_size))
+                self._batches.append(collate([batches.sample(plan.samples[0], plan.num_objects)], plan.pad_size))
             except DataError as error:
                 self.unread.append(str(error))
         if not self._batches:
