@@ -371,7 +371,11 @@ def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     wide = [(left[0] - 60, left[1]), (right[0] + 60, right[1])]
     browser.touch([left], [left, right], [wide[0], wide[1]])  # two fingers zoom, and are no click
     assert browser.run(view)[0] > shown[0] * 1.2
-    browser.key("0")
+    fit = "document.querySelector('#fit')"
+    box = f"(({{ left, top }}) => [left + 8, top + 8])({fit}.getBoundingClientRect())"
+    browser.touch([tuple(browser.run(box))])  # there is no keyboard
+    browser.until(f"{fit}.hidden", "the whole picture")
+    assert browser.run(view) == shown
     assert np.array_equal(page.saved(0), first)
     browser.touch([page.place(30, 48)], hold=0.6)  # a long press removes
     wait_for(lambda: not np.array_equal(page.saved(0), first), "a long press")

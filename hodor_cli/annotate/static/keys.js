@@ -69,7 +69,7 @@ const KEYS = [
   "Picture",
   [["+", "="], "zoom in", () => enlarge(1.25)],
   [["-"], "zoom out", () => enlarge(0.8)],
-  [["0"], "fit the picture", () => (onTimeline() ? wholeTimeline() : fit())],
+  [["0"], "fit the picture", () => (onTimeline() ? wholeTimeline() : fit()), "fit"],
   [["m"], "outline or fill", () => set({ outline: !state.outline })],
   [["d"], "dark or light", theme, "theme"],
   [["?"], "this sheet", () => help(), "help"],

@@ -24,7 +24,7 @@ export const view = {
 };
 
 let image = null;          // the picture of the frame in view; null if there is none
-let fitted = false;
+let fitted = false;        // whether the whole frame stays in view when the canvas gets another size
 let dense = 1;             // pixels of the screen for each CSS pixel
 let dirty = null;          // the rectangle of the frame to draw with the next screen refresh
 
@@ -44,7 +44,12 @@ export function fit() {
   view.scale = Math.min((box.width - 24) / width, (box.height - 24) / height);
   view.x = (box.width - width * view.scale) / 2;
   view.y = (box.height - height * view.scale) / 2;
-  fitted = true;
+  frameFitted(true);
+}
+
+function frameFitted(now) {
+  fitted = now;
+  by("fit").hidden = now;
   redraw();
 }
 
@@ -62,15 +67,13 @@ export function zoom(factor, at = state.crosshair ? onScreen(state.crosshair) : 
   view.x = x - ((x - view.x) * scale) / view.scale;
   view.y = y - ((y - view.y) * scale) / view.scale;
   view.scale = scale;
-  fitted = false;
-  redraw();
+  frameFitted(false);
 }
 
 export function pan(dx, dy) {
   view.x += dx;
   view.y += dy;
-  fitted = false;
-  redraw();
+  frameFitted(false);
 }
 
 // Move the picture as far as a place of the frame is out of view.
