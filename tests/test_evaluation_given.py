@@ -24,6 +24,7 @@ from hodor_cli.evaluation.given import GivenScore, GivenSettings, evaluate_given
 from hodor_cli.evaluation.metrics import score_frame
 from hodor_cli.images.picture import read_picture
 from hodor_cli.model import Hodor
+from hodor_cli.weights.checkpoint import save_checkpoint
 
 COUNT = 8
 TRUTH = moving_labels(COUNT)
@@ -67,6 +68,19 @@ def test_uniform_masks_begin_with_the_first_frame_and_are_not_scored(network: Ho
     assert scores[3].sequences["squares"] == pytest.approx(expected(found, [0, 2, 5]))
     rows = [scores[3].sequences["squares"]] * 2 + [scores[3].sequences["more"]]  # over objects, as everywhere
     assert (scores[3].j, scores[3].f) == pytest.approx(tuple(np.mean(rows, axis=0)))
+
+
+def test_objects_that_no_given_mask_shows_are_named(tmp_path: Path) -> None:
+    truth = [labels.copy() for labels in moving_labels(COUNT)]
+    for labels in truth[:4]:
+        labels[labels == 2] = 0
+    root = davis(tmp_path / "late", {"squares": truth})
+    save_checkpoint(tmp_path / "toy.safetensors", make_model("toy"), {})
+    result = hodor("evaluate", root, "--given", "1,2", "--weights", tmp_path / "toy.safetensors")
+    told = [line for line in result.output.splitlines() if "counts as missed" in line]
+    assert told == [
+        "note: uniform, 1 mask: no given mask of squares shows object 2, which counts as missed",
+    ]
 
 
 def test_one_way_is_what_a_live_stream_gives(network: Hodor, dataset: Dataset) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.cli.terminal import counted, progress_bar
+from hodor_cli.cli.terminal import counted, note, progress_bar
 from hodor_cli.errors import OutputError, UsageError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, Start
 from hodor_cli.images.paths import listed
@@ -140,6 +140,10 @@ def evaluate_given(
     for score in scores:
         table.add_row(score.choose, str(score.given), *map(percent, (score.jf, score.j, score.f)))
     console.print(table)
+    for score in scores:
+        for name, ids in score.unknown.items():
+            point = f"{score.choose}, {counted(score.given, 'mask')}"
+            note(f"note: {point}: no given mask of {name} shows object {listed(ids)}, which counts as missed")
     facts: dict[str, Any] = {"dataset": str(dataset[0]), "weights": settings.weights}
     facts |= {"min_dim": segmenter.min_dim if adapt is None else settings.min_dim, "adapt": settings.adapt}
     if output is not None:

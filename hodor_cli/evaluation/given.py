@@ -36,7 +36,8 @@ CHOICES: tuple[Choose, ...] = get_args(Choose)
 class GivenScore:
     """The scores for a number of given masks: mean J and F (0..1) over all objects of a data set, and per sequence.
 
-    choose: how the given frames were chosen. frames: the given frames by sequence.
+    choose: how the given frames were chosen. frames: the given frames by sequence. unknown: by sequence, the objects
+    that no given mask shows, which therefore cannot be found; they count as missed.
     """
 
     choose: Choose
@@ -45,6 +46,7 @@ class GivenScore:
     f: float
     sequences: dict[str, tuple[float, float]] = field(default_factory=dict)
     frames: dict[str, list[str]] = field(default_factory=dict)
+    unknown: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def jf(self) -> float:
@@ -98,8 +100,8 @@ def evaluate_given(
                 f"{sequence.name} has {len(sequence.masks)} labelled frames, too few to give {counts[-1]} and score "
                 "others; give fewer with `given`, or leave it out of `sequences`"
             )
-    #: By way and count, and by sequence: (J, F) of each object, and the given frames.
-    found: dict[tuple[Choose, int], dict[str, tuple[list[tuple[float, float]], list[str]]]] = {}
+    #: By way and count, and by sequence: (J, F) of each object, the given frames, and the objects in none of them.
+    found: dict[tuple[Choose, int], dict[str, tuple[list[tuple[float, float]], list[str], list[int]]]] = {}
     runs = len(settings.choose) * len(counts)
     total, done = runs * sum(len(one) for one in dataset.sequences.values()), 0
     for name, sequence in dataset.sequences.items():
@@ -107,15 +109,17 @@ def evaluate_given(
         for way in settings.choose:
             for count, marks in _choices(clip, way, counts):
                 given = [clip.names[index] for index in sorted(marks)]
-                found.setdefault((way, count), {})[name] = clip.score(marks), given
+                found.setdefault((way, count), {})[name] = clip.score(marks), given, clip.unknown(marks)
                 done += len(clip)
                 if progress is not None:
                     progress(done, total)
     scores = []
     for key, by_name in found.items():
-        j, f = np.mean([pair for pairs, _ in by_name.values() for pair in pairs], axis=0).tolist()
-        means = {name: tuple(np.mean(pairs, axis=0).tolist()) for name, (pairs, _) in by_name.items()}
-        scores.append(GivenScore(*key, j, f, means, {name: given for name, (_, given) in by_name.items()}))
+        j, f = np.mean([pair for pairs, *_ in by_name.values() for pair in pairs], axis=0).tolist()
+        means = {name: tuple(np.mean(pairs, axis=0).tolist()) for name, (pairs, *_) in by_name.items()}
+        frames = {name: given for name, (_, given, _) in by_name.items()}
+        unknown = {name: ids for name, (*_, ids) in by_name.items() if ids}
+        scores.append(GivenScore(*key, j, f, means, frames, unknown))
     return scores
 
 
@@ -164,6 +168,10 @@ class _Clip:
             return
         for one in follow(segmenter, self, given, frames=(first, last)):  # type: ignore[arg-type]
             self.found[one.frame], self.objects[one.frame] = one.labels, one.result.objects
+
+    def unknown(self, marks: Sequence[int]) -> list[int]:
+        """The objects that no mask of `marks` shows."""
+        return sorted(set(self.object_ids).difference(*(ids_in(self.truth[mark].ids) for mark in marks)))
 
     def score(self, marks: Sequence[int]) -> list[tuple[float, float]]:
         """(J, F) of each object, over the labelled frames without a given mask."""
