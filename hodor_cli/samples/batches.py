@@ -146,7 +146,7 @@ class Batches(Dataset["Batch | HodorError"]):
             planned = replace(planned, dataset=number, index=item)
 
     def _alike(self, objects: int, bucket: int) -> Pools:
-        """The pools narrowed to items of one aspect ratio that offer so many objects."""
+        """The pools narrowed to items of one aspect ratio with at least `objects` objects."""
         key = objects, bucket
         if key not in self._eligible:
             self._eligible[key] = []

@@ -131,7 +131,7 @@ class ClipSequences(FrameSet):
         return sample_of(drawn, num_objects, name, np.arange(len(frames)) < len(known), Look(rng, self.settings))
 
     def _view(self, first: NDArray[np.uint8], rng: np.random.Generator, out_size: tuple[int, int]) -> Warp:
-        """A mirrored, cropped, zoomed and turned view of a clip with less of all this while frame 0 loses an object.
+        """A view of a clip: mirrored, cropped, zoomed and turned, less with every try, until frame 0 keeps its objects.
 
         first: the label map (h, w) of frame 0.
         """

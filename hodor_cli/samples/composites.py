@@ -2,8 +2,8 @@
 
 Few clips and photographs show several labelled objects, and a network that sees one object at a time learns to find
 "the object", not to tell objects apart. So objects filmed or photographed elsewhere are put into samples. An object
-cut out of another clip moves as it was filmed, before or behind what is there, with its true mask; one of the same
-picture, mirrored and moved, looks alike and is another.
+cut out of another clip moves as it was filmed, before or behind the other objects, with its true mask. A mirrored and
+moved copy of an object of the same picture looks like the first and counts as a different object.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def cut_filmed(images: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]], 
 
 
 def still_filmed(image: NDArray[np.uint8], mask: NDArray[np.bool_], frames: int) -> Filmed | None:
-    """The object of one photograph as if filmed for so many frames."""
+    """The object of one photograph, repeated for `frames` frames."""
     filmed = cut_filmed([image], [mask], moving=False)
     return filmed and Filmed(filmed.images * frames, filmed.alphas * frames, moving=False)
 

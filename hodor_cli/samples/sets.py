@@ -76,7 +76,7 @@ class PhotographSet(TrainingSet):
         return make_still_sequence(still.image, masks, rng, self.settings, out_size, name=still.name, others=other)
 
     def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
-        """An object of item `index` over so many frames; None if it cannot be cut out."""
+        """An object of item `index` over `frames` frames; None if it cannot be cut out."""
         still = self.pictures.load(self.chosen[index])
         return still_filmed(still.image, still.masks[int(rng.integers(len(still.masks)))], frames)
 

@@ -21,8 +21,9 @@ from hodor_cli.training.launch import Process, uninterrupted
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
+from hodor_cli.training.sheets import write_predictions
 from hodor_cli.training.step import Learner, rate_at
-from hodor_cli.training.watching import Clock, HeldOut, Report, write_predictions
+from hodor_cli.training.watching import HeldOut, Report
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
@@ -35,7 +36,7 @@ def fit(process: Process, plan: Plan) -> TrainingState:
 
     Args:
         process: this process, which makes and learns from its share of every batch.
-        plan: all settings, the data, the network, the folder, whether to resume, how often to save, whom to tell.
+        plan: all settings, the data, the network, the folder, whether to resume, how often to save, and what to call.
     Returns:
         How far the run came, and its scores.
     Raises:
@@ -57,7 +58,7 @@ def fit(process: Process, plan: Plan) -> TrainingState:
     try:
         run.measure_before()
         with ExitStack() as stack:
-            clock, over, report = Clock(), False, None
+            over, report = False, None
             if process.is_first and learner.done < end:
                 report = stack.enter_context(closing(Report(plan, learner.done)))
                 if isinstance(plan.callbacks.progress, AbstractContextManager):
@@ -68,9 +69,9 @@ def fit(process: Process, plan: Plan) -> TrainingState:
             )
             while learner.done < end and not over:
                 cores.adjust()
-                clock.start()
+                began = time.perf_counter()
                 batch = next(loader)
-                clock.has_batch()
+                waited = time.perf_counter() - began
                 run.warn_of(batch["unread"])
                 with uninterrupted():
                     # One seed per iteration and process: dropout then needs no saved random state.
@@ -79,12 +80,11 @@ def fit(process: Process, plan: Plan) -> TrainingState:
                     rate = rate_at(config.learning_rate, learner.done, end)
                     steps = schedule(config.schedule, learner.done, config.sequence)
                     losses, predictions = learner.step(batch, rate, steps, Hardship.drawn(config, learner.done))
-                    progress = clock.progress(config, learner.done, losses, rate, plan.until)
+                    done = learner.done
                     if report is not None:
-                        report.write(progress)
+                        progress = report.write(done, losses, rate, began, waited)
                 if report is not None:
                     report.tell(progress)
-                done = learner.done
                 if plan.callbacks.validate is not None and (done % options.val_every == 0 or done == end):
                     run.validate(report)
                 over = plan.until is not None and any(process.gather(time.time() >= plan.until))

@@ -1,5 +1,4 @@
-"""What a run reports: speed, metrics.csv, TensorBoard events, sheets of predictions, and how good it is on held-out
-pictures."""
+"""What a run reports: speed, metrics.csv, TensorBoard events, and how good the network is on held-out pictures."""
 
 from __future__ import annotations
 
@@ -10,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.errors import DataError
@@ -21,16 +18,13 @@ from hodor_cli.images.paths import plural
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import Batch, collate
 from hodor_cli.samples.sets import TrainingSet
-from hodor_cli.samples.sheet import Picture, captioned, joined, write_picture
 from hodor_cli.training.average import holding
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Prediction, schedule
-from hodor_cli.training.losses import merge_background
+from hodor_cli.training.cycles import schedule
 from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.run_folder import DISK
 from hodor_cli.training.step import Learner
-from hodor_cli.video.overlay import draw_overlay
 
 #: The values of an iteration that are written down.
 COLUMNS = (
@@ -38,55 +32,8 @@ COLUMNS = (
 )  # fmt: skip
 _EVENTS_EVERY = 10  # iterations between two entries of TensorBoard
 _WHOLE = 20  # the fewest iterations that are worth a run of their own
-#: Weight of the newest iteration in the running means of the clock.
+#: Weight of the newest iteration in the running means of the speed.
 _NEW = 0.05
-_HEIGHT, _ROWS = 144, 4  # of a predicted picture, and of a sheet of predictions, at most
-
-
-class Clock:
-    """Running means of the samples per second and of the share of time spent waiting for batches."""
-
-    def __init__(self) -> None:
-        self._rate = self._wait_share = 0.0
-        self._iterations = 0
-
-    def start(self) -> None:
-        """An iteration begins: it waits for its batch."""
-        self._began = time.perf_counter()
-
-    def has_batch(self) -> None:
-        """The batch is there."""
-        self._waited = time.perf_counter() - self._began
-
-    def progress(
-        self, config: TrainConfig, done: int, losses: Tensor, rate: float, until: float | None
-    ) -> TrainingProgress:
-        """The iteration is over, the `done`-th, with the losses of `Learner.step`; where the run is now.
-
-        rate: the learning rate. until: when the time limit ends the run, in seconds since 1970.
-        """
-        cross_entropy, dice, iou = losses.tolist()[:3]
-        duration = max(time.perf_counter() - self._began, 1e-9)
-        self._iterations += 1
-        # The first iteration starts the workers and fills caches, so it says nothing about those after it.
-        new = 1.0 if self._iterations <= 2 else max(_NEW, 1 / (self._iterations - 1))
-        self._rate += new * (config.batch_size / duration - self._rate)
-        self._wait_share += new * (self._waited / duration - self._wait_share)
-        needed = (config.iterations - done) * config.batch_size / max(self._rate, 1e-9)
-        allowed = math.inf if until is None else max(0.0, until - time.time())
-        return TrainingProgress(
-            iteration=done,
-            iterations=config.iterations,
-            loss=cross_entropy + dice,
-            cross_entropy=cross_entropy,
-            dice=dice,
-            iou=iou,
-            learning_rate=rate,
-            samples_per_second=self._rate,
-            seconds_left=min(needed, allowed),
-            loader_wait=self._wait_share,
-            limited=allowed < needed,
-        )
 
 
 def in_words(seconds: float) -> str:
@@ -168,6 +115,7 @@ class Report:
 
     def __init__(self, plan: Plan, done: int) -> None:
         self.plan, self.first, self.path = plan, done, plan.folder.metrics
+        self._rate = self._wait_share = 0.0  # running means of samples per second, and of the time without a batch
         self.events = Events(plan.folder.events, done)
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.is_file() else []
         kept = [line for line in lines if (at := line.partition(",")[0]).isdecimal() and int(at) <= done]
@@ -176,14 +124,41 @@ class Report:
                 temporary.write_text("\n".join([",".join(COLUMNS), *kept, ""]), encoding="utf-8", newline="")
             self._metrics = self.path.open("a", newline="", buffering=1, encoding="utf-8")
 
-    def write(self, progress: TrainingProgress) -> None:
-        """Write the values of an iteration. Raises OutputError when the disk is full."""
+    def write(self, done: int, losses: Tensor, rate: float, began: float, waited: float) -> TrainingProgress:
+        """Write the values of iteration `done`, which is over, and return them. Raises OutputError for a full disk.
+
+        losses: as of `Learner.step`. rate: the learning rate. began: when the iteration began, on `time.perf_counter`;
+        waited: for how many seconds it then waited for its batch.
+        """
+        config, until = self.plan.config, self.plan.until
+        cross_entropy, dice, iou = losses.tolist()[:3]
+        duration, number = max(time.perf_counter() - began, 1e-9), done - self.first
+        # The first iteration starts the workers and fills caches, so it says nothing about those after it.
+        new = 1.0 if number <= 2 else max(_NEW, 1 / (number - 1))
+        self._rate += new * (config.batch_size / duration - self._rate)
+        self._wait_share += new * (waited / duration - self._wait_share)
+        needed = (config.iterations - done) * config.batch_size / max(self._rate, 1e-9)
+        allowed = math.inf if until is None else max(0.0, until - time.time())
+        progress = TrainingProgress(
+            iteration=done,
+            iterations=config.iterations,
+            loss=cross_entropy + dice,
+            cross_entropy=cross_entropy,
+            dice=dice,
+            iou=iou,
+            learning_rate=rate,
+            samples_per_second=self._rate,
+            seconds_left=min(needed, allowed),
+            loader_wait=self._wait_share,
+            limited=allowed < needed,
+        )
         values = {name: getattr(progress, name) for name in COLUMNS}
         with writing_file(self.path, DISK):
             texts = (f"{v:.7g}" if isinstance(v, float) else str(v) for v in values.values())
             self._metrics.write(",".join(texts) + "\n")
-        if progress.iteration % _EVENTS_EVERY == 0:
+        if done % _EVENTS_EVERY == 0:
             self.events.note(**values)
+        return progress
 
     def tell(self, progress: TrainingProgress) -> None:
         """Report the progress; after three iterations also how long the rest will take."""
@@ -240,35 +215,3 @@ class HeldOut:
             ious = [float(objective(*learner.inputs(batch), self._steps)[0].iou) for batch in self._batches]
         objective.train(training)
         return sum(ious) / len(ious)
-
-
-def write_predictions(path: Path, batch: Batch, predictions: list[Prediction]) -> None:
-    """Write a PNG with a row per sample (at most 4), per prediction the truth, if known, and what came out.
-
-    path: in a folder that is made. batch: as the loader gives it. predictions: of its first samples, in the order of
-    the cycle. Raises OutputError.
-    """
-    import cv2
-
-    size = tuple(batch["frames"].shape[2:4])
-    scale = min(1.0, _HEIGHT / size[0])
-    rows: list[list[Picture]] = [[] for _ in batch["names"][:_ROWS]]
-    for prediction in predictions:
-        merged = merge_background(prediction.logits[:_ROWS].float())
-        upsampled = F.interpolate(merged, size=size, mode="bilinear", align_corners=False)
-        for row, labels in enumerate(upsampled.argmax(dim=1).cpu().numpy().astype(np.uint16)):
-            frame = batch["frames"][row, prediction.frame].numpy()
-            target = prediction.target[row].cpu().numpy().astype(np.uint16)
-            known = bool(batch["labelled"][row, prediction.frame])
-            both = np.concatenate(
-                [draw_overlay(frame, target) if known else frame, draw_overlay(frame, labels)], axis=1
-            )
-            small = (round(both.shape[1] * scale), round(both.shape[0] * scale))
-            both = np.asarray(cv2.resize(both, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-            caption = f"frame {prediction.frame}: {'truth' if known else 'no labels'}, prediction"
-            rows[row].append(captioned(both, caption))
-    named = zip(rows, batch["names"], strict=False)
-    strips = [captioned(joined(groups, axis=1), name) for groups, name in named if groups]
-    with writing_file(path.parent, DISK):
-        path.parent.mkdir(exist_ok=True)
-    write_picture(path, joined(strips, axis=0), DISK)
