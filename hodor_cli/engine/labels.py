@@ -7,7 +7,7 @@ close to it in any, the result is known without mixing. Only the other pixels, n
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -76,14 +76,16 @@ def label_map(
     known_far = (blocks < _NOTHING) & (blocks != _UNCLEAR) | (_common(far[box].short()) == 1)
     blocks.masked_fill_(known_far, _NOTHING)
 
-    pixels = blocks.index_select(1, columns.first).index_select(0, rows.first)
-    y, x = (pixels == _UNCLEAR).nonzero(as_tuple=True)
+    y, x = _true_places(_spread(blocks == _UNCLEAR, rows, columns))
     mixed, found = _decided(rivals, merged, objects, rows.at(y), columns.at(x))
-    pixels[y, x] = found.short()
-    ids = np.array([*object_ids, 0], dtype=np.uint16)  # the last is that of _NOTHING, which is -1
-    labels[rows.window, columns.window] = ids[pixels.cpu().numpy()]
+    known = blocks.clamp(min=_NOTHING)
+    # The last id is that of _NOTHING, which is -1. PyTorch has 16 bits with a sign alone.
+    ids = torch.from_numpy(np.array([*object_ids, 0], dtype=np.uint16).view(np.int16)).to(known.device)
+    pixels = _spread(ids[known.long()], rows, columns)
+    pixels[y, x] = ids[found]
+    labels[rows.window, columns.window] = pixels.cpu().numpy().view(np.uint16)
 
-    known = blocks.clamp(min=_NOTHING).flatten()
+    known = known.flatten()
     sums = _by_slot(found, mixed, object_ids) + _by_slot(known, _sums(values, rows, columns), object_ids)
     counts = _by_slot(found, None, object_ids) + _by_slot(known, rows.counts()[:, None] * columns.counts(), object_ids)
     return labels, dict(zip(object_ids, (sums / counts.clip(min=1)).tolist(), strict=True))
@@ -128,7 +130,8 @@ class _Taps:
 
     def at(self, index: Tensor) -> _Taps:
         """Those of some of the places."""
-        return replace(self, first=self.first[index], second=self.second[index], share=self.share[index])
+        first, second, share = (values.index_select(0, index) for values in (self.first, self.second, self.share))
+        return _Taps(first, second, share, self.cells, self.start)
 
     def counts(self) -> Tensor:
         """By first cell, (cells,): the number of places."""
@@ -148,6 +151,20 @@ def _box(cells: Tensor) -> tuple[slice, slice] | None:
     sides = zip(ends, cells.shape, strict=True)
     rows, columns = (slice(max(0, found[0] - 1), min(side, found[-1] + 2)) for found, side in sides)
     return rows, columns
+
+
+def _spread(cells: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
+    """At each pixel, what the first of the cells that it mixes holds."""
+    return cells.index_select(1, columns.first).index_select(0, rows.first)
+
+
+def _true_places(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the true pixels (H, W)."""
+    if pixels.device.type != "cpu":
+        y, x = pixels.nonzero(as_tuple=True)
+        return y, x
+    flat = torch.from_numpy(np.flatnonzero(pixels.numpy()))  # few of many: several times faster than PyTorch
+    return flat // pixels.shape[1], flat % pixels.shape[1]
 
 
 def _highest_around(maps: Tensor) -> Tensor:
@@ -201,12 +218,10 @@ def _decided(rivals: Tensor, merged: Tensor, objects: Tensor, rows: _Taps, colum
 
 def _sample(maps: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
     """What maps (C, h, w), resized to the frame, would hold at N pixels: (C, N)."""
-    cells = maps.flatten(1).T.contiguous() if 32 * len(rows.first) > maps[0].numel() else None
+    cells, width = maps.flatten(1), maps.shape[2]
 
-    def at(y: Tensor, x: Tensor) -> Tensor:
-        # For many pixels it pays to lay the channels of each cell side by side first.
-        return maps[:, y, x] if cells is None else cells[y * maps.shape[2] + x].T
+    def row(start: Tensor) -> Tensor:
+        first, second = (cells.index_select(1, start + column) for column in (columns.first, columns.second))
+        return torch.lerp(first, second, columns.share)
 
-    upper = torch.lerp(at(rows.first, columns.first), at(rows.first, columns.second), columns.share)
-    lower = torch.lerp(at(rows.second, columns.first), at(rows.second, columns.second), columns.share)
-    return torch.lerp(upper, lower, rows.share)
+    return torch.lerp(row(rows.first * width), row(rows.second * width), rows.share)

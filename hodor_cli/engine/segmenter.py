@@ -135,11 +135,12 @@ class Segmenter(FrameSteps):
             for object_id in [key for key, mask in given.items() if not mask.any()]:
                 self.remove(object_id)
                 del given[object_id]
-            result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
             if given or self._known.ids:
                 with autocast(self.device, self.dtype):
                     maps, carried = self._prepared(frame, geometry)
                     result = self._follow(StepInput(index, time, geometry, maps, given, warnings, carried))
+            else:
+                result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
             spent = clock.perf_counter() - started
             last = replace(result, warnings=warnings, network_seconds=spent)
             self._geometry, self._next_frame, self.last = geometry, index + 1, last

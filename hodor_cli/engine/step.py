@@ -46,10 +46,11 @@ class FrameSteps(Preparation):
         # 2. Decode the history. A correction does not change it, and so leaves the other objects as they were.
         decoded = self._decode(step, followed) if followed else None
         reference |= self._encode_given(step, step.given.keys() - early, join=not followed)
-        labels, found = np.zeros(step.geometry.original, dtype=np.uint16), Measures()
         if decoded is not None:
             # 3. Put the reference masks in, and encode what came out as this frame's entry.
             labels, found = self._settle(step, decoded, reference)
+        else:
+            labels, found = np.zeros(step.geometry.original, dtype=np.uint16), Measures()
         for object_id, mask in step.given.items():
             labels[labels == object_id] = 0
             labels[mask] = object_id
