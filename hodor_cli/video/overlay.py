@@ -6,7 +6,7 @@ still picture is drawn as RGB, a frame of a video as YUV, as it is coded; both a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -153,11 +153,11 @@ def _mix(plane: Plane, paint: _Paint, cover: _Cover, opacity: float) -> None:
 def _values(rows: Plane, table: Plane) -> Plane:
     """What a table (256,) holds at each pixel's row."""
     highest = rows.max(initial=0)
-    if cv2.countNonZero(rows) == np.count_nonzero(rows == highest):  # of one object it takes a third of the time
-        values = np.full_like(rows, table[0])
-        cv2.copyTo(np.full_like(rows, table[highest]), rows, values)
-        return values
-    return np.asarray(cv2.LUT(rows, table), dtype=np.uint8)
+    if cv2.countNonZero(rows) != np.count_nonzero(rows == highest):
+        return np.asarray(cv2.LUT(rows, table), dtype=np.uint8)
+    values = np.full_like(rows, table[0])  # with one object, three times as fast
+    cv2.copyTo(np.full_like(rows, table[highest]), rows, values)
+    return values
 
 
 def _edge(rows: Plane, size: tuple[int, ...]) -> Plane:
@@ -171,20 +171,15 @@ def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
     Most of the pixels around decide, so that a coat of many shades is not painted in specks; nothing farther away does,
     so that an object's colour does not flicker from frame to frame.
     """
-    planes = cv2.split(picture)
-    own, other = (
-        _mean([cv2.absdiff(plane, _values(rows, table)) for plane, table in zip(planes, palette.T, strict=True)])
-        for palette in _palettes()[:2]
-    )
+    planes, apart = cv2.split(picture), []
+    for palette in _palettes()[:2]:  # the mean over the channels, in steps that OpenCV has in vector form
+        parts = [cv2.absdiff(plane, _values(rows, table)) for plane, table in zip(planes, palette.T, strict=True)]
+        total = cv2.add(cv2.add(parts[0], parts[1], dtype=cv2.CV_16U), parts[2], dtype=cv2.CV_16U)
+        apart.append(cv2.convertScaleAbs(total, alpha=1 / 3))
+    own, other = apart
     better: NDArray[np.bool_] = (own < _ALIKE) & (other > own)
     side = 2 * (max(rows.shape) // _PATCHES) + 1
     return (cv2.blur(better.view(np.uint8) * np.uint8(255), (side, side)) > 127).view(np.uint8)
-
-
-def _mean(planes: Sequence[Any]) -> Plane:
-    """The mean of three planes, in steps that OpenCV has in vector form."""
-    total = cv2.add(cv2.add(planes[0], planes[1], dtype=cv2.CV_16U), planes[2], dtype=cv2.CV_16U)
-    return np.asarray(cv2.convertScaleAbs(total, alpha=1 / 3), dtype=np.uint8)
 
 
 @lru_cache
