@@ -11,13 +11,15 @@ from segmenter_fakes import THREE, Scripted, frames_of, make_model, segmenter_fo
 
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine.history import HistoryRing
-from hodor_cli.engine.motion import Motion, limited
+from hodor_cli.engine.motion import Extent, Motion, limited
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.state import Followed
 from hodor_cli.errors import DeviceError, WeightsError
 from hodor_cli.model import Hodor
 
 H, W, SPREAD = 24, 40, 4
+#: The size of the disc with radius 5 that most tests follow.
+DISC = Extent(10, 10, 80)
 
 
 def disc(x: float, y: float = 12.0, radius: float = 5.0, scale: int = 1) -> torch.Tensor:
@@ -43,20 +45,38 @@ def shown(logits: torch.Tensor, row: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("step", [1, 5, 7, 9])
 def test_an_object_that_moves_fast_keeps_its_front(step: int) -> None:
     was, now = disc(10), disc(10 + step, scale=2)
-    kept, cut = limited(logits_of(now), was[None], [SPREAD])
+    kept, cut = limited(logits_of(now), was[None], [SPREAD], [DISC])
     assert shown(kept).sum() > 0.9 * now.sum() and cut == [0.0]
     assert torch.equal(shown(kept), now) or step == SPREAD + 1  # a fringe may go, from the next frame on it is foreseen
 
 
 def test_what_looks_alike_far_away_is_another_object() -> None:
     near, far = disc(10, scale=2), disc(32, scale=2)
-    kept, cut = limited(logits_of(near + far), disc(10)[None], [SPREAD])
+    kept, cut = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC])
     assert torch.equal(shown(kept), near) and cut == [0.0]
+
+
+def test_what_was_not_there_before_may_lie_farther_away() -> None:
+    near, far = disc(10, scale=2), disc(32, scale=2)
+    new = 1 - disc(32, radius=6)[None, None]  # the place of the second disc matches nothing in the previous frame
+    kept, _ = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC], new)
+    assert torch.equal(shown(kept), near + far)
+    kept, _ = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC], torch.ones_like(new))
+    assert torch.equal(shown(kept), near)
+
+
+def test_a_hidden_part_may_return_but_no_second_object() -> None:
+    rear, front, another = disc(8, radius=3, scale=2), disc(20, radius=3, scale=2), disc(33, radius=3, scale=2)
+    whole = Extent(8, 20, 100)  # before a tree hid its middle and its front
+    kept, _ = limited(logits_of(rear + front + another), disc(8, radius=3)[None], [SPREAD], [whole])
+    assert torch.equal(shown(kept), rear + front)
+    kept, _ = limited(logits_of(rear + front), disc(8, radius=3)[None], [SPREAD], [Extent(6, 6, 29)])
+    assert torch.equal(shown(kept), rear)
 
 
 def test_an_object_that_spills_over_into_its_neighbour_is_cut_off_and_that_is_said() -> None:
     both = torch.maximum(disc(10, scale=2), disc(19.5, scale=2))
-    kept, cut = limited(logits_of(both), disc(10)[None], [SPREAD])
+    kept, cut = limited(logits_of(both), disc(10)[None], [SPREAD], [DISC])
     assert shown(kept)[:, 2 * 20 :].sum() == 0
     assert 0.2 < cut[0] < 0.5
 
@@ -65,7 +85,7 @@ def test_every_object_has_its_own_limit() -> None:
     slow, fast = disc(8, y=5, radius=3, scale=2), disc(30, y=18, radius=3, scale=2)
     logits = logits_of(slow + disc(20, y=5, radius=3, scale=2), fast + disc(20, y=18, radius=3, scale=2))
     was = torch.stack((disc(8, y=5, radius=3), disc(30, y=18, radius=3)))
-    kept, _ = limited(logits, was, [SPREAD, 16])
+    kept, _ = limited(logits, was, [SPREAD, 16], [DISC, DISC])
     assert torch.equal(shown(kept, 0), slow)
     assert shown(kept, 1)[:, : 2 * 24].sum() > 0
 
@@ -92,6 +112,9 @@ def test_motion_survives_being_saved_and_forgets_lost_objects() -> None:
     assert again.radii([7, 300], SPREAD, None) == motion.radii([7, 300], SPREAD, None) == [9, SPREAD]
     again.observe([7], torch.zeros(1, H, W), None)
     assert again.radii([7], SPREAD, None) == [SPREAD]
+    assert again.largest([7, 8]) == [DISC, Extent()]  # what it was, should only a part of it be found again
+    again.observe([7], disc(16, radius=3)[None], None)
+    assert again.largest([7]) == [DISC]
 
 
 def test_an_object_that_is_removed_leaves_no_motion_behind() -> None:
@@ -100,6 +123,7 @@ def test_an_object_that_is_removed_leaves_no_motion_behind() -> None:
         followed.motion.observe([7, 300], torch.stack((disc(x), disc(x))), None)
     followed.forget(7)
     assert followed.motion.radii([7, 300], SPREAD, None) == [SPREAD, 9]
+    assert followed.motion.largest([7, 300]) == [Extent(), DISC]
 
 
 def test_values_that_are_not_numbers_are_refused_and_change_nothing(toy: Hodor) -> None:

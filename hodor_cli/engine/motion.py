@@ -2,8 +2,10 @@
 
 A match with the previous frame says where an object's parts are; what looks alike on the other side of the picture is
 a second dog. So objects are kept near where they were, within a distance that follows how fast they were seen to move
-and how much time has passed. An object that moves faster than was foreseen is recognised by its shape: it hangs
-together across the limit without having grown.
+and how much time has passed. Three things may lie farther away. An object that moves faster than was foreseen is
+recognised by its shape: it hangs together across the limit without having grown. What matches nothing in the previous
+frame was not there before, so it is no second dog: a wing that opens, or the front of a bus that comes out behind a
+tree. And if a part of an object was hidden for a while, it may return until the object is as large as it has been.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +35,20 @@ _GROWTH = 1.25
 _FRONT = 0.1
 
 
+#: A cell that is matched less than this (see `Matcher.nearby`) was not in the previous frame.
+_NEW = 0.5
+#: How much larger than ever before, in height, width and area, an object may be with parts that return.
+_LARGER = 1.1
+
+
+class Extent(NamedTuple):
+    """The largest height, width and area, in cells of stride 8, that an object has had."""
+
+    height: float = 0.0
+    width: float = 0.0
+    area: float = 0.0
+
+
 @dataclass(frozen=True)
 class _Track:
     """Where an object was, in cells of stride 8, and the cells it moved per unit of time (second, or else frame)."""
@@ -46,13 +63,18 @@ class Motion:
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
+        self._largest: dict[int, Extent] = {}
         self._time: float | None = None
 
     def copy(self) -> Motion:
         """Another one that knows the same."""
         motion = Motion()
-        motion._tracks, motion._time = dict(self._tracks), self._time
+        motion._tracks, motion._largest, motion._time = dict(self._tracks), dict(self._largest), self._time
         return motion
+
+    def largest(self, object_ids: Sequence[int]) -> list[Extent]:
+        """How large each object has been so far, also before it was lost."""
+        return [self._largest.get(object_id, Extent()) for object_id in object_ids]
 
     def radii(self, object_ids: Sequence[int], spread: int, time: float | None) -> list[int]:
         """How many cells each object may get away from its previous mask until `time` (seconds, None: one frame on)."""
@@ -63,26 +85,25 @@ class Motion:
         return [min(math.ceil(max(usual, cells)), _MOST * spread) for cells in ahead]
 
     def observe(self, object_ids: Sequence[int], masks: Tensor, time: float | None) -> None:
-        """Note where objects with soft masks (I, h, w) at stride 8 are at `time`."""
+        """Note where objects with soft masks (I, h, w) at stride 8 are at `time`, and how large."""
         passed, self._time = self._passed(time), time
-        parts = (masks > PART).float()
-        area = parts.sum(dim=(1, 2)).clamp(min=1)
-        rows, columns = (torch.arange(side, device=masks.device, dtype=torch.float32) for side in masks.shape[1:])
-        centres = torch.stack(
-            ((parts.sum(dim=2) @ rows) / area, (parts.sum(dim=1) @ columns) / area, parts.amax(dim=(1, 2))), dim=1
-        )
-        for object_id, (y, x, there) in zip(object_ids, centres.tolist(), strict=True):
-            before = self._tracks.get(object_id)
-            if not there:
+        for object_id, part in zip(object_ids, (masks > PART).cpu().numpy(), strict=True):
+            rows, columns = part.sum(axis=1), part.sum(axis=0)
+            area = int(rows.sum())
+            if not area:
                 self._tracks.pop(object_id, None)
-            elif before is None or passed <= 0:
-                self._tracks[object_id] = _Track(y, x, 0.0)
-            else:
-                self._tracks[object_id] = _Track(y, x, math.hypot(y - before.y, x - before.x) / passed)
+                continue
+            now = Extent(np.ptp(rows.nonzero()[0]) + 1, np.ptp(columns.nonzero()[0]) + 1, area)
+            self._largest[object_id] = Extent(*map(max, now, self._largest.get(object_id, now)))
+            y, x = (float(line @ np.arange(len(line))) / area for line in (rows, columns))
+            before = self._tracks.get(object_id)
+            speed = math.hypot(y - before.y, x - before.x) / passed if before is not None and passed > 0 else 0.0
+            self._tracks[object_id] = _Track(y, x, speed)
 
     def forget(self, object_id: int) -> None:
         """Remove an object, for example because a correction says that it was elsewhere."""
         self._tracks.pop(object_id, None)
+        self._largest.pop(object_id, None)
 
     def state(self) -> dict[str, np.ndarray]:
         """As arrays that `np.savez` can write."""
@@ -90,6 +111,8 @@ class Motion:
         return {
             "motion/object_ids": np.array(list(self._tracks), dtype=np.int64),
             "motion/tracks": np.array(tracks, dtype=np.float64).reshape(-1, 3),
+            "motion/seen_ids": np.array(list(self._largest), dtype=np.int64),
+            "motion/largest": np.array(list(self._largest.values()), dtype=np.float64).reshape(-1, 3),
             "motion/time": np.array(math.nan if self._time is None else self._time),
         }
 
@@ -99,6 +122,8 @@ class Motion:
         motion = Motion()
         ids, tracks = arrays["motion/object_ids"].tolist(), arrays["motion/tracks"].tolist()
         motion._tracks = {int(key): _Track(*values) for key, values in zip(ids, tracks, strict=True)}
+        seen, largest = arrays["motion/seen_ids"].tolist(), arrays["motion/largest"].tolist()
+        motion._largest = {int(key): Extent(*values) for key, values in zip(seen, largest, strict=True)}
         time = float(arrays["motion/time"])
         motion._time = None if math.isnan(time) else time
         return motion
@@ -110,13 +135,17 @@ class Motion:
         return _USUAL_SECONDS if self._time is None else max(0.0, time - self._time)
 
 
-def limited(logits: Tensor, masks: Tensor, radii: Sequence[int]) -> tuple[Tensor, list[float]]:
+def limited(
+    logits: Tensor, masks: Tensor, radii: Sequence[int], largest: Sequence[Extent], matched: Tensor | None = None
+) -> tuple[Tensor, list[float]]:
     """Keep objects near where they were.
 
     Args:
         logits: (1, 10 + I, 2h, 2w) of this frame, at stride 4.
         masks: (I, h, w) soft masks of the previous frame, at stride 8.
         radii: I distances in cells of stride 8.
+        largest: how large each object has been.
+        matched: (1, 1, h, w) in 0..1, how well each cell is matched by the previous frame.
     Returns:
         Logits with the objects' lowered where they cannot be, and per object the share (0..1) of what hangs together
         with it that was cut off.
@@ -125,28 +154,54 @@ def limited(logits: Tensor, masks: Tensor, radii: Sequence[int]) -> tuple[Tensor
     for radius in set(radii):
         rows = [row for row, of_row in enumerate(radii) if of_row == radius]
         near[:, rows] = surroundings(masks[None, rows], radius)
+    if matched is not None:
+        near = torch.maximum(near, (matched < _NEW).float())
     found = logits.softmax(dim=1)[0, NUM_NON_OBJECT:] > 0.5
     beyond = (found & (F.interpolate(near, scale_factor=2, mode="nearest")[0] == 0)).flatten(1).any(dim=1).tolist()
     cut = [0.0] * len(radii)
     for row in (row for row, outside in enumerate(beyond) if outside):
-        whole, share = _across(found[row], near[0, row])
-        if share < _FRONT:
-            continue
-        if whole.sum() <= _GROWTH * 4 * (masks[row] > 0.5).sum():
-            near[0, row] = torch.maximum(near[0, row], F.max_pool2d(whole[None, None].float(), 2)[0, 0])
-        else:
-            cut[row] = share
+        parts = _Parts(found[row], near[0, row])
+        allowed = parts.returning(largest[row])
+        if parts.share >= _FRONT:
+            if parts.whole.sum() <= _GROWTH * 4 * int((masks[row] > 0.5).sum()):
+                allowed |= parts.whole
+            else:
+                cut[row] = parts.share
+        there = torch.from_numpy(allowed).to(near)[None, None]
+        near[0, row] = torch.maximum(near[0, row], F.max_pool2d(there, 2)[0, 0])
     return kept_near(logits, near), cut
 
 
-def _across(found: Tensor, near: Tensor) -> tuple[Tensor, float]:
-    """The parts of a mask (2h, 2w) that reach into `near` (h, w), and the share of their area that lies outside."""
-    import cv2
+class _Parts:
+    """The connected parts of an object's mask (2h, 2w), of which some reach into `near` (h, w).
 
-    inside = F.interpolate(near[None, None], scale_factor=2, mode="nearest")[0, 0] > 0
-    _, parts = cv2.connectedComponents(found.cpu().numpy().astype(np.uint8), connectivity=8)
-    labels = torch.from_numpy(parts).to(found.device)
-    reaching = torch.unique(labels[found & inside])
-    whole = torch.isin(labels, reaching) & found
-    area = int(whole.sum())
-    return whole, int((whole & ~inside).sum()) / area if area else 0.0
+    whole: these parts, (2h, 2w) bool. share: how much of their area lies outside.
+    """
+
+    def __init__(self, found: Tensor, near: Tensor) -> None:
+        import cv2
+
+        mask = found.cpu().numpy()
+        inside = near.cpu().numpy().repeat(2, axis=0).repeat(2, axis=1) > 0
+        _, self._labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+        left, top, width, height, self._area = boxes.T
+        # A box that holds several of these boxes has the greatest of these numbers.
+        self._sides = np.stack((-top, top + height, -left, left + width), axis=1)
+        self._reaching = np.unique(self._labels[mask & inside])
+        self.whole = np.isin(self._labels, self._reaching)
+        area = int(self.whole.sum())
+        self.share = int((self.whole & ~inside).sum()) / area if area else 0.0
+
+    def returning(self, largest: Extent) -> np.ndarray:
+        """Other parts, (2h, 2w) bool, with which the object is about as large as it has been, and no larger."""
+        returned: list[int] = []
+        if len(self._reaching):
+            sides, area = self._sides[self._reaching].max(axis=0), self._area[self._reaching].sum()
+            limits = _LARGER * np.array((2 * largest.height, 2 * largest.width, 4 * largest.area))
+            others = set(range(1, len(self._area))) - set(self._reaching.tolist())
+            for part in sorted(others, key=lambda part: -self._area[part]):
+                around, together = np.maximum(sides, self._sides[part]), area + self._area[part]
+                if np.all((around[0] + around[1], around[2] + around[3], together) <= limits):
+                    sides, area = around, together
+                    returned.append(part)
+        return np.isin(self._labels, returned)

@@ -21,7 +21,7 @@ from hodor_cli.engine.region import WholeFrame
 from hodor_cli.errors import InputError
 from hodor_cli.model.hodor import Hodor
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 
 Part = TypeVar("Part", HistoryEntry, StoredFrame, GivenLook, WholeFrame)
 

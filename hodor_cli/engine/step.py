@@ -124,7 +124,8 @@ class FrameSteps(Preparation):
             logits = in_whole_frame(logits, region)
         elif region is not None:
             logits, cue = self._logits(step, None)
-        logits, shares = limited(logits, was, radii)
+        largest = known.motion.largest(known.ids)
+        logits, shares = limited(logits, was, radii, largest, None if cue is None else cue.matched)
         return Decoded(known.ids, self._settled(logits), cue, dict(zip(known.ids, shares, strict=True)), followed)
 
     def _logits(self, step: StepInput, region: Region | None) -> tuple[Tensor, Cue | None]:
