@@ -23,8 +23,8 @@ from hodor_cli.run import correction
 from hodor_cli.run.earlier import together
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.records import Click
-from hodor_cli.run.runner import segment_source
 from hodor_cli.run.review_page import write_review_page
+from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
 from hodor_cli.video.decoding import decode_frames
 from hodor_cli.video.source import open_source
