@@ -94,7 +94,7 @@ def test_it_is_said_when_a_saved_object_is_not_there(looks: tuple[np.ndarray, np
     assert watch((result, there), (result, other), (result, other)).unrecognised() == {1: (1, 3)}
     assert watch((lost, there)).unrecognised() == {1: (0, 0)}
     said = Recognition({1: looks[0][None]}, scene(0)).review(None, result, other)  # type: ignore[arg-type]
-    assert said[0]["reason"] == "unlike the saved object"
+    assert said[0][1] == "unlike the saved object"
     again = Recognition({1: looks[0][None]}, scene(0))
     again.load_state(watch((result, other), (result, there)).state())
     again.review(None, result, other)  # type: ignore[arg-type]

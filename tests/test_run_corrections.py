@@ -168,9 +168,3 @@ def test_what_is_given_is_not_reviewed_and_notes_of_callbacks_are() -> None:
     assert review_frames([given]) == []
     noted = FrameRecord(1, "1", 0.04, {1: record(1).objects[1]}, review=(ReviewNote(1, "a shot cut is likely"),))
     assert [item.reason for item in review_frames([given, noted])] == ["a shot cut is likely"]
-
-
-def test_a_callback_that_returns_nonsense_is_one_sentence(tmp_path: Path) -> None:
-    hooks = RunHooks(on_step=lambda *_: {"review": [3]})
-    with pytest.raises(UsageError, match="`on_step`"):
-        run(tmp_path / "out", RunInputs({0: two_squares(1)[1]}), hooks=hooks)

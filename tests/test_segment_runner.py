@@ -124,15 +124,15 @@ def test_objects_may_start_late_and_on_a_box(tmp_path: Path) -> None:
     assert (read_label_png(tmp_path / "out" / "masks" / "00003.png") == 40000).sum() == 144
 
 
-def test_what_a_hook_returns_goes_into_the_report(tmp_path: Path) -> None:
+def test_what_a_hook_notes_is_reviewed(tmp_path: Path) -> None:
     def hook(frame, step, segmenter):
         assert step is segmenter.last
-        return {"drift": frame.index, "review": [{"object": 1, "reason": "drift"}]} if frame.index == 2 else None
+        return [(1, "drift", "far")] if frame.index == 2 else None
 
     summary = run(tmp_path / "out", 4, on_step=hook)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["frames"][2]["drift"] == 2 and "drift" not in report["frames"][1]
-    assert any(item.reason == "drift" and item.first_frame == 2 for item in summary.review)
+    assert report["frames"][2]["review"] == [{"object": 1, "reason": "drift", "detail": "far"}]
+    assert any(item.reason == "drift" and item.first_frame == item.last_frame == 2 for item in summary.review)
 
 
 def test_progress_counts_up(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Change:
 
 def empty_record(record: FrameRecord) -> FrameRecord:
     """The record of a frame without any object."""
-    return replace(record, objects={}, given=(), removed=(), boxes={}, warnings=(), review=(), extra={})
+    return replace(record, objects={}, given=(), removed=(), boxes={}, warnings=(), review=())
 
 
 def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, by_hand: bool = True) -> FrameRecord:

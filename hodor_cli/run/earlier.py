@@ -16,30 +16,20 @@ from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import ids_in, read_label_png
 from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, ReportRecord, decode
+from hodor_cli.run.records import Report, read_record
 from hodor_cli.run.resume import differences, run_identity
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 
 
-class _RawFrames(msgspec.Struct, frozen=True):
-    frames: list[dict[str, Any]]
-
-
 class EarlierRun:
-    """The masks and the report of a finished run. records: by frame, with the values that callers had added."""
+    """The masks and the report of a finished run. records: by frame."""
 
     def __init__(self, folder: OutputFolder) -> None:
         """Raises OutputError for a damaged report."""
         self._folder = folder
-        data, what = folder.report.read_bytes(), str(folder.report)
-        self.report = decode(data, ReportRecord, what)
-        fields = set(FrameRecord.__struct_fields__)
-        self.records: dict[int, FrameRecord] = {}
-        for frame in decode(data, _RawFrames, what).frames:
-            added = {key: frame[key] for key in frame if key not in fields}
-            record = decode(msgspec.json.encode({**frame, "extra": added}), FrameRecord, what)
-            self.records[record.frame] = record
+        self.report = read_record(folder.report, Report)
+        self.records = {record.frame: record for record in self.report.frames}
 
     def labels(self, frame: int) -> Labels:
         return read_label_png(self._folder.mask(self.records[frame].name))

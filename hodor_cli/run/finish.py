@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli import __version__
-from hodor_cli.errors import UsageError
 from hodor_cli.files import put_in_place, replacing, writing
 from hodor_cli.images.label_png import Box, box_of, window_of
 from hodor_cli.run.choosing import suggested
@@ -50,7 +49,7 @@ _COMPONENT_SIDE = 288
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The result for one frame. given: the ids of the masks given in it. extra: added by a callback."""
+    """The result for one frame. given: the ids of the masks given in it. review: what `RunHooks.on_step` returned."""
 
     frame: Frame
     labels: NDArray[np.uint16]
@@ -58,14 +57,11 @@ class FrameResult:
     given: tuple[int, ...] = ()
     inputs: FrameInputs = field(default_factory=FrameInputs)
     warnings: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    review: tuple[ReviewNote, ...] = ()
 
 
 def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
-    """The record of one frame for journal and report.
-
-    Raises UsageError if a callback added a `review` that is not a list of object, reason and detail.
-    """
+    """The record of one frame for journal and report."""
     objects = {}
     for object_id, outcome in sorted(result.objects.items()):
         mask = result.labels == object_id
@@ -81,11 +77,7 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
             change=_rounded(outcome.change, 2),
             disagreement=_rounded(outcome.disagreement, 2),
         )
-    extra, inputs = dict(result.extra), result.inputs
-    try:
-        review = msgspec.convert(extra.pop("review", []), type=tuple[ReviewNote, ...])
-    except msgspec.ValidationError as error:
-        raise UsageError(f"what `on_step` returned is no list of frames to review ({error})") from error
+    inputs = result.inputs
     return FrameRecord(
         frame=int(result.frame.index),
         name=result.frame.name,
@@ -96,9 +88,8 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
         clicks={key: tuple(clicks) for key, clicks in inputs.clicks.items()},
         removed=tuple(sorted(inputs.removed)),
         warnings=result.warnings,
-        review=review,
+        review=result.review,
         ticks=ticks,
-        extra=extra,
     )
 
 
@@ -144,11 +135,7 @@ def write_report(
         for key, value in header.items():
             file.write(f"{json.dumps(key)}: {_json(value)},\n")
         file.write(f'"objects": {_json(objects)},\n')
-        # Without the fields that only the run needs, and with what callers added beside the others.
-        frames = (
-            {key: value for key, value in plain.items() if key not in ("ticks", "extra")} | plain.get("extra", {})
-            for plain in (msgspec.to_builtins(record, str_keys=True) for record in records)
-        )
+        frames = (msgspec.structs.replace(record, ticks=0) for record in records)  # only the run needs them
         for title, values, end in (("review", review, ","), ("frames", frames, "}")):
             file.write(f'"{title}": [')
             for position, value in enumerate(values):

@@ -15,7 +15,7 @@ from hodor_cli.images.label_png import ids_in, read_label_png
 from hodor_cli.run.finish import FrameResult
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind
-from hodor_cli.run.records import FrameRecord
+from hodor_cli.run.records import FrameRecord, ReviewNote
 from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter
 from hodor_cli.run.resume import Progressed, RunState, damaged
 from hodor_cli.run.settings import RunJob, RunSegmenter
@@ -144,10 +144,10 @@ class RunLoop:
             raise
         last = self._segmenter.last
         self.network_seconds += float(last.network_seconds)
-        extra = None
         hooks, parts = self._job.hooks, self._job.parts
+        notes: tuple[ReviewNote, ...] = ()
         if hooks.on_step and not getattr(self._segmenter, "kept", False):
-            extra = hooks.on_step(frame, last, self._segmenter)
+            notes = tuple(ReviewNote(*note) for note in hooks.on_step(frame, last, self._segmenter) or ())
         result = FrameResult(
             frame=frame,
             labels=labels,
@@ -155,7 +155,7 @@ class RunLoop:
             given=tuple(ids_in(given.labels)),
             inputs=given,
             warnings=(*given.warnings, *last.warnings),
-            extra=extra or {},
+            review=notes,
         )
         writer.put(result)
         self._first = frame.index if self._first is None else self._first

@@ -53,7 +53,7 @@ class ObjectRecord(Struct, frozen=True, omit_defaults=True):
 
 
 class ReviewNote(Struct, frozen=True):
-    """A note for review about an object, from a frame's callback."""
+    """A note for review about an object, from `RunHooks.on_step`."""
 
     object: int
     reason: str
@@ -64,7 +64,7 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
     """One frame: its index from 0, the name of its mask file without ending, its time in seconds, and its objects.
 
     given, boxes, clicks and removed: the objects whose mask, box, clicks or end was given in it. ticks: its time in the
-    overlay. extra: what a caller added.
+    overlay.
     """
 
     frame: Count
@@ -78,7 +78,6 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
     review: tuple[ReviewNote, ...] = ()
     ticks: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class SourceRecord(Struct, frozen=True):
@@ -188,7 +187,7 @@ class ReportRecord(RunIdentity, frozen=True, kw_only=True):
 
 
 class Report(ReportRecord, frozen=True, kw_only=True):
-    """report.json with its frames, without what callers added to them."""
+    """report.json with its frames."""
 
     frames: list[FrameRecord]
 

@@ -72,9 +72,9 @@ class RunSegmenter(Protocol):
 Progress = Callable[[int, "int | None"], None]
 #: Called after each new frame with the frame and its label map.
 OnFrame = Callable[["Frame", NDArray[np.uint16]], None]
-#: Called after each step with the frame, `segmenter.last` and the segmenter; what it returns (plain JSON values) is
-#: added to the frame's entry in the report, and to the frames to review if it has a `review` list.
-OnStep = Callable[["Frame", Any, Any], "Mapping[str, Any] | None"]
+#: Called after each step with the frame, `segmenter.last` and the segmenter; returns notes for review: an object's id,
+#: a reason, and a detail ("" for none).
+OnStep = Callable[["Frame", Any, Any], "Sequence[tuple[int, str, str]] | None"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hodor_cli.descriptors.export.encode import FeatureTap
 from hodor_cli.descriptors.search.projection import Projection
-from hodor_cli.descriptors.session.watches import Note, note, unit_of
+from hodor_cli.descriptors.session.watches import Note, unit_of
 from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.engine import Segmenter, StepResult
 from hodor_cli.video.frames import Frame
@@ -63,7 +63,7 @@ class Recognition:
         """The objects of the segmenter's newest frame that do not look like the saved ones."""
         descriptors = segmenter.descriptors().objects
         features = {} if self._tap is None else self._tap.means(masks_of_labels(result.labels))
-        notes = []
+        notes: list[Note] = []
         for object_id in sorted(self._saved.keys() & descriptors.keys() & result.objects.keys()):
             if result.objects[object_id].lost or (self._tap is not None and object_id not in features):
                 continue
@@ -73,7 +73,7 @@ class Recognition:
                 self._alike[object_id] += 1
             else:
                 detail = f"distance {apart:.2f}, alike below {self.limit:.2f}"
-                notes.append(note(object_id, "unlike the saved object", detail))
+                notes.append((object_id, "unlike the saved object", detail))
         return notes
 
     def unrecognised(self) -> dict[int, tuple[int, int]]:

@@ -16,7 +16,7 @@ from hodor_cli.descriptors.export.sources import LabelledFrame, content_files, h
 from hodor_cli.descriptors.search.projection import projection_for
 from hodor_cli.descriptors.search.query import start_descriptors
 from hodor_cli.descriptors.session.recognition import Recognition
-from hodor_cli.descriptors.session.watches import DriftMonitor
+from hodor_cli.descriptors.session.watches import DriftMonitor, Note
 from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
@@ -82,12 +82,11 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
             self._watches["recognition"] = self.recognition
         self.segmenter = WatchedSegmenter(segmenter, self._watches)
 
-    def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> Mapping[str, Any]:
-        """Record a frame, and name its objects to review, in the form that the report takes."""
+    def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
+        """Record a frame, and name its objects to review."""
         if self.recorder is not None:
             self.recorder.on_step(frame, result, segmenter)
-        review = [note for watch in self._watches.values() for note in watch.review(frame, result, segmenter)]
-        return {"review": review} if review else {}
+        return [note for watch in self._watches.values() for note in watch.review(frame, result, segmenter)]
 
     def __exit__(self, *error: Any) -> None:
         if self.recognition is not None:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -25,8 +24,8 @@ CUT = 0.5  # the background's step, in units of the distance between its cells
 CUT_JUMP = 2.5  # and times the median of the last steps
 LASTING = 3  # how many frames in a row something must last (not cuts)
 
-#: An entry of `review` in the report: an object, the reason to look at it, and a detail.
-Note = dict[str, Any]
+#: For the report's `review`: an object, the reason to look at it, and a detail.
+Note = tuple[int, str, str]
 
 #: The reason and the detail of a pair's events, from the other id and the event's value.
 _WORDS = {
@@ -34,11 +33,6 @@ _WORDS = {
     "swapped": ("may have swapped ids with {}", "{:.2f} times as far from that one as from itself before"),
 }
 _KINDS = list(_WORDS)
-
-
-def note(object_id: int, reason: str, detail: str) -> Note:
-    """An entry of the report's `review`."""
-    return {"object": object_id, "reason": reason, "detail": detail}
 
 
 @dataclass(frozen=True)
@@ -83,14 +77,14 @@ class DriftMonitor:
         found = segmenter.descriptors()
         present = {key for key, value in result.objects.items() if not value.lost}
         objects = {key: value for key, value in found.objects.items() if key in present}
-        notes = []
+        notes: list[Note] = []
         for event in self.add(frame.index, objects, found.background):
             if event.kind == "cut":
                 detail = f"background changed by {event.value:.2f}"
-                notes += [note(key, "a shot cut is likely", detail) for key in result.objects]
+                notes += [(key, "a shot cut is likely", detail) for key in result.objects]
             else:
                 reason, detail = _WORDS[event.kind]
-                notes.append(note(event.object_id, reason.format(event.other), detail.format(event.value)))
+                notes.append((event.object_id, reason.format(event.other), detail.format(event.value)))
         return notes
 
     def add(self, frame: int, objects: Mapping[int, np.ndarray], background: np.ndarray | None) -> list[DriftEvent]:
