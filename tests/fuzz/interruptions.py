@@ -69,12 +69,14 @@ def make_inputs(folder: Path) -> Inputs:
 
     labels = moving_labels(FRAMES, size=SIZE)
     colours = np.array([(90, 90, 90), (200, 40, 40)], np.uint8)
-    write_video(folder / "clip.mp4", [colours[(frame > 0).astype(int)] for frame in labels])
-    write_labels(folder / "first.png", labels[0])
+    video, mask = folder / "clips/clip.mp4", folder / "masks/clip.png"
+    mask.parent.mkdir()
+    write_video(video, [colours[(frame > 0).astype(int)] for frame in labels])
+    write_labels(mask, labels[0])
     save_checkpoint(folder / "toy.safetensors", toy_model(), {})
     photographs = make_blobs(folder / "photographs")
     davis(folder / "davis", {"one": labels[:12], "two": labels[:12]})
-    return Inputs(folder / "clip.mp4", folder / "first.png", folder / "toy.safetensors", photographs, folder / "davis")
+    return Inputs(video, mask, folder / "toy.safetensors", photographs, folder / "davis")
 
 
 def start(where: Path, *arguments: object) -> subprocess.Popen[str]:
@@ -165,6 +167,12 @@ def writing_commands(inputs: Inputs, result: Path, store: Path) -> dict[str, tup
         "heatmaps": ("heatmaps", inputs.video, "--mask", inputs.mask, *weights, "--frame", 3, "-o", "out.png"),
         "retrieval": ("retrieval", store, "--query", f"{store}#clip/1", "-o", "out.png"),
         "data preview": ("data", "preview", inputs.photographs, "-o", "out.png"),
+        "segment-many": ("segment-many", inputs.video.parent, "--masks", inputs.mask.parent, *weights, "-o", "out"),
+        "export": ("export", result, "--to", "prores,matte,coco,labelme,csv,cutouts", "--frames", "-o", "out"),
+        "convert": ("convert", inputs.photographs, "out", "--to", "yolo", "--frames"),
+        "look": ("look", inputs.video, "--mask", inputs.mask, "-o", "out.png"),
+        "suggest": ("suggest", result, "-o", "out.png"),
+        "export-onnx": ("export-onnx", *weights, "--size", "96x64", "-o", "out"),
     }
 
 
@@ -180,7 +188,7 @@ def on_full_disks(inputs: Inputs, work: Path) -> list[str]:
             if mounted.returncode:
                 return ["no tmpfs can be mounted here: run this as root on Linux"]
             try:
-                wrong = end(start(disk, *command)).fault((0, *range(3, 70)))  # 2 is a command that is spelled wrongly
+                wrong = end(start(disk, *command)).fault((0, 1, *range(3, 70)))  # 2 is a misspelt command
                 left = [path.name for path in disk.rglob("*") if path.name.endswith((".tmp", ".part"))]
             finally:
                 subprocess.run(["umount", str(disk)], check=True)
