@@ -141,8 +141,7 @@ class Segmenter(FrameSteps):
                     result = self._follow(StepInput(index, time, geometry, maps, given, warnings, carried))
             else:
                 result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
-            spent = clock.perf_counter() - started
-            last = replace(result, warnings=warnings, network_seconds=spent)
+            last = replace(result, warnings=warnings, network_seconds=clock.perf_counter() - started)
             self._geometry, self._next_frame, self.last = geometry, index + 1, last
         except BaseException:  # out of memory, or interrupted
             if self._next_frame == index:
