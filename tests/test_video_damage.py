@@ -90,6 +90,15 @@ def test_packets_that_the_file_has_lost_are_told_by_their_times(tmp_path: Path, 
     assert f"it lacks {jump:.2g} s before frame {at}; the frames that it has are numbered" in str(source.warnings)
 
 
+def test_a_file_that_is_cut_off_anywhere_is_torn(tmp_path: Path) -> None:
+    whole, cut = clip(tmp_path, "clip.mkv"), tmp_path / "cut.mkv"
+    content = whole.read_bytes()
+    last_block = content.rindex(b"\xa3")
+    for length in (*range(100, 900), *range(last_block, last_block + 12)):
+        cut.write_bytes(content[:length])
+        assert is_torn(cut) or length < 900  # the head may end between two elements
+
+
 def test_a_varying_rate_is_no_damage(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.mkv"):
         source = open_source(write(tmp_path / name, 6, times_ms=[0, 40, 200, 210, 900, 1500]))

@@ -26,6 +26,11 @@ _PLAYLIST = re.compile(
 )
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg "decodes" any .txt file into pictures of its letters.
 _STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of covers, which some versions of PyAV do not mark
+# Elements of Matroska.
+_EBML, _SEGMENT, _TRACK_NUMBER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xd7"
+_BLOCKS = (b"\xa3", b"\xa1")
+# Those that hold others: segment, cluster, group of a block, tracks, track.
+_ENTERED = (_SEGMENT, b"\x1f\x43\xb6\x75", b"\xa0", b"\x16\x54\xae\x6b", b"\xae")
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
@@ -161,7 +166,7 @@ def is_torn(path: Path) -> bool:
     False for other formats, which have a table of their packets. Reads the head of every element.
     """
     size, at = path.stat().st_size, 0
-    tracks = set()
+    tracks: set[bytes] = set()
     with path.open("rb") as file:
         while at < size:
             file.seek(at)
@@ -169,18 +174,13 @@ def is_torn(path: Path) -> bool:
             name, begin, length = _matroska_element(head)
             if at == 0 and name != _EBML:
                 return False
-            if begin == 0 or (name in _BLOCKS and head[begin] not in tracks):
+            number = head[begin : begin + 1]  # empty where the file is cut off
+            if begin == 0 or (name in _BLOCKS and number not in tracks):
                 return True
             if name == _TRACK_NUMBER:
-                tracks.add(head[begin] | 0x80)  # as blocks write it
+                tracks.update(bytes([track | 0x80]) for track in number)  # as blocks write it
             at += begin + (0 if name in _ENTERED else length or 0)
     return at > size
-
-
-_EBML, _SEGMENT, _TRACK_NUMBER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xd7"
-_BLOCKS = (b"\xa3", b"\xa1")
-#: Segment, cluster, group of a block, tracks, track.
-_ENTERED = (_SEGMENT, b"\x1f\x43\xb6\x75", b"\xa0", b"\x16\x54\xae\x6b", b"\xae")
 
 
 def _matroska_length(head: bytes, rest: int) -> int:
