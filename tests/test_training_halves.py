@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
+from torch import Tensor, nn
 from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
+from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.runtime.threads import using_threads
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.halves import can_be_halved
+from hodor_cli.training.cycles import NO_HARDSHIP, Prediction
+from hodor_cli.training.halves import can_be_halved, learn_in_two_threads
 from hodor_cli.training.launch import Process
+from hodor_cli.training.losses import Losses
 from hodor_cli.training.options import LaunchSettings
 from hodor_cli.weights import load_checkpoint
 
@@ -46,3 +51,21 @@ def test_a_batch_stays_whole_where_its_halves_would_learn_something_else(setting
     assert can_be_halved(config, Process("cpu"), dropout=0.0)
     assert not can_be_halved(dataclasses.replace(config, **{setting: 1}), Process("cpu"), dropout=0.0)
     assert not can_be_halved(config, Process("cpu"), dropout=0.1)
+
+
+def test_what_only_one_half_uses_learns_from_it() -> None:
+    class OnlyPositive(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights, self.unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(1))
+
+        def forward(self, values: Tensor, *_: object) -> tuple[Losses, list[Prediction]]:
+            used = self.weights * values.sum() if values[0] > 0 else values.sum().requires_grad_()
+            return Losses(used.sum(), *torch.zeros(3)), []
+
+    for values in ([2.0, 3.0, -1.0, -1.0], [-1.0, -1.0, 2.0, 3.0]):
+        objective = OnlyPositive()
+        with closing(SecondThread()) as second:
+            learn_in_two_threads(objective, [torch.tensor(values)], (), NO_HARDSHIP, second)
+        assert objective.weights.grad is not None and objective.weights.grad.tolist() == [2.5, 2.5]
+        assert objective.unused.grad is None

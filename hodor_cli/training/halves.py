@@ -60,9 +60,12 @@ def learn_in_two_threads(
     later = second.start(learn, middle, count)
     first, other = learn(0, middle), later.result()
     for parameter, one, two in zip(parameters, first.gradients, other.gradients, strict=True):
-        if one is not None and two is not None:
+        given = [gradient for gradient in (one, two) if gradient is not None]
+        if given:
             # In the parameter's own order of memory, which the optimiser takes for granted.
-            parameter.grad = torch.add(one, two, out=torch.empty_like(parameter))
+            parameter.grad = torch.empty_like(parameter).copy_(given[0])
+            for other_half in given[1:]:
+                parameter.grad += other_half
     predictions = [
         Prediction(one.frame, torch.cat((one.logits, two.logits)), torch.cat((one.target, two.target)))
         for one, two in zip(first.predictions, other.predictions, strict=True)
