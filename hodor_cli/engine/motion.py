@@ -33,8 +33,6 @@ _AHEAD = 1.5
 _GROWTH = 1.25
 #: Less than this share of it beyond the limit is cut off without a warning, because it is a fringe and no moving front.
 _FRONT = 0.1
-
-
 #: A cell that is matched less than this (see `Matcher.nearby`) was not in the previous frame.
 _NEW = 0.5
 #: How much larger than ever before, in height, width and area, an object may be with parts that return.

@@ -13,10 +13,10 @@ from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed
 
+#: J below which an object is not where its id says, and above which it is where another id says.
 _WRONG, _RIGHT = 0.1, 0.5
-"""J below which an object is not where its id says, and above which it is where another id says."""
+#: Masks of several objects may be scored against one merged object; no benchmark has so many in a frame.
 _MOST_VALUES = 16
-"""Masks of several objects may be scored against one merged object; no benchmark has so many in a frame."""
 
 
 def refuse_soft_map(prediction: LabelMap, name: str, frame: str) -> None:
