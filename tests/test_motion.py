@@ -20,6 +20,8 @@ from hodor_cli.model import Hodor
 H, W, SPREAD = 24, 40, 4
 #: The size of the disc with radius 5 that most tests follow.
 DISC = Extent(10, 10, 80)
+#: Height and width at stride 4; the last column of cells is padding.
+FRAME = (2 * H, 2 * W - 2)
 
 
 def disc(x: float, y: float = 12.0, radius: float = 5.0, scale: int = 1) -> torch.Tensor:
@@ -45,38 +47,45 @@ def shown(logits: torch.Tensor, row: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("step", [1, 5, 7, 9])
 def test_an_object_that_moves_fast_keeps_its_front(step: int) -> None:
     was, now = disc(10), disc(10 + step, scale=2)
-    kept, cut = limited(logits_of(now), was[None], [SPREAD], [DISC])
+    kept, cut = limited(logits_of(now), was[None], [SPREAD], [DISC], FRAME)
     assert shown(kept).sum() > 0.9 * now.sum() and cut == [0.0]
     assert torch.equal(shown(kept), now) or step == SPREAD + 1  # a fringe may go, from the next frame on it is foreseen
 
 
 def test_what_looks_alike_far_away_is_another_object() -> None:
     near, far = disc(10, scale=2), disc(32, scale=2)
-    kept, cut = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC])
+    kept, cut = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC], FRAME)
     assert torch.equal(shown(kept), near) and cut == [0.0]
 
 
 def test_what_was_not_there_before_may_lie_farther_away() -> None:
     near, far = disc(10, scale=2), disc(32, scale=2)
     new = 1 - disc(32, radius=6)[None, None]  # the place of the second disc matches nothing in the previous frame
-    kept, _ = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC], new)
+    kept, _ = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC], FRAME, new)
     assert torch.equal(shown(kept), near + far)
-    kept, _ = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC], torch.ones_like(new))
+    kept, _ = limited(logits_of(near + far), disc(10)[None], [SPREAD], [DISC], FRAME, torch.ones_like(new))
     assert torch.equal(shown(kept), near)
+
+
+def test_what_comes_in_at_the_border_is_another_object() -> None:
+    near, new = disc(10, scale=2), torch.zeros(1, 1, H, W)
+    for entering in (disc(36, scale=2), disc(28, y=2, scale=2)):
+        kept, _ = limited(logits_of(near + entering), disc(10)[None], [SPREAD], [DISC], FRAME, new)
+        assert torch.equal(shown(kept), near)
 
 
 def test_a_hidden_part_may_return_but_no_second_object() -> None:
     rear, front, another = disc(8, radius=3, scale=2), disc(20, radius=3, scale=2), disc(33, radius=3, scale=2)
     whole = Extent(8, 20, 100)  # before a tree hid its middle and its front
-    kept, _ = limited(logits_of(rear + front + another), disc(8, radius=3)[None], [SPREAD], [whole])
+    kept, _ = limited(logits_of(rear + front + another), disc(8, radius=3)[None], [SPREAD], [whole], FRAME)
     assert torch.equal(shown(kept), rear + front)
-    kept, _ = limited(logits_of(rear + front), disc(8, radius=3)[None], [SPREAD], [Extent(6, 6, 29)])
+    kept, _ = limited(logits_of(rear + front), disc(8, radius=3)[None], [SPREAD], [Extent(6, 6, 29)], FRAME)
     assert torch.equal(shown(kept), rear)
 
 
 def test_an_object_that_spills_over_into_its_neighbour_is_cut_off_and_that_is_said() -> None:
     both = torch.maximum(disc(10, scale=2), disc(19.5, scale=2))
-    kept, cut = limited(logits_of(both), disc(10)[None], [SPREAD], [DISC])
+    kept, cut = limited(logits_of(both), disc(10)[None], [SPREAD], [DISC], FRAME)
     assert shown(kept)[:, 2 * 20 :].sum() == 0
     assert 0.2 < cut[0] < 0.5
 
@@ -85,7 +94,7 @@ def test_every_object_has_its_own_limit() -> None:
     slow, fast = disc(8, y=5, radius=3, scale=2), disc(30, y=18, radius=3, scale=2)
     logits = logits_of(slow + disc(20, y=5, radius=3, scale=2), fast + disc(20, y=18, radius=3, scale=2))
     was = torch.stack((disc(8, y=5, radius=3), disc(30, y=18, radius=3)))
-    kept, _ = limited(logits, was, [SPREAD, 16], [DISC, DISC])
+    kept, _ = limited(logits, was, [SPREAD, 16], [DISC, DISC], FRAME)
     assert torch.equal(shown(kept, 0), slow)
     assert shown(kept, 1)[:, : 2 * 24].sum() > 0
 

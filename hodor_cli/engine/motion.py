@@ -4,8 +4,9 @@ A match with the previous frame says where an object's parts are; what looks ali
 a second dog. So objects are kept near where they were, within a distance that follows how fast they were seen to move
 and how much time has passed. Three things may lie farther away. An object that moves faster than was foreseen is
 recognised by its shape: it hangs together across the limit without having grown. What matches nothing in the previous
-frame was not there before, so it is no second dog: a wing that opens, or the front of a bus that comes out behind a
-tree. And if a part of an object was hidden for a while, it may return until the object is as large as it has been.
+frame was not there before, so it is no second dog, unless it comes in at the border of the frame: a wing that opens, or
+the front of a bus that comes out behind a tree. And if a part of an object was hidden for a while, it may return until
+the object is as large as it has been.
 """
 
 from __future__ import annotations
@@ -134,7 +135,12 @@ class Motion:
 
 
 def limited(
-    logits: Tensor, masks: Tensor, radii: Sequence[int], largest: Sequence[Extent], matched: Tensor | None = None
+    logits: Tensor,
+    masks: Tensor,
+    radii: Sequence[int],
+    largest: Sequence[Extent],
+    size: tuple[int, int],
+    matched: Tensor | None = None,
 ) -> tuple[Tensor, list[float]]:
     """Keep objects near where they were.
 
@@ -143,6 +149,7 @@ def limited(
         masks: (I, h, w) soft masks of the previous frame, at stride 8.
         radii: I distances in cells of stride 8.
         largest: how large each object has been.
+        size: (height, width) of the frame on the maps at stride 4; the rest is padding.
         matched: (1, 1, h, w) in 0..1, how well each cell is matched by the previous frame.
     Returns:
         Logits with the objects' lowered where they cannot be, and per object the share (0..1) of what hangs together
@@ -152,39 +159,44 @@ def limited(
     for radius in set(radii):
         rows = [row for row, of_row in enumerate(radii) if of_row == radius]
         near[:, rows] = surroundings(masks[None, rows], radius)
-    if matched is not None:
-        near = torch.maximum(near, (matched < _NEW).float())
+    new = torch.zeros(near.shape[2:], dtype=torch.bool) if matched is None else matched[0, 0] < _NEW
     found = logits.softmax(dim=1)[0, NUM_NON_OBJECT:] > 0.5
     beyond = (found & (F.interpolate(near, scale_factor=2, mode="nearest")[0] == 0)).flatten(1).any(dim=1).tolist()
     cut = [0.0] * len(radii)
     for row in (row for row, outside in enumerate(beyond) if outside):
-        parts = _Parts(found[row], near[0, row])
+        parts = _Parts(found[row], near[0, row], new, size)
         allowed = parts.returning(largest[row])
         if parts.share >= _FRONT:
             if parts.whole.sum() <= _GROWTH * 4 * int((masks[row] > 0.5).sum()):
                 allowed |= parts.whole
             else:
                 cut[row] = parts.share
-        there = torch.from_numpy(allowed).to(near)[None, None]
-        near[0, row] = torch.maximum(near[0, row], F.max_pool2d(there, 2)[0, 0])
+        near[0, row] = torch.from_numpy(parts.near | _cells(allowed)).to(near)
     return kept_near(logits, near), cut
 
 
 class _Parts:
-    """The connected parts of an object's mask (2h, 2w), of which some reach into `near` (h, w).
+    """The connected parts of an object's mask (2h, 2w), of which some reach to where the object may be.
 
-    whole: these parts, (2h, 2w) bool. share: how much of their area lies outside.
+    near: where it may be, (h, w) bool: where `near` is 1, and where the frame is `new` (h, w), but for parts that lie
+        apart from it and come in at the border of the frame, as another object does.
+    whole: the parts that reach there, (2h, 2w) bool. share: how much of their area lies outside.
     """
 
-    def __init__(self, found: Tensor, near: Tensor) -> None:
+    def __init__(self, found: Tensor, near: Tensor, new: Tensor, size: tuple[int, int]) -> None:
         import cv2
 
         mask = found.cpu().numpy()
-        inside = near.cpu().numpy().repeat(2, axis=0).repeat(2, axis=1) > 0
+        self.near = near.cpu().numpy() > 0
         _, self._labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
         left, top, width, height, self._area = boxes.T
         # A box that holds several of these boxes has the greatest of these numbers.
         self._sides = np.stack((-top, top + height, -left, left + width), axis=1)
+        at_border = (self._sides >= (0, size[0], 0, size[1])).any(axis=1).nonzero()[0]
+        # Label 0 is what was not found.
+        coming_in = np.setdiff1d(at_border, [0, *np.unique(self._labels[mask & _pixels(self.near)])])
+        self.near |= new.cpu().numpy() & ~_cells(np.isin(self._labels, coming_in))
+        inside = _pixels(self.near)
         self._reaching = np.unique(self._labels[mask & inside])
         self.whole = np.isin(self._labels, self._reaching)
         area = int(self.whole.sum())
@@ -203,3 +215,13 @@ class _Parts:
                     sides, area = around, together
                     returned.append(part)
         return np.isin(self._labels, returned)
+
+
+def _pixels(cells: np.ndarray) -> np.ndarray:
+    """Cells (h, w) on the map of twice the resolution."""
+    return cells.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def _cells(pixels: np.ndarray) -> np.ndarray:
+    """The cells (h, w) of which a pixel (2h, 2w) is true."""
+    return np.any(pixels.reshape(len(pixels) // 2, 2, -1, 2), axis=(1, 3))

@@ -125,7 +125,9 @@ class FrameSteps(Preparation):
         elif region is not None:
             logits, cue = self._logits(step, None)
         largest = known.motion.largest(known.ids)
-        logits, shares = limited(logits, was, radii, largest, None if cue is None else cue.matched)
+        height, width = step.geometry.scaled
+        size = -(-height // 4), -(-width // 4)
+        logits, shares = limited(logits, was, radii, largest, size, None if cue is None else cue.matched)
         return Decoded(known.ids, self._settled(logits), cue, dict(zip(known.ids, shares, strict=True)), followed)
 
     def _logits(self, step: StepInput, region: Region | None) -> tuple[Tensor, Cue | None]:
