@@ -192,7 +192,7 @@ class _Parts:
         left, top, width, height, self._area = boxes.T
         # A box that holds several of these boxes has the greatest of these numbers.
         self._sides = np.stack((-top, top + height, -left, left + width), axis=1)
-        at_border = (self._sides >= (0, size[0], 0, size[1])).any(axis=1).nonzero()[0]
+        at_border = np.flatnonzero(np.any(self._sides >= (0, size[0], 0, size[1]), axis=1))
         # Label 0 is what was not found.
         coming_in = np.setdiff1d(at_border, [0, *np.unique(self._labels[mask & _pixels(self.near)])])
         self.near |= new.cpu().numpy() & ~_cells(np.isin(self._labels, coming_in))
