@@ -20,7 +20,7 @@ import hodor_cli
 from hodor_cli.cli import COMMANDS, app
 from hodor_cli.cli.failures import explain
 from hodor_cli.cli.lazy import CommandSpec, LazyGroup
-from hodor_cli.cli.old_spellings import RENAMED, todays
+from hodor_cli.cli.old_spellings import RENAMED, renamed, todays
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
 
 COCO = "--coco is --export coco-video, written to export/coco-video/,"
@@ -240,12 +240,6 @@ def test_outputs_and_overwriting_are_spelled_the_same_everywhere() -> None:
 @pytest.mark.parametrize(
     ("old", "today", "warned"),
     [
-        (
-            "train-projection --output=a --force --data b -- --force",
-            "train-projection --out=a --overwrite --data b -- --force",
-            ["--output is --out", "--force is --overwrite"],
-        ),
-        ("weights average --output a", "weights average --out a", ["--output is --out"]),
         ("segment-video a.mp4", "segment a.mp4", ["hodor segment-video is hodor segment"]),
         (
             "segment clips --masks=m --gpus 2 --ray auto",
@@ -262,8 +256,60 @@ def test_the_spellings_of_version_0_1_still_work_with_a_warning(
     capsys: pytest.CaptureFixture[str], old: str, today: str, warned: list[str]
 ) -> None:
     assert todays(old.split()) == today.split()
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"warning: {said} now; the old spelling goes in version 0.3" for said in warned]
+    assert warnings_of_spellings(capsys) == warned
+
+
+def test_the_options_of_version_0_1_still_work_with_a_warning_where_the_command_has_todays(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = ["--out", "-o", "--overwrite", "--data"]
+    old, today = "--output=a --force --data b -- --force", "--out=a --overwrite --data b -- --force"
+    assert renamed(old.split(), known) == today.split()
+    assert warnings_of_spellings(capsys) == ["--output is --out", "--force is --overwrite"]
+    assert renamed(old.split(), ["--data"]) == old.split() and not warnings_of_spellings(capsys)
+    assert "--output is --out now" in hodor("weights", "average", "--output", "a", code=2).stderr
+
+
+def warnings_of_spellings(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What is old in the warnings since the last call: "--output is --out"."""
+    warnings = [
+        re.fullmatch(r"warning: (.*) now; the old .* version 0\.3", line)
+        for line in capsys.readouterr().err.splitlines()
+    ]
+    return [found[1] for found in warnings if found is not None]
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("evaluate-clicks DAVIS -o out", "go to --json FILE"),
+        ("evaluate-clicks DAVIS --output out", "go to --json FILE"),
+        ("bench --out out", "go to --json FILE or --record FILE"),
+        ("convert a b --out c", "go to the argument OUT"),
+        ("data check a -o b", "> FILE writes into a file"),
+    ],
+)
+def test_a_command_without_out_names_where_its_results_go(command: str, place: str) -> None:
+    said = hodor(*command.split(), code=2).stderr
+    assert said.startswith("error: No such option: -") and place in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--min-dim 288 --min-dim=384", "--min-dim is given 2 times; give it once"),
+        ("-o a --out b --output c", "--out is given 3 times; give it once"),
+        ("--overlay --no-overlay", "--overlay/--no-overlay is given 2 times; give it once"),
+        ("--export csv --export coco", "--export is given 2 times; give it once, with its values joined by commas"),
+    ],
+)
+def test_an_option_of_one_value_that_is_given_twice_is_refused(options: str, said: str) -> None:
+    assert refused("segment", "a.mp4", *options.split(), code=2) == f"error: {said}"
+
+
+def test_a_switch_and_a_repeatable_option_may_be_given_twice() -> None:
+    twice = ("--overwrite", "--overwrite", "--mask", "a", "--mask", "b")
+    assert "there is no video" in refused("segment", "nowhere.mp4", *twice, code=3)
 
 
 @pytest.mark.parametrize("typo", ["a.mp4 --masks m.png", "a.mp4 --masks folder", "frames --masks=m.png"])

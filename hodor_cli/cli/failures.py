@@ -17,6 +17,8 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -33,7 +35,6 @@ _NO_MEMORY = (
 )
 
 _EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)")
-_ONE_DASH = re.compile(r"No such option: -\w$")
 
 # click's exceptions, reached through typer because newer versions of it carry click inside.
 _ClickUsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -53,8 +54,9 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, _ClickException):
         text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
         text = _EXTRA.sub(_extra, text)
-        text = _ONE_DASH.sub(r"\g<0>; the long options begin with two dashes", text)
         context = getattr(error, "ctx", None)
+        if text.startswith("No such option"):
+            text += _instead(getattr(error, "option_name", ""), [] if context is None else context.command.params)
         see = "" if context is None else f" (see `{context.command_path} --help`)"
         return getattr(error, "exit_code", 1), harmless(f"error: {text.replace('Value error, ', '')}{see}")
     if isinstance(error, HodorError):
@@ -84,6 +86,17 @@ def _extra(found: re.Match[str]) -> str:
         f"{found[1]} belongs to no option: a file stands behind its option, such as --mask, and the numbers of one "
         "value are joined by commas without spaces"
     )
+
+
+def _instead(option: str, parameters: Sequence[Any]) -> str:
+    """What the command with these parameters has in place of an unknown option, as the end of a sentence."""
+    if option in ("-o", "--out", "--output"):
+        named = {"json_file": "--json FILE", "record": "--record FILE", "out": "the argument OUT"}
+        places = [named[parameter.name] for parameter in parameters if parameter.name in named]
+        if not places:
+            return "; this command prints its result, which > FILE writes into a file"
+        return f"; the results of this command go to {' or '.join(places)}"
+    return "; the long options begin with two dashes" if not option.startswith("--") else ""
 
 
 def report(error: BaseException) -> int:

@@ -17,12 +17,32 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hodor_cli.cli.failures import report
+from hodor_cli.cli.old_spellings import renamed
 from hodor_cli.cli.parameters import FIRST_GROUPS, LAST_GROUPS, expand
 from hodor_cli.cli.terminal import flags_of_one_run, remember_flags
+from hodor_cli.errors import UsageError
 
 
 class HodorCommand(TyperCommand):
     """A command whose help lists its options by their `rich_help_panel`, those without one first, under "Options"."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        # A shell that completes a line gets no warnings in it.
+        if not ctx.resilient_parsing:
+            args = renamed(args, {flag for parameter in self.params for flag in parameter.opts})
+            self._require_once(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _require_once(self, ctx: Any, args: list[str]) -> None:
+        """Raise UsageError if an option of one value is given twice, because only its last value would count."""
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        options: list[Any] = [parameter for parameter in self.params if parameter.param_type_name == "option"]
+        for option in options:
+            switch = option.is_flag and not option.secondary_opts
+            if (times := given.count(option)) > 1 and not option.multiple and not switch:
+                name = "/".join([option.opts[0], *option.secondary_opts])
+                joined = ", with its values joined by commas" if ",..." in (option.metavar or "") else ""
+                raise UsageError(f"{name} is given {times} times; give it once{joined}")
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`[OPTIONS] SOURCE [FILE]`: arguments by their metavars, optional ones in brackets."""

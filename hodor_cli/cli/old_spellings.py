@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from hodor_cli.cli.terminal import warn
@@ -12,13 +13,13 @@ RENAMED = {"--output": "--out", "--force": "--overwrite"}
 
 
 def todays(args: list[str]) -> list[str]:
-    """The arguments, a subcommand and what follows it, in today's spelling; a warning is printed for each old one.
+    """The arguments, a subcommand and what follows it, with today's subcommand; a warning is printed for an old one.
 
     Raises UsageError for `segment VIDEO --masks`, which is a misspelt --mask.
     """
     command, *rest = args
-    end = rest.index("--") if "--" in rest else len(rest)  # no options follow it
-    options = [_renamed(text) for text in rest[:end]]
+    end = _end_of_options(rest)
+    options = rest[:end]
     if command == "segment-video":
         _warn("hodor segment-video", "hodor segment")
         command = "segment"
@@ -35,6 +36,25 @@ def todays(args: list[str]) -> list[str]:
     return [command, *options, *rest[end:]]
 
 
+def renamed(args: list[str], known: Collection[str]) -> list[str]:
+    """The arguments of a subcommand with today's options; a warning is printed for each old one.
+
+    known: the subcommand's own options; an old one whose name today is not among them stays.
+    """
+    end = _end_of_options(args)
+    today = list(args)
+    for place, text in enumerate(args[:end]):
+        old, equals, value = text.partition("=")
+        if RENAMED.get(old) in known:
+            _warn(old, RENAMED[old])
+            today[place] = f"{RENAMED[old]}{equals}{value}"
+    return today
+
+
+def _end_of_options(args: list[str]) -> int:
+    return args.index("--") if "--" in args else len(args)
+
+
 def _follows_one_video(options: list[str]) -> bool:
     """Whether `segment --masks` names a video file, or a picture as its masks."""
     from hodor_cli.images.picture import PICTURE_SUFFIXES
@@ -47,16 +67,8 @@ def _follows_one_video(options: list[str]) -> bool:
     )
 
 
-def _renamed(text: str) -> str:
-    old, equals, value = text.partition("=")
-    if old not in RENAMED:
-        return text
-    _warn(old, RENAMED[old])
-    return f"{RENAMED[old]}{equals}{value}"
-
-
 def _exporting(options: list[str], name: str) -> list[str]:
-    """Options that export this format too, because only the last --export counts."""
+    """Options that export this format too, because --export is given once."""
     added = [
         f"{text},{name}" if before == "--export" or text.startswith("--export=") else text
         for before, text in zip(["", *options], options, strict=False)
