@@ -11,8 +11,11 @@ from command import hodor, refused
 from conftest import write_video
 from PIL import Image
 
+import hodor_cli
+from hodor_cli.cli.segment_texts import given_inputs
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.label_png import write_label_png
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.prompts import (
     boxes_by_frame,
@@ -173,6 +176,24 @@ def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path) -> N
     assert "the objects 1, 4 it is; give --click the frame and the id as well" in said
     assert said.endswith("for example 0:1=320,200")
     assert clicks_by_frame(read_clicks(["0:9=50,60"], source), {0: [4, 1]}) == {0: {9: (Click(50, 60),)}}
+
+
+def test_a_click_without_an_id_far_from_its_object_is_refused(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", [scene()[0]] * 2)
+    labels = np.zeros((120, 160), np.uint16)
+    labels[50:70, 70:90] = 3
+    write_label_png(tmp_path / "mask.png", labels)
+    for given, known in (("--box=70,50,20,20", 1), (f"--mask={tmp_path / 'mask.png'}", 3)):
+        look = ("look", video, given, "-o", tmp_path / "drawn.png", "--click")
+        said = refused(*look, "15,100", code=2)
+        assert f"the click 15,100 is far from object {known} of frame 0, which it would correct; give --click" in said
+        assert said.endswith(f"for example 0:{2 if known == 1 else 1}=15,100") and not (tmp_path / "drawn.png").exists()
+        for click in ("0:9=15,100", f"0:{known}=15,100", "60,60"):
+            given_inputs(
+                open_source(video), [given[7:]] if known == 3 else [], [given[6:]] if known == 1 else [], [click]
+            )
+    with pytest.raises(UsageError, match="far from object 1 of frame 0"):
+        hodor_cli.segment(video, box=(70, 50, 20, 20), click=(15, 100), out=tmp_path / "out")
 
 
 def test_click_in_a_run(tmp_path: Path) -> None:

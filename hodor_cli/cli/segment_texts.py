@@ -99,9 +99,14 @@ def given_inputs(
     read = read_given(list(mask or ()), frames)
     masked = {frame: one.object_ids for frame, one in read.masks.items()}
     try:
-        boxes, clicks = prompts_by_frame(read_boxes(box or (), frames), read_clicks(click or (), frames), masked)
+        boxes, clicks = prompts_by_frame(
+            read_boxes(box or (), frames),
+            read_clicks(click or (), frames),
+            masked,
+            lambda frame: read.masks[frame].labels,
+        )
     except UnclearClickError as error:
-        raise UsageError(f"{error}, for example {error.frame}:{error.ids[0]}=320,200") from error
+        raise UsageError(f"{error}, for example {error.example}") from error
     removed = removals_by_frame(remove or (), frames)
     for frame, ids in read.ends.items():
         removed.setdefault(frame, []).extend(ids)

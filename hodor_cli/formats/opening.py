@@ -44,7 +44,8 @@ def open_set(
     allow_empty: bool = False,
     warn: Callable[[str], object] | None = None,
 ) -> StillImages | ClipSet:
-    """Open a folder of photographs (annotated with any known tool) or of clips (in any known layout).
+    """Open a folder of photographs (annotated with any known tool), their annotations alone (a COCO file, data.yaml)
+    beside the photographs, or a folder of clips (in any known layout).
 
     annotations: a file that annotates the photographs in `path`. resolution, split: of clips, as in `ClipSet`.
     allow_empty: return a set even if nothing in it can be used. warn: called with a sentence on the photographs that
@@ -62,6 +63,8 @@ def open_set(
     elif annotations is None and (labelled := read_labelled(images)) is not None:
         read, faults = labelled
         content = _as_coco(read, images, faults)
+    elif annotations is None and images.is_file() and images.suffix.lower() == ".json":
+        content, images = images, images.parent.parent if images.parent.name == "annotations" else images.parent
     elif annotations is None:
         if is_clips(images):
             return ClipSet(images, resolution=resolution, split=split, allow_empty=allow_empty)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.labels.masks import require_frame
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.label_png import Box
+from hodor_cli.images.label_png import Box, box_of
 from hodor_cli.images.paths import listed
 from hodor_cli.run.records import Click
 
@@ -32,24 +33,45 @@ _MIN_SIDE, _MIN_SHARE = 4, 0.03
 
 
 class UnclearClickError(UsageError):
-    """A click without an id in a frame with several objects."""
+    """A click without an id that may be on several objects. example: such a click with an id, as it is typed."""
 
-    def __init__(self, frame: int, ids: Sequence[int]) -> None:
-        self.frame, self.ids = frame, ids
-        super().__init__(
-            f"a click in frame {frame} does not say on which of the objects {listed(ids, 8)} it is; give `click` the"
-            " frame and the id as well, or an id of its own for a new object"
-        )
+    def __init__(self, why: str, example: str) -> None:
+        self.example = example
+        super().__init__(f"{why}; give `click` the frame and the id as well, or an id of its own for a new object")
 
 
 def prompts_by_frame(
-    boxes: Sequence[Placed[Box]], clicks: Sequence[Placed[Click]], masked: Mapping[int, Collection[int]]
+    boxes: Sequence[Placed[Box]],
+    clicks: Sequence[Placed[Click]],
+    masked: Mapping[int, Collection[int]],
+    labels: Callable[[int], NDArray[np.integer]],
 ) -> tuple[dict[int, dict[int, Box]], dict[int, dict[int, tuple[Click, ...]]]]:
-    """Boxes and clicks by frame and object id. masked: frame -> ids of its masks. Raises as `boxes_by_frame` and
-    `clicks_by_frame`, which say what a box or a click without an id means."""
+    """Boxes and clicks by frame and object id. masked: frame -> ids of its masks. labels: gives the label map of such a
+    frame.
+
+    Raises as `boxes_by_frame` and `clicks_by_frame`, which say what a box or a click without an id means, and
+    UsageError for a click without an id that lies far from the object that it would correct.
+    """
     placed = boxes_by_frame(boxes, {key for ids in masked.values() for key in ids})
     given = {frame: [*masked.get(frame, ()), *placed.get(frame, ())] for frame in {*masked, *placed}}
-    return placed, clicks_by_frame(clicks, given)
+    by_frame = clicks_by_frame(clicks, given)
+    for frame, object_id, click in clicks:
+        # Without an id, and all of them belong to one object.
+        for key in given.get(frame, ()) if object_id is None and click.positive else ():
+            box = placed.get(frame, {}).get(key) or box_of(labels(frame) == key)
+            if box is not None and _distance(click, box) > max(box[2:]):
+                other = next(number for number in range(1, MAX_OBJECT_ID) if number not in {*given[frame], key})
+                raise UnclearClickError(
+                    f"the click {click.x},{click.y} is far from object {key} of frame {frame}, which it would correct",
+                    f"{frame}:{other}={click.x},{click.y}",
+                )
+    return placed, by_frame
+
+
+def _distance(click: Click, box: Box) -> float:
+    """Pixels from a click to a box; 0 inside it."""
+    x, y, width, height = box
+    return math.hypot(max(x - click.x, 0, click.x - x - width), max(y - click.y, 0, click.y - y - height))
 
 
 def read_boxes(arguments: Sequence[str], source: FrameSource) -> list[Placed[Box]]:
@@ -175,8 +197,11 @@ def _object_of_unnamed(clicks: Sequence[Placed[Click]], given: Mapping[int, Coll
     """The id of the object to which the clicks (frame, id, click) without an id belong."""
     here = {key: frame for frame, object_id, _ in clicks if object_id is None for key in given.get(frame, ())}
     if len(here) > 1:
-        frame = here[min(here)]
-        raise UnclearClickError(frame, sorted(here))
+        frame, ids = here[min(here)], sorted(here)
+        raise UnclearClickError(
+            f"a click in frame {frame} does not say on which of the objects {listed(ids, 8)} it is",
+            f"{frame}:{ids[0]}=320,200",
+        )
     used = {*(object_id for _, object_id, _ in clicks), *(key for ids in given.values() for key in ids)}
     return next(iter(here or (number for number in range(1, MAX_OBJECT_ID + 1) if number not in used)))
 

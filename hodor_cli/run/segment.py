@@ -112,7 +112,12 @@ def _inputs(
             arrays[frame] = labels.astype(np.uint16) if labels.dtype == bool else labels
     masked = {frame: one.object_ids for frame, one in read.masks.items()}
     masked |= {frame: tuple(ids_in(labels)) for frame, labels in arrays.items()}
-    boxes, clicks = prompts_by_frame(_boxes(box, frames.start), _clicks(click, frames.start), masked)
+    boxes, clicks = prompts_by_frame(
+        _boxes(box, frames.start),
+        _clicks(click, frames.start),
+        masked,
+        lambda frame: arrays[frame] if frame in arrays else read.masks[frame].labels,
+    )
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
         removals.setdefault(frame, []).append(object_id)
