@@ -36,6 +36,15 @@ def test_a_sound_set_passes(tmp_path):
         assert report.sentence() == ""
 
 
+def test_a_coco_file_is_the_set_beside_or_below_which_it_lies(tmp_path):
+    make_coco(tmp_path, 4)
+    beside, below = tmp_path / "instances.json", tmp_path / "annotations" / "instances_train.json"
+    assert check_dataset(beside, limits=LIMITS).samples == len(open_set(beside, limits=LIMITS)) == 4
+    below.parent.mkdir()
+    beside.rename(below)
+    assert check_dataset(below, limits=LIMITS).ok and len(open_set(below, limits=LIMITS)) == 4
+
+
 def test_every_fault_of_photographs_at_once(tmp_path):
     content = make_coco(tmp_path, 8)
     images, annotations = content["images"], content["annotations"]

@@ -23,7 +23,11 @@ app = typer.Typer(
 
 PathArgument = Annotated[
     Path,
-    arg("PATH", "A folder of labelled photographs (COCO, LabelMe, YOLO, CVAT, ...) or of clips (DAVIS, YouTube-VOS)."),
+    arg(
+        "PATH",
+        "A folder of labelled photographs (COCO, LabelMe, YOLO, CVAT, ...), or their annotation file beside them, or a "
+        "folder of clips (DAVIS, YouTube-VOS).",
+    ),
 ]
 AnnotationsOption = Annotated[
     Path | None, opt("FILE", "COCO annotations; PATH then holds the images.", "--annotations")
