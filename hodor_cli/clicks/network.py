@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -66,14 +67,12 @@ class FrameMaps(NamedTuple):
         """Each frame's maps `count` times in a row, for as many objects."""
         if count == 1:
             return self
-        fine, eighth, sixteenth, coarse = (level.repeat_interleave(count, 0) for level in self.levels)
-        finest, keys = self.fine.repeat_interleave(count, 0), self.keys.repeat_interleave(count, 0)
+        fine, eighth, sixteenth, coarse = (_repeated(level, count) for level in self.levels)
+        finest, keys = _repeated(self.fine, count), self.keys.repeat_interleave(count, 0)
         return FrameMaps((fine, eighth, sixteenth, coarse), finest, keys)
 
 
-class _Norm(nn.GroupNorm):
-    def __init__(self, channels: int) -> None:
-        super().__init__(4, channels)
+_Norm = partial(nn.GroupNorm, 4)
 
 
 class _Mix(nn.Module):
@@ -180,6 +179,11 @@ class ClickNet(nn.Module):
 def channels_last(net: ClickNet) -> ClickNet:
     """The network with its weights in channels-last layout, in which its convolutions are fastest on CPUs."""
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _repeated(maps: Tensor, count: int) -> Tensor:
+    """Each map of (B, C, h, w) `count` times in a row, in channels-last layout."""
+    return maps.movedim(1, -1).repeat_interleave(count, 0).movedim(-1, 1)
 
 
 def _similarities(keys: Tensor, places: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError, TrainingError
 from hodor_cli.formats.opening import open_set
+from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.samples.clip_sets import ClipFrames
@@ -115,7 +116,7 @@ class _Run:
         self.net, self.crops, self.settings, self.out = net, crops, settings, out
         self.device = choose_device(settings.device)
         self.dtype = choose_precision("auto", self.device)
-        channels_last(net.to(self.device)).train()
+        channels_last(accelerate(net).to(self.device)).train()
         freeze_stages(net.backbone, settings.frozen)
         backbone = [p for p in net.backbone.parameters() if p.requires_grad]
         inside = {id(p) for p in net.backbone.parameters()}

@@ -7,18 +7,19 @@ change; a test holds both equal in float32.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import nn
 
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import SoftMaskedAttention
 from hodor_cli.model.fast.attention import CarriedAttention
 from hodor_cli.model.fast.deform_conv import GatheredDeformConv
-from hodor_cli.model.fast.learning import FloatConv, FloatGroupNorm
+from hodor_cli.model.fast.learning import FloatConv, FloatConv2d, FloatGroupNorm
 from hodor_cli.model.fast.matching import TiledMatcher
 from hodor_cli.model.fast.mobilenet import FusedResidual
 from hodor_cli.model.fast.pyramid import FoldedPyramid
 from hodor_cli.model.fpn import FeaturePyramid
-from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Matcher
 from hodor_cli.model.mobilenet import Conv, InvertedResidual
 
@@ -29,16 +30,18 @@ FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
     Conv: FloatConv,
     FeaturePyramid: FoldedPyramid,
     InvertedResidual: FusedResidual,
+    nn.Conv2d: FloatConv2d,
     nn.GroupNorm: FloatGroupNorm,
 }
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def accelerate(model: Hodor) -> Hodor:
+def accelerate(model: Network) -> Network:
     """Exchange the layers of a network, in place, for their fast forms. Returns the network."""
     return _exchange(model, FAST_FORMS)
 
 
-def plain(model: Hodor, *kinds: type[nn.Module]) -> Hodor:
+def plain(model: Network, *kinds: type[nn.Module]) -> Network:
     """Exchange the layers of a network, in place, for those that read as the method. Returns the network.
 
     kinds: the plain layers that are wanted; without any, all are.
@@ -46,7 +49,7 @@ def plain(model: Hodor, *kinds: type[nn.Module]) -> Hodor:
     return _exchange(model, {fast: slow for slow, fast in FAST_FORMS.items() if not kinds or slow in kinds})
 
 
-def _exchange(model: Hodor, forms: dict[type[nn.Module], type[nn.Module]]) -> Hodor:
+def _exchange(model: Network, forms: dict[type[nn.Module], type[nn.Module]]) -> Network:
     for module in model.modules():
         # Both have the same parameters and attributes: only the methods differ.
         module.__class__ = forms.get(type(module), type(module))

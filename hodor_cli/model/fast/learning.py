@@ -1,34 +1,40 @@
-"""Layers that learn in float32 on a CPU, where their gradients in bfloat16 take longer."""
+"""Layers that learn in float32 on a CPU, because their gradients in bfloat16 have slow general kernels alone."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hodor_cli.model.mobilenet import Conv
 from hodor_cli.runtime.device import without_autocast
 
 
-class FloatConv(Conv):
-    """A convolution that learns in float32 on a CPU if it is depthwise and of stride 2.
-
-    For its gradient in bfloat16 PyTorch takes a general kernel, which is three to seven times as slow.
-    """
+class _InFloat(nn.Module):
+    """Computes in float32 where it learns on a CPU, and returns a map of the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.groups == 1 or self.stride[0] == 1 or not _learns_on_cpu(x):
-            return super().forward(x)
+        found: Tensor
+        if self.learns_fast() or not x.requires_grad or x.device.type != "cpu":
+            found = super().forward(x)
+            return found
         with without_autocast(x.device):
-            found = F.conv2d(self.padded(x).float(), self.weight, self.bias, self.stride, groups=self.groups)
+            found = super().forward(x.float())
         return found.to(x.dtype)
 
-
-class FloatGroupNorm(nn.GroupNorm):
-    """A group norm that learns in float32 on a CPU: in bfloat16 its gradient takes twice as long."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float()).to(x.dtype) if _learns_on_cpu(x) else super().forward(x)
+    def learns_fast(self) -> bool:
+        """Whether the gradient in bfloat16 has a kernel of its own."""
+        return False
 
 
-def _learns_on_cpu(x: Tensor) -> bool:
-    return x.requires_grad and x.device.type == "cpu"
+class FloatConv2d(_InFloat, nn.Conv2d):
+    """A convolution that learns in float32 on a CPU if it is depthwise and of stride 2 or larger than 3x3."""
+
+    def learns_fast(self) -> bool:
+        return self.groups == 1 or (self.stride[0] == 1 and self.kernel_size[0] <= 3)
+
+
+class FloatConv(FloatConv2d, Conv):
+    """The same, padded as the ImageNet weights expect."""
+
+
+class FloatGroupNorm(_InFloat, nn.GroupNorm):
+    """A group norm that learns in float32 on a CPU."""
