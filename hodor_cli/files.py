@@ -192,6 +192,8 @@ def writing(folder: Path, *, resumable: bool = True) -> Iterator[None]:
             ) from error
         if error.errno in _NO_RIGHT:
             raise OutputError(f"{folder} cannot be written to (no permission); choose another with `out`") from error
+        if isinstance(error, FileExistsError | NotADirectoryError) and not folder.is_dir():
+            raise OutputError(f"{folder} is no folder but a file, or lies below one; choose another `out`") from error
         raise OutputError(f"{folder} cannot be written to ({error.strerror or error}); see the disk") from error
 
 

@@ -34,6 +34,17 @@ def test_davis_2017_with_splits(tmp_path: Path) -> None:
         found.select(["camle"])
 
 
+def test_a_list_that_names_nothing_or_cannot_be_read_is_told(tmp_path: Path) -> None:
+    davis(tmp_path, {"bear": moving_labels(4)})
+    write_split(tmp_path, "2017", "val", ["not-here"])
+    assert recognise(tmp_path).notes == (
+        f"no sequence that {tmp_path / 'ImageSets/2017'} lists is on disk, so all sequences are taken",
+    )
+    (tmp_path / "ImageSets/2017/train.txt").mkdir()
+    with pytest.raises(DataError, match=r"2017/train\.txt cannot be read"):
+        recognise(tmp_path)
+
+
 def test_davis_2016_is_what_holds_255_alone(tmp_path: Path) -> None:
     davis(tmp_path, {name: [labels * 255 for labels in moving_labels(4, ids=(1,))] for name in ("bear", "camel")})
     lines = [f"/JPEGImages/480p/camel/{i:05d}.jpg /Annotations/480p/camel/{i:05d}.png" for i in range(4)]

@@ -150,6 +150,9 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no object 5 to name; the ids are 1"):
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "named", names={5: "mug"}))
     assert not (tmp_path / "named").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file is no folder but a file, or lies below one; choose another `out`"):
+        export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "file"))
 
 
 def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:

@@ -163,9 +163,10 @@ def test_npy_with_python_objects_is_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="Python objects"):
         read_mask(tmp_path / "a.npy")
-    (tmp_path / "b.npy").write_bytes(b"\x93NUMPY broken")
-    with pytest.raises(InputError, match=r"b\.npy"):
-        read_mask(tmp_path / "b.npy")
+    for content, words in ((b"\x93NUMPY broken", " that can be read"), (b"text", ", whatever its name says")):
+        (tmp_path / "b.npy").write_bytes(content)
+        with pytest.raises(InputError, match=rf"b\.npy is not an \.npy array{words}"):
+            read_mask(tmp_path / "b.npy")
 
 
 def test_wrong_size_names_both_and_the_kind_of_mismatch(tmp_path: Path) -> None:

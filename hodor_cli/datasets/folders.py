@@ -15,7 +15,7 @@ from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import DataError, closest
 from hodor_cli.images.listing import files_by_frame
-from hodor_cli.images.paths import listed, visible_files, visible_folders
+from hodor_cli.images.paths import listed, plural, read_utf8, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 
@@ -96,18 +96,17 @@ def scored_splits(
     lists = read_lists(root)
     years = [name.partition("/")[0] for name in lists if "/" in name]
     prefix = f"{year if year in years or not years else years[0]}/"
-    members: dict[str, tuple[str, ...]] = {}
-    short = {}
-    for name, named in lists.items():
-        present = tuple(member for member in named if member in available)
-        if name.startswith(prefix) and present:
-            split = name.removeprefix(prefix)
-            members[split] = present
-            if len(present) < len(named):
-                file = root / "ImageSets" / f"{name}.txt"
-                short[split] = f"{file} lists {len(named)} sequences, of which {len(present)} are on disk"
-    chosen = next((name for name in (*_SCORED, *members) if name in members), None)
-    return members, chosen, [short[chosen]] if chosen in short else []
+    of_year = {name.removeprefix(prefix): named for name, named in lists.items() if name.startswith(prefix)}
+    present = {split: tuple(name for name in named if name in available) for split, named in of_year.items()}
+    members = {split: names for split, names in present.items() if names}
+    chosen = next((split for split in (*_SCORED, *members) if split in members), None)
+    notes = []
+    if chosen is not None and len(members[chosen]) < len(of_year[chosen]):
+        file, missing = root / "ImageSets" / f"{prefix}{chosen}.txt", f"of which {len(members[chosen])} are on disk"
+        notes = [f"{file} lists {plural(len(of_year[chosen]), 'sequence')}, {missing}"]
+    elif chosen is None and any(of_year.values()):
+        notes = [f"no sequence that {root / 'ImageSets' / prefix} lists is on disk, so all sequences are taken"]
+    return members, chosen, notes
 
 
 def training_split(root: Path, split: str | None, available: Mapping[str, object]) -> tuple[str, ...]:
@@ -124,8 +123,7 @@ def training_split(root: Path, split: str | None, available: Mapping[str, object
 def _names(file: Path) -> tuple[str, ...]:
     """Sequence names; DAVIS 2016 lists every frame's files instead, /JPEGImages/480p/SEQ/00000.jpg and its mask."""
     names: dict[str, None] = {}
-    # Editors on Windows start a file with a byte-order mark.
-    for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+    for line in read_utf8(file, DataError).decode("utf-8", "replace").splitlines():
         parts = (line.split() or [""])[0].strip("/").split("/")
         if parts[0]:
             names[parts[-2] if len(parts) > 1 else parts[0]] = None

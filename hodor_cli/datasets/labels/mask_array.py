@@ -11,7 +11,7 @@ from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_values import MaskFile, mask_from_rgb, mask_from_values
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import plural, read_start
 
 #: What a mask's array must be, for messages.
 ARRAYS = "a mask is (height, width), or (objects, height, width) of booleans"
@@ -20,6 +20,8 @@ ARRAYS = "a mask is (height, width), or (objects, height, width) of booleans"
 def load_npy(path: Path) -> np.ndarray:
     """The array of an .npy file: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans. Never unpickles, and allocates
     no memory for an array that the file does not hold. Raises `InputError` if it is damaged or has another layout."""
+    if read_start(path, 6) != b"\x93NUMPY":
+        raise InputError(f"{path} is not an .npy array, whatever its name says; save the mask with numpy.save")
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy parses the header as Python, which raises nearly anything when it is damaged

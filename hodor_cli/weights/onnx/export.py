@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
-from hodor_cli.errors import OutputError, UsageError, extra
-from hodor_cli.files import replacing, require_new
+from hodor_cli.errors import UsageError, extra
+from hodor_cli.files import replacing, require_new, writing
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.settings import about, check_settings
@@ -81,7 +81,7 @@ def export_onnx(
     names = [*(f"{name}.onnx" for name in graphs), SIDECAR]
     for name in names:
         require_new(folder / name, overwrite=overwrite)
-    try:
+    with writing(folder, resumable=False):
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:  # all files take their names at its end, or none
             places = {name: stack.enter_context(replacing(folder / name)) for name in names}
@@ -93,8 +93,6 @@ def export_onnx(
                 files[name] = {"file": file, **_write_graph(places[file], graph, inputs, outputs)}
             described = json.dumps(_describe(model, geometry, wanted, files), indent=2)
             places[SIDECAR].write_text(described + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written to ({error.strerror}); free or change its disk") from error
     return [folder / name for name in names]
 
 
