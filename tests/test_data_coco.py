@@ -21,7 +21,7 @@ def test_a_folder_is_read_with_its_masks(tmp_path):
     make_coco(tmp_path, 3)
     images = StillImages(tmp_path, limits=FILE_PIXELS)
     assert len(images) == 3
-    assert images.image_ids == [1, 2, 3]
+    assert [images.name(index) for index in range(3)] == ["001.png", "002.png", "003.png"]
     assert images.groups == ["odd", "even", "odd"]
     still = images.load(1)
     assert still.image.shape == (96, 128, 3) and still.image.dtype == np.uint8
@@ -141,11 +141,13 @@ def test_an_image_of_another_size_than_annotated_is_refused(tmp_path):
         StillImages(tmp_path, limits=FILE_PIXELS).load(0)
 
 
-def test_the_workspace_of_the_authors(tmp_path):
+def test_the_workspace_of_the_authors(tmp_path, monkeypatch):
+    monkeypatch.delenv("HODOR_WORKSPACE_DIR", raising=False)
     with pytest.raises(DataError, match="`data` FOLDER"):
-        workspace_stills({})
+        workspace_stills()
+    monkeypatch.setenv("HODOR_WORKSPACE_DIR", str(tmp_path))
     with pytest.raises(DataError, match="there is no folder"):
-        workspace_stills({"HODOR_WORKSPACE_DIR": str(tmp_path)})
+        workspace_stills()
     images = tmp_path / "dataset_images" / "coco_2017_train"
     make_coco(images, 1)
     masktools = pytest.importorskip("pycocotools.mask")
@@ -153,12 +155,12 @@ def test_the_workspace_of_the_authors(tmp_path):
     counts = masktools.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     (images / "instances.json").rename(images / "annotations.off")
     with pytest.raises(DataError, match="have no annotations"):
-        workspace_stills({"HODOR_WORKSPACE_DIR": str(tmp_path)})
+        workspace_stills()
     entry = {"height": 96, "width": 128, "image_path": "images/001.png", "categories": [3], "segmentations": [counts]}
     authors = {"meta": {"category_labels": {"3": "car"}}, "images": [entry]}
     (tmp_path / "dataset_json_annotations").mkdir()
     (tmp_path / "dataset_json_annotations" / "coco_2017_train.json").write_text(json.dumps(authors))
-    folder, annotations = workspace_stills({"HODOR_WORKSPACE_DIR": str(tmp_path)})
+    folder, annotations = workspace_stills()
     still = StillImages(folder, annotations).load(0)
     assert still.objects[0].category == "car"
     assert np.array_equal(still.masks[0], mask)

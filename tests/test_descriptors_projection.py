@@ -24,7 +24,6 @@ from hodor_cli.descriptors.search.projection import (
 )
 from hodor_cli.descriptors.search.projection_training import (
     ObjectViews,
-    ViewSettings,
     encode_views,
     fit_projection,
     stills_for_projection,
@@ -145,7 +144,7 @@ def test_the_same_seed_draws_the_same_views(tmp_path: Path) -> None:
     make_coco(tmp_path / "photos")
     stills = stills_for_projection(tmp_path / "photos")
     model = toy_model()
-    first, again = (encode_views(FrameEncoder(model), stills, ViewSettings(2, 2)) for _ in range(2))
+    first, again = (encode_views(FrameEncoder(model), stills, photographs=2, frames=2) for _ in range(2))
     np.testing.assert_array_equal(first.descriptors, again.descriptors)
     assert len(first.instance) >= 4 and isinstance(fit_projection(first, "f" * 64), Projection)
 

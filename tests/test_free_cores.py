@@ -103,12 +103,12 @@ def test_this_system_tells_what_is_used() -> None:
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
-def test_threads_wait_as_the_user_wants(name: str) -> None:
-    environ: dict[str, str] = {}
-    wait_briefly(environ)
+def test_threads_wait_as_the_user_wants(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", environ := {})
+    wait_briefly()
     assert 0 < int(environ["GOMP_SPINCOUNT"]) < 10_000 and environ["KMP_BLOCKTIME"] == "0"
-    own = {name: "7"}
-    wait_briefly(own)
+    monkeypatch.setattr("os.environ", own := {name: "7"})
+    wait_briefly()
     assert own == {name: "7"}
 
 

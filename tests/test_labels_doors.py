@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hodor_cli.datasets.clips import ClipSet
-from hodor_cli.datasets.labels.decode import LabelReader, Void, read_labels
+from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.descriptors.export.sources import video_with_masks
 from hodor_cli.errors import HodorError
@@ -111,7 +111,7 @@ DOORS: dict[str, Callable[[Path], np.ndarray]] = {
     "--mask FILE": lambda root: read_mask(root / "Annotations/clip/00000.png").labels,
     "--mask FOLDER": of_folder,
     "training": of_training,
-    "truth": lambda root: LabelReader("clip", Void.APART).read(root / "Annotations/clip/00000.png").ids,
+    "truth": lambda root: LabelReader("clip").read(root / "Annotations/clip/00000.png").ids,
     "one file": lambda root: read_labels(root / "Annotations/clip/00000.png").ids,
     "export": of_export,
 }
@@ -133,20 +133,20 @@ def test_every_door_gives_one_answer(tmp_path: Path, name: str) -> None:
             np.testing.assert_array_equal(read(tmp_path), wanted, err_msg=door)
 
 
-def test_void_is_marked_or_background_as_the_caller_says(tmp_path: Path) -> None:
+def test_void_is_marked_and_background(tmp_path: Path) -> None:
     Image.fromarray(np.where(TWO == 2, 255, TWO)).save(tmp_path / "a.png")
-    apart, background = read_labels(tmp_path / "a.png", Void.APART), read_labels(tmp_path / "a.png")
-    np.testing.assert_array_equal(apart.void, TWO == 2)
-    assert background.void is None and np.array_equal(apart.ids, background.ids)
+    found = read_labels(tmp_path / "a.png")
+    np.testing.assert_array_equal(found.void, TWO == 2)
+    np.testing.assert_array_equal(found.ids, np.where(TWO == 2, 0, TWO))
 
 
 def test_what_a_value_means_is_remembered_over_a_sequence() -> None:
     white = np.where(TWO == 2, 255, 0).astype(np.uint8)
-    ids = LabelReader("ids", Void.APART)
+    ids = LabelReader("ids")
     assert ids.read(TWO).new == (1, 2)
     later = ids.read(white)  # among masks of ids, 255 is void
     assert not later.ids.any() and later.void is not None and later.new == ()
-    binary = LabelReader("binary", Void.APART)
+    binary = LabelReader("binary")
     assert binary.read(np.zeros_like(TWO)).new == () and binary.binary is None
     assert binary.read(white).new == (1,)
     assert np.array_equal(binary.read(white).ids, white > 0)

@@ -137,7 +137,6 @@ def train_projection(
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.search.projection import save_projection
     from hodor_cli.descriptors.search.projection_training import (
-        ViewSettings,
         encode_views,
         fit_projection,
         stills_for_projection,
@@ -151,7 +150,8 @@ def train_projection(
     model = load_model(settings.weights)
     count = min(photographs, len(stills))
     with progress_bar("encoding", count, "photographs") as show:
-        views = encode_views(FrameEncoder(model, settings), stills, ViewSettings(count, frames, seed), progress=show)
+        encoder = FrameEncoder(model, settings)
+        views = encode_views(encoder, stills, photographs=count, frames=frames, seed=seed, progress=show)
     projection = fit_projection(views, model_fingerprint(model), dimensions=dimensions)
     save_projection(out, projection)
     learned = projection.settings

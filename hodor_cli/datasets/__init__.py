@@ -5,18 +5,18 @@ Videos (DAVIS 2016 and 2017, YouTube-VOS, MOSE, LVOS, folders of images and mask
     dataset = recognise(root)              dataset.py    sequences by name, each with images and masks by frame name
     clips = ClipSet(root)                  clips.py      the same to train on: `load_frame`, `load_labels`
     match_names(files, frames)             matching.py   the frame that each file belongs to; refuses doubt
+    match_mask_folder(folder, source)      matching.py   the frame of each mask in a folder
 
 Photographs (COCO format):
 
     stills = StillImages(folder)           coco.py       `load(index)` gives the image and its objects' masks
     ImageFinder(folder).find(file_name)    coco_find.py  the image file of a name in annotations
 
-Masks; 255 beside other ids is void, and the caller chooses what becomes of it (`Void.BACKGROUND`, `Void.APART`):
+Masks; 255 beside other ids is void, which is background in the ids and marked beside them:
 
-    LabelReader(name, void).read(file)     labels/decode.py      the masks of one sequence, in order
-    read_labels(file, void).ids            labels/decode.py      one mask file
+    LabelReader(name).read(file)           labels/decode.py      the masks of one sequence, in order
+    read_labels(file).ids                  labels/decode.py      one mask file
     read_mask(file)                        labels/mask_file.py   one mask file, with notes on how it was understood
-    match_mask_folder(folder, source)      labels/masks.py       the frame of each mask in a folder
     encode_rle, decode_segmentation        rle.py                COCO run lengths and polygons
     parse_json, xml_elements               parsing.py            files of text, read safely
 

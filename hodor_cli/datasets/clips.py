@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import read_photograph, turned_hint
 from hodor_cli.datasets.dataset import VideoSequence, recognise
+from hodor_cli.datasets.faults import DataSizeError, Faults
 from hodor_cli.datasets.folders import training_split
 from hodor_cli.datasets.labels.decode import is_binary, read_labels
-from hodor_cli.datasets.report import DataSizeError
 from hodor_cli.errors import DataError, HodorError, as_data_error
-from hodor_cli.images.paths import summarise_files, visible_files
+from hodor_cli.images.paths import size_text, summarise_files, visible_files
 from hodor_cli.images.picture import read_header
 
 
@@ -40,25 +39,14 @@ class Clip:
         return tuple(i for i, path in enumerate(self.annotations) if path is not None)
 
 
-@dataclass(frozen=True)
-class SkippedClip:
-    """A sequence that cannot be used. kind: the kind of fault, as in `Fault`; why: the end of a sentence that begins
-    with the sequence's name; frames: their number."""
-
-    name: str
-    kind: str
-    why: str
-    frames: int
-
-
 class ClipSet:
     """The clips of a data set (DAVIS, YouTube-VOS, MOSE, LVOS, or folders of images and masks) that have frames and at
     least one annotation.
 
     Sequences are numbered 0.. in the order of `clips`. Opening reads only names and one header per clip. resolution: a
     folder below JPEGImages, if there are several. split: a list below ImageSets ("train", "2017/train"), by default the
-    training list if there is one. `left_out` are the sequences that cannot be used. Raises DataError if the folder is
-    no such set or, unless `allow_empty`, if no clip is left.
+    training list if there is one. `faults` are the sequences that cannot be used, with `frames_left_out` frames.
+    Raises DataError if the folder is no such set or, unless `allow_empty`, if no clip is left.
     """
 
     def __init__(
@@ -67,7 +55,6 @@ class ClipSet:
         *,
         resolution: str | None = None,
         split: str | None = None,
-        sequences: Sequence[str] | None = None,
         allow_empty: bool = False,
     ) -> None:
         root = Path(folder)
@@ -78,20 +65,16 @@ class ClipSet:
         with as_data_error():
             self.dataset = recognise(root, resolution=resolution, masks_needed=False)
         found = dict(sorted({**self.dataset.sequences, **self.dataset.others}.items()))
-        names: Sequence[str] = training_split(self.dataset.root, split, found)
-        if sequences is not None:
-            unknown = sorted(set(sequences) - set(names))
-            if unknown:
-                raise DataError(f"{folder} has no sequence {', '.join(unknown)}")
-            names = sequences
-        self.left_out: list[SkippedClip] = []
+        self.faults = Faults(Path(folder))
+        self.frames_left_out = 0
         self.clips: list[Clip] = []
-        for name in names:
+        for name in training_split(self.dataset.root, split, found):
             self._add(name, found.get(name, VideoSequence(name, {}, {})))
         self._binary: dict[int, bool | None] = {}
         self._edges_checked: set[Path] = set()
         if not self.clips and not allow_empty:
-            why = f" ({self.left_out[0].name} {self.left_out[0].why})" if self.left_out else ""
+            first = next(iter(self.faults.found), None)
+            why = "" if first is None else f" ({first.where} {first.detail})"
             raise DataError(
                 f"{folder} has no sequence with frames and annotations{why}: an annotation is named like its frame, "
                 "JPEGImages/SEQUENCE/00000.jpg and Annotations/SEQUENCE/00000.png"
@@ -106,8 +89,8 @@ class ClipSet:
         image = read_photograph(item.frames[frame])
         if image.shape[:2] != item.size:
             raise DataSizeError(
-                f"{item.frames[frame]} is {image.shape[1]}x{image.shape[0]} but its clip began with "
-                f"{item.size[1]}x{item.size[0]}; see `check_dataset`"
+                f"{item.frames[frame]} is {size_text(image.shape)} but its clip began with {size_text(item.size)}; see "
+                "`check_dataset`"
             )
         return image
 
@@ -125,11 +108,10 @@ class ClipSet:
         with as_data_error():
             labels = read_labels(path, binary=self._binary[clip], check_edges=path not in self._edges_checked).ids
         self._edges_checked.add(path)
-        height, width = labels.shape
-        if (height, width) != item.size:
+        if labels.shape != item.size:
             raise DataSizeError(
-                f"{path} is {width}x{height} but its frame is {item.size[1]}x{item.size[0]}"
-                f"{turned_hint((height, width), item.size)}; see `check_dataset`"
+                f"{path} is {size_text(labels.shape)} but its frame is {size_text(item.size)}"
+                f"{turned_hint(labels.shape, item.size)}; see `check_dataset`"
             )
         return labels.astype(np.uint16, copy=False)
 
@@ -137,7 +119,8 @@ class ClipSet:
         frames = tuple(sequence.images.values())
 
         def leave_out(kind: str, why: str) -> None:
-            self.left_out.append(SkippedClip(name, kind, why, len(frames)))
+            self.faults.add(kind, name, why)
+            self.frames_left_out += len(frames)
 
         if not frames:
             return leave_out("sequence without frames", "has no frames" + _instead(sequence.folders[0]))

@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, ImageEntry, read_coco, segmentation_of
+from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder, find_coco
+from hodor_cli.datasets.faults import MISSING, OUTSIDE, Faults
 from hodor_cli.datasets.limits import ObjectLimits, area_and_sides
-from hodor_cli.datasets.report import MISSING, OUTSIDE, Faults
 from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation
 from hodor_cli.errors import DataError, as_data_error
+from hodor_cli.images.paths import size_text
 from hodor_cli.images.picture import read_picture
 
 _HINTS = 20  # of missing files whose names are compared with those that are there
@@ -106,11 +107,6 @@ class StillImages:
         return len(self._images)
 
     @property
-    def image_ids(self) -> list[Id]:
-        """COCO image id of each photograph."""
-        return [image.id for image in self._images]
-
-    @property
     def groups(self) -> list[str]:
         """`source/coverage` of each photograph, or `source` if it has no `coverage`; sampling balances these groups."""
         return [f"{image.source or ''}{f'/{image.coverage}' if image.coverage else ''}" for image in self._images]
@@ -133,16 +129,16 @@ class StillImages:
         """The photograph and all its usable objects. Raises DataError, which names the file, if unreadable."""
         entry = self._images[index]
         image = read_photograph(self.path(index))
-        height, width = image.shape[:2]
-        if (height, width) != entry.size:
+        size = image.shape[:2]
+        if size != entry.size:
             raise DataError(
-                f"{entry.file_name} is {width}x{height} but annotated as {entry.size[1]}x{entry.size[0]}"
-                f"{turned_hint((height, width), entry.size)}; see `check_dataset`"
+                f"{entry.file_name} is {size_text(size)} but annotated as {size_text(entry.size)}"
+                f"{turned_hint(size, entry.size)}; see `check_dataset`"
             )
         objects = []
         for item in msgspec.json.decode(self._packed[index], type=list[_StoredObject]):
             try:
-                mask = decode_segmentation(item.segmentation, height, width)
+                mask = decode_segmentation(item.segmentation, *size)
             except ValueError as error:
                 raise DataError(f"annotation {item.annotation_id} of {entry.file_name} is broken: {error}") from error
             objects.append(StillObject(item.annotation_id, item.category, mask))
@@ -213,7 +209,7 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
         return read_picture(path)
 
 
-def turned_hint(actual: tuple[int, int], annotated: tuple[int, int]) -> str:
+def turned_hint(actual: tuple[int, ...], annotated: tuple[int, ...]) -> str:
     """The end of a sentence about a size mismatch, if an orientation tag explains it."""
     if actual != annotated and actual == annotated[::-1]:
         return ", as if its EXIF orientation had been ignored when it was annotated"

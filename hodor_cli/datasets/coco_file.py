@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from hodor_cli.datasets.parsing import decode_json
-from hodor_cli.datasets.report import CROWDS, Faults, reason_of
+from hodor_cli.datasets.faults import CROWDS, Faults
+from hodor_cli.datasets.parsing import decode_json, reason_of
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation, check_segmentation, parse_segmentation
 from hodor_cli.errors import DataError
 from hodor_cli.images.paths import plural, read_utf8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -142,12 +141,12 @@ class ImageFinder:
         return found if found is not None and found.is_file() else None
 
 
-def workspace_stills(environ: Mapping[str, str] | None = None) -> tuple[Path, Path]:
+def workspace_stills() -> tuple[Path, Path]:
     """(image folder, annotation file) of a workspace prepared by the authors' instructions: the photographs in
     $HODOR_WORKSPACE_DIR/dataset_images/coco_2017_train, their annotations beside them or in
     $HODOR_WORKSPACE_DIR/dataset_json_annotations/coco_2017_train.json. Raises DataError, with the way out, if missing.
     """
-    workspace = (os.environ if environ is None else environ).get(VARIABLE, "")
+    workspace = os.environ.get(VARIABLE, "")
     if not workspace:
         raise DataError(
             f"there is nothing to train on: give `data` FOLDER with photographs in COCO format, or set {VARIABLE} to a "

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from hodor_cli.datasets.report import reason_of
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.paths import read_utf8
 
@@ -45,6 +44,15 @@ def decode_json(data: bytes | msgspec.Raw, form: type[T]) -> T:
         # Python writes these numbers, which JSON does not have.
         plain = msgspec.json.encode(json.loads(bytes(data), parse_constant=lambda _: None))
         return msgspec.json.decode(plain, type=form, strict=False)
+
+
+def reason_of(error: Exception) -> str:
+    """A parser's message as part of a sentence: without a capital at its start, but for words such as JSON.
+
+    Its backticks become quotation marks; in ours they mark parameters, which the command shows as its options.
+    """
+    text = str(error).replace("`", "'")
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def json_keys(path: Path) -> frozenset[str]:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from hodor_cli.datasets.report import reason_of
+from hodor_cli.datasets.parsing import reason_of
+from hodor_cli.images.paths import size_text
 
 #: Masks of larger pictures are refused.
 MOST_PIXELS = 1 << 28
@@ -103,7 +104,7 @@ def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.boo
 def _check_runs(runs: RunLengths, height: int, width: int) -> bool:
     """Whether the run lengths have a pixel. Raises ValueError if they do not fill exactly the picture."""
     if runs.size is not None and tuple(runs.size) != (height, width):
-        raise SizeMismatchError(f"mask is {runs.size[1]}x{runs.size[0]}, image {width}x{height}")
+        raise SizeMismatchError(f"mask is {size_text(runs.size)}, image {width}x{height}")
     total = height * width
     counts = _counts(runs)
     # Each run length is compared with the total first, so that their sum cannot overflow.

@@ -85,7 +85,7 @@ def compare(paths: Sequence[Path]) -> list[ResultComparison]:
     with the first.
     """
     if len(paths) < 2:
-        raise UsageError("comparing takes two or more results, such as: hodor evaluate --compare A.json B.json")
+        raise UsageError("a comparison takes two or more results; name another results.json")
     what, advice = "the results.json of one evaluation", "give the file that `evaluate` writes into its `out`"
     results = [parse_json(Path(path), _ResultRecord, what, advice) for path in paths]
     names = [Path(path).stem for path in paths]

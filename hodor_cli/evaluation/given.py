@@ -12,7 +12,7 @@ import numpy as np
 
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
-from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void
+from hodor_cli.datasets.labels.decode import LabelReader, Labels
 from hodor_cli.engine.following import follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.step_result import ObjectResult
@@ -129,7 +129,7 @@ class _Clip:
     def __init__(self, sequence: VideoSequence, segmenter: OfflineSegmenter, adapt: Adapt | None) -> None:
         self._segmenter, self._adapt = segmenter, adapt
         self.names, self._files = list(sequence.images), list(sequence.images.values())
-        reader = LabelReader(sequence.name, Void.APART)
+        reader = LabelReader(sequence.name)
         self.truth: dict[int, Labels] = {
             index: reader.read(sequence.masks[name], name)
             for index, name in enumerate(self.names)

@@ -15,7 +15,7 @@ import msgspec
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import masks_in
-from hodor_cli.datasets.labels.decode import LabelReader, Void
+from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import DataError, HodorError, OutputError
 from hodor_cli.evaluation.predictions import score_masks
 from hodor_cli.evaluation.results import Scored, Timing
@@ -162,7 +162,7 @@ def _run_sequence(
         with writing(masks.folder):
             masks.masks_of(name).mkdir(parents=True)
     segmenter.reset()
-    reader = LabelReader(name, Void.APART)
+    reader = LabelReader(name)
     scorer = SequenceScorer(name, rules, reader) if sequence.has_truth else None
     started, network_seconds, seconds = False, 0.0, 0.0
     for index, (frame, file) in enumerate(sequence.images.items()):

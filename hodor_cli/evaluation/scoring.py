@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hodor_cli.datasets.dataset import Dataset
-from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void, present_ids, size_text
+from hodor_cli.datasets.labels.decode import LabelReader, Labels, present_ids
 from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import Statistics, score_frame, statistics
 from hodor_cli.evaluation.remarks import exchange_note, exchanged_ids, refuse_soft_map
-from hodor_cli.images.paths import listed, plural
+from hodor_cli.images.paths import listed, plural, size_text
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,16 @@ class Rules:
     """Which objects and frames of a sequence count. The first labelled frame of a sequence never does."""
 
     every_id: bool
-    """Objects are 1..largest id, as the official DAVIS evaluation has it; otherwise those that the truth shows."""
-    from_own_start: bool
-    """An object that appears later counts from the labelled frame after its first one; otherwise in all frames."""
+    """Objects are 1..largest id and count in all frames, and a prediction with a larger id is refused, as the official
+    DAVIS evaluation has it; otherwise objects are those that the truth shows, from the labelled frame after their first
+    one on."""
     drop_last: bool
     """The last labelled frame does not count."""
-    refuse_extra_ids: bool
-    """A prediction with an id past the truth's largest is refused, as the official DAVIS evaluation does."""
 
 
-DAVIS = Rules(every_id=True, from_own_start=False, drop_last=True, refuse_extra_ids=True)
-DAVIS_LIKE = Rules(every_id=False, from_own_start=True, drop_last=True, refuse_extra_ids=False)
-YOUTUBE_VOS = Rules(every_id=False, from_own_start=True, drop_last=False, refuse_extra_ids=False)
+DAVIS = Rules(every_id=True, drop_last=True)
+DAVIS_LIKE = Rules(every_id=False, drop_last=True)
+YOUTUBE_VOS = Rules(every_id=False, drop_last=False)
 
 
 def rules_of(dataset: Dataset) -> Rules:
@@ -155,12 +153,12 @@ class SequenceScorer:
     """
 
     def __init__(self, name: str, rules: Rules = DAVIS, truth: LabelReader | None = None) -> None:
-        """truth: the reader that decodes the true masks (void apart), where `add` is given what it decoded."""
+        """truth: the reader that decodes the true masks, where `add` is given what it decoded."""
         self.name, self.rules = name, rules
         self.labelled = 0
         self.ids: list[int] = []
         """Object ids that the truth has shown so far."""
-        self._truth = truth or LabelReader(name, Void.APART)
+        self._truth = truth or LabelReader(name)
         self._frames: list[str] = []
         self._scores: list[dict[int, tuple[float, float]]] = []
         self._first_frame: dict[int, int] = {}
@@ -169,8 +167,8 @@ class SequenceScorer:
         self._held: tuple[str, LabelMap, LabelMap | None, npt.NDArray[np.bool_] | None] | None = None
 
     def add(self, frame: str, truth: LabelMap | Path | Labels, prediction: LabelMap | None) -> None:
-        """Take the next labelled frame: its true labels as an array of ids, a mask file, or decoded already with void
-        apart. `prediction` may be None where it does not count (first frame, last frame)."""
+        """Take the next labelled frame: its true labels as an array of ids, a mask file, or decoded already.
+        `prediction` may be None where it does not count (first frame, last frame)."""
         labels = truth if isinstance(truth, Labels) else self._truth.read(truth, frame)
         if self._held is not None:
             self._score(*self._held)
@@ -191,7 +189,7 @@ class SequenceScorer:
         notes = list(self._notes)
         extra = sorted(self._predicted.difference(self._first_frame))
         past = [object_id for object_id in extra if object_id > max(self.ids)]
-        if past and self.rules.refuse_extra_ids:
+        if past and self.rules.every_id:
             raise InputError(
                 f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}; "
                 "the official DAVIS evaluation refuses this too: keep the ids of the first frame"
@@ -207,7 +205,7 @@ class SequenceScorer:
             notes.append(f"the truth of {self.name} has no object {listed(gaps)}; as in DAVIS each counts as one more")
         objects = {}
         for object_id in counted:
-            start = self._first_frame.get(object_id, 0) if self.rules.from_own_start else 0
+            start = 0 if self.rules.every_id else self._first_frame[object_id]
             # A frame without an entry had the object in neither mask.
             values = [scores.get(object_id, (1.0, 1.0)) for scores in self._scores[start:]]
             if not values:
@@ -221,7 +219,13 @@ class SequenceScorer:
             notes.append(f"the prediction of {self.name} shows object {listed(unseen)} in no frame that counts")
         if not objects:
             raise DataError(f"no object of {self.name} has a frame that counts; leave it out of `sequences`")
-        notes += [note if self.name in note else f"the truth of {self.name}: {note}" for note in self._truth.notes]
+        told = self._truth.colour_notes
+        notes += [note if self.name in note else f"the truth of {self.name}: {note}" for note in told]
+        if self._truth.has_void:
+            notes.append(
+                f"the truth of {self.name} has void pixels (255), which are not scored; the official DAVIS package "
+                "scores them as background"
+            )
         return SequenceScore(self.name, objects, tuple(notes))
 
     def _score(
@@ -231,8 +235,8 @@ class SequenceScorer:
             raise InputError(f"{self.name} has no prediction for frame {frame}, which counts")
         if prediction.shape != truth.shape:
             raise InputError(
-                f"the prediction of {self.name} frame {frame} is {size_text(prediction)} but the truth is "
-                f"{size_text(truth)}; predictions must have the size of the annotations"
+                f"the prediction of {self.name} frame {frame} is {size_text(prediction.shape)} but the truth is "
+                f"{size_text(truth.shape)}; predictions must have the size of the annotations"
             )
         if self._truth.binary:
             refuse_soft_map(prediction, self.name, frame)

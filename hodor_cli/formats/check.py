@@ -10,12 +10,12 @@ from pathlib import Path
 
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
+from hodor_cli.datasets.faults import MISSING, OUTSIDE, CheckReport, Faults
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.report import MISSING, OUTSIDE, CheckReport, Faults
 from hodor_cli.errors import as_data_error
 from hodor_cli.formats.opening import open_set
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import listed, plural
+from hodor_cli.images.paths import listed, plural, size_text
 from hodor_cli.images.picture import read_header
 
 Progress = Callable[[int, int], None]
@@ -30,8 +30,6 @@ def check_dataset(
     annotations: str | Path | None = None,
     limits: ObjectLimits | None = None,
     full: bool = False,
-    resolution: str | None = None,
-    split: str | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
     """Check a COCO-format set or a folder of clips and report all faults at once.
@@ -42,22 +40,17 @@ def check_dataset(
     Raises DataError only if `path` is not a data set; the message says what the folder holds.
     """
     limits = limits or ObjectLimits()
-    found = open_set(path, annotations, limits=limits, resolution=resolution, split=split, allow_empty=True)
-    return check_opened(found, Path(path), limits, full=full, progress=progress)
+    found = open_set(path, annotations, limits=limits, allow_empty=True)
+    return check_opened(found, limits, full=full, progress=progress)
 
 
 def check_opened(
-    found: StillImages | ClipSet,
-    folder: Path,
-    limits: ObjectLimits,
-    *,
-    full: bool = False,
-    progress: Progress | None = None,
+    found: StillImages | ClipSet, limits: ObjectLimits, *, full: bool = False, progress: Progress | None = None
 ) -> CheckReport:
-    """Check what `open_set` gave for `folder` with `allow_empty`, as `check_dataset` does."""
+    """Check what `open_set` gave with `allow_empty`, as `check_dataset` does."""
     if isinstance(found, StillImages):
         return _check_stills(found, full, progress)
-    return _check_clips(found, folder, limits, full, progress)
+    return _check_clips(found, limits, full, progress)
 
 
 def _check_stills(stills: StillImages, full: bool, progress: Progress | None) -> CheckReport:
@@ -86,25 +79,20 @@ def _check_photograph(stills: StillImages, index: int, full: bool, report: Check
         path = stills.path(index)
         actual, annotated = read_photograph(path).shape[:2] if full else read_header(path).size, stills.sizes[index]
         if actual != annotated:
-            (height, width), (tall, wide) = actual, annotated
-            hint = turned_hint(actual, annotated)
-            report.add("size mismatch", name, f"the file is {width}x{height}, annotated {wide}x{tall}{hint}")
+            sizes = f"the file is {size_text(actual)}, annotated {size_text(annotated)}"
+            report.add("size mismatch", name, sizes + turned_hint(actual, annotated))
         elif full:
             empty = [item.annotation_id for item in stills.load(index).objects if not item.mask.any()]
             for annotation in empty:
                 report.add("empty mask", f"annotation {annotation} of {name}", "no pixel", serious=False)
 
 
-def _check_clips(
-    clips: ClipSet, folder: Path, limits: ObjectLimits, full: bool, progress: Progress | None
-) -> CheckReport:
+def _check_clips(clips: ClipSet, limits: ObjectLimits, full: bool, progress: Progress | None) -> CheckReport:
     """Without `full`: check names, and the middle annotation of each sequence, which `sparse` finetuning uses."""
-    report = CheckReport(folder, kind="clips", full=full)
-    report.facts.append(plural(len(clips) + len(clips.left_out), "sequence"))
+    report = CheckReport(**vars(clips.faults), kind="clips", full=full)
+    report.facts.append(plural(len(clips) + report.counts.total(), "sequence"))
     report.facts.extend(clips.dataset.notes)
-    for skipped in clips.left_out:
-        report.add(skipped.kind, skipped.name, skipped.why)
-    unlabelled = report.images = sum(skipped.frames for skipped in clips.left_out)
+    unlabelled = report.images = clips.frames_left_out
     for number, clip in enumerate(clips.clips):
         report.images += len(clip.frames)
         unlabelled += len(clip.frames) - len(clip.labelled)

@@ -14,13 +14,13 @@ from hodor_cli.datasets.labels.combining import MaskInput, combine_masks
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import MaskFile
-from hodor_cli.datasets.labels.masks import match_frames, match_mask_folder, require_frame
+from hodor_cli.datasets.matching import match_frames, match_mask_folder, require_frame
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture
 from hodor_cli.formats.numbering import number_together, repeated_name
 from hodor_cli.formats.recognise import Found, find_tool
 from hodor_cli.images.label_png import MAX_ID
-from hodor_cli.images.paths import exists, listed, plural, require_exists
+from hodor_cli.images.paths import exists, listed, plural, require_exists, size_text
 from hodor_cli.video.frames import FrameSource
 
 _FRAME = re.compile(r"\s*([+-]?\d+)(?::(\d+))?=(.*)", re.DOTALL)
@@ -152,16 +152,13 @@ def _annotated(argument: _Argument, found: Found, source: FrameSource) -> tuple[
         )
     placed = _placed(pictures, argument.frame if argument.stated else None, path, source)
     if (wrong := next((picture for picture, _ in placed if picture.size != size), None)) is not None:
-        height, width = wrong.size
         way_out = (
             "the tool did not turn the picture upright, so export it turned"
-            if (width, height) == size
+            if wrong.size[::-1] == size
             else "annotate pictures of the frames' own size"
         )
-        raise InputError(
-            f"{path} was drawn on a picture of {width}x{height} pixels but the frames are {size[1]}x{size[0]}: "
-            f"{way_out}"
-        )
+        sizes = f"on a picture of {size_text(wrong.size)} pixels but the frames are {size_text(size)}"
+        raise InputError(f"{path} was drawn {sizes}: {way_out}")
     return replace(one, pictures=[picture for picture, _ in placed]), [index for _, index in placed]
 
 

@@ -16,9 +16,9 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
 from hodor_cli.datasets.coco_find import annotations_in, find_coco, has_annotations
 from hodor_cli.datasets.dataset import Dataset, recognise
+from hodor_cli.datasets.faults import Faults
 from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats import coco, label_png
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape

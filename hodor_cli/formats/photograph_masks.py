@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_find import has_annotations
+from hodor_cli.datasets.faults import Faults
 from hodor_cli.datasets.folders import masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.matching import match_names
-from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import as_data_error
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
 from hodor_cli.formats.outlines import run_lengths

@@ -27,7 +27,7 @@ from hodor_cli.formats import (
 from hodor_cli.formats.annotations import Annotations, Size
 from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import listed, plural, require_exists, summarise_files, visible_files
+from hodor_cli.images.paths import listed, plural, require_exists, size_text, summarise_files, visible_files
 from hodor_cli.images.picture import read_header
 
 _KNOWN = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, label pictures and label TIFFs are read"
@@ -139,8 +139,7 @@ def _other_sizes(annotations: Annotations) -> list[str]:
     for picture in annotations.pictures:
         with suppress(InputError):  # a damaged picture is reported where it is read
             if picture.file is not None and (actual := read_header(picture.file).size) != picture.size:
-                (height, width), (tall, wide) = actual, picture.size
-                wrong.append(f"{picture.name} ({width}x{height} instead of {wide}x{tall})")
+                wrong.append(f"{picture.name} ({size_text(actual)} instead of {size_text(picture.size)})")
     count = plural(len(wrong), "picture")
     return [f"the size of {count} is not the annotated one: {listed(wrong, 2)}"] if wrong else []
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.errors import InputError
+from hodor_cli.errors import extra
 from hodor_cli.files import csv_text
 from hodor_cli.formats.annotations import Annotations
 from hodor_cli.formats.writing import FolderWriter
@@ -41,11 +41,9 @@ def detections_of(
     labels: NDArray[np.integer], confidence: Mapping[int, float] | None = None, names: Mapping[int, str] | None = None
 ) -> Any:
     """`sv.Detections` of an (H, W) label map: boxes and masks; `tracker_id` is the object id, `class_id` the index of
-    the class among `names`, `data["class_name"]` the class. Raises InputError if supervision is not installed."""
-    try:
+    the class among `names`, `data["class_name"]` the class. Raises UsageError if supervision is not installed."""
+    with extra("supervision", "`to_supervision`"):
         import supervision
-    except ImportError as error:
-        raise InputError("supervision is not installed; pip install 'hodor-cli[supervision]'") from error
     ids = ids_in(np.asarray(labels))
     if not ids:
         return supervision.Detections.empty()

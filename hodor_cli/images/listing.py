@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.paths import readable_name, summarise_files, visible_files
@@ -19,16 +18,9 @@ _SILENT_SUFFIXES = frozenset(
 _MASK_WORD = re.compile(r"(?<![^\W\d_])(?:masks?|labels?|annotations?|segmentations?|gt)(?![^\W\d_])", re.IGNORECASE)
 
 
-class PictureListing(NamedTuple):
-    """files: the pictures in natural order. left_out: sentences about ignored files that the user may have meant
-    (unknown endings, a mask among the frames); the caller passes them on as warnings."""
-
-    files: tuple[Path, ...]
-    left_out: tuple[str, ...]
-
-
-def list_pictures(folder: Path) -> PictureListing:
-    """List the pictures of a folder. Endings match in upper and lower case; hidden files are ignored.
+def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
+    """The pictures of a folder in natural order, and sentences about ignored files that the user may have meant (of
+    unknown ending, a mask among the frames), to be passed on as warnings. Hidden files are ignored.
 
     Raises `InputError` if the folder cannot be read, or if two files have the name of one frame (with two endings, or
     in two Unicode forms).
@@ -45,7 +37,7 @@ def list_pictures(folder: Path) -> PictureListing:
         "folder"
         for mask in masks
     ]
-    return PictureListing(tuple(files_by_frame(file for file in files if file not in masks).values()), tuple(left_out))
+    return list(files_by_frame(file for file in files if file not in masks).values()), left_out
 
 
 def files_by_frame(files: Iterable[Path], error: type[HodorError] = InputError) -> dict[str, Path]:

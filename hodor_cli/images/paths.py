@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +31,11 @@ def listed(things: Iterable[object], most: int = 5) -> str:
     """ "a, b, c", or "a, b and 4 more" where there are more than `most`."""
     texts = [str(thing) for thing in things]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
+def size_text(size: Sequence[int]) -> str:
+    """The size (height, width) of a picture, or its shape, as text: "WIDTHxHEIGHT"."""
+    return f"{size[1]}x{size[0]}"
 
 
 def readable_name(name: str) -> str:

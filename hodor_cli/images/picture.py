@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.images.pillow import Opened, opened, picture_bytes
-from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
+from hodor_cli.images.value_range import ValueRange, measure_range, measured_places, scale_to_rgb8
 
 Warn = Callable[[str], None]
 
@@ -66,22 +66,19 @@ class StoredPicture:
     clear: frozenset[int] = frozenset()
 
 
-def read_picture(
-    path: Path, *, page: int = 0, value_range: ValueRange | None = None, warn: Warn | None = None
-) -> NDArray[np.uint8]:
+def read_picture(path: Path, *, value_range: ValueRange | None = None, warn: Warn | None = None) -> NDArray[np.uint8]:
     """Read a picture file as an upright (H, W, 3) uint8 RGB array; use it for frames, photographs and thumbnails.
 
-    page:        number of the frame of an animation or the page of a TIFF, from 0.
     value_range: the values that become 0 and 255 in a picture of more than 8 bits. By default it is measured on this
                  picture alone; the pictures of one source need one range for all (`measure_source_range`).
     warn:        called with a sentence about each change to the picture: scaling by a measured range, removed
                  transparency. The same change gives the same sentence for every picture of a source.
 
     Grey and palette pictures become RGB, transparent pixels are blended with black, and NaN becomes 0. Raises
-    `InputError`, which names the file, if it is missing, damaged, not a picture or too large, or has no such page.
+    `InputError`, which names the file, if it is missing, damaged, not a picture or too large.
     """
-    with opened(path, "an image", page) as found:
-        return _to_rgb8(found, path, page, value_range, warn)
+    with opened(path, "an image") as found:
+        return _to_rgb8(found, path, 0, value_range, warn)
 
 
 def read_pages(
@@ -133,11 +130,10 @@ def read_header(path: Path) -> PictureHeader:
         return PictureHeader(found.size, found.pages, found.deep, found.image.mode)
 
 
-def measure_source_range(pictures: Sequence[tuple[Path, int]], warn: Warn, sample: int = 9) -> ValueRange:
-    """Measure one value range for all deep pictures of a source, given as (file, page), on `sample` of them."""
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(sample, len(pictures))).round().astype(int))
+def measure_source_range(pictures: Sequence[tuple[Path, int]], warn: Warn) -> ValueRange:
+    """Measure one value range for all deep pictures of a source, given as (file, page), on a few of them."""
     values = []
-    for path, page in (pictures[index] for index in chosen):
+    for path, page in (pictures[place] for place in measured_places(len(pictures))):
         with opened(path, "an image", page) as found:
             if found.deep:
                 values.append(_deep_values(found, path, page))

@@ -14,6 +14,12 @@ _FLOAT_TOPS = (1, 255, 65535)
 #: Percentiles taken as the darkest and the brightest value, so that dead and hot pixels do not count.
 _PERCENTILES = (0.1, 99.9)
 _MOST_VALUES = 1 << 20  # sampled from one picture
+_MEASURED = 9  # pictures of a source
+
+
+def measured_places(count: int) -> list[int]:
+    """On which of a source's `count` pictures its range is measured: at most nine, spread evenly."""
+    return np.unique(np.linspace(0, count - 1, _MEASURED).round().astype(int)).tolist()
 
 
 class ValueRange(NamedTuple):

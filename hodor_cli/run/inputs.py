@@ -198,7 +198,7 @@ def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int
 
 def ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> Iterator[tuple[int, int]]:
     """Pairs of an object id and a frame, from texts "ID=FRAME". Raises as `removals_by_frame`."""
-    from hodor_cli.datasets.labels.masks import require_frame
+    from hodor_cli.datasets.matching import require_frame
 
     for argument in arguments:
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", argument)

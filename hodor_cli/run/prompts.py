@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.labels.masks import require_frame
+from hodor_cli.datasets.matching import require_frame
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, box_of

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from hodor_cli.runtime.threads import usable_cores
@@ -78,7 +78,7 @@ def threads_beside(others: float, cores: int, most: int) -> int:
     return max(1, min(most, int(cores - others + _TOLERATED)))
 
 
-class FreeCores:
+class FreeCores(AbstractContextManager["FreeCores"]):
     """A context in which `adjust`, called between frames or iterations, gives PyTorch the cores that are free.
 
     A number of threads that the user has set by OMP_NUM_THREADS stays as it is. At the end the number is that of the
@@ -109,12 +109,7 @@ class FreeCores:
         if wanted > now or (wanted < now and self._last.waiting(last) >= _PATIENCE):
             torch.set_num_threads(wanted)
 
-    def __enter__(self) -> FreeCores:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         import torch
 
         torch.set_num_threads(self._before)

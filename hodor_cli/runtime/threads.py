@@ -6,7 +6,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def using_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def wait_briefly(environ: MutableMapping[str, str] | None = None) -> None:
+def wait_briefly() -> None:
     """Make this process's threads fall asleep soon when they wait for each other, instead of spinning for milliseconds.
 
     After each layer PyTorch's threads wait for the slowest of them. Where another program needs one of the cores,
@@ -76,9 +76,8 @@ def wait_briefly(environ: MutableMapping[str, str] | None = None) -> None:
     was 16 times as fast with short spinning. On an idle machine it costs less than a tenth.
     Call it before PyTorch is imported. Processes started later inherit it; what the user has set is kept.
     """
-    environ = os.environ if environ is None else environ
-    if not any(name in environ for name in ("OMP_WAIT_POLICY", *_SPINNING)):
-        environ.update(_SPINNING)
+    if not any(name in os.environ for name in ("OMP_WAIT_POLICY", *_SPINNING)):
+        os.environ.update(_SPINNING)
 
 
 @contextmanager

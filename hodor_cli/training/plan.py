@@ -194,10 +194,7 @@ def _checked(
 
     Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
     """
-    pairs = list(zip(sources, opened, strict=True))
-    reports = [
-        check_opened(found, source.folder, config.limits, progress=callbacks.checking) for source, found in pairs
-    ]
+    reports = [check_opened(found, config.limits, progress=callbacks.checking) for found in opened]
     if faults := [report.sentence() for report in reports if not report.ok]:
         raise DataError("; ".join(faults))
     found = []

@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.paths import size_text
 from hodor_cli.images.value_range import ValueRange, measure_range
 from hodor_cli.video.container import describe_unused, pick_stream
 from hodor_cli.video.damage import SentPackets, Tally
@@ -142,10 +143,9 @@ class DecodedSource(FrameSource):
         for index, item in enumerate(decoded):
             time = clock.at(item.time)
             if index >= first:
-                height, width = upright_size(item.frame, self._turn)
-                if (height, width) != (self.height, self.width):
+                if (size := upright_size(item.frame, self._turn)) != (self.height, self.width):
                     self.warn(
-                        f"{self.label} changes its size to {width}x{height} at frame {index}; such frames are scaled "
+                        f"{self.label} changes its size to {size_text(size)} at frame {index}; such frames are scaled "
                         f"to {self.width}x{self.height}"
                     )
                 picture = picture_of(item.frame, self._turn, (self.height, self.width), self.colours, value_range)

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import listed, plural, read_start, readable_name, visible_files
+from hodor_cli.images.paths import listed, plural, read_start, readable_name, size_text, visible_files
 from hodor_cli.images.pillow import MOST_PIXELS
-from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
+from hodor_cli.images.value_range import ValueRange, measure_range, measured_places, scale_to_rgb8
 from hodor_cli.video.frames import ListedSource, ReadSettings
 from hodor_cli.video.image_folder import FOLDER_FPS
 
 #: Endings that do not belong to a frame's name. Many files have none, and their names have dots.
 _SUFFIXES = (".dcm", ".dicom", ".ima")
-_MEASURED = 9
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,7 @@ class DicomSource(ListedSource):
 
     def _measured(self) -> ValueRange | None:
         """The range of a few frames; None where values have 8 bits."""
-        chosen = np.unique(np.linspace(0, len(self._places) - 1, _MEASURED).round().astype(int))
-        found = [_values(*self._places[int(index)])[0] for index in chosen]
+        found = [_values(*self._places[place])[0] for place in measured_places(len(self._places))]
         if all(values.dtype == np.uint8 for values in found):
             return None
         return measure_range(found, self.warn)
@@ -113,7 +111,7 @@ def _ordered(path: Path, headers: list[_Header]) -> list[_Header]:
         )
     sizes = {header.size for header in headers}
     if len(sizes) > 1:
-        raise InputError(f"the pictures of {path} differ in size ({listed(f'{w}x{h}' for h, w in sorted(sizes))})")
+        raise InputError(f"the pictures of {path} differ in size ({listed(map(size_text, sorted(sizes)))})")
     if headers[0].size[0] * headers[0].size[1] > MOST_PIXELS:
         raise InputError(f"the pictures of {path} are too large to read")
     many = next((header.file for header in headers if header.frames > 1), None)

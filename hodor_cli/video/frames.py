@@ -5,13 +5,12 @@ A source streams: it holds no more than a few frames in memory, however long the
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from types import TracebackType
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,8 +19,6 @@ from hodor_cli.images.paths import plural, readable_name
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import Colours, Picture
-
-SourceT = TypeVar("SourceT", bound="FrameSource")
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Frame:
         return np.asarray(self.picture)
 
 
-class FrameSource(ABC):
+class FrameSource(AbstractContextManager["FrameSource"]):
     """A stream of frames of one size, opened by `open_source`. Iterate over it; close it or use it in `with`.
 
         for frame in source:
@@ -151,7 +148,7 @@ class FrameSource(ABC):
         """The names of all frames, inside start..end or not, if files name them; None if frames are numbered."""
         return None
 
-    def close(self) -> None:  # noqa: B027  # a source that opens its file for each reading has nothing to close
+    def close(self) -> None:  # a source that opens its file for each reading has nothing to close
         """Release the file or camera. Size and name of a closed source can still be read."""
 
     def warn(self, text: str) -> None:
@@ -166,12 +163,7 @@ class FrameSource(ABC):
                 f"`start` {self.start} is past the end of {self.label}, which has {plural(count, noun)}, counted from 0"
             )
 
-    def __enter__(self: SourceT) -> SourceT:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.listing import frame_name, list_pictures
-from hodor_cli.images.paths import plural, read_start, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import plural, read_start, size_text, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_pages, read_picture
 from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings
@@ -48,10 +48,9 @@ class ImageFolderSource(ListedSource):
         self.height, self.width = headers[self.files[0]].size
         for file, header in headers.items():
             if header.size != (self.height, self.width):
-                height, width = header.size
                 raise InputError(
                     f"the images of {folder} differ in size: {self.files[0].name} is {self.width}x{self.height} but "
-                    f"{file.name} is {width}x{height}; a sequence has one size"
+                    f"{file.name} is {size_text(header.size)}; a sequence has one size"
                 )
         if paged := [file for file, header in headers.items() if header.pages > 1]:
             others = f" and {len(paged) - 1} more files hold" if len(paged) > 1 else " holds"

@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from hodor_cli.images.label_png import box_of, davis_palette, ids_in, window_of
+from hodor_cli.images.paths import size_text
 from hodor_cli.video.h264 import VideoWriter, fitted
 from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 
@@ -55,7 +56,7 @@ def draw_overlay(
     without an object do not change. Raises ValueError if the two have different sizes.
     """
     if image.shape[:2] != labels.shape:
-        raise ValueError(f"image is {image.shape[1]}x{image.shape[0]}, labels {labels.shape[1]}x{labels.shape[0]}")
+        raise ValueError(f"image is {size_text(image.shape)}, labels {size_text(labels.shape)}")
     result = image.copy()
     window = _window(labels)
     if window is None:

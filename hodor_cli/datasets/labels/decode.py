@@ -1,4 +1,4 @@
-"""The one decoder from mask files to object ids; the caller says what becomes of void pixels.
+"""The one decoder from mask files to object ids.
 
 Training, evaluation and descriptor export read masks through it. `mask_values` defines what a value means in one mask;
 here the meaning is kept for all masks of a sequence.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import cv2
@@ -21,31 +20,15 @@ from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import LabelMap, has_void, read_numbers, white_value
 from hodor_cli.errors import DataError, HodorError
 from hodor_cli.images.label_png import VOID
-
-
-class Void(Enum):
-    """What becomes of void pixels (255 beside other ids), which belong to no object."""
-
-    BACKGROUND = "background"
-    """Background, as in training, in masks that start objects, and in descriptors."""
-
-    APART = "apart"
-    """Background in `Labels.ids`, and marked in `Labels.void`: scoring ignores them."""
-
-
-_VOID_NOTES = {
-    Void.BACKGROUND: "the masks of {} have void pixels (255), which are taken for background",
-    Void.APART: "the truth of {} has void pixels (255), which are not scored; the official DAVIS package scores "
-    "them as background",
-}
+from hodor_cli.images.paths import size_text
 
 
 @dataclass(frozen=True)
 class Labels:
     """One decoded mask.
 
-    ids: (H, W) uint8 or uint16 object ids, 0 is background. void: (H, W) bool, None without void pixels and under
-    `Void.BACKGROUND`. new: ids that no earlier mask of the sequence has.
+    ids: (H, W) uint8 or uint16 object ids, 0 is background. void: (H, W) bool, the pixels that belong to no object and
+    are background in `ids`; None without any. new: ids that no earlier mask of the sequence has.
     """
 
     ids: LabelMap
@@ -60,16 +43,16 @@ class LabelReader:
     then; in any other sequence 255 is void, unless an id above 255 occurs. Colours keep the ids of earlier masks.
     """
 
-    def __init__(
-        self, name: str, void: Void = Void.BACKGROUND, *, binary: bool | None = None, check_edges: bool = True
-    ) -> None:
-        """void: what becomes of void pixels. binary: whether the sequence is binary, None to find out from its masks.
-        check_edges: refuse masks with soft edges; to save time, only masks with a new id are examined."""
-        self.name, self.void, self.binary, self.check_edges = name, void, binary, check_edges
+    def __init__(self, name: str, *, binary: bool | None = None, check_edges: bool = True) -> None:
+        """binary: whether the sequence is binary, None to find out from its masks. check_edges: refuse masks with soft
+        edges; to save time, only masks with a new id are examined."""
+        self.name, self.binary, self.check_edges = name, binary, check_edges
         self.ids: list[int] = []
         """Object ids seen so far, in the order of their first masks."""
-        self.notes: list[str] = []
-        """Sentences for the user about how values were understood."""
+        self.has_void = False
+        """Whether a mask so far has void pixels."""
+        self.colour_notes: list[str] = []
+        """Sentences for the user about colours that are objects."""
         self._size = ""
         self._colours: dict[int, Colour] = {}
 
@@ -80,7 +63,7 @@ class LabelReader:
         """
         values = self._values(source) if isinstance(source, Path) else source
         frame = frame or (source.name if isinstance(source, Path) else "")
-        size = size_text(values)
+        size = size_text(values.shape)
         self._size = self._size or size
         if values.ndim != 2 or size != self._size:
             raise DataError(
@@ -103,12 +86,16 @@ class LabelReader:
         if not self.binary and VOID in present and (not others or has_void({VOID, *others})):
             white = values == VOID
             values = np.where(white, values.dtype.type(0), values)
-            void, present = white if self.void is Void.APART else None, present - {VOID}
-            if not self.notes:
-                self.notes.append(_VOID_NOTES[self.void].format(self.name))
+            void, present, self.has_void = white, present - {VOID}, True
         new = tuple(sorted(present - set(self.ids)))
         self.ids += new
         return Labels(values, void, new)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the user about how values were understood, where void is taken for background."""
+        void = f"the masks of {self.name} have void pixels (255), which are taken for background"
+        return [*self.colour_notes, *([void] if self.has_void else [])]
 
     def _values(self, path: Path) -> LabelMap:
         values = read_numbers(path)
@@ -116,16 +103,14 @@ class LabelReader:
             return values
         mask = read_mask(path, known_colours=self._colours, allow_empty=True)
         if (mask.colours or {}).keys() - self._colours.keys():
-            self.notes += mask.notes[:1]
+            self.colour_notes += mask.notes[:1]
         self._colours.update(mask.colours or {})
         return np.where(mask.void, VOID, mask.labels).astype(np.uint16) if mask.void is not None else mask.labels
 
 
-def read_labels(
-    path: Path, void: Void = Void.BACKGROUND, *, binary: bool | None = None, check_edges: bool = True
-) -> Labels:
+def read_labels(path: Path, *, binary: bool | None = None, check_edges: bool = True) -> Labels:
     """Decode one mask file alone. binary: whether the sequence of the mask is binary, if known. Raises InputError."""
-    return LabelReader(path.stem, void, binary=binary, check_edges=check_edges).read(path)
+    return LabelReader(path.stem, binary=binary, check_edges=check_edges).read(path)
 
 
 def is_binary(name: str, files: Iterable[Path]) -> bool | None:
@@ -148,8 +133,3 @@ def present_ids(labels: LabelMap, likely: Iterable[int] = ()) -> set[int]:
             found.add(object_id)
             left -= pixels
     return set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {0} if left else found
-
-
-def size_text(labels: LabelMap) -> str:
-    """WIDTHxHEIGHT."""
-    return "x".join(str(side) for side in labels.shape[::-1])

@@ -25,10 +25,10 @@ from hodor_cli.datasets.labels.mask_values import (
     numbers_of,
     pack_rgb,
 )
-from hodor_cli.datasets.report import reason_of
+from hodor_cli.datasets.parsing import reason_of
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import read_start, read_utf8, require_exists
+from hodor_cli.images.paths import read_start, read_utf8, require_exists, size_text
 from hodor_cli.images.picture import StoredPicture, read_stored
 
 _CLEAR = 8  # a lower alpha is always background
@@ -176,11 +176,10 @@ def _other_format(path: Path) -> str | None:
 def _require_size(path: Path, shape: tuple[int, ...], size: tuple[int, int] | None) -> None:
     if size is None or tuple(shape) == tuple(size):
         return
-    (height, width), (want_height, want_width) = shape, size
-    both = f"{path} is {width}x{height} but the frames are {want_width}x{want_height}"
-    if (height, width) == (want_width, want_height):
+    both = f"{path} is {size_text(shape)} but the frames are {size_text(size)}"
+    if tuple(shape) == size[::-1]:
         raise InputError(f"{both}: the mask lies on its side; turn it by 90 degrees")
-    ratio, want_ratio = width / height, want_width / want_height
+    ratio, want_ratio = (width / height for height, width in (shape, size))
     if abs(ratio / want_ratio - 1) < 0.01:
         raise InputError(
             f"{both}, the same shape at another size; resize the mask without smoothing (nearest neighbour)"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.decode import LabelReader
-from hodor_cli.datasets.labels.masks import match_mask_folder
+from hodor_cli.datasets.matching import match_mask_folder
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo

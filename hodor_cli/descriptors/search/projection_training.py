@@ -55,35 +55,28 @@ def stills_for_projection(folder: Path, warn: Callable[[str], object] | None = N
     return found
 
 
-@dataclass(frozen=True)
-class ViewSettings:
-    """How many photographs are drawn, and how many views each gets."""
-
-    photographs: int = 300
-    frames: int = 3
-    seed: int = 0
-
-
 def encode_views(
     encoder: FrameEncoder,
     stills: StillImages,
-    views: ViewSettings = ViewSettings(),
     *,
+    photographs: int = 300,
+    frames: int = 3,
+    seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> ObjectViews:
-    """Encode views of up to four objects of randomly drawn photographs; the same seed draws the same views.
+    """Encode `frames` views of up to four objects of so many randomly drawn photographs; the same seed draws the same.
 
     progress: called with the number of photographs done.
     """
-    settings = replace(augment_preset("mini"), frames=views.frames)
+    settings = replace(augment_preset("mini"), frames=frames)
     training = PhotographSet(stills, settings)
     outside = np.array(OUTSIDE, np.uint8)
     descriptors, baseline, instance, known = [], [], [], 0
-    chosen = np.random.default_rng(views.seed).permutation(len(stills))[: views.photographs]
+    chosen = np.random.default_rng(seed).permutation(len(stills))[:photographs]
     for done, index in enumerate(chosen.tolist(), start=1):
         count = min(stills.object_counts[index], 4)
         geometry = Geometry.of(*stills.sizes[index], min_dim=encoder.min_dim, max_dim=encoder.max_dim)
-        sample = training.make(index, count, np.random.default_rng([views.seed, index]), geometry.scaled)
+        sample = training.make(index, count, np.random.default_rng([seed, index]), geometry.scaled)
         for image, labels, valid in zip(sample.frames, sample.masks, sample.valid, strict=True):
             shown = {key: labels == key for key in range(1, count + 1)}
             masks = {key: mask for key, mask in shown.items() if np.count_nonzero(mask) > LEAST_SHARE * mask.size}

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import Box, ids_in
+from hodor_cli.images.paths import size_text
 from hodor_cli.pages import jpeg_bytes
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
@@ -53,8 +54,8 @@ def open_crop(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data), formats=["JPEG"])
         if max(picture.size) > MOST_SIDE:
-            width, height = picture.size
-            raise InputError(f"the descriptor file has a crop of {width}x{height} pixels; export the video again")
+            size = size_text(picture.size[::-1])
+            raise InputError(f"the descriptor file has a crop of {size} pixels; export the video again")
         return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"a crop in the descriptor file is damaged ({error}); export the video again") from None
@@ -63,5 +64,5 @@ def open_crop(data: bytes) -> Image.Image:
 def check_size(labels: NDArray[np.unsignedinteger], image: NDArray[np.uint8], what: str) -> None:
     """Raise InputError unless a label map has the image's height and width."""
     if labels.shape != image.shape[:2]:
-        sizes = f"{labels.shape[1]}x{labels.shape[0]} and the image {image.shape[1]}x{image.shape[0]}"
+        sizes = f"{size_text(labels.shape)} and the image {size_text(image.shape)}"
         raise InputError(f"{what}: the mask is {sizes} pixels; give a mask of the image's size")

@@ -139,14 +139,5 @@ class CheckReport(Faults):
         return super().sentence(empty=empty or not self.samples, use=use)
 
 
-def reason_of(error: Exception) -> str:
-    """A parser's message as part of a sentence: without a capital at its start, but for words such as JSON.
-
-    Its backticks become quotation marks; in ours they mark parameters, which the command shows as its options.
-    """
-    text = str(error).replace("`", "'")
-    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
-
-
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
