@@ -177,19 +177,16 @@ def append_whole(file: io.FileIO, data: bytes) -> None:
 
 
 @contextmanager
-def writing(folder: Path, *, resumable: bool = True) -> Iterator[None]:
+def writing(folder: Path, *, again: str = "run the same again with `resume`") -> Iterator[None]:
     """Turn the operating system's refusal to write into an OutputError that names the folder and the way out.
 
-    resumable: what is written can be continued with `resume`.
+    again: what to do once a full disk has room.
     """
     try:
         yield
     except OSError as error:
         if error.errno in NO_ROOM:
-            how = " with `resume`" if resumable else ""
-            raise OutputError(
-                f"the disk is full while writing to {folder}; make room and run the same again{how}"
-            ) from error
+            raise OutputError(f"the disk is full while writing to {folder}; make room and {again}") from error
         if error.errno in _NO_RIGHT:
             raise OutputError(f"{folder} cannot be written to (no permission); choose another with `out`") from error
         if isinstance(error, FileExistsError | NotADirectoryError) and not folder.is_dir():

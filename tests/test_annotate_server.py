@@ -15,6 +15,7 @@ import pytest
 from browser import wait_for
 from conftest import moving_square, write_video
 from segmenter_fakes import make_model
+from video_fakes import damaged
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
@@ -27,6 +28,7 @@ from hodor_cli.annotate.server import Address, listen, page_server
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import InputError
 from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.video.source import open_source
 
 FRAMES, TOKEN = 24, "secret-token"
 
@@ -49,8 +51,18 @@ class Served:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    video = write_video(tmp_path / "clip.mp4", moving_square(FRAMES)[0])
+def video(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "clip.mp4", moving_square(FRAMES)[0])
+
+
+@pytest.fixture
+def torn(video: Path) -> Path:
+    """The video with a frame that cannot be decoded."""
+    return damaged(video, FRAMES // 2)
+
+
+@pytest.fixture
+def served(tmp_path: Path, video: Path) -> Iterator[Served]:
     source, folder = open_target(video, tmp_path / "project")
     project, settings = Project(folder, (source.height, source.width)), SegmentSettings(min_dim=64)
     write_project_report(project, source, settings, None)
@@ -135,8 +147,24 @@ def test_a_message_of_more_than_8_mb_is_refused_and_changes_nothing(served: Serv
     assert sorted(served.project.records) == [0]
 
 
+def test_an_open_page_is_told_of_damage_when_it_is_met(torn: Path, served: Served) -> None:
+    with served.page() as page:
+        page.send('{"do": "hello"}')
+        _until(page, "hello")
+        (told,) = _until(page, "warnings")["texts"]
+        assert "clip.mp4 is damaged" in told and "could not be decoded, so the frame before is shown" in told
+
+
+def test_damage_is_known_once_the_last_frame_was_read(torn: Path) -> None:
+    with open_source(torn) as source:
+        reader = FrameReader(source)
+        for index in range(FRAMES):
+            reader.read(index)
+        assert "could not be decoded" in "".join(source.warnings)
+
+
 @pytest.fixture
-def damaged(monkeypatch: pytest.MonkeyPatch) -> int:
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> int:
     """A frame that cannot be decoded."""
     read, frame = FrameReader.read, FRAMES // 2
 
@@ -149,6 +177,6 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> int:
     return frame
 
 
-def test_a_page_need_not_wait_for_a_thumbnail_that_never_comes(damaged: int, served: Served) -> None:
+def test_a_page_need_not_wait_for_a_thumbnail_that_never_comes(unreadable: int, served: Served) -> None:
     wait_for(lambda: json.loads(served.get("thumbs"))["done"], "all thumbnails")
-    assert json.loads(served.get("thumbs"))["ready"] == [index for index in range(FRAMES) if index != damaged]
+    assert json.loads(served.get("thumbs"))["ready"] == [index for index in range(FRAMES) if index != unreadable]

@@ -60,7 +60,9 @@ class Desk:
         self._last = time.monotonic()
         self.session = make_session(self._emit)
         self._submit(_Work(), self.session.warm)
-        self._saver = asyncio.create_task(self._save_when_quiet())
+        #: The number of warnings that the page has got.
+        self._warned = 0
+        self._saver = asyncio.create_task(self._look_after())
 
     def claim(self, page: Page, *, take: bool) -> bool:
         """Make `page` the current one. If another page is current, return False, or, with `take`, tell that page."""
@@ -72,6 +74,7 @@ class Desk:
         jobs = (work.asked for work in self._pending if isinstance(work.asked, ask.Job))
         job = next((type(asked).__name__.lower() for asked in jobs), None)
         page.push({**self.session.snapshot(), "job": job})
+        self._warned = 0
         return True
 
     def leave(self, page: Page) -> None:
@@ -132,8 +135,13 @@ class Desk:
         if self.page is not None:
             self.page.push(event, payload)
 
-    async def _save_when_quiet(self) -> None:
+    async def _look_after(self) -> None:
+        """Pass on what is wrong with the video as soon as a reading has met it, and save when the page is quiet."""
         while True:
+            warnings = self.session.reader.source.warnings
+            if self.page is not None and len(warnings) > self._warned:
+                self.page.push({"event": "warnings", "texts": [harmless(text) for text in warnings]})
+                self._warned = len(warnings)
             await asyncio.sleep(_QUIET_SECONDS / 2)
             if self.session.dirty and not self._pending and time.monotonic() - self._last > _QUIET_SECONDS:
                 self._submit(_Work(), self.session.save)

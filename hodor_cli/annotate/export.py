@@ -6,9 +6,9 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.project import Project, saving
 from hodor_cli.errors import UsageError
-from hodor_cli.files import replacing, writing
+from hodor_cli.files import replacing
 from hodor_cli.formats.recognise import WRITERS
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.output import OutputFolder
@@ -53,7 +53,7 @@ def write_export(project: Project, source: FrameSource, kind: str, advance: Adva
     folder, path = project.folder, export_path(project.folder, kind)
     if not project.records:
         raise UsageError("there is no mask to export yet; click an object first")
-    with writing(folder.root, resumable=False):
+    with saving(folder):
         if kind == "overlay":
             _write_overlay(project, source, advance)
         elif kind == "masks":

@@ -89,13 +89,15 @@ class FrameReader:
             raise InputError(f"there is no frame {index}; {self.source.label} has {self.start} to {self.end - 1}")
         steps_back = 0
         if self._open is None or index < self._next or not self._soon(index):
-            if self._open is not None and self._next - 2 * _BACK <= index < self._next:
+            if self._next - 2 * _BACK <= index < self._next:
                 # A user who goes back a little asks for the frames before this one next.
                 steps_back = min(_BACK, self._room(self.source.height * self.source.width * 3) // 2)
             self._next = max(self.start, index - steps_back)
             self._open = iter(self.source.between(self._next, self.end))
         for frame in self._open:
             self._next = frame.index + 1
+            if self._next >= self.end:
+                self._open = None  # whose end tells what is damaged
             if frame.index == index:
                 return frame
             if steps_back:  # the user will probably want these next

@@ -15,7 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +63,7 @@ class Project:
         self._own = folder.root / ".annotate"
         self.records: dict[int, FrameRecord] = {}
         self.objects: dict[int, ObjectEntry] = {}
-        with writing(folder.root, resumable=False):
+        with saving(folder):
             self._load()
             self.history = ChangeHistory(self._own / "history")
             self._compact()
@@ -96,7 +96,7 @@ class Project:
     @contextmanager
     def change(self, label: str) -> Iterator[Change]:
         """Yield a change that can be undone as a whole, even if the block raises half-way."""
-        with writing(self.folder.root, resumable=False):
+        with saving(self.folder):
             change = Change(self, self.history.begin(label, self.entries()))
             try:
                 yield change
@@ -112,7 +112,7 @@ class Project:
         if found is None:
             return None
         path, step = found
-        with writing(self.folder.root, resumable=False):
+        with saving(self.folder):
             try:
                 self._bring_back(path, step, way)
                 self.history.move(way)
@@ -227,6 +227,11 @@ class Project:
         write_whole(self._own / "journal.jsonl", b"".join(lines))
         self.save_objects()
         self._journal = (self._own / "journal.jsonl").open("ab", buffering=0)
+
+
+def saving(folder: OutputFolder) -> AbstractContextManager[None]:
+    """`writing` into a project, with a way out for the user of the page."""
+    return writing(folder.root, again="repeat the last step")
 
 
 def tracker_of(run: RunIdentity) -> str:

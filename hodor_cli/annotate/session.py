@@ -107,7 +107,6 @@ class Session:
             "start": reader.start,
             "end": reader.end,
             "folder": harmless(str(self.project.folder.root)),
-            "warnings": [harmless(text) for text in source.warnings],
             "frames": [frame_state(record) for _, record in sorted(self.project.records.items())],
             "exports": [
                 {"kind": kind, "title": title, "about": about} for kind, (title, about) in all_exports().items()

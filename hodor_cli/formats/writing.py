@@ -104,7 +104,7 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
     """
     require_free(path, overwrite=overwrite)
     hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path.parent, resumable=False):
+    with writing(path.parent, again="run the same again"):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(hidden, ignore_errors=True)
         hidden.mkdir()

@@ -47,7 +47,7 @@ def write_hub_folder(
         name, numbers = repository.partition("/")[2], sum(one.numel() for one in checkpoint.state_dict.values())
         saved = json.dumps(checkpoint.metadata, indent=2)
         lines.append(_KNOWN.format(name=name, config=checkpoint.config, millions=numbers / 1e6, saved=saved))
-    with writing(folder, resumable=False):
+    with writing(folder, again="run the same again"):
         write_whole(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
         write_whole(folder / _CARD, "\n".join(lines).encode())
     return licence is not None

@@ -40,7 +40,6 @@ onEvent("hello", (event) => {
   if (!again) {
     set({ brush: Math.max(2, Math.round(Math.min(width, height) / 30)) });
     open();
-    event.warnings.forEach((text) => toast(text));
     loadThumbs();
   }
   followed = begun = null;
@@ -56,6 +55,12 @@ onEvent("hello", (event) => {
 });
 
 // Say what is saved: a key of SAVED.
+// What is wrong with the video: all that is known by now, of which some may have been told.
+const warned = new Set();
+onEvent("warnings", ({ texts }) => {
+  texts.filter((text) => !warned.has(text)).forEach((text) => { warned.add(text); toast(text); });
+});
+
 function say(text) {
   by("saved").textContent = text;
   by("saved").title = SAVED[text];
