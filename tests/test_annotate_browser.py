@@ -552,6 +552,37 @@ def test_a_list_of_frames_to_review_is_not_replaced_by_each_tracked_frame(page: 
     page.wait()
 
 
+def test_review_goes_round_and_selects_the_object_to_correct(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("n")
+    page.until("state.object === 2", "a second object")
+    assert browser.run("document.querySelector('#next-review').hidden")
+    page.run(
+        "state.set({ review: [[1, 12], [2, 4], [2, 12], [9, 15]].map(([object, first]) => "
+        "({ object, reason: 'small', first, last: first, detail: '' })) })"
+    )
+    assert browser.run("document.querySelector('#next-review').textContent") == "3"  # object 9 is gone
+    page.go(FRAMES - 1)  # where tracking ends
+    for frame, number in ((4, 2), (12, 1), (12, 2), (4, 2)):
+        browser.run("document.querySelector('#next-review').click()")
+        page.until(f"state.frame === {frame} && state.object === {number}", f"object {number} in frame {frame}")
+    browser.key("j")
+    page.until("state.frame === 12 && state.object === 2", "the last place, before the first one")
+    page.browser.reload()
+    page.wait()
+
+
+def test_places_that_tracking_leaves_to_review_are_told(page: Page) -> None:
+    page.begin()
+    advice = "state.state.review = [{ object: 1, reason: 'small', first: 12, last: 13, detail: '' }]"
+    page.run(f"state.on('checking', () => {{ if (!state.state.checking) {advice}; }})")  # as the server could answer
+    page.browser.key("o")
+    wait_for(lambda: "One place to review" in toasts(page), "the place to be told")
+    page.browser.reload()
+    page.wait()
+
+
 def test_the_number_of_a_frame_is_rounded(page: Page) -> None:
     page.open()
     for typed, frame in (("3.4", 3), ("99", FRAMES - 1), ("-2", 0)):
@@ -635,6 +666,19 @@ SHORTCUTS: list[tuple[str, str, int, str]] = [
 ]
 
 
+GESTURES = {
+    "Click",
+    "Tap",
+    "Right-click",
+    "Alt+Click",
+    "Long press",
+    "Wheel",
+    "Two fingers",
+    "Middle button",
+    "Double click",
+}
+
+
 def test_every_shortcut_of_the_sheet_works(page: Page) -> None:
     page.begin()
     browser = page.browser
@@ -643,7 +687,7 @@ def test_every_shortcut_of_the_sheet_works(page: Page) -> None:
     browser.key("?")
     tested = {name for name, *_ in SHORTCUTS} | {"F", "L", "Enter"}  # these by the test of tools, and
     tested |= {"Arrows", "Shift+Arrows", "Alt+Enter"}  # these by the test of the crosshair
-    assert sheet == tested - {""}
+    assert sheet - GESTURES == tested - {""}
     fitted = browser.run("import('./view.js').then(({ view }) => view.scale)")
     advice = "review: [{ object: 1, reason: '', first: 12, last: 13 }], suggest: [{ frame: 5, gain: 0.5 }]"
     both = "Promise.all([import('./state.js'), import('./view.js')])"
@@ -706,6 +750,9 @@ def test_every_size_shows_every_tool(page: Page) -> None:
             "(({ width, height }) => [width, height])(document.querySelector('#stage').getBoundingClientRect())"
         )
         assert min(stage) > 180
+        words = browser.run("Array.from(document.querySelectorAll('#tracking span')).map((one) => one.offsetWidth)")
+        assert len(words) == 4
+        assert min(words) > 20  # what a sign means is read without a pointer over it
     browser.resize(390, 844)
     browser.key("?")
     first = "document.querySelector('#help-title').getBoundingClientRect().top"
@@ -724,12 +771,12 @@ def test_an_empty_project_says_what_is_missing(page: Page) -> None:
     browser = page.browser
     browser.key("Delete", 8)
     page.until("!state.objects.length", "no object")
-    for key, modifiers, hint in (("Delete", 8, "There is no object yet"), ("k", 0, "nothing to review")):
+    for key, modifiers, hint in (("Delete", 8, "There is no object yet"), ("k", 0, "There is nothing to review")):
         browser.key(key, modifiers)
         wait_for(lambda hint=hint: hint in toasts(page), hint)
     browser.key("s", 2)
     browser.run("document.querySelector('#write-masks').click()")
-    wait_for(lambda: "there is no mask to export yet" in toasts(page), "the refusal of an export")
+    wait_for(lambda: "There is no mask to export yet" in toasts(page), "the refusal of an export")
     browser.key("Escape")
     assert "nothing stands out" not in browser.run("document.querySelector('#side').textContent")
     browser.key("n")
@@ -747,14 +794,14 @@ def test_what_changes_many_frames_is_told_and_undone_in_place(page: Page) -> Non
     page.go(10)
     browser.key("Delete", 8)
     wait_for(
-        lambda: f"deleted object 1 in {FRAMES} frames; undo takes it back" in toasts(page), "the change to be told"
+        lambda: f"Deleted object 1 in {FRAMES} frames; undo takes it back" in toasts(page), "the change to be told"
     )
     browser.key("z", 2)
     page.until(f"state.frames.size === {FRAMES}", "undo")
     assert page.state("state.frame") == 10  # it shows the change already
     page.go(FRAMES - 1)
     browser.key("t")
-    wait_for(lambda: "there is no frame to track to" in toasts(page), "the end of the video to be told")
+    wait_for(lambda: "There is no frame to track to" in toasts(page), "the end of the video to be told")
 
 
 def test_the_space_bar_presses_what_the_keyboard_has_reached_and_plays_otherwise(page: Page) -> None:

@@ -1,6 +1,7 @@
 // The page: events of the server change the state, and the parts of the page draw themselves from it.
 
 import "./keys.js";
+import { placesToReview } from "./advice.js";
 import { by } from "./elements.js";
 import { exported } from "./exports.js";
 import { forgetMasks, keepMask } from "./pictures.js";
@@ -15,7 +16,7 @@ import { go, open, reloadMask, replaceMask, view } from "./view.js";
 const SAVED = {
   saved: "Every change is on the disk",
   "saving…": "",
-  "no connection": "hodor annotate does not answer; if it has ended, start it again and open the address that it prints",
+  "no connection": "No answer from hodor annotate; if it has ended, start it again and open the address that it prints",
 };
 const JOBS = ["track", "adapt", "export"];
 let missed = 0;        // attempts to connect that failed
@@ -54,28 +55,27 @@ onEvent("hello", (event) => {
   go(again ? state.frame : Number(left ?? first ?? start));
 });
 
-// Say what is saved: a key of SAVED.
 // What is wrong with the video: all that is known by now, of which some may have been told.
 const warned = new Set();
 onEvent("warnings", ({ texts }) => {
   texts.filter((text) => !warned.has(text)).forEach((text) => { warned.add(text); toast(text); });
 });
 
+// Say what is saved: a key of SAVED.
 function say(text) {
   by("saved").textContent = text;
   by("saved").title = SAVED[text];
   by("saved").className = text === "no connection" ? "bad" : "";
 }
 
-// Objects and history; `select` is the object that a command made current. Nothing is to be reviewed of objects that are gone.
+// Objects and history; `select` is the object that a command made current.
 function changed(event) {
   const coloured = (entry) => ({ ...entry, colour: pageColour(entry.colour) });
   const objects = event.objects.map(coloured);
   const ids = objects.map((entry) => entry.id);
   const object = event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
   const differ = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
-  const review = state.review.filter((item) => ids.includes(item.object));
-  set({ fresh: coloured(event.fresh), ...(differ && { objects, review }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
+  set({ fresh: coloured(event.fresh), ...(differ && { objects }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
 }
 onEvent("changed", changed);
 
@@ -138,7 +138,12 @@ onEvent("done", (event) => {
   if (begun !== null && followed === state.frame && !event.stopped) go(begun);
   if (event.job === "export" && !event.stopped) exported(event);
 });
-onEvent("advice", ({ review, suggest }) => set({ review, suggest, checking: false }));
+onEvent("advice", ({ review, suggest }) => {
+  const asked = state.checking;   // after tracking
+  set({ review, suggest, checking: false });
+  const { length } = placesToReview();
+  if (asked && length) toast(`${length === 1 ? "One place" : `${length} places`} to review: the flag below (K) goes to the next one.`);
+});
 onEvent("ready", () => set({ ready: true }));
 onEvent("error", ({ text }) => {
   set({ job: null, checking: false });

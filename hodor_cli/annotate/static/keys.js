@@ -1,5 +1,6 @@
 // The keyboard: one table for the keys' functions and for the help sheet.
 
+import { nextReview, nextSuggestion } from "./advice.js";
 import { endCrosshair, moveCrosshair, pressCrosshair, toggleCrosshair } from "./crosshair.js";
 import { by, make } from "./elements.js";
 import { openExport } from "./exports.js";
@@ -10,7 +11,7 @@ import { send } from "./socket.js";
 import { state, set } from "./state.js";
 import { cancel, closePolygon, pick, takeCornerBack, tidy } from "./tools.js";
 import { wholeTimeline, zoomTimeline } from "./timeline.js";
-import { nextReview, nextSuggestion, play } from "./transport.js";
+import { play } from "./transport.js";
 import { fit, go, zoom } from "./view.js";
 
 const grow = (factor) => set({ brush: Math.max(1, Math.min(150, Math.round(state.brush * factor + Math.sign(factor - 1)))) });
@@ -26,6 +27,12 @@ const enlarge = (factor) => (onTimeline() ? zoomTimeline : zoom)(factor);
 // [keys, description, function, the id of a button that does the same], below headings. A key has the browser's name,
 // with Ctrl+, Alt+ and Shift+ in front.
 const KEYS = [
+  "Mouse and fingers",
+  [["Click", "Tap"], "use the tool", null],
+  [["Right-click", "Alt+Click", "Long press"], "remove", null],
+  [["Wheel", "Two fingers"], "zoom the picture, or the timeline", null],
+  [["Middle button", "Two fingers"], "move the picture", null],
+  [["Double click"], "show the whole timeline", null],
   "Tools",
   [["v"], "click tool", () => set({ tool: "click" }), "click"],
   [["b"], "box", () => set({ tool: "box" }), "box"],
@@ -63,11 +70,11 @@ const KEYS = [
   [["Shift+ArrowRight", "Shift+PageDown"], "ten frames forward", () => go(state.frame + 10)],
   [["Home"], "first frame", () => go(0)],
   [["End"], "last frame", () => go(Infinity)],
-  [["j"], "review: the frame before", () => nextReview(-1)],
-  [["k"], "review: the next frame", () => nextReview(1)],
+  [["j"], "review: the place before", () => nextReview(-1)],
+  [["k"], "review: the next place", () => nextReview(1), "next-review"],
   [["u"], "the frame to mask next", nextSuggestion],
   "Picture",
-  [["+", "="], "zoom in", () => enlarge(1.25)],
+  [["+", "="], "zoom in; after Tab to the timeline, there", () => enlarge(1.25)],
   [["-"], "zoom out", () => enlarge(0.8)],
   [["0"], "fit the picture", () => (onTimeline() ? wholeTimeline() : fit()), "fit"],
   [["m"], "outline or fill", () => set({ outline: !state.outline })],
@@ -116,7 +123,7 @@ function keyName(event) {
   return [...held.filter(([, down]) => down).map(([name]) => name), key].join("+");
 }
 
-const PRESSED_BY_SPACE = "button, input[type=checkbox]";
+const PRESSED_BY_SPACE = "button, summary, input[type=checkbox]";
 let spaceDown = null;   // when the space bar was pressed
 
 // The focus ring of the canvases is for those who go through the page by Tab.
@@ -139,7 +146,7 @@ addEventListener("keydown", (event) => {
     if (!event.repeat) { spaceDown = event.timeStamp; holdSpace(true); }
     return;
   }
-  if (target.matches("button") && event.key === "Enter") return;
+  if (target.matches("button, summary") && event.key === "Enter") return;
   if (target.matches("#objects input") && event.key === "Enter") { event.preventDefault(); rename(target); return; }
   if (target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
   const name = keyName(event);

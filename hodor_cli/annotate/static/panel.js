@@ -1,15 +1,10 @@
-// The bar on top and the panel at the side: objects, display, review, the running job.
+// The bar on top and the panel at the side: objects, display, the running job.
 
 import { by, make } from "./elements.js";
 import { send } from "./socket.js";
-import { objectOf, on, set, state, tell } from "./state.js";
+import { nameOf, objectOf, on, set, state, tell, title } from "./state.js";
 import { toast } from "./toasts.js";
-import { openSuggestions } from "./transport.js";
-import { go, view } from "./view.js";
-
-const PLACES_SHOWN = 40, REASONS_SHOWN = 3;   // the title of a place says all reasons
-
-const title = ({ id, name }) => name || `Object ${id}`;
+import { view } from "./view.js";
 
 function objectRow(entry) {
   const row = make("li", { onclick: () => set({ object: entry.id }) });
@@ -92,50 +87,6 @@ function drawCurrent() {
   if (others.some((entry) => entry.id === Number(chosen))) by("other").value = chosen;
 }
 
-// The frames to review, with all reasons that one object has at one place together.
-function placesToReview() {
-  const places = [];
-  for (const { object, first, last, reason, detail } of [...state.review].sort((a, b) => a.object - b.object || a.first - b.first)) {
-    let place = places.at(-1);
-    if (place?.object !== object || first > place.last + 1) places.push(place = { object, first, last, reasons: new Set(), details: [] });
-    place.last = Math.max(place.last, last);
-    place.reasons.add(reason);
-    place.details.push(`${first}: ${reason}${detail && `, ${detail}`}`);
-  }
-  return places.sort((a, b) => a.first - b.first);
-}
-
-const shortened = (reasons) => [...reasons.slice(0, REASONS_SHOWN), ...(reasons.length > REASONS_SHOWN ? ["…"] : [])].join(", ");
-
-function drawReview() {
-  const places = placesToReview();
-  by("review-count").textContent = places.length || "";
-  by("review").replaceChildren(...places.slice(0, PLACES_SHOWN).map(({ object, first, last, reasons, details }) => make("li", {},
-    make("button", {
-      class: "quiet", onclick: () => { set({ object }); go(first); }, title: details.join("\n"),
-    }, make("span", { text: last > first ? `${first}–${last}` : first }), `${nameOf(object)}: ${shortened([...reasons])}`))));
-}
-
-// What stands in place of the frames to review. During tracking it changes with every frame, and the list above it does not.
-function drawNoReview() {
-  const tracked = state.job?.job !== "track" && [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
-  by("review-none").hidden = state.review.length > 0;
-  by("review-none").textContent = !tracked ? "after tracking" : state.checking ? "checking…" : "nothing stands out";
-}
-
-let suggested = [];
-function drawSuggestions() {
-  const open = openSuggestions();
-  if (open.length === suggested.length && open.every((one, number) => one === suggested[number])) return;
-  suggested = open;
-  by("suggest").replaceChildren(...open.map(({ frame, gain }) => make("li", {}, make("button", {
-    class: "quiet", onclick: () => go(frame), title: `A mask made by hand in frame ${frame} settles ${Math.round(gain * 100)}% of what is in doubt`,
-  }, make("span", { text: frame }), make("meter", { max: 1, value: gain, "aria-label": "Gain" })))));
-  by("suggest-title").hidden = !open.length;
-}
-
-const nameOf = (id) => title(objectOf(id) ?? { id });
-
 const clock = (seconds) => {
   const whole = Math.max(0, Math.round(seconds));
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
@@ -194,9 +145,6 @@ by("outline").addEventListener("change", () => set({ outline: by("outline").chec
 
 on("objects", drawObjects);
 on("objects object", drawCurrent);
-on("review objects", drawReview);
-on("review frames checking job", drawNoReview);
-on("suggest frames", drawSuggestions);
 on("job", drawJob);
 on("undo redo corners", () => { by("undo").disabled = !state.undo && !state.corners.length; by("redo").disabled = !state.redo; });
 on("brush", () => { by("size").value = state.brush; by("size-shown").textContent = `${state.brush} px`; });

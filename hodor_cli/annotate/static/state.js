@@ -61,4 +61,8 @@ export function pageColour(colour) {
 
 export const objectOf = (id = state.object) => state.objects.find((entry) => entry.id === id);
 
+// An object as texts name it.
+export const title = ({ id, name }) => name || `Object ${id}`;
+export const nameOf = (id) => title(objectOf(id) ?? { id });
+
 export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, Math.round(index)));

@@ -19,6 +19,7 @@ export function accepted() {
 }
 
 export function disconnected() {
+  by("busy-sheet").close();
   refused = 0;
 }
 

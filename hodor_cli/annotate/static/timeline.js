@@ -1,8 +1,9 @@
 // The strip below the picture: thumbnails, a row of confidence for each object, marks, and the frame in view.
 
+import { openSuggestions, placesToReview } from "./advice.js";
 import { by } from "./elements.js";
 import { state, on, clampFrame } from "./state.js";
-import { openSuggestions, play } from "./transport.js";
+import { play } from "./transport.js";
 import { go } from "./view.js";
 
 const canvas = by("strip");
@@ -157,7 +158,7 @@ function drawMarks(context, style) {
     context.fill();
   };
   context.fillStyle = style.getPropertyValue("--doubt");
-  for (const { first, last } of state.review) context.fillRect(xOf(first), THUMBS + 6, Math.max(wide, xOf(last + 1) - xOf(first)), 3);
+  for (const { first, last } of placesToReview()) context.fillRect(xOf(first), THUMBS + 6, Math.max(wide, xOf(last + 1) - xOf(first)), 3);
   context.fillStyle = style.getPropertyValue("--accent");
   for (const { frame } of openSuggestions().filter(({ frame }) => seen(frame))) {
     shape(middle(frame), THUMBS + 4.5, [0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]);

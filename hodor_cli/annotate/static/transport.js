@@ -1,8 +1,7 @@
-// Going through the frames: playing, the frame's number, and the frames to review and to mask next.
+// Going through the frames: playing, and the frame's number.
 
 import { by } from "./elements.js";
 import { state, on } from "./state.js";
-import { toast } from "./toasts.js";
 import { go } from "./view.js";
 
 const button = by("play"), number = by("frame");
@@ -33,26 +32,6 @@ export async function play(wish = !playing) {
 function show() {
   button.setAttribute("aria-pressed", Boolean(playing));
   button.querySelector("path").setAttribute("d", playing ? PAUSE : PLAY);
-}
-
-export function nextReview(way) {
-  const starts = [...new Set(state.review.map((item) => item.first))].sort((a, b) => a - b);
-  const found = way > 0 ? starts.find((index) => index > state.frame) : starts.reverse().find((index) => index < state.frame);
-  if (found !== undefined) go(found);
-  else toast(starts.length ? `There is nothing to review ${way > 0 ? "after" : "before"} this frame.` : "There is nothing to review.");
-}
-
-// Suggested frames that have not been masked since.
-export const openSuggestions = () => state.suggest.filter(({ frame }) => {
-  const found = state.frames.get(frame);
-  return !found?.given.size && !found?.absent.size;
-});
-
-export function nextSuggestion() {
-  const found = openSuggestions();
-  const next = found[(found.findIndex(({ frame }) => frame === state.frame) + 1) % found.length];
-  if (next) go(next.frame);
-  else toast("No frame is suggested; track first.");
 }
 
 number.addEventListener("change", () => go(Number(number.value) || 0));

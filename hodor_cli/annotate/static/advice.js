@@ -1,0 +1,83 @@
+// The places to review and the frames to mask next: their lists, and going from one to the next.
+
+import { by, make } from "./elements.js";
+import { nameOf, objectOf, on, set, state } from "./state.js";
+import { toast } from "./toasts.js";
+import { go } from "./view.js";
+
+const PLACES_SHOWN = 40, REASONS_SHOWN = 3;   // the title of a place says all reasons
+
+// The frames to review in their order, with all reasons that one object has at one place together.
+export function placesToReview() {
+  const places = [], items = state.review.filter(({ object }) => objectOf(object));
+  for (const { object, first, last, reason, detail } of items.sort((a, b) => a.object - b.object || a.first - b.first)) {
+    let place = places.at(-1);
+    if (place?.object !== object || first > place.last + 1) places.push(place = { object, first, last, reasons: new Set(), details: [] });
+    place.last = Math.max(place.last, last);
+    place.reasons.add(reason);
+    place.details.push(`${first}: ${reason}${detail && `, ${detail}`}`);
+  }
+  return places.sort((a, b) => a.first - b.first);
+}
+
+// Show a place, with its object selected, because a correction is for that one.
+function visit({ object, first }) {
+  set({ object });
+  go(first);
+}
+
+// Go to the next place, or with -1 to the one before; after the last one comes the first one.
+export function nextReview(way) {
+  const places = placesToReview(), order = way > 0 ? places : places.toReversed();
+  const here = ({ object, first }) => way * (first - state.frame || object - state.object);
+  const found = order.find((place) => here(place) > 0) ?? order[0];
+  if (found) visit(found);
+  else toast("There is nothing to review.");
+}
+
+const shortened = (reasons) => [...reasons.slice(0, REASONS_SHOWN), ...(reasons.length > REASONS_SHOWN ? ["…"] : [])].join(", ");
+
+function drawReview() {
+  const places = placesToReview();
+  for (const count of [by("review-count"), by("next-review-count")]) count.textContent = places.length || "";
+  by("next-review").hidden = !places.length;
+  by("review").replaceChildren(...places.slice(0, PLACES_SHOWN).map((place) => make("li", {},
+    make("button", {
+      class: "quiet", onclick: () => visit(place), title: place.details.join("\n"),
+    }, make("span", { text: place.last > place.first ? `${place.first}–${place.last}` : place.first }), `${nameOf(place.object)}: ${shortened([...place.reasons])}`))));
+}
+
+// What stands in place of the frames to review. During tracking it changes with every frame, and the list above it does not.
+function drawNoReview() {
+  const tracked = state.job?.job !== "track" && [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
+  by("review-none").hidden = placesToReview().length > 0;
+  by("review-none").textContent = !tracked ? "after tracking" : state.checking ? "checking…" : "nothing stands out";
+}
+
+// Suggested frames that have not been masked since.
+export const openSuggestions = () => state.suggest.filter(({ frame }) => {
+  const found = state.frames.get(frame);
+  return !found?.given.size && !found?.absent.size;
+});
+
+export function nextSuggestion() {
+  const found = openSuggestions();
+  const next = found[(found.findIndex(({ frame }) => frame === state.frame) + 1) % found.length];
+  if (next) go(next.frame);
+  else toast("No frame is suggested; track first.");
+}
+
+let suggested = [];
+function drawSuggestions() {
+  const open = openSuggestions();
+  if (open.length === suggested.length && open.every((one, number) => one === suggested[number])) return;
+  suggested = open;
+  by("suggest").replaceChildren(...open.map(({ frame, gain }) => make("li", {}, make("button", {
+    text: frame, onclick: () => go(frame), title: `A mask made by hand in frame ${frame} settles ${Math.round(gain * 100)}% of what is in doubt`,
+  }))));
+  by("suggest-title").hidden = !open.length;
+}
+
+on("review objects", drawReview);
+on("review objects frames checking job", drawNoReview);
+on("suggest frames", drawSuggestions);
