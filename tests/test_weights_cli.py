@@ -103,7 +103,7 @@ def test_verify_checks_all_named_weights_by_default(bundle: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     out, err = weights("verify", code=4)
-    assert "checksum differs" in out and err.startswith("error: ") and err.count("\n") == 1
+    assert not out and err.startswith("error: ") and "checksum differs" in err and err.count("\n") == 1
     (result,) = weights_json("verify", code=4)
     assert not result["ok"] and str(path) in result["fault"]
 

@@ -136,15 +136,16 @@ def verify(
         except (InputError, UsageError, WeightsError) as error:
             faults.append(error)
             results.append({"weights": name, "ok": False, "fault": str(error)})
+    alone = len(chosen) == 1
     if as_json:
         say_json(results)
-    for result in () if as_json else results:
+    for result in () if as_json or (faults and alone) else results:
         if result["ok"]:
             checked = "checksum and parameters" if result["checksum_known"] else "parameters"
             say(f"{result['weights']}: whole ({checked}), fingerprint {result['fingerprint']}")
         else:
             say(f"{result['weights']}: {result['fault']}")
-    if faults and len(chosen) == 1:
+    if faults and alone:
         raise faults[0]
     if faults:
         raise type(faults[0])(f"{len(faults)} of {len(chosen)} weights cannot be used; the list above says why")
