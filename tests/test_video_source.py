@@ -274,8 +274,12 @@ def test_texts_that_are_no_frame_and_sources_without_times_are_refused(tmp_path:
     for text in ("1.5", "1m", "1:2:3:4", "-1", "-1s", "s", ""):
         with pytest.raises(UsageError, match="is neither a frame nor a time; give a frame's number, counted from 0"):
             open_source(tmp_path / "clip.mp4", end=text)
-    with pytest.raises(InputError, match="`start` 10 is past the end"):
-        open_source(tmp_path / "clip.mp4", start="2s")
+    with pytest.raises(InputError, match=r"`start` 0:02 is past the end of .*clip\.mp4, which lasts 1\.0 s"):
+        open_source(tmp_path / "clip.mp4", start="0:02")
+    with pytest.raises(UsageError, match=r"`end` 0\.4s leaves no frame after `start` 0\.5s"):
+        open_source(tmp_path / "clip.mp4", start="0.5s", end="0.4s")
+    with pytest.raises(InputError, match=r"`start` 10 is past the end of .*, which has 10 frames"):
+        open_source(tmp_path / "clip.mp4", start=10)
     (tmp_path / "frames").mkdir()
     Image.fromarray(picture(0)).save(tmp_path / "frames" / "0.png")
     with pytest.raises(InputError, match="can be found by its time; give the number of a frame"):

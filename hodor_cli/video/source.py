@@ -52,8 +52,14 @@ def open_source(
     stop = None if end is None else number_or_seconds(end, "end")
     if isinstance(first, float) or isinstance(stop, float):
         with open_source(path_or_camera, axes=axes) as whole:
-            first = whole.frame_at(first) if isinstance(first, float) else first
             stop = whole.frame_at(stop) if isinstance(stop, float) else stop
+            if isinstance(first, float):
+                first = whole.frame_at(first)
+                if not whole.has_frame(first):
+                    lasts = f"{first / whole.fps:.1f} s"
+                    raise InputError(f"`start` {start} is past the end of {whole.label}, which lasts {lasts}")
+            if stop is not None and stop <= first:
+                raise UsageError(f"`end` {end} leaves no frame after `start` {start}; name a later end")
     text = str(path_or_camera)
     settings = ReadSettings(first, stop, None if value_range is None else ValueRange(*value_range), axes)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
