@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -69,6 +70,7 @@ def test_map_files(tmp_path: Path) -> None:
     assert len(rows) == 48 and rows[1]["time"] == "0.100" and rows[0]["video"] == "v0"
     write_map_page(tmp_path / "map.html", found, title="a <b> & c")
     page = (tmp_path / "map.html").read_text()
+    assert "color-scheme: light dark" in page and not re.search(r"(color|background): #[0-9a-f]{3}\b", page)
     assert "http" not in page.replace("http-equiv", "") and "a &lt;b&gt; &amp; c" in page and "data:image/jpeg" in page
     with pytest.raises(OutputError):
         write_points_csv(tmp_path / "nowhere" / "map.csv", found)
