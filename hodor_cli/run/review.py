@@ -22,7 +22,7 @@ from hodor_cli.run.records import BoxRecord, FrameRecord, ObjectRecord, ReviewIt
 LOST, RETURNED = "lost", "returned"
 LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"
 AREA_JUMPED, PLACE_JUMPED, CUT_OFF = "area jumped", "position jumped", "part of it lay too far away and was left out"
-UNLIKE_REFERENCE, CHANGED = "what looks like it lies elsewhere", "has changed much since it was given"
+UNLIKE_REFERENCE, CHANGED = "may be another object", "has changed much since it was given"
 SCATTERED = "lies in several places"
 #: All reasons that a run gives; a caller may add others.
 REASONS = (
@@ -63,7 +63,7 @@ class _Measure:
 
 _MEASURES = {
     "confidence": _Measure(-17.3, 0.94, LOW_CONFIDENCE, "down to {:.2f}"),
-    "agreement": _Measure(-5.1, 0.50, UNLIKE_REFERENCE, "overlap {:.2f}"),
+    "agreement": _Measure(-5.1, 0.50, UNLIKE_REFERENCE, "overlap {:.2f} with what looks like it"),
     "change": _Measure(6.1, 0.28, CHANGED, "change {:.2f}"),
     "elsewhere": _Measure(3.4, 0.0, SCATTERED, "{:.0%} outside its largest part"),
 }
