@@ -36,6 +36,7 @@ from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgr
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import with_settings
 from hodor_cli.training.run_folder import STATE_FILE, RunFolder, read_state
+from hodor_cli.training.step import Learner
 from hodor_cli.training.watching import Events, outlook
 from hodor_cli.weights import load_checkpoint, load_model
 from hodor_cli.weights.published import load_imagenet_backbone
@@ -259,6 +260,29 @@ def test_a_limit_on_time_says_how_far_it_reaches_and_how_to_have_a_whole_run_in_
     assert limited.endswith("1:40 left of the time limit") and free.endswith("1:40 left")
 
 
+@pytest.mark.parametrize(("patience", "kept"), [(60.0, 3), (-1.0, 2)])
+def test_ctrl_c_waits_for_the_iteration_and_a_later_one_does_not(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, kept: int
+) -> None:
+    """In the third iteration. Two that come at once, as from an impatient finger, are one."""
+    step, notes = Learner.step, list[str]()
+
+    def interrupted(self: Learner, *arguments: Any) -> Any:
+        for _ in range(2 if self.done == 2 else 0):
+            signal.raise_signal(signal.SIGINT)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    monkeypatch.setattr("hodor_cli.training.launch._IMPATIENCE", patience)
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, tmp_path / "run", 6, save_every=2, note=notes.append)
+    said = "training stops after this iteration; Ctrl-C again stops now and keeps only the first 2 iterations"
+    assert notes.count(said) == 1
+    assert any("interrupted after iteration 3" in text for text in notes) == (kept == 3)
+    state = read_state(tmp_path / "run")
+    assert state is not None and state.iteration == kept
+
+
 def test_it_is_said_how_long_it_takes_and_whether_the_network_got_better(tmp_path: Path) -> None:
     photos = make_blobs(tmp_path / "photos", 16)
     notes: list[str] = []
@@ -276,6 +300,17 @@ def test_it_is_said_how_long_it_takes_and_whether_the_network_got_better(tmp_pat
     same = run(photos, tmp_path / "b", 1, settings=settings, warn=warnings.append)
     assert same.after == same.before
     assert "the network did not get better" in warnings[0]
+
+
+@pytest.mark.parametrize(("gain", "said"), [(0.001, "mean IoU 0.900 at"), (0.02, "the network got better: mean IoU")])
+def test_a_gain_that_may_be_chance_is_not_called_better(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, said: str
+) -> None:
+    scores = iter((0.9, 0.9 + gain))
+    monkeypatch.setattr("hodor_cli.training.watching.HeldOut.measure", lambda self, learner: next(scores))
+    notes: list[str] = []
+    run(photos, tmp_path / "run", 1, settings={"held_out": 2}, note=notes.append)
+    assert [text for text in notes if "mean IoU" in text] == [text for text in notes if text.startswith(said)] != []
 
 
 def test_a_single_image_is_a_sequence_of_one(photos: Path, tmp_path: Path) -> None:

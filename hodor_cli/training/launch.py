@@ -10,11 +10,13 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -204,14 +206,33 @@ class Process:
         return gathered
 
 
+class HalfDone(KeyboardInterrupt):
+    """A second Ctrl-C, which leaves an iteration half done."""
+
+
+#: Seconds after Ctrl-C in which another one asks for the same.
+_IMPATIENCE = 1.0
+
+
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C inside the block takes effect at its end, so that no iteration is left half done."""
+def uninterrupted(at_first: Callable[[], None] | None = None) -> Iterator[None]:
+    """Ctrl-C inside the block takes effect at its end, so that no iteration is left half done.
+
+    at_first: called at the first Ctrl-C; a later one then raises HalfDone inside the block.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    caught: list[float] = []
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        caught.append(time.monotonic())
+        if at_first is not None and len(caught) == 1:
+            at_first()
+        elif at_first is not None and caught[-1] - caught[0] > _IMPATIENCE:
+            raise HalfDone
+
+    before = signal.signal(signal.SIGINT, catch)
     try:
         yield
     except Exception:

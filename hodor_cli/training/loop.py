@@ -17,7 +17,7 @@ from hodor_cli.samples.batches import Batches, make_loader
 from hodor_cli.training.average import holding
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, schedule
-from hodor_cli.training.launch import Process, uninterrupted
+from hodor_cli.training.launch import HalfDone, Process, uninterrupted
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
@@ -26,13 +26,16 @@ from hodor_cli.training.step import Learner, rate_at
 from hodor_cli.training.watching import HeldOut, Report
 from hodor_cli.weights.checkpoint import save_checkpoint
 
+#: On a few pictures, a smaller gain of mean IoU may be chance.
+_CLEAR_GAIN = 0.01
+
 
 def fit(process: Process, plan: Plan) -> TrainingState:
     """Train a network in this process and leave checkpoints in the plan's folder, which exists.
 
     Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` where there
     is a validation, `metrics.csv`, and `training_state.safetensors`, from which a run is resumed with the same data in
-    the same order. Ctrl-C leaves the state of the last whole iteration.
+    the same order. Ctrl-C leaves the state of the last whole iteration, a second one that of the last save.
 
     Args:
         process: this process, which makes and learns from its share of every batch.
@@ -73,7 +76,8 @@ def fit(process: Process, plan: Plan) -> TrainingState:
                 batch = next(loader)
                 waited = time.perf_counter() - began
                 run.warn_of(batch["unread"])
-                with uninterrupted():
+                # Other processes would not hear of a second Ctrl-C, or would take one for two.
+                with uninterrupted(run.stopping if process.world == 1 else None):
                     # One seed per iteration and process: dropout then needs no saved random state.
                     seed = np.random.SeedSequence([config.seed, learner.done, process.rank]).generate_state(1)[0]
                     torch.manual_seed(int(seed))
@@ -94,6 +98,8 @@ def fit(process: Process, plan: Plan) -> TrainingState:
                     run.save()
         run.compare()
         run.save()
+    except HalfDone:
+        raise
     except (KeyboardInterrupt, DataError, InputError):
         with uninterrupted():
             run.interrupted()
@@ -158,11 +164,16 @@ class _Run:
         after = self.state.after = self.held_out.measure(self.learner)
         change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {self.held_out.name}"
         if round(after, 3) > round(before, 3):  # as the sentence shows them
-            self.callbacks.note(f"the network got better: {change}")
+            self.callbacks.note(f"the network got better: {change}" if after - before >= _CLEAR_GAIN else change)
         else:
             self.callbacks.warn(
                 f"the network did not get better: {change}; train longer, or with another `learning_rate`"
             )
+
+    def stopping(self) -> None:
+        """Say what Ctrl-C in an iteration does, and what another one does."""
+        kept = f"only the first {self.saved} iterations" if self.saved > 0 else "nothing of this run"
+        self.callbacks.note(f"training stops after this iteration; Ctrl-C again stops now and keeps {kept}")
 
     def interrupted(self) -> None:
         """Save the last whole iteration; the other processes may be gone."""
