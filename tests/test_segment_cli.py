@@ -72,6 +72,12 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     assert "hodor export clip.hodor --to coco-video" in again.output
 
 
+def test_weights_that_cannot_be_used_are_refused_before_anything_is_said_of_masks(tmp_path: Path, clip: Path) -> None:
+    given = (clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", "none", "-o", tmp_path / "out")
+    assert segment(*given, code=4).output.startswith("error: there are no weights named 'none'")
+    assert hodor("suggest", *given[:5], code=4).output.startswith("error: there are no weights named 'none'")
+
+
 def test_a_second_thread_looks_ahead(tmp_path: Path, clip: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

@@ -145,11 +145,12 @@ def suggest(
     from hodor_cli.weights import load_model
 
     with open_source(source, start=start, end=end) as frames, tempfile.TemporaryDirectory(prefix="hodor-") as folder:
-        inputs, model = given_inputs(frames, mask, box, click), load_model(settings.weights)
         if not frames.reiterable:
             raise UsageError(
                 f"the frames of {frames.label} come only once, so none can be masked next; save the video first"
             )
+        model = load_model(settings.weights)
+        inputs = given_inputs(frames, mask, box, click)
         with progress_bar(frames.name, frames.length) as progress:
             settings, hooks = replace(settings, overlay=False), RunHooks(progress=progress)
             segment_source(frames, inputs, folder, model, settings=settings, hooks=hooks)

@@ -152,6 +152,7 @@ def _queries(
     from hodor_cli.weights import load_model
 
     with open_source(query) as frames:
+        encoder = FrameEncoder(load_model(settings.weights), settings)
         inputs = given_inputs(frames, mask, box, click)
         inputs.check(frames)
         marked = (
@@ -160,7 +161,6 @@ def _queries(
             for frame in frames.between(start, start + 1)
             if (labels := inputs.at(frame).labels) is not None
         )
-        encoder = FrameEncoder(load_model(settings.weights), settings)
         return queries_of_frames(marked, Path(query).name, encoder)
 
 

@@ -19,7 +19,7 @@ from hodor_cli.cli.segment_texts import (
     value_range_of,
 )
 from hodor_cli.cli.terminal import note, progress_bar, warn
-from hodor_cli.errors import HodorError
+from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.files import write_result
 from hodor_cli.run.settings import SegmentSettings
 
@@ -85,8 +85,8 @@ def segment(
         list[str] | None,
         opt(
             "FILE.h5#VIDEO/ID",
-            "Search an object of a descriptor file instead of starting from a mask; the report names frames whose "
-            "result differs from it. FILE.h5#VIDEO means all objects of a video. Repeatable.",
+            "Search an object of a descriptor file instead of starting from --mask, --box or --click; the report names "
+            "frames whose result differs from it. FILE.h5#VIDEO means all objects of a video. Repeatable.",
             "--from",
             rich_help_panel=_KNOWN,
         ),
@@ -117,9 +117,12 @@ def segment(
     from hodor_cli.run.exporting import ExportOptions, export_result, names_of, require_exportable, require_named
     from hodor_cli.run.output import OutputFolder, default_folder
     from hodor_cli.run.settings import RunOutput
+    from hodor_cli.runtime.device import choose_device, choose_precision
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
+    if known and (mask or box or click):
+        raise UsageError("--from gives the objects to follow; leave out --mask, --box and --click, or --from")
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
         if preview:
             from hodor_cli.cli.choosing import show
@@ -130,10 +133,11 @@ def segment(
         output, result = RunOutput(overwrite=overwrite, resume=resume), OutputFolder(folder)
         result.require(output)  # before the click network makes a mask
         require_exportable(folder, formats, overwrite=overwrite or resume)
+        model = load_model(settings.weights)
+        choose_precision(settings.precision, choose_device(settings.device))  # refused before masks are read
         inputs = given_inputs(frames, mask, box, click, remove, appear, name)
         if not (resume or known):  # then there may be other objects
             require_named(names_of(name or ()), inputs.object_ids)
-        model = load_model(settings.weights)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)
         session = DescriptorSession(

@@ -137,6 +137,7 @@ def heatmaps(
         # A container's length may be an estimate: what is a little beyond it is looked for.
         if frames.length is not None and frame > 1.1 * frames.length + 10:
             raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
+        segmenter = settings.segmenter(load_model(settings.weights))
         inputs = given_inputs(frames, mask, box, click)
         inputs.check(frames)
         given = {index: np.asarray(inputs.labels(index), np.uint16) for index in inputs.masks}
@@ -144,7 +145,6 @@ def heatmaps(
             for one in frames.between(start, start + 1):
                 given[start] = np.asarray(inputs.at(one).labels, np.uint16)
         true = None if truth is None else read_mask(truth, size=(frames.height, frames.width)).labels
-        segmenter = settings.segmenter(load_model(settings.weights))
         with progress_bar(frames.name, frame + 1) as show:
             found = compute_heatmaps(frames, given, frame, segmenter, progress=lambda index: show(index + 1))
     write_heatmaps(path, found, true)

@@ -69,8 +69,6 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         if projection is not None and not known:
             raise UsageError("`projection` is what objects of `known` are recognised by; give `known` as well")
         if known:
-            if masks:
-                raise UsageError("objects come either from masks or from a descriptor file; give `mask` or `known`")
             self.recognition, digest = start_from_store(segmenter, known, projection)
             self.start_from = f"{' '.join(known)} sha256:{digest}"
         if record is not None:
