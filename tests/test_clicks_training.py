@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor
 
 from hodor_cli.clicks.network import ClickConfig, ClickNet, FrameMaps, channels_last
-from hodor_cli.clicks.settings import ClickTraining
-from hodor_cli.clicks.training_step import losses
+from hodor_cli.clicks.training_step import Simulation, losses
 from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast
+from hodor_cli.runtime.second_thread import SecondThread
+from hodor_cli.training.halves import learn_halves
 
-ONE_ROUND = ClickTraining(rounds=1)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +28,25 @@ def net() -> ClickNet:
     return channels_last(ClickNet(ClickConfig())).train()
 
 
-def loss_of(net: ClickNet, dtype: torch.dtype, settings: ClickTraining = ONE_ROUND) -> Tensor:
-    """The loss of two frames with two objects each."""
-    frames = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    truths = np.zeros((4, 64, 64), dtype=bool)
+def rngs(count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(seed) for seed in range(count)]
+
+
+def truths() -> np.ndarray:
+    """The masks of two frames with two objects each."""
+    masks = np.zeros((4, 64, 64), dtype=bool)
     for i in range(4):
-        truths[i, 8 + i : 36 + 4 * i, 10 + 6 * i : 34 + 6 * i] = True
-    with autocast(torch.device("cpu"), dtype):
-        return losses(net, frames.to(memory_format=torch.channels_last), truths, settings, np.random.default_rng(0))[0]
+        masks[i, 8 + i : 36 + 4 * i, 10 + 6 * i : 34 + 6 * i] = True
+    return masks
+
+
+def loss_of(net: ClickNet, dtype: torch.dtype, begin: int = 0, end: int = 2) -> Tensor:
+    """The loss of frames `begin` to `end` after one click or another prompt."""
+    frames = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    frames = frames[begin:end].contiguous(memory_format=torch.channels_last)
+    simulation = Simulation(truths()[2 * begin : 2 * end], rngs(4)[2 * begin : 2 * end])
+    with autocast(torch.device("cpu"), dtype, cache=False):
+        return losses(net, frames, simulation, before=0, rounds=1)[0]
 
 
 def gradient(net: ClickNet, dtype: torch.dtype) -> Tensor:
@@ -86,3 +99,23 @@ def test_maps_of_several_objects_keep_their_layout(net: ClickNet) -> None:
 
 def flat(maps: FrameMaps) -> list[Tensor]:
     return [*maps.levels, maps.fine, maps.keys]
+
+
+def test_an_object_gets_the_same_prompts_whichever_others_are_in_the_batch() -> None:
+    masks, logits = truths(), torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    whole, half = Simulation(masks, rngs(4)), Simulation(masks[2:], rngs(4)[2:])
+    for _ in range(3):
+        for all_, some in zip(whole.prompts(CPU), half.prompts(CPU), strict=True):
+            torch.testing.assert_close(all_[2:], some, rtol=0, atol=0, equal_nan=True)
+        whole.look(logits)
+        half.look(logits[2:])
+
+
+def test_two_threads_learn_what_one_learns_of_the_whole_batch(net: ClickNet) -> None:
+    parameters = list(net.parameters())
+    net.zero_grad(set_to_none=True)
+    with closing(SecondThread()) as second:
+        learn_halves(lambda begin, end: (loss_of(net, torch.float32, begin, end) / 2, None), 2, parameters, second)
+    found = torch.cat([p.grad.flatten() for p in parameters])
+    net.zero_grad(set_to_none=True)
+    torch.testing.assert_close(found, gradient(net, torch.float32), rtol=1e-3, atol=1e-5)

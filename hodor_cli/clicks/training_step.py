@@ -26,10 +26,13 @@ _LATE = 0.35
 
 
 class Simulation:
-    """Simulated prompts for N objects; `look` adds a click for each, given the masks. truths: (N, S, S) bool."""
+    """Simulated prompts for N objects; `look` adds a click for each, given the masks.
 
-    def __init__(self, truths: NDArray[np.bool_], rng: np.random.Generator) -> None:
-        self.truths, self._rng = truths, rng
+    truths: (N, S, S) bool. rngs: of each object, so that its prompts do not depend on the others.
+    """
+
+    def __init__(self, truths: NDArray[np.bool_], rngs: Sequence[np.random.Generator]) -> None:
+        self.truths, self._rngs = truths, rngs
         count, side = truths.shape[:2]
         self._points = np.zeros((count, _POINTS, 2), dtype=np.float32)
         self._signs = np.zeros((count, _POINTS), dtype=np.float32)
@@ -39,14 +42,14 @@ class Simulation:
         for i in range(count):
             self._begin(i)
 
-    @property
-    def prompts(self) -> Prompts:
+    def prompts(self, device: torch.device) -> Prompts:
+        """The prompts so far, on a device."""
         points, signs, boxes = (torch.from_numpy(a.copy()) for a in (self._points, self._signs, self._boxes))
-        return Prompts(points, signs, boxes, self._previous)
+        return Prompts(*(part.to(device) for part in (points, signs, boxes, self._previous)))
 
     def look(self, logits: Tensor) -> None:
         """Add each object's next click, given the logits (N, 1, S/2, S/2) of the masks so far."""
-        found = logits.detach().float()
+        found = logits.detach().float().cpu()
         side = self.truths.shape[-1]
         masks = F.interpolate(found, size=(side, side), mode="bilinear", align_corners=False)[:, 0].numpy() > 0
         self._previous = F.avg_pool2d(torch.sigmoid(found), 2)
@@ -54,23 +57,24 @@ class Simulation:
             self._click(i, mask)
 
     def _begin(self, i: int) -> None:
-        kind = self._rng.random()
-        truth = self.truths[i]
+        truth, rng = self.truths[i], self._rngs[i]
+        kind = rng.random()
         if kind < _BOX:
-            self._boxes[i] = _loose_box(truth, self._rng)
+            self._boxes[i] = _loose_box(truth, rng)
         elif kind < _BOX + _WRONG:
-            wrong = _wrong(truth, self._rng)
+            wrong = _wrong(truth, rng)
             self._previous[i] = F.avg_pool2d(torch.from_numpy(wrong)[None].float(), 4)
             self._click(i, wrong)
         elif kind < _BOX + _WRONG + _SCRIBBLE:
-            for x, y in _stroke(truth, self._rng):
+            for x, y in _stroke(truth, rng):
                 self._add(i, x, y, 1.0)
         else:
             self._click(i, np.zeros_like(truth))
 
     def _click(self, i: int, mask: NDArray[np.bool_]) -> None:
-        exact = self._rng.random() < 0.5
-        click = next_click(self.truths[i], mask, rng=None if exact else self._rng)
+        rng = self._rngs[i]
+        exact = rng.random() < 0.5
+        click = next_click(self.truths[i], mask, rng=None if exact else rng)
         if click is not None:
             self._add(i, click.x, click.y, 1.0 if click.positive else -1.0)
 
@@ -88,24 +92,30 @@ def batch(crops: Sequence[Crop], net: ClickNet) -> tuple[Tensor, NDArray[np.bool
     return frames.contiguous(memory_format=torch.channels_last), np.concatenate([crop.masks for crop in crops])
 
 
-def losses(
-    net: ClickNet, frames: Tensor, truths: NDArray[np.bool_], settings: ClickTraining, rng: np.random.Generator
-) -> tuple[Tensor, list[float]]:
-    """The mean loss over all rounds, and the mean IoU after each."""
+def clicks_before(settings: ClickTraining, rng: np.random.Generator) -> int:
+    """How many clicks come before those that contribute to the loss, in most iterations none."""
+    return int(rng.integers(1, settings.late + 1)) if rng.random() < _LATE else 0
+
+
+def losses(net: ClickNet, frames: Tensor, simulation: Simulation, *, before: int, rounds: int) -> tuple[Tensor, Tensor]:
+    """The mean loss over all rounds, and the mean IoU after each (rounds,).
+
+    frames: (B, 3, S, S). simulation: of as many objects for each frame. before: clicks that do not contribute.
+    """
+    truths = simulation.truths
     maps = net.features(frames).repeat(len(truths) // len(frames))
-    simulation = Simulation(truths, rng)
     with torch.no_grad():
-        for _ in range(int(rng.integers(1, settings.late + 1)) if rng.random() < _LATE else 0):
-            simulation.look(net(maps, simulation.prompts))
-    target = F.avg_pool2d(torch.from_numpy(truths)[:, None].float(), 2)
+        for _ in range(before):
+            simulation.look(net(maps, simulation.prompts(frames.device)))
+    target = F.avg_pool2d(torch.from_numpy(truths)[:, None].float(), 2).to(frames.device)
     total, scores = frames.new_zeros(()), []
-    for turn in range(settings.rounds):
-        logits = net(maps, simulation.prompts)
+    for turn in range(rounds):
+        logits = net(maps, simulation.prompts(frames.device))
         total = total + _loss(logits, target)
         scores.append(_iou(logits, target))
-        if turn + 1 < settings.rounds:
+        if turn + 1 < rounds:
             simulation.look(logits)
-    return total / settings.rounds, scores
+    return total / rounds, torch.stack(scores)
 
 
 def _loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -118,10 +128,10 @@ def _loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _iou(logits: Tensor, target: Tensor) -> float:
+def _iou(logits: Tensor, target: Tensor) -> Tensor:
     mask, truth = logits > 0, target > 0.5
     both, either = (mask & truth).sum((1, 2, 3)), (mask | truth).sum((1, 2, 3))
-    return float((both / either.clamp(min=1)).mean())
+    return (both / either.clamp(min=1)).mean()
 
 
 def _loose_box(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -6,7 +6,8 @@ batch, with half of PyTorch's threads, wait for each other once per iteration.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,7 @@ from hodor_cli.training.cycles import Hardship, Prediction, Step
 from hodor_cli.training.launch import Process
 from hodor_cli.training.losses import Losses
 
-
-class _Half(NamedTuple):
-    """What a half gave, its losses and gradients already weighted by its share of the batch."""
-
-    losses: Tensor
-    predictions: list[Prediction]
-    gradients: tuple[Tensor | None, ...]
+Found = TypeVar("Found")
 
 
 def can_be_halved(config: TrainConfig, process: Process, dropout: float) -> bool:
@@ -46,28 +41,44 @@ def learn_in_two_threads(
     Returns the losses (4,) and the predictions of all samples. The same in every run, whichever thread is faster.
     """
     count = len(inputs[0])
-    parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
 
-    def learn(begin: int, end: int) -> _Half:
-        share = (end - begin) / count
+    def learn(begin: int, end: int) -> tuple[Tensor, tuple[Tensor, list[Prediction]]]:
         losses: Losses
         losses, predictions = objective(*(part[begin:end] for part in inputs), steps, hardship)
+        share = (end - begin) / count
+        return losses.total * share, (torch.stack([value.detach() for value in losses]) * share, predictions)
+
+    (first, one), (other, two) = learn_halves(learn, count, list(objective.parameters()), second)
+    predictions = [
+        Prediction(mine.frame, torch.cat((mine.logits, its.logits)), torch.cat((mine.target, its.target)))
+        for mine, its in zip(one, two, strict=True)
+    ]
+    return first + other, predictions
+
+
+def learn_halves(
+    learn: Callable[[int, int], tuple[Tensor, Found]], count: int, parameters: list[nn.Parameter], second: SecondThread
+) -> tuple[Found, Found]:
+    """Give parameters, which have none yet, the gradient of `count` samples, at least two.
+
+    learn: called for the samples from `begin` to `end`; their part of the loss, and what else they give.
+    Returns what else the halves gave.
+    """
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+
+    def half(begin: int, end: int) -> tuple[tuple[Tensor | None, ...], Found]:
+        loss, found = learn(begin, end)
         # Not `backward`, with which both threads would add to the same tensors.
-        gradients = torch.autograd.grad(losses.total * share, parameters, allow_unused=True)
-        return _Half(torch.stack([value.detach() for value in losses]) * share, predictions, gradients)
+        return torch.autograd.grad(loss, learning, allow_unused=True), found
 
     middle = (count + 1) // 2
-    later = second.start(learn, middle, count)
-    first, other = learn(0, middle), later.result()
-    for parameter, one, two in zip(parameters, first.gradients, other.gradients, strict=True):
-        given = [gradient for gradient in (one, two) if gradient is not None]
+    later = second.start(half, middle, count)
+    (gradients, first), (others, other) = half(0, middle), later.result()
+    for parameter, *both in zip(learning, gradients, others, strict=True):
+        given = [gradient for gradient in both if gradient is not None]
         if given:
             # In the parameter's own order of memory, which the optimiser takes for granted.
             parameter.grad = torch.empty_like(parameter).copy_(given[0])
-            for other_half in given[1:]:
-                parameter.grad += other_half
-    predictions = [
-        Prediction(one.frame, torch.cat((one.logits, two.logits)), torch.cat((one.target, two.target)))
-        for one, two in zip(first.predictions, other.predictions, strict=True)
-    ]
-    return first.losses + other.losses, predictions
+            for gradient in given[1:]:
+                parameter.grad += gradient
+    return first, other
