@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training_fakes import make_blobs
 
 from hodor_cli import Clicker
 from hodor_cli.clicks.evaluation import Case, ClickScores, evaluate_clicks
 from hodor_cli.clicks.network import ClickConfig, ClickNet, load_click_net, save_click_net
 from hodor_cli.clicks.prompts import Prompts
-from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.clicks.shapes import changed_near
 from hodor_cli.clicks.simulation import SimulatedClick, next_click
-from hodor_cli.clicks.training import train_clicks
 from hodor_cli.clicks.view import View
-from hodor_cli.errors import DataError, InputError, UsageError, WeightsError
-from hodor_cli.training.run_folder import read_state
+from hodor_cli.errors import InputError, UsageError, WeightsError
 from hodor_cli.weights import weights_path
 
 SIZE = (120, 160)
@@ -247,29 +242,6 @@ def test_files_of_click_networks(tmp_path: Path, net: ClickNet) -> None:
 
     with pytest.raises(WeightsError, match="no click network"):
         load_click_net(weights_path("mini"))
-
-
-def test_a_damaged_picture_does_not_end_the_training_and_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def step(run: Any, progress: object) -> None:
-        run._step()
-        run.save()
-
-    monkeypatch.setattr("hodor_cli.clicks.training._Run.train", step)
-    made, said = make_blobs(tmp_path / "set"), list[str]()
-    settings = ClickTraining(batch_size=8, objects=1, rounds=1, late=1, side=64)
-    damaged = made / "images" / "2.png"
-    damaged.write_bytes(damaged.read_bytes()[:200])
-    for resume in (False, True, True):
-        train_clicks([made], tmp_path / "run", settings, resume=resume, warn=said.append)
-    assert len(said) == 1 and "2.png cannot be read" in said[0] and "; training continues without it" in said[0]
-    state = read_state(tmp_path / "run")
-    assert state is not None and state.iteration == 3
-    for picture in (made / "images").iterdir():
-        picture.write_bytes(damaged.read_bytes())
-    with pytest.raises(DataError, match="cannot be read"):
-        train_clicks([made], tmp_path / "run", settings, resume=True)
 
 
 def test_the_network_does_not_mix_objects() -> None:

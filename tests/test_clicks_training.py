@@ -5,19 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from training_fakes import make_blobs
 
-from hodor_cli.clicks.network import ClickConfig, ClickNet, FrameMaps, channels_last
+from hodor_cli.clicks.network import ClickConfig, ClickNet, FrameMaps, channels_last, load_click_net
+from hodor_cli.clicks.settings import ClickTraining
+from hodor_cli.clicks.training import ClickProgress, train_clicks
 from hodor_cli.clicks.training_step import Simulation, losses
+from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.training.halves import learn_halves
+from hodor_cli.training.run_folder import read_state
 
 CPU = torch.device("cpu")
 
@@ -119,3 +126,92 @@ def test_two_threads_learn_what_one_learns_of_the_whole_batch(net: ClickNet) -> 
     found = torch.cat([p.grad.flatten() for p in parameters])
     net.zero_grad(set_to_none=True)
     torch.testing.assert_close(found, gradient(net, torch.float32), rtol=1e-3, atol=1e-5)
+
+
+SMALL = ClickTraining(batch_size=4, objects=1, rounds=1, late=1, side=64, device="cpu")
+
+
+@pytest.fixture
+def one_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run ends after one iteration more, however long that takes."""
+
+    def train(run: Any, progress: object) -> None:
+        run._step()
+        run.seconds += 1
+        run.save()
+
+    monkeypatch.setattr("hodor_cli.clicks.training._Run.train", train)
+
+
+@pytest.mark.usefixtures("one_iteration")
+def test_a_damaged_picture_does_not_end_the_training_and_is_told_once(tmp_path: Path) -> None:
+    made, said = make_blobs(tmp_path / "set"), list[str]()
+    settings = replace(SMALL, batch_size=8)
+    damaged = made / "images" / "2.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    for resume in (False, True, True):
+        train_clicks([made], tmp_path / "run", settings, resume=resume, warn=said.append)
+    assert len(said) == 1 and "2.png cannot be read" in said[0] and "; training continues without it" in said[0]
+    state = read_state(tmp_path / "run")
+    assert state is not None and state.iteration == 3
+    for picture in (made / "images").iterdir():
+        picture.write_bytes(damaged.read_bytes())
+    with pytest.raises(DataError, match="cannot be read"):
+        train_clicks([made], tmp_path / "run", settings, resume=True)
+
+
+@pytest.mark.usefixtures("one_iteration")
+def test_a_run_is_resumed_with_its_settings_alone(tmp_path: Path) -> None:
+    made, run = make_blobs(tmp_path / "set"), tmp_path / "run"
+    train_clicks([made], run, SMALL)
+    with pytest.raises(OutputError, match="holds a run already"):
+        train_clicks([made], run, SMALL)
+    with pytest.raises(UsageError, match="batch_size 4 then and 8 now"):
+        train_clicks([made], run, replace(SMALL, batch_size=8), resume=True)
+    train_clicks([made], run, replace(SMALL, time="2h"), resume=True)
+    state = read_state(run)
+    assert state is not None and (state.iteration, state.config["seconds"]) == (2, 2)
+
+
+@pytest.mark.usefixtures("one_iteration")
+def test_a_run_that_an_older_version_began_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, run = make_blobs(tmp_path / "set"), tmp_path / "run"
+    new = {"time": "minutes", "learning_rate": "rate", "frozen_stages": "frozen"}
+    with monkeypatch.context() as older:
+        names = {**asdict(SMALL), "time": 60}
+        older.setattr(
+            "hodor_cli.clicks.training.asdict", lambda _: {new.get(key, key): value for key, value in names.items()}
+        )
+        train_clicks([made], run, SMALL)
+    train_clicks([made], run, SMALL, resume=True)
+    state = read_state(run)
+    assert state is not None and state.iteration == 2 and state.config["time"] == "60m"
+
+
+def test_ctrl_c_leaves_the_last_whole_iteration(tmp_path: Path) -> None:
+    def stop(progress: ClickProgress) -> None:
+        if progress.iteration == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_clicks([make_blobs(tmp_path / "set")], tmp_path / "run", SMALL, progress=stop)
+    state = read_state(tmp_path / "run")
+    assert state is not None and state.iteration == 2
+    assert load_click_net(tmp_path / "run" / "clicks.safetensors").config.name == "clicks"
+
+
+def test_a_click_network_of_another_origin_is_not_replaced(tmp_path: Path) -> None:
+    own = tmp_path / "clicks.safetensors"
+    own.write_bytes(b"mine")
+    for resume in (False, True):
+        with pytest.raises(OutputError, match="choose another folder"):
+            train_clicks([tmp_path], tmp_path, SMALL, resume=resume)
+    assert own.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"side": 100}, "`side` must be a multiple of 32"), ({"time": "long"}, "`time` cannot be")]
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ClickTraining(**wrong)

@@ -117,7 +117,7 @@ def test_missing_photographs_are_left_out_and_all_of_them_can_be_listed(tmp_path
     [
         "data preview SET --count 1 --preset toy -o PNG",
         "evaluate-clicks SET --method grabcut --limit 1",
-        "train-clicks --data SET --minutes 1 -o OUT",
+        "train-clicks --data SET --time 1m -o OUT",
     ],
 )
 def test_commands_that_read_photographs_say_which_are_missing(tmp_path, monkeypatch, command):

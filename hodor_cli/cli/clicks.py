@@ -18,7 +18,7 @@ def train_clicks(
     *,
     data: Annotated[list[Path], opt("FOLDER", "Labelled photographs or clips. Repeatable.")],
     out: Annotated[Path, out_option("FOLDER", "Folder for the run and clicks.safetensors.")],
-    start: Annotated[
+    weights: Annotated[
         str,
         opt(
             "NAME|FILE",
@@ -30,9 +30,9 @@ def train_clicks(
 ) -> None:
     """Train the click network on photographs and frames of clips, for a given time.
 
-    hodor train-clicks --data stills --data davis2016_train --minutes 60 -o runs/clicks
+    hodor train-clicks --data stills --data davis2016_train --time 60m -o runs/clicks
 
-    Simulated users click and correct the masks. Ctrl-C loses at most five minutes; --resume continues.
+    Simulated users click and correct the masks. After Ctrl-C, --resume continues.
     """
     if not data:
         raise UsageError("there is nothing to train on; give `data`, a folder of photographs or clips")
@@ -47,8 +47,8 @@ def train_clicks(
             last = now
             show(min(100, int(100 * now.share)), 100)
 
-        path = train(data, out, settings, start=start, resume=resume, progress=progress, warn=warn)
-    line = f"{path}  trained for {duration(60 * settings.minutes)}"
+        path = train(data, out, settings, weights=weights, resume=resume, progress=progress, warn=warn)
+    line = f"{path}  trained for {duration(settings.seconds)}"
     if last is not None:
         after = ", ".join(f"{iou:.3f}" for iou in last.ious)
         line += f", {last.iteration:,} iterations; mean IoU in training after each click: {after}"

@@ -1,8 +1,8 @@
-"""Rewrites a command line of version 0.1 to today's. Version 0.2 accepts both; this file goes with version 0.3."""
+"""Rewrites an old spelling of a command line to today's. Version 0.2 accepts both; this file goes with version 0.3."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from hodor_cli.cli.terminal import warn
@@ -10,6 +10,10 @@ from hodor_cli.errors import UsageError
 
 #: The options of version 0.1 that have another name now, in every command.
 RENAMED = {"--output": "--out", "--force": "--overwrite"}
+#: The first names of options of `train-clicks`; some are names of other options in other commands.
+_OF_TRAIN_CLICKS = {
+    "--start": "--weights", "--rate": "--learning-rate", "--frozen": "--frozen-stages", "--minutes": "--time",
+}  # fmt: skip
 
 
 def todays(args: list[str]) -> list[str]:
@@ -33,6 +37,8 @@ def todays(args: list[str]) -> list[str]:
         # `segment` also takes --coco, to write where version 0.1 did.
         kept = options if command == "segment" else [text for text in options if text != "--coco"]
         options = _exporting(kept, "coco-video")
+    if command == "train-clicks":
+        options = _renamed(_with_unit(options, "--minutes", "m"), _OF_TRAIN_CLICKS)
     return [command, *options, *rest[end:]]
 
 
@@ -41,14 +47,25 @@ def renamed(args: list[str], known: Collection[str]) -> list[str]:
 
     known: the subcommand's own options; an old one whose name today is not among them stays.
     """
-    end = _end_of_options(args)
+    return _renamed(args, {old: today for old, today in RENAMED.items() if today in known})
+
+
+def _renamed(args: list[str], names: Mapping[str, str]) -> list[str]:
     today = list(args)
-    for place, text in enumerate(args[:end]):
+    for place, text in enumerate(args[: _end_of_options(args)]):
         old, equals, value = text.partition("=")
-        if RENAMED.get(old) in known:
-            _warn(old, RENAMED[old])
-            today[place] = f"{RENAMED[old]}{equals}{value}"
+        if old in names:
+            _warn(old, names[old])
+            today[place] = f"{names[old]}{equals}{value}"
     return today
+
+
+def _with_unit(options: list[str], flag: str, unit: str) -> list[str]:
+    """Options with a unit behind the value of this one."""
+    return [
+        text + unit if before == flag or text.startswith(f"{flag}=") else text
+        for before, text in zip(["", *options], options, strict=False)
+    ]
 
 
 def _end_of_options(args: list[str]) -> int:

@@ -31,7 +31,7 @@ _LOOKS: dict[str, tuple[str, str | None]] = {
     "precision": ("auto|fp32|bf16|fp16", MACHINE), "threads": ("N", MACHINE), "overlay": ("", RESULTS),
     "preset": ("NAME|FILE", None), "model": ("NAME", None), "backbone": ("FILE", None), "resolution": ("NAME", None),
     "split": ("NAME", None), "out": ("FOLDER", None), "resume": ("", None), "overwrite": ("", None),
-    "time_limit": ("TIME", "Run"),
+    "time_limit": ("TIME", "Run"), "time": ("TIME", None),
 }  # fmt: skip
 
 

@@ -19,8 +19,9 @@ from hodor_cli.clicks.training_step import Simulation, batch, clicks_before, los
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import OutputError, TrainingError
+from hodor_cli.errors import OutputError, TrainingError, UsageError
 from hodor_cli.formats.opening import open_set
+from hodor_cli.locks import locked_folder
 from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
@@ -29,6 +30,7 @@ from hodor_cli.samples.clip_sets import ClipFrames
 from hodor_cli.training.average import WeightAverage, holding
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.halves import learn_halves
+from hodor_cli.training.launch import uninterrupted
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.step import freeze_stages, rate_at, set_rate
 from hodor_cli.weights import load_model
@@ -38,6 +40,10 @@ from hodor_cli.weights.tensor_files import read_safetensors
 #: Steps of the learning rate's schedule over the training time.
 _STEPS = 10_000
 _SAVE_EVERY = 300.0  # seconds
+#: The trained network in the run's folder.
+_FILE = "clicks.safetensors"
+#: Settings that may be others when a run is resumed.
+_FREE = ("time", "device")
 _LIMITS = ObjectLimits(min_area=500, min_side=12)
 
 
@@ -56,35 +62,63 @@ def train_clicks(
     out: str | Path,
     settings: ClickTraining | None = None,
     *,
-    start: str | Path = "mini",
+    weights: str | Path = "mini",
     resume: bool = False,
     progress: Callable[[ClickProgress], None] | None = None,
     warn: Callable[[str], object] | None = None,
 ) -> Path:
     """Train a click network on photographs (COCO format) and frames of clips; write it to `out`/clicks.safetensors.
 
-    start: the initial weights: a MobileNetV2 trained on ImageNet (safetensors), a click network, or weights of `hodor`
-    (a name or a file), whose backbone is used. resume: continue the run in `out`. warn: as for `open_set`.
+    Ctrl-C leaves the state of the last whole iteration.
 
-    Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds a run and `resume` is
-    not set, TrainingError if the loss is not a number.
+    weights: to start from: a click network, a MobileNetV2 trained on ImageNet (safetensors), or weights of `hodor`
+    (a name or a file), whose backbone is used. resume: continue the run in `out`; begin if there is none. warn: as for
+    `open_set`.
+
+    Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds a run or a click network
+    that is not to be resumed, UsageError for other settings than the resumed run began with, TrainingError if the loss
+    or its gradient is not a number.
     """
     settings, out = settings or ClickTraining(), Path(out)
     state = read_state(out) if out.is_dir() else None
-    if state is not None and not resume:
-        raise OutputError(f"{out} holds a run already; add `resume` to continue it, or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
-    run = _Run(starting_net(start), _crops(data, settings, warn), settings, out)
+    if state is None and (out / _FILE).exists():
+        raise OutputError(f"{out} holds a click network and no run to continue; choose another folder with `out`")
     if state is not None:
-        run.restore(state)
-    run.train(progress)
-    return run.finish()
+        _check_resumed(state, settings, out, resume=resume)
+    keep_freed_memory()
+    run = _Run(starting_net(weights), _crops(data, settings, warn), settings, out)
+    with locked_folder(out, advice="wait until it ends, or train into another folder with `out`"):
+        if state is not None:
+            run.restore(state)
+        try:
+            run.train(progress)
+        except KeyboardInterrupt:
+            run.save()
+            raise
+    return out / _FILE
 
 
-def starting_net(start: str | Path) -> ClickNet:
-    """The network to train: the click network in `start`, or a new one with the backbone of the network in `start`."""
-    path = Path(start)
+def _check_resumed(state: TrainingState, settings: ClickTraining, out: Path, *, resume: bool) -> None:
+    if not resume:
+        raise OutputError(
+            f"{out} holds a run already; add `resume` to continue it, or choose another folder with `out`"
+        )
+    # States of older versions have other names for some settings, which are then those that are given now.
+    different = [
+        f"{name} {state.config[name]} then and {value} now"
+        for name, value in asdict(settings).items()
+        if name not in _FREE and state.config.get(name, value) != value
+    ]
+    if different:
+        raise UsageError(
+            f"`resume` with other settings than the run began with ({', '.join(different)}); leave out the options that"
+            " change them, or train into another folder with `out`"
+        )
+
+
+def starting_net(weights: str | Path) -> ClickNet:
+    """The network to train: the click network in `weights`, or a new one with the backbone of the network there."""
+    path = Path(weights)
     if path.suffix == ".safetensors" and path.is_file():
         header = read_safetensors(path)[0].get("format", "")
         if header == "hodor-clicks":
@@ -93,7 +127,7 @@ def starting_net(start: str | Path) -> ClickNet:
             net = ClickNet(ClickConfig())
             load_imagenet_backbone(net.backbone, path)
             return net
-    model = load_model(start)
+    model = load_model(weights)
     net = ClickNet(ClickConfig(pixel_mean=model.config.pixel_mean, pixel_std=model.config.pixel_std))
     net.backbone.load_state_dict(model.backbone.state_dict())
     return net
@@ -121,13 +155,13 @@ class _Run:
         self.device = choose_device(settings.device)
         self.dtype = choose_precision("auto", self.device)
         channels_last(accelerate(net).to(self.device)).train()
-        freeze_stages(net.backbone, settings.frozen)
+        freeze_stages(net.backbone, settings.frozen_stages)
         backbone = [p for p in net.backbone.parameters() if p.requires_grad]
         inside = {id(p) for p in net.backbone.parameters()}
         rest = [p for p in net.parameters() if id(p) not in inside]
         groups = [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": settings.backbone_rate}]
         fused = self.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=0.01, fused=fused)
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.01, fused=fused)
         self.average = WeightAverage(net, settings.average)
         self.iteration, self.seconds = 0, 0.0
         #: Running means of the loss and of the IoU after each click.
@@ -139,8 +173,8 @@ class _Run:
         self.crops.unread.update(state.config.get("unread", ()))  # which the run has told of
 
     def train(self, progress: Callable[[ClickProgress], None] | None) -> None:
-        budget, saved = 60 * self.settings.minutes, time.monotonic()
-        schedule = LearningRate(peak=self.settings.rate, warmup=_STEPS // 50, decay="cosine", floor=0.01)
+        budget, saved = self.settings.seconds, time.monotonic()
+        schedule = LearningRate(peak=self.settings.learning_rate, warmup=_STEPS // 50, decay="cosine", floor=0.01)
         # As in `pretrain`, two threads that each learn from half of a batch wait less than PyTorch's do for each other.
         halved = self.device.type == "cpu" and torch.get_num_threads() > 1 and self.settings.batch_size > 1
         with closing(SecondThread()) if halved else nullcontext() as second:
@@ -148,7 +182,8 @@ class _Run:
                 began = time.monotonic()
                 share = self.seconds / budget
                 set_rate(self.optimiser, rate_at(schedule, int(share * _STEPS), _STEPS))
-                self._step(second)
+                with uninterrupted():
+                    self._step(second)
                 self.seconds += time.monotonic() - began
                 if progress is not None:
                     loss, *ious = self.means.tolist()
@@ -185,7 +220,7 @@ class _Run:
             found = torch.stack(learn_halves(learn, count, list(self.net.parameters()), second)).sum(0)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         if not bool((norm + found[0]).isfinite()):
-            raise TrainingError(f"the loss of iteration {self.iteration + 1} is no number; lower `rate`")
+            raise TrainingError(f"the loss of iteration {self.iteration + 1} is not a number; lower `learning_rate`")
         self.optimiser.step()
         self.average.update(self.net, self.iteration)
         self.iteration += 1
@@ -194,10 +229,6 @@ class _Run:
     def save(self) -> None:
         config = {**asdict(self.settings), "seconds": self.seconds, "unread": sorted(self.crops.unread)}
         save_state(self.out, TrainingState(self.iteration, config), self.net, self.optimiser, self.average)
-        self.finish()
-
-    def finish(self) -> Path:
-        path = self.out / "clicks.safetensors"
         with holding(self.net, self.average.values):
-            save_click_net(path, self.net, {"training": asdict(self.settings), "iterations": self.iteration})
-        return path
+            details = {"training": asdict(self.settings), "iterations": self.iteration}
+            save_click_net(self.out / _FILE, self.net, details)

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
+def seconds_in(text: str, called: str) -> float:
+    """A time such as 9m, 90s or 1h30m in seconds. Raises UsageError, naming the setting as `called`."""
+    match = _TIME.fullmatch(text.strip().lower())
+    hours, minutes, seconds = (0.0, 0.0, 0.0) if match is None else (float(part or 0) for part in match.groups())
+    total = 3600 * hours + 60 * minutes + seconds
+    if total <= 0:
+        raise UsageError(f"`{called}` cannot be '{text}'; write 9m, 90s or 1h30m")
+    return total
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Where a run writes, how often, and when it stops."""
@@ -47,14 +57,7 @@ class RunOptions:
     @property
     def seconds(self) -> float | None:
         """The limit on time in seconds; None without any. Raises UsageError for a text that is not a time."""
-        if self.time_limit is None:
-            return None
-        match = _TIME.fullmatch(self.time_limit.strip().lower())
-        parts = (0.0, 0.0, 0.0) if match is None else tuple(float(part or 0) for part in match.groups())
-        seconds = 3600 * parts[0] + 60 * parts[1] + parts[2]
-        if seconds <= 0:
-            raise UsageError(f"`time_limit` cannot be '{self.time_limit}'; write 9m, 90s or 1h30m")
-        return seconds
+        return None if self.time_limit is None else seconds_in(self.time_limit, "time_limit")
 
 
 @dataclass(frozen=True)
