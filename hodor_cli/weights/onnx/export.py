@@ -81,7 +81,7 @@ def export_onnx(
     names = [*(f"{name}.onnx" for name in graphs), SIDECAR]
     for name in names:
         require_new(folder / name, overwrite=overwrite)
-    with writing(folder, resumable=False):
+    with writing(folder, again="run the same again"):
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:  # all files take their names at its end, or none
             places = {name: stack.enter_context(replacing(folder / name)) for name in names}
