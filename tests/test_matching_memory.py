@@ -120,6 +120,23 @@ def test_an_object_that_changes_its_look_is_carried_from_a_recent_frame_too(mini
     assert after.reference[0, 0][~inside].mean() < before.reference[0, 0][~inside].mean()
 
 
+def test_an_object_that_comes_near_is_carried_from_a_frame_that_shows_it_so(mini: Hodor) -> None:
+    """As it grows, the frame that matters is replaced before its time; an object that keeps its size waits for it."""
+    memory, old, new = MatchingMemory(), frame_maps(0), frame_maps(1)
+    memory.remember(old, [7], mask(1), reference=(7,))
+    memory.remember(new, [7], mask(2))
+    assert memory.recent is None
+    near = torch.zeros(1, H, W)
+    near[0, :10, 2:14] = 1
+    memory.remember(new, [7], near)
+    cue = memory.cue(mini, new, [7])
+    assert cue is not None
+    assert cue.reference[0, 0][near[0] > 0].mean() > 0.45  # half of what is carried, as from any recent frame
+    shown = memory.recent
+    memory.remember(old, [7], near)
+    assert memory.recent is shown
+
+
 def test_an_object_that_the_recent_frame_does_not_show_is_carried_from_its_reference_alone(mini: Hodor) -> None:
     memory, maps = MatchingMemory(), frame_maps()
     memory.remember(maps, [7, 8], torch.cat((mask(0), mask(4))), reference=(7, 8))

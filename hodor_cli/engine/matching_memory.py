@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -20,6 +21,10 @@ MAX_REFERENCES = 2
 #: 83.1 without a recent frame, 84.7, 84.9 and 84.7 with one that is taken every 5, 10 and 20 frames, and 84.7 with
 #: three.
 RECENT = 10
+#: It also does so when an object has become so many times as large as in the recent frame, of those that had more than
+#: `_FEW` cells there: of what has come near, an earlier frame shows too little. On six composites in which objects grow
+#: for 20 frames, J is 0.807 instead of 0.764; with 1.6 times it is 0.809, and other composites lose 0.007.
+_GROWN, _FEW = 2.0, 4.0
 #: What the largest number of a frame's keys is stored as.
 KEY_PEAK = 32767
 
@@ -50,6 +55,10 @@ class StoredFrame:
         """Keys and masks for these objects as a batch of one; zero masks for objects that the frame does not know."""
         masks, _ = self.object_ids.aligned(self.masks, object_ids)
         return KeyedMasks(self.keys.float()[None] * (self.peak / KEY_PEAK), masks[None])
+
+    def sizes(self) -> dict[int, float]:
+        """The area of each object's mask, in cells."""
+        return dict(zip(self.object_ids, self.masks.flatten(1).sum(dim=1).tolist(), strict=True))
 
     def without(self, object_id: int) -> StoredFrame | None:
         """The frame without an object, None if it knows no other."""
@@ -114,13 +123,20 @@ class MatchingMemory:
         self.previous = stored_frame(maps, object_ids, masks)
         if self.previous is None:
             return
-        if self.age and self.age % RECENT == 0:
+        if self.age and (self.age % RECENT == 0 or self._outgrown(self.previous)):
             self.recent = self.previous
         self.age += 1
         if reference:
             given = self.previous.masks[self.previous.object_ids.rows(reference)]
             self.references.append(replace(self.previous, object_ids=ObjectIds(reference), masks=given))
             del self.references[:-MAX_REFERENCES]
+
+    def _outgrown(self, frame: StoredFrame) -> bool:
+        """Whether an object is so much larger in a frame than in the newest one that stays that this one must go."""
+        if not self.lasting:
+            return False
+        before = {key: size for key, size in self.lasting[-1].sizes().items() if size > _FEW}
+        return any(size > _GROWN * before.get(key, math.inf) for key, size in frame.sizes().items())
 
     @property
     def lasting(self) -> list[StoredFrame]:
