@@ -13,8 +13,9 @@ import torch
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame
-from hodor_cli.weights.checkpoint import load_parameters, model_from_checkpoint
+from hodor_cli.weights.checkpoint import model_from_checkpoint
 from hodor_cli.weights.published import from_authors, own_name
+from hodor_cli.weights.tensor_files import load_parameters
 
 
 def reference_state_dict(folder: Path) -> dict[str, torch.Tensor]:
@@ -33,7 +34,8 @@ def reference_state_dict(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def reference_model(reference_dir: Path) -> Hodor:
     model = build_model("swin-tiny")
-    load_parameters(model, from_authors(reference_state_dict(reference_dir)), origin="the reference weights")
+    state = from_authors(reference_state_dict(reference_dir))
+    load_parameters(model, state, origin="the reference weights", architecture="swin-tiny")
     return model
 
 

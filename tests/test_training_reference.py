@@ -13,8 +13,8 @@ from hodor_cli.model import build_model
 from hodor_cli.runtime.preprocess import normalise
 from hodor_cli.training.cycles import paper_schedule, run_cycles
 from hodor_cli.training.losses import prediction_losses
-from hodor_cli.weights.checkpoint import load_parameters
 from hodor_cli.weights.published import from_authors, own_name
+from hodor_cli.weights.tensor_files import load_parameters
 
 
 @pytest.mark.parametrize("iteration", [0, 1], ids=["even", "odd"])
@@ -26,7 +26,8 @@ def test_reference_training_step(reference_dir: Path, mode: str, iteration: int)
     with np.load(path) as arrays:
         recorded = dict(arrays)
     model = build_model("swin-tiny")  # evaluation mode: dropout and stochastic depth are off in the reference
-    load_parameters(model, from_authors(reference_state_dict(reference_dir)), origin="the reference weights")
+    state = from_authors(reference_state_dict(reference_dir))
+    load_parameters(model, state, origin="the reference weights", architecture="swin-tiny")
 
     frames = normalise(
         torch.from_numpy(recorded["frames"]).permute(0, 1, 4, 2, 3).float(),

@@ -31,7 +31,7 @@ from hodor_cli.weights import (
     tensor_files,
     weights_path,
 )
-from hodor_cli.weights.checkpoint import load_parameters
+from hodor_cli.weights.tensor_files import load_parameters
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_parameter_that_does_not_fit_is_named(
 
 def test_many_misfits_are_counted_instead_of_listed(toy: Hodor) -> None:
     with pytest.raises(WeightsError) as caught:
-        load_parameters(build_model("toy"), {}, origin="nothing")
+        load_parameters(build_model("toy"), {}, origin="nothing", architecture="toy")
     assert f"and {len(toy.state_dict()) - 4} more" in one_sentence(caught)
 
 
@@ -132,14 +132,14 @@ def test_a_failed_load_leaves_the_model_as_it_was(toy: Hodor) -> None:
     state = dict(toy.state_dict())
     del state["encoder.fg_query_embed"]
     with pytest.raises(WeightsError):
-        load_parameters(model, state, origin="half of it")
+        load_parameters(model, state, origin="half of it", architecture="toy")
     assert model_fingerprint(model) == before
 
 
 def test_weights_of_another_architecture_are_refused(saved: Path, toy: Hodor) -> None:
     wider = build_model(msgspec.structs.replace(toy.config, name="wider", mask_channels=64))
     with pytest.raises(WeightsError, match=r"architecture 'wider'.*instead of \(64,") as caught:
-        load_parameters(wider, load_checkpoint(saved).state_dict, origin=str(saved))
+        load_parameters(wider, load_checkpoint(saved).state_dict, origin=saved, architecture="wider")
     assert "same architecture" in one_sentence(caught)
 
 

@@ -29,7 +29,7 @@ from hodor_cli.config import MobileNetConfig, Name, Width
 from hodor_cli.errors import InputError, WeightsError
 from hodor_cli.model.mobilenet import MobileNetV2
 from hodor_cli.weights.registry import BUNDLED
-from hodor_cli.weights.tensor_files import converted, fault_of, read_safetensors, shown, write_safetensors
+from hodor_cli.weights.tensor_files import load_parameters, read_safetensors, shown, write_safetensors
 
 #: The click network in the package.
 CLICK_WEIGHTS = BUNDLED / "clicks.safetensors"
@@ -237,9 +237,5 @@ def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
         net = ClickNet(msgspec.json.decode(header.get("config", ""), type=ClickConfig))
     except (msgspec.MsgspecError, ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         raise WeightsError(f"the configuration in {path} makes no network ({shown(error)}); fetch it again") from error
-    own = net.state_dict()
-    faults = [fault for name, value in own.items() if (fault := fault_of(name, tensors.get(name), value))]
-    if faults or set(tensors) - set(own):
-        raise WeightsError(f"{path} does not fit its configuration: it {faults[0] if faults else 'holds more'}")
-    net.load_state_dict(converted(tensors, torch.float32, path))
+    load_parameters(net, tensors, origin=path, architecture="click network")
     return net.eval().requires_grad_(False)

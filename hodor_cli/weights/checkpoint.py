@@ -16,14 +16,12 @@ from torch import Tensor
 
 from hodor_cli.config import ModelConfig
 from hodor_cli.errors import UsageError, WeightsError
-from hodor_cli.images.paths import listed
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.presets import preset
 from hodor_cli.weights.published import from_authors
 from hodor_cli.weights.tensor_files import (
-    converted,
-    fault_of,
     is_pickle,
+    load_parameters,
     read_pickle,
     read_safetensors,
     shown,
@@ -115,24 +113,8 @@ def network_of(checkpoint: Checkpoint, path: str | Path) -> Hodor:
         raise WeightsError(
             f"the configuration in {path} makes no network ({shown(error)}); fetch or copy it again"
         ) from error
-    load_parameters(model, checkpoint.state_dict, origin=str(path))
+    load_parameters(model, checkpoint.state_dict, origin=path, architecture=checkpoint.config.name)
     return model
-
-
-def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: str) -> None:
-    """Give a model the parameters of a state dict.
-
-    Raises WeightsError naming what is missing, unknown, misshapen or not finite in `origin`.
-    """
-    own = model.state_dict()
-    faults = [fault for name, value in own.items() if (fault := fault_of(name, state_dict.get(name), value))]
-    faults += [f"has the unknown {shown(name)}" for name in state_dict if name not in own]
-    if faults:
-        raise WeightsError(
-            f"{origin} does not fit the architecture '{model.config.name}': it {listed(faults, 4)};"
-            " use weights of the same architecture"
-        )
-    model.load_state_dict(converted(state_dict, torch.float32, origin))
 
 
 def model_fingerprint(model: Hodor) -> str:
@@ -175,7 +157,8 @@ def average_models(
         raise UsageError(f"shares must be numbers above 0, not {', '.join(f'{share:g}' for share in shares)}")
     mean, states = copy.deepcopy(models[0]).float(), [model.state_dict() for model in models]
     for number, state in enumerate(states):
-        load_parameters(mean, state, origin=str(origins[number]) if origins else f"network {number + 1}")
+        origin = origins[number] if origins else f"network {number + 1}"
+        load_parameters(mean, state, origin=origin, architecture=mean.config.name)
     parts = [share / sum(shares) for share in shares]
     mean.load_state_dict(
         {key: sum(part * state[key].float() for part, state in zip(parts, states, strict=True)) for key in states[0]}

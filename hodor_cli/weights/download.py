@@ -1,4 +1,4 @@
-"""One file from an `https://` address: bounded, checked against its hash, resumed where that is safe, then kept."""
+"""Downloads a file from an `https://` address: limits its size, checks its hash, resumes if that is safe, keeps it."""
 
 from __future__ import annotations
 

@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from hodor_cli.errors import WeightsError
 from hodor_cli.model.mobilenet import Conv, MobileNetV2
 from hodor_cli.model.swin import Swin
-from hodor_cli.weights.tensor_files import converted, fault_of, is_pickle, read_pickle, read_safetensors
+from hodor_cli.weights.tensor_files import as_float32, fault_of, is_pickle, read_pickle, read_safetensors
 
 #: (pattern, replacement) pairs applied in order to a released parameter name.
 _RENAMES: tuple[tuple[str, str], ...] = (
@@ -86,6 +85,4 @@ def load_imagenet_backbone(backbone: Swin | MobileNetV2, path: str | Path) -> No
                 f" {'Swin-T (patch 4, window 7)' if swin else 'MobileNetV2 1.0'}"
             )
         chosen[own] = value
-    with torch.no_grad():
-        for own, value in converted(chosen, torch.float32, path).items():
-            parameters[own].copy_(value)
+    backbone.load_state_dict(as_float32(chosen, path), strict=False)

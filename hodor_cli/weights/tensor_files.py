@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from hodor_cli.errors import InputError, WeightsError
 from hodor_cli.files import WINDOWS, write_whole, writing_file
+from hodor_cli.images.paths import listed
 
 #: What torch's safe reader says of a pickle that asks for more than tensors; of a damaged one it says other things.
 _CARRIES_CODE = re.compile(
@@ -56,8 +57,8 @@ def _sha256(path: Path, size: int, modified: int) -> str:
     return digest.hexdigest()
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata and the tensors of a safetensors file. Raises WeightsError if it is damaged or none."""
+def read_safetensors(path: Path, what: str = "checkpoint") -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of a safetensors file. Raises WeightsError if it is damaged or no `what`."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -65,7 +66,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 tensors = {name: tensor.clone() for name, tensor in tensors.items()}
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
-        raise WeightsError(f"{path} is damaged or no checkpoint ({shown(error)}); fetch or copy it again") from error
+        raise WeightsError(f"{path} is damaged or no {what} ({shown(error)}); fetch or copy it again") from error
 
 
 def write_safetensors(
@@ -128,9 +129,25 @@ def fault_of(name: str, value: Tensor | None, wanted: Tensor) -> str | None:
     return None
 
 
-def converted(values: Mapping[str, Tensor], dtype: torch.dtype, origin: str | Path) -> dict[str, Tensor]:
-    """Copies in that dtype. Raises WeightsError, naming the parameter, for values that are not finite in it."""
-    made = {name: value.to(dtype, copy=True) for name, value in values.items()}
+def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], *, origin: str | Path, architecture: str) -> None:
+    """Give a network of that architecture the parameters of a state dict, as float32.
+
+    Raises WeightsError naming what is missing, unknown, misshapen or not finite in `origin`.
+    """
+    own = module.state_dict()
+    faults = [fault for name, value in own.items() if (fault := fault_of(name, tensors.get(name), value))]
+    faults += [f"has the unknown {shown(name)}" for name in tensors if name not in own]
+    if faults:
+        raise WeightsError(
+            f"{origin} does not fit the architecture '{architecture}': it {listed(faults, 4)};"
+            " use weights of the same architecture"
+        )
+    module.load_state_dict(as_float32(tensors, origin))
+
+
+def as_float32(values: Mapping[str, Tensor], origin: str | Path) -> dict[str, Tensor]:
+    """Copies in float32. Raises WeightsError, naming the parameter, for values that are not finite in it."""
+    made = {name: value.to(torch.float32, copy=True) for name, value in values.items()}
     broken = [name for name, value in made.items() if not bool(value.isfinite().all())]
     if broken:
         more = f" and {len(broken) - 1} more parameters" if len(broken) > 1 else ""

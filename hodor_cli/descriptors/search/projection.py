@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+import torch
 
 from hodor_cli.errors import InputError, WeightsError
-from hodor_cli.files import new_file
+from hodor_cli.files import ELSEWHERE
 from hodor_cli.weights.registry import BUNDLED
+from hodor_cli.weights.tensor_files import read_safetensors, write_safetensors
 
 FORMAT_NAME = "hodor-projection"
 FORMAT_VERSION = "1"
@@ -87,13 +87,11 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
 
 def save_projection(path: str | Path, projection: Projection) -> None:
     """Write safetensors with the settings in its header, atomically. Raises OutputError where that is impossible."""
-    path = Path(path)
-    arrays = {name: np.ascontiguousarray(getattr(projection, name), np.float32) for name in _ARRAYS}
+    tensors = {name: torch.from_numpy(np.asarray(getattr(projection, name), np.float32)) for name in _ARRAYS}
     settings = json.dumps(dict(projection.settings))
     header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "settings": settings}
     header["model_fingerprint"] = projection.model_fingerprint
-    with new_file(path) as temporary:
-        temporary.write_bytes(save(arrays, metadata=header))
+    write_safetensors(Path(path), tensors, header, way_out=ELSEWHERE)
 
 
 def load_projection(path: str | Path) -> Projection:
@@ -101,19 +99,16 @@ def load_projection(path: str | Path) -> Projection:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no projection file {path}; make one with `fit_projection`")
+    header, tensors = read_safetensors(path, "projection")
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if tensor.dtype == torch.float32}
     try:
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         settings = msgspec.json.decode(header.get("settings", "{}"), type=dict[str, Any])
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"{path} is damaged or no projection ({error}); make it again with `fit_projection`"
-        ) from None
+    except (ValueError, RecursionError):
+        raise WeightsError(f"{path} has damaged settings; make it again with `fit_projection`") from None
     fits = set(arrays) == set(_ARRAYS) and arrays["weight"].ndim == 2 and arrays["mean"].ndim == 1
     fits = fits and arrays["deviation"].shape == arrays["mean"].shape
     fits = fits and arrays["centre"].shape == arrays["weight"].shape[:1]
-    sound = all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values())
+    sound = all(np.isfinite(array).all() for array in arrays.values())
     if header.get("format") != FORMAT_NAME or not (fits and sound):
         raise WeightsError(f"{path} holds no projection; give a file that `fit_projection` wrote")
     if header.get("format_version") != FORMAT_VERSION:
