@@ -7,6 +7,7 @@ import unicodedata
 from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from hodor_cli.datasets.parsing import json_keys
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.images.paths import read_start, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
@@ -36,39 +37,30 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
 
 def annotations_in(folder: Path) -> Path | None:
     """The annotation file of a folder, None if there is none. Raises DataError if there are several."""
+    found = annotation_files(folder)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:4])
+        raise DataError(f"{folder} has several annotation files ({names}): name one with `images` and `annotations`")
+    return found[0] if found else None
+
+
+def annotation_files(folder: Path) -> list[Path]:
+    """The annotation files of a folder; several if nothing says which is meant."""
     if (folder / "instances.json").is_file():
-        return folder / "instances.json"
+        return [folder / "instances.json"]
     for pattern in ("annotations/instances*.json", "annotations/*.json", "*.json"):
-        found = sorted(path for path in folder.glob(pattern) if path != folder / "meta.json")
-        candidates = [path for path in found if not _is_labelme(path)]
-        if len(candidates) > 1:
+        files = sorted(path for path in folder.glob(pattern) if path != folder / "meta.json")
+        if found := [path for path in files if not _is_labelme(path)]:
             # COCO has its training and validation annotations in one folder; take the training ones.
-            candidates = [path for path in candidates if "train" in path.stem] or candidates
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            names = ", ".join(path.name for path in candidates[:4])
-            raise DataError(
-                f"{folder} has several annotation files ({names}): name one with `images` and `annotations`"
-            )
-    return None
+            training = [path for path in found if "train" in path.stem]
+            return training if len(found) > 1 and training else found
+    return []
 
 
-def has_annotations(folder: Path) -> bool:
-    """Whether a folder has annotation files, one or several."""
-    try:
-        return annotations_in(folder) is not None
-    except DataError:
-        return True
-
-
-def json_of(path: Path) -> Path | None:
-    """A file itself, or the annotation file of a folder; None if there is none, or several."""
-    if not path.is_dir():
-        return path
-    with suppress(DataError):
-        return annotations_in(path)
-    return None
+def json_annotations(path: Path) -> tuple[Path | None, frozenset[str]]:
+    """A file itself, or the annotation file of a folder, with its `json_keys`; None if there is none, or several."""
+    found = annotation_files(path) if path.is_dir() else [path]
+    return (found[0], json_keys(found[0])) if len(found) == 1 else (None, frozenset())
 
 
 def _is_labelme(path: Path) -> bool:

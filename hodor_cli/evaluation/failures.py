@@ -49,12 +49,10 @@ class Failure:
     frames: list[FailureFrame]
 
 
-def find_failures(
-    result: EvaluationResult, dataset: Dataset, places: Mapping[str, Path], count: int = WORST_OBJECTS
-) -> list[Failure]:
-    """The `count` worst objects with pictures; `places` says where each sequence's predicted masks lie."""
+def find_failures(result: EvaluationResult, dataset: Dataset, places: Mapping[str, Path]) -> list[Failure]:
+    """The worst objects with pictures; `places` says where each sequence's predicted masks lie."""
     failures = []
-    for sequence, score in result.worst_objects(count):
+    for sequence, score in result.worst_objects(WORST_OBJECTS):
         source = dataset.sequences[sequence.name]
         wanted = {score.frames[position]: position for position in telling_frames(score.j_values)}
         binary = is_binary(source.name, source.masks.values())
@@ -69,13 +67,13 @@ def find_failures(
     return failures
 
 
-def telling_frames(j_values: npt.NDArray[np.float64], falls: int = 2) -> list[int]:
-    """Positions before and after the largest falls of J, and where J is lowest, in order (at most 2 x `falls` + 1)."""
+def telling_frames(j_values: npt.NDArray[np.float64]) -> list[int]:
+    """Positions before and after the two largest falls of J, and where J is lowest, in order; five at most."""
     lowest = int(np.argmin(j_values))
     chosen = {lowest}
     drops = j_values[:-1] - j_values[1:]
     for position in np.argsort(-drops, kind="stable"):
-        if len(chosen) >= 2 * falls or drops[position] <= 0:
+        if len(chosen) >= 4 or drops[position] <= 0:
             break
         before = int(position)
         if all(abs(before - other) > 2 or other == lowest for other in chosen):

@@ -1,5 +1,5 @@
-"""Scoring masks that anyone made: a folder per sequence, several sequences at a time; and by the official DAVIS-2017
-evaluation beside ours, where its package is installed."""
+"""Scores masks that anyone made, in a folder for each sequence, several sequences at a time; and runs the official
+DAVIS-2017 evaluation on them, if its package is installed."""
 
 from __future__ import annotations
 

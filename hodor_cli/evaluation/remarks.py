@@ -1,5 +1,5 @@
-"""Signs in predicted masks that their values do not mean what the truth's mean: low scores that a user should not take
-for the method's."""
+"""Notices predicted masks whose values mean something else than those of the truth, so that nobody takes their low
+scores for the method's."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import device_name
 from hodor_cli.weights.checkpoint import model_fingerprint
 
+_MOST_NOTES = 20  # of one kind
+
 
 def evaluate(
     dataset: str | Path | Dataset,
@@ -177,7 +179,6 @@ def _run_facts(segmenter: Any, model: Any, settings: EvaluationSettings) -> dict
     return facts
 
 
-def _few(notes: Sequence[str], most: int = 20) -> list[str]:
-    if len(notes) <= most:
-        return list(notes)
-    return [*notes[:most], f"and {len(notes) - most} more remarks of this kind"]
+def _few(notes: Sequence[str]) -> list[str]:
+    more = len(notes) - _MOST_NOTES
+    return [*notes[:_MOST_NOTES], *([f"and {more} more remarks of this kind"] if more > 0 else [])]

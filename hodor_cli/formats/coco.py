@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from hodor_cli.datasets.coco_file import Annotation, Id, read_coco, segmentation_of
-from hodor_cli.datasets.coco_find import ImageFinder, json_of
-from hodor_cli.datasets.parsing import decode_json, json_keys
+from hodor_cli.datasets.coco_find import ImageFinder, json_annotations
+from hodor_cli.datasets.parsing import decode_json
 from hodor_cli.datasets.rle import encode_rle
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, Size
@@ -22,12 +22,8 @@ class _Attributes(msgspec.Struct):
     track_id: Id | None = None
 
 
-SUFFIXES = (".json",)
-
-
 def find(path: Path) -> Path | None:
-    file = json_of(path)
-    keys = json_keys(file) if file is not None else frozenset()
+    file, keys = json_annotations(path)
     return file if "images" in keys and keys & {"annotations", "meta"} else None
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from hodor_cli.datasets.coco_file import Id
-from hodor_cli.datasets.coco_find import json_of
-from hodor_cli.datasets.parsing import json_keys, parse_json
+from hodor_cli.datasets.coco_find import json_annotations
+from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.datasets.rle import RunLengths, encode_rle
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
@@ -45,12 +45,9 @@ class _VideoFile(msgspec.Struct):
     categories: list[_Category] = []
 
 
-SUFFIXES = (".json",)
-
-
 def find(path: Path) -> Path | None:
-    file = json_of(path)
-    return file if file is not None and {"videos", "annotations"} <= json_keys(file) else None
+    file, keys = json_annotations(path)
+    return file if {"videos", "annotations"} <= keys else None
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:

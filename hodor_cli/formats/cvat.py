@@ -33,9 +33,6 @@ _AREAS = ("polygon", "mask", "box", "ellipse")
 _LINES = ("polyline", "points", "cuboid", "skeleton")
 
 
-SUFFIXES = (".xml",)
-
-
 def find(path: Path) -> Path | None:
     names = [name for name in visible_files(path) if name.lower().endswith(".xml")] if path.is_dir() else [""]
     if len(names) != 1:

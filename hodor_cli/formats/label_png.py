@@ -15,14 +15,10 @@ from hodor_cli.datasets.matching import match_names
 from hodor_cli.formats.annotations import Annotations, Picture, Size, shapes_of
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import write_label_png
-from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 _PICTURES = ("JPEGImages", "images", "frames")
 #: Where a folder has its masks: a result in masks/, an export with pictures in Annotations/.
 _MASKS = ("", "masks", "Annotations")
-
-
-SUFFIXES = (*PICTURE_SUFFIXES, ".npy")
 
 
 def find(path: Path) -> Path | None:

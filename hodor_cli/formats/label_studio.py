@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.coco_find import json_of
-from hodor_cli.datasets.parsing import json_keys, parse_json
+from hodor_cli.datasets.coco_find import json_annotations
+from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
@@ -73,12 +73,8 @@ class _Task(msgspec.Struct):
     completions: list[_Annotation] | None = None
 
 
-SUFFIXES = (".json",)
-
-
 def find(path: Path) -> Path | None:
-    file = json_of(path)
-    keys = json_keys(file) if file is not None else frozenset()
+    file, keys = json_annotations(path)
     return file if "original_width" in keys or ("data" in keys and keys & {"annotations", "completions"}) else None
 
 

@@ -14,8 +14,6 @@ from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.picture import read_header, read_stored
 
-SUFFIXES = (".tif", ".tiff")
-
 
 def find(path: Path) -> Path | None:
     with suppress(InputError):  # of a folder, and of a damaged file, which the reader of masks reports

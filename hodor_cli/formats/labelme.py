@@ -44,9 +44,6 @@ class _File(msgspec.Struct):
     imageData: str | None = None  # noqa: N815
 
 
-SUFFIXES = (".json",)
-
-
 def find(path: Path) -> Path | None:
     return path if any("shapes" in json_keys(file) for file in _files(path)[:50]) else None
 

@@ -14,7 +14,7 @@ import msgspec
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
-from hodor_cli.datasets.coco_find import annotations_in, find_coco, has_annotations
+from hodor_cli.datasets.coco_find import annotation_files, find_coco
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.faults import Faults
 from hodor_cli.datasets.folders import depth, pictures_in
@@ -133,11 +133,11 @@ def is_clips(folder: Path) -> bool:
         if depth(masks) > 0 or (depth(images) > 0 and masks.is_dir()):
             return True
         if images.is_dir() or masks.is_dir():
-            return not has_annotations(root)
+            return not annotation_files(root)
     named = {sub.name.casefold() for sub in visible_folders(folder)}
     if named.isdisjoint(IMAGES) or named.isdisjoint(MASKS) or find_masks(folder) is not None:
         return False
-    return not has_annotations(folder) and not _has_text_labels(folder)
+    return not annotation_files(folder) and not _has_text_labels(folder)
 
 
 def explain_folder(folder: Path) -> str:
@@ -154,7 +154,7 @@ def explain_folder(folder: Path) -> str:
     images = pictures_in(folder).values()
     if not images:
         below = visible_folders(folder)
-        if any(annotations_in(entry) for entry in below):
+        if any(annotation_files(entry) for entry in below):
             return ""
         if (inner := next((entry for entry in below if find_tool(entry) or find_masks(entry)), None)) is not None:
             return f"{folder} holds no data set itself; give one of its folders, such as {inner}"
@@ -163,7 +163,7 @@ def explain_folder(folder: Path) -> str:
         what = f"holds folders of images ({named}) but no annotations" if inside else "holds no images"
         what = what if any(folder.iterdir()) else "is empty"
         return f"{folder} {what}: {_NEEDED}; clips need the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
-    if has_annotations(folder.parent) or find_masks(folder.parent) is not None:
+    if annotation_files(folder.parent) or find_masks(folder.parent) is not None:
         return f"{folder} holds images alone; give {folder.parent} if their annotations are there"
     endings = ", ".join(sorted({file.suffix.lower() for file in images}))
     return (

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.coco_find import has_annotations
+from hodor_cli.datasets.coco_find import annotation_files
 from hodor_cli.datasets.faults import Faults
 from hodor_cli.datasets.folders import masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
@@ -42,7 +42,7 @@ def find_masks(folder: Path) -> tuple[Path, Path] | None:
         named = {sub.name.casefold(): sub for sub in visible_folders(root)}
         images = next((named[name] for name in IMAGES if name in named), None)
         masks = next((named[name] for name in MASKS if name in named), None)
-        if images is None or masks is None or has_annotations(root):
+        if images is None or masks is None or annotation_files(root):
             continue
         for pair in ((images, masks), (images / "train", masks / "train")):
             if pictures_in(pair[0]) and (masks_in(pair[1]) or pictures_in(pair[1])):

@@ -28,17 +28,13 @@ from hodor_cli.formats.annotations import Annotations, Size
 from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import listed, plural, require_exists, size_text, summarise_files, visible_files
-from hodor_cli.images.picture import read_header
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 _KNOWN = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, label pictures and label TIFFs are read"
 
 
 class Reader(Protocol):
     """What the module of a format that is read has; labelme.py is an example."""
-
-    @property
-    def SUFFIXES(self) -> Collection[str]:  # noqa: N802
-        """Endings of its files, in lower case."""
 
     def find(self, path: Path, /) -> Path | None:
         """What to `read`: a file of that ending itself, or what is in a folder. None for another format; a damaged file
@@ -49,8 +45,17 @@ class Reader(Protocol):
         pictures, where the file does not say it. Raises InputError."""
 
 
-#: In the order in which they are tried.
-_READERS: tuple[Reader, ...] = (labelme, coco_video, coco, label_studio, cvat, voc, label_tiff, yolo)
+#: In the order in which they are tried, with the endings of their files, in lower case; none for folders alone.
+_READERS: tuple[tuple[Reader, Collection[str]], ...] = (
+    (labelme, (".json",)),
+    (coco_video, (".json",)),
+    (coco, (".json",)),
+    (label_studio, (".json",)),
+    (cvat, (".xml",)),
+    (voc, ()),
+    (label_tiff, (".tif", ".tiff")),
+    (yolo, (".txt", ".yaml", ".yml")),
+)
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,9 @@ def find_tool(path: Path) -> Found | None:
     return _find(path, _READERS)
 
 
-def _find(path: Path, readers: Iterable[Reader]) -> Found | None:
-    for reader in readers:
-        likely = path.is_dir() or path.suffix.lower() in reader.SUFFIXES
+def _find(path: Path, readers: Iterable[tuple[Reader, Collection[str]]]) -> Found | None:
+    for reader, suffixes in readers:
+        likely = path.is_dir() or path.suffix.lower() in suffixes
         if likely and (file := reader.find(path)) is not None:
             return Found(reader, file, path)
     return None
@@ -123,7 +128,7 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
     """
     path = Path(path).expanduser()
     require_exists(path, "file or folder of annotations")
-    if (found := _find(path, (*_READERS, label_png))) is not None:
+    if (found := _find(path, (*_READERS, (label_png, {*PICTURE_SUFFIXES, ".npy"})))) is not None:
         read = number_together([found.read(size)])[0]
         return replace(read, notes=(*read.notes, *_other_sizes(read)))
     if path.is_file() and path.suffix.lower() == ".json":

@@ -19,9 +19,6 @@ from hodor_cli.images.picture import read_stored
 _OBJECTS, _CLASSES = "SegmentationObject", "SegmentationClass"
 
 
-SUFFIXES = ()  # a folder
-
-
 def find(path: Path) -> Path | None:
     return path if masks_in(path / _OBJECTS) or masks_in(path / _CLASSES) else None
 

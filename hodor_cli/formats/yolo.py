@@ -36,9 +36,6 @@ def is_labels(path: Path) -> bool:
     return bool(rows) and all(len(row) >= 5 and _class_index(row[0]) is not None and _numbers(row[1:]) for row in rows)
 
 
-SUFFIXES = (".txt", ".yaml", ".yml")
-
-
 def find(path: Path) -> Path | None:
     if path.is_dir():
         return path if find_labels(path) else None

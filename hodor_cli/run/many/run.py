@@ -17,7 +17,7 @@ from hodor_cli.run.many.attempts import UNFINISHED, VideoAttempts
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.video.times import number_or_seconds
+from hodor_cli.video.frames import number_or_seconds
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
