@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from hodor_cli.errors import HodorError, InputError
-from hodor_cli.images.paths import read_utf8
+from hodor_cli.images.paths import read_utf8, reading_file
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -86,11 +86,9 @@ def xml_elements(path: Path, what: str) -> Iterator[Element]:
     from defusedxml.ElementTree import iterparse
 
     try:
-        with path.open("rb") as file:
+        with reading_file(path), path.open("rb") as file:
             for _, element in iterparse(file, forbid_dtd=True):
                 yield element
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except DefusedXmlException as error:
         raise InputError(f"{path} is not {what}: it has a DTD or entities, which are never read") from error
     except (ParseError, ValueError) as error:

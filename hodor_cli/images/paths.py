@@ -8,8 +8,8 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hodor_cli.errors import HodorError, InputError
@@ -85,22 +85,26 @@ def require_exists(path: Path, what: str) -> None:
     raise InputError(f"there is no {what} {path}: {hint}")
 
 
+@contextmanager
+def reading_file(path: Path | str, error: type[HodorError] = InputError) -> Iterator[None]:
+    """Turn the operating system's refusal to read `path` into an `error` that names it and the reason."""
+    try:
+        yield
+    except OSError as reason:
+        raise error(f"{path} cannot be read: {reason.strerror or reason}") from reason
+
+
 def read_start(path: Path, size: int) -> bytes:
     """The first `size` bytes of a file, or all if it is shorter. Raises `InputError` if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(size)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    with reading_file(path), path.open("rb") as file:
+        return file.read(size)
 
 
 def read_utf8(path: Path, error: type[HodorError] = InputError) -> bytes:
     """The bytes of a text file as UTF-8, without the byte-order mark or UTF-16 that programs on Windows write. Raises
     `error` if it cannot be read."""
-    try:
+    with reading_file(path, error):
         data = path.read_bytes()
-    except OSError as reason:
-        raise error(f"{path} cannot be read: {reason.strerror or reason}") from reason
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace").encode()
     return data.removeprefix(codecs.BOM_UTF8)
@@ -116,10 +120,8 @@ def summarise_files(names: Iterable[str]) -> str:
 
 def visible_files(folder: Path) -> list[str]:
     """Names of the files in `folder` in natural order, without hidden ones. Raises `InputError` if unreadable."""
-    try:
+    with reading_file(f"the folder {folder}"):
         names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
     return sorted(names, key=natural_key)
 
 

@@ -1,6 +1,6 @@
 """The axes of a TIFF of many pages (time, depth, channel), as OME, ImageJ and tifffile write them down.
 
-Which axis is time decides what is followed, so with several of them it is asked for, and never guessed.
+If there are several, the user must say which one is time: it decides what is followed, so it is never guessed.
 """
 
 from __future__ import annotations

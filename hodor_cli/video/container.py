@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import read_start
+from hodor_cli.images.paths import read_start, reading_file
 from hodor_cli.images.pillow import MOST_PIXELS
 
 # Formats that name further files or addresses, which FFmpeg would open; a live playlist would never end.
@@ -123,19 +123,16 @@ def count_missing_bytes(path: Path) -> int:
 
     Raises `InputError` if the file cannot be read, is empty, or is an MP4 that is cut off before its index.
     """
-    try:
+    with reading_file(path), path.open("rb") as file:
         size, end, has_index = path.stat().st_size, 0, False
-        with path.open("rb") as file:
+        head = file.read(16)
+        mp4, avi = head[4:8] in _MP4_BOXES, head[:4] == b"RIFF" and head[8:12] == b"AVI "
+        length_of = _mp4_length if mp4 else _riff_length if avi else _matroska_length
+        while length := length_of(head, size - end):
+            has_index |= head[4:8] == b"moov" and end + length <= size
+            end += length
+            file.seek(end)
             head = file.read(16)
-            mp4, avi = head[4:8] in _MP4_BOXES, head[:4] == b"RIFF" and head[8:12] == b"AVI "
-            length_of = _mp4_length if mp4 else _riff_length if avi else _matroska_length
-            while length := length_of(head, size - end):
-                has_index |= head[4:8] == b"moov" and end + length <= size
-                end += length
-                file.seek(end)
-                head = file.read(16)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if size == 0:
         raise InputError(f"{path} is empty (0 bytes)")
     if mp4 and not has_index:

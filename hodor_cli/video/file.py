@@ -16,14 +16,13 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import plural, reading_file
 from hodor_cli.video.container import count_missing_bytes, is_torn, open_container, pick_stream
 from hodor_cli.video.damage import Tally
 from hodor_cli.video.decoding import DecodedSource, decode_frames
-from hodor_cli.video.frames import Frame, ReadSettings
+from hodor_cli.video.frames import Frame, ReadSettings, reached
 from hodor_cli.video.packets import Entries, count_packets, read_entries
 from hodor_cli.video.sound import SoundTrack
-from hodor_cli.video.times import reached
 from hodor_cli.video.yuv import deep_values, picture_of
 
 _COUNT_AHEAD = 2000
@@ -196,10 +195,8 @@ class VideoPipeSource(DecodedSource):
     @classmethod
     def from_path(cls, path: Path, settings: ReadSettings) -> VideoPipeSource:
         """The video of a named pipe."""
-        try:
+        with reading_file(path):
             pipe = path.open("rb")
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
         return cls(pipe, str(path), path.stem, settings)
 
     def __iter__(self) -> Iterator[Frame]:

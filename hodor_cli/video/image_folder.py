@@ -13,8 +13,7 @@ from hodor_cli.images.listing import frame_name, list_pictures
 from hodor_cli.images.paths import plural, read_start, size_text, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_pages, read_picture
 from hodor_cli.images.tiff_axes import pages_along
-from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings
-from hodor_cli.video.times import reached
+from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings, reached
 
 FOLDER_FPS = 24.0  # of DAVIS and of films, because a folder states none
 

@@ -15,9 +15,8 @@ from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.camera import CameraSource
 from hodor_cli.video.dicom import DicomSource, dicom_files, is_dicom
 from hodor_cli.video.file import VideoFileSource, VideoPipeSource
-from hodor_cli.video.frames import FrameSource, ReadSettings
+from hodor_cli.video.frames import FrameSource, ReadSettings, number_or_seconds
 from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
-from hodor_cli.video.times import number_or_seconds
 
 #: Pictures of these endings are read by the video decoder, unless Pillow finds several pages in them.
 _ALSO_VIDEOS = {".gif", ".avif"}

@@ -41,9 +41,8 @@ class EncodedFrame:
 class FrameEncoder:
     """Encodes given masks as those of a first frame are encoded (HODOR, sec. 3.2), without history.
 
-    It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder. The model
-    stays where it is: where the settings' device is elsewhere, a copy of it computes. settings: the working resolution,
-    the device and the precision.
+    It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder. settings:
+    the working resolution, the device and the precision; if the model is on another device, a copy of it computes.
     """
 
     def __init__(self, model: Hodor, settings: SegmenterSettings | None = None) -> None:

@@ -1,5 +1,5 @@
-"""Filling a descriptor file: the sources that a path means (results, videos with masks, data sets, photographs), and
-every one that is not in it yet."""
+"""Fills a descriptor file: finds the sources at a path (results, videos with masks, data sets, photographs) and writes
+those that the file lacks."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import DataError, HodorError, InputError
-from hodor_cli.images.paths import visible_folders
+from hodor_cli.images.paths import reading_file, visible_folders
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
@@ -60,13 +60,10 @@ def hash_files(paths: Iterable[Path]) -> str:
     """sha256 over names and bytes of files, in the given order."""
     digest = hashlib.sha256()
     for path in paths:
-        try:
-            with path.open("rb") as file:
-                digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}); check the file") from None
+        with reading_file(path), path.open("rb") as file:
+            digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

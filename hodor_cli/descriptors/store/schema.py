@@ -126,7 +126,7 @@ class VideoRows:
 
 @dataclass(frozen=True)
 class RowIndex:
-    """Who each row of a whole store is, without its descriptor: everything (N,), rows in the order of `videos`."""
+    """The video, object and frame of each of a store's N rows, without descriptors; rows in the order of `videos`."""
 
     videos: tuple[str, ...]
     video: np.ndarray  # (N,) int32 index into `videos`

@@ -23,7 +23,6 @@ from hodor_cli.images.paths import listed
 
 #: The file that commands read where none is named.
 DEFAULT_STORE = "objects.h5"
-_WHO = ("object_id", "frame")
 _ROWS = ("descriptor", "frame", "object_id", "box", "area", "confidence")
 #: The least value that makes sense, for numbers that are used as places, sizes or ids.
 _LEAST = {"frame": 0, "background_frame": 0, "object_id": 1, "area": 0, "box": 0}
@@ -153,9 +152,10 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         return str(self.dataset(name, "image_name", rows[:1])[0], "utf-8", "replace")
 
     def index(self, videos: list[str] | None = None) -> RowIndex:
-        """Who each row of all (or the named) videos is; the order is that of `read`."""
+        """The video, object and frame of each row of all (or the named) videos, in the order of `read`."""
         names = self.videos if videos is None else videos
-        ids, frames = ([np.zeros(0, np.int32), *(self.dataset(name, key) for name in names)] for key in _WHO)
+        keys = ("object_id", "frame")
+        ids, frames = ([np.zeros(0, np.int32), *(self.dataset(name, key) for name in names)] for key in keys)
         video = np.repeat(np.arange(len(names), dtype=np.int32), [len(part) for part in frames[1:]])
         fps = np.array([self.video(name).fps for name in names], np.float64)
         return RowIndex(tuple(names), video, np.concatenate(ids), np.concatenate(frames), fps)
