@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """What each part of training on photographs brings: short runs that differ in one setting, measured on a benchmark.
 
     python benchmarks/ablation.py --data STILLS --backbone MOBILENET_V2 --davis DAVIS2016_DEV -o runs/ablation

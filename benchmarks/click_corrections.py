@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Do clicks make tracked masks better? Simulated clicks on masks that were tracked from the first frame's true mask.
 
     python benchmarks/click_corrections.py DAVIS

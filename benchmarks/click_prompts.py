@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Could HODOR itself make masks from clicks? Clicks as its soft masks, in the harness of `hodor evaluate-clicks`.
 
     python benchmarks/click_prompts.py DAVIS

@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """What more history, more objects and more frames cost: the engine with one setting against another, in turn.
 
 python benchmarks/costs.py                            # history 10 against 1, and 10 objects against 1

@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """What real videos do to the numbers that `descriptors/session/watches.py` watches, so that its limits can be chosen.
 
 hodor export-descriptors DAVIS2016_TRAIN -o objects.h5 --no-thumbnails

@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Segmenting a video with no mask, from saved descriptors alone: what works best, in the same scene and in another.
 
     python benchmarks/from_descriptors.py DAVIS2016_DEV                         # 8 sequences, a few minutes

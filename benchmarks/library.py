@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Time and memory of a large library of descriptors, on synthetic rows; anyone can run it.
 
     python benchmarks/library.py --rows 1000000 --queries 256

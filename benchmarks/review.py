@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Does the list of frames to review name the bad ones? Precision and recall against J below 0.5, on data with truth.
 
 python benchmarks/review.py DAVIS [DAVIS ...] [--sequences A,B] [--step N] [--fit]

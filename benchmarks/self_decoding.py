@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Do descriptors tell the objects of one frame apart? A frame decoded from its own descriptors.
 
     python benchmarks/self_decoding.py DAVIS_MULTI DAVIS2017                     # the first frame of each sequence

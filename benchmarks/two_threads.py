@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """What the second thread brings: whole runs, from an mp4 to masks and overlay, with it and without it in turn.
 
 python benchmarks/two_threads.py

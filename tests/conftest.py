@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,13 +57,18 @@ def write_video(
     fps: float = 25.0,
     *,
     codec: str = "libx264",
+    pixels: str | None = None,
+    times_ms: Sequence[int] | None = None,
+    rotate: int | None = None,
+    mirror: bool = False,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
     """Write (H, W, 3) uint8 RGB frames of one size as an H.264 file and return its path.
 
-    Even sizes are stored as yuv420p like most videos, odd ones as yuv444p, which H.264 asks for. options: of the codec,
-    by default those of a quick and good file.
+    pixels: by default even sizes are stored as yuv420p like most videos, odd ones as yuv444p, which H.264 asks for.
+    times_ms: of each frame. rotate, mirror: what a player has to do. options: of the codec, by default those of a quick
+    and good file.
     """
     import av
 
@@ -71,18 +76,26 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = None
-        for image in frames:
+        for index, image in enumerate(frames):
             if stream is None:
                 stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
                 stream.height, stream.width = image.shape[:2]
-                stream.pix_fmt = "yuv420p" if image.shape[0] % 2 == image.shape[1] % 2 == 0 else "yuv444p"
+                even = image.shape[0] % 2 == image.shape[1] % 2 == 0
+                stream.pix_fmt = pixels or ("yuv420p" if even else "yuv444p")
                 stream.options = {"crf": "12", "preset": "ultrafast"} if options is None else options
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")):
-                container.mux(packet)
+                if times_ms is not None:
+                    stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+                if rotate is not None:
+                    if not hasattr(stream, "set_display_rotation"):
+                        pytest.skip("this PyAV cannot write rotation metadata")
+                    stream.set_display_rotation(rotate, hflip=mirror)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            if times_ms is not None:
+                frame.pts, frame.time_base = times_ms[index], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
         if stream is None:
             raise ValueError("a video needs at least one frame")
-        for packet in stream.encode():
-            container.mux(packet)
+        container.mux(stream.encode())
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def test_a_frame_that_cannot_be_decoded_shows_the_one_before_and_later_ones_keep
 def test_frames_that_the_decoder_completed_are_named(tmp_path: Path) -> None:
     source = open_source(damaged(clip(tmp_path, "clip.mp4"), 12, 20, skip=400))
     assert len(list(source)) == 24
-    assert "the decoder filled in missing parts of frames 1" in source.warnings[0]
+    # The encoder does not write the same bytes every time, and in some of them the second fault is in no frame's picture.
+    assert re.search("the decoder filled in missing parts of frames? 1[123]", source.warnings[0])
 
 
 def test_what_is_lost_at_the_beginning_and_at_the_end_is_told_and_all_readings_agree(tmp_path: Path) -> None:

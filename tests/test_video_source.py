@@ -7,7 +7,6 @@ import io
 import itertools
 import os
 import sys
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from conftest import write_video
 from PIL import Image
 from video_fakes import colour_at, picture
 
@@ -26,44 +26,15 @@ from hodor_cli.video.source import open_source
 from hodor_cli.video.yuv import picture_of as convert
 
 
-def write(
-    path: Path,
-    count: int = 10,
-    *,
-    size: tuple[int, int] = (48, 64),
-    codec: str = "libx264",
-    pixels: str = "yuv420p",
-    times_ms: Sequence[int] | None = None,
-    rotate: int | None = None,
-    mirror: bool = False,
-    options: dict[str, str] | None = None,
-    container_options: dict[str, str] | None = None,
-    noise: bool = False,
-) -> Path:
-    """Encode `count` pictures at 10 frames/s, or at the times given."""
+def write(path: Path, count: int = 10, *, size: tuple[int, int] = (48, 64), noise: bool = False, **how: Any) -> Path:
+    """Encode `count` pictures at 10 frames/s; `how` as of `write_video`."""
     noise_of = np.random.default_rng(0)
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=10)
-        stream.height, stream.width, stream.pix_fmt = size[0], size[1], pixels
-        stream.options = options or {}
-        if rotate is not None:
-            if not hasattr(stream, "set_display_rotation"):
-                pytest.skip("this PyAV cannot write rotation metadata")
-            stream.set_display_rotation(rotate, hflip=mirror)
-        if times_ms is not None:
-            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
-        for index in range(count):
-            image = picture(index, *size)
-            if noise:
-                image = image // 2 + noise_of.integers(0, 100, image.shape, dtype=np.uint8)
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            if times_ms is not None:
-                frame.pts, frame.time_base = times_ms[index], Fraction(1, 1000)
-            for packet in stream.encode(frame):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
+
+    def image(index: int) -> np.ndarray:
+        plain = picture(index, *size)
+        return plain // 2 + noise_of.integers(0, 100, plain.shape, dtype=np.uint8) if noise else plain
+
+    return write_video(path, map(image, range(count)), 10, **{"pixels": "yuv420p", "options": {}} | how)
 
 
 def cut(path: Path, share: float) -> Path:
