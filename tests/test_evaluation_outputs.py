@@ -168,8 +168,8 @@ def test_compare_names_what_it_cannot_use(tmp_path: Path) -> None:
     (tmp_path / "no.json").write_text("[]")
     with pytest.raises(InputError, match=r"is not the results\.json of one evaluation"):
         compare([good, tmp_path / "no.json"])
-    with pytest.raises(InputError, match="cannot be read"):
-        compare([good, tmp_path / "gone.json"])
+    with pytest.raises(InputError, match=r"no results\.json of an evaluation .*did you mean .*good\?"):
+        compare([good, tmp_path / "goood" / "results.json"])
     (tmp_path / "empty.json").write_text("{}")
     with pytest.raises(InputError, match=r"missing required field 'sequences'; give the file that `evaluate` writes"):
         compare([good, tmp_path / "empty.json"])

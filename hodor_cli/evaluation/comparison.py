@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.paths import require_exists
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -87,7 +88,10 @@ def compare(paths: Sequence[Path]) -> list[ResultComparison]:
     if len(paths) < 2:
         raise UsageError("a comparison takes two or more results; name another results.json")
     what, advice = "the results.json of one evaluation", "give the file that `evaluate` writes into its `out`"
-    results = [parse_json(Path(path), _ResultRecord, what, advice) for path in paths]
+    results = []
+    for path in map(Path, paths):
+        require_exists(path, "results.json of an evaluation")
+        results.append(parse_json(path, _ResultRecord, what, advice))
     names = [Path(path).stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]

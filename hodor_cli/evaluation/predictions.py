@@ -117,7 +117,7 @@ def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> Sequence
         example = next(iter(masks_in(folder).values()), None)
         hint = "the folder holds no masks" if example is None else f"the folder holds {example.name} and so on"
         if example is not None and len(missing) < len(counted):
-            hint = "masks must have the names of the annotations"
+            hint = "add their masks, named like the annotations"
         raise InputError(
             f"{folder} has no prediction for {plural(len(missing), 'frame')}: {listed(missing, 20)}; {hint}"
         )
