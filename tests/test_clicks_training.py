@@ -188,16 +188,22 @@ def test_a_run_that_an_older_version_began_is_resumed(tmp_path: Path, monkeypatc
     assert state is not None and state.iteration == 2 and state.config["time"] == "60m"
 
 
-def test_ctrl_c_leaves_the_last_whole_iteration(tmp_path: Path) -> None:
-    def stop(progress: ClickProgress) -> None:
-        if progress.iteration == 2:
-            raise KeyboardInterrupt
+def test_ctrl_c_leaves_the_last_whole_iteration_to_continue_from(tmp_path: Path) -> None:
+    made, run = make_blobs(tmp_path / "set"), tmp_path / "run"
+    for wanted, resume in ((3, False), (4, True)):
+        told: list[ClickProgress] = []
 
-    with pytest.raises(KeyboardInterrupt):
-        train_clicks([make_blobs(tmp_path / "set")], tmp_path / "run", SMALL, progress=stop)
-    state = read_state(tmp_path / "run")
-    assert state is not None and state.iteration == 2
-    assert load_click_net(tmp_path / "run" / "clicks.safetensors").config.name == "clicks"
+        def stop(progress: ClickProgress, told: list[ClickProgress] = told, wanted: int = wanted) -> None:
+            told.append(progress)
+            if progress.iteration == wanted:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train_clicks([made], run, SMALL, resume=resume, progress=stop)
+        state = read_state(run)
+        assert state is not None and state.iteration == wanted
+        assert told[0].loss > 0.8  # of these iterations alone; cross-entropy and the soft Jaccard loss begin near 1.5
+    assert load_click_net(run / "clicks.safetensors").config.name == "clicks"
 
 
 def test_a_click_network_of_another_origin_is_not_replaced(tmp_path: Path) -> None:

@@ -210,13 +210,12 @@ class Clicker:
         points = view.points(state.points) or [(0.0, 0.0, 0.0)]
         values = torch.tensor(points, device=self.device)[None]
         box = [float("nan")] * 4 if state.box is None else view.box(state.box)
-        size = maps.levels[0].shape[-2:]
         if before is not None:
             previous = F.avg_pool2d(torch.sigmoid(before), 2)
         elif state.given is not None:
             previous = view.share(state.given).to(self.device)
         else:
-            previous = torch.full((1, 1, *size), -1.0, device=self.device)
+            previous = torch.full((1, 1, *maps.levels[0].shape[-2:]), -1.0, device=self.device)
         prompts = Prompts(values[..., :2], values[..., 2], torch.tensor([box], device=self.device), previous)
         return self.net(maps, prompts)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -49,8 +49,8 @@ class ClickScores:
     """ious: case -> IoU after each click. frame_seconds, click_seconds: time for each frame and each click."""
 
     ious: dict[str, tuple[float, ...]]
-    frame_seconds: tuple[float, ...] = field(default=())
-    click_seconds: tuple[float, ...] = field(default=())
+    frame_seconds: tuple[float, ...] = ()
+    click_seconds: tuple[float, ...] = ()
 
     def mean_iou(self, clicks: int) -> float:
         return float(np.mean([ious[clicks - 1] for ious in self.ious.values()]))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.errors import DataError
 from hodor_cli.samples.clip_sets import ClipFrames
-from hodor_cli.samples.colour import ColourChange, degrade, frame_colour, shared_colour
+from hodor_cli.samples.colour import degrade, frame_colour, shared_colour
 from hodor_cli.samples.settings import AugmentSettings
 
 #: Share of crops that show little more than one object, as a closer look does; the others show most of the picture.
@@ -55,19 +55,17 @@ class CropMaker:
         self.settings = AugmentSettings(
             hue=(0.0, 0.02), contrast=(0.0, 0.1), shared_colour=0.2, grey=0.03, blur=0.08, compression=0.15
         )
+        groups = [Counter(part.groups) for part in stills]
+        still = (1 - frame_share if clips else 1) / max(1, sum(n**0.5 for counts in groups for n in counts.values()))
+        frame = (frame_share if stills else 1) / max(1, sum(len(part) for part in clips))
         self._items: list[tuple[StillImages | ClipFrames, int]] = []
         weights: list[float] = []
-        for part in stills:
-            counts = Counter(part.groups)
-            share = (1 - frame_share if clips else 1) / sum(n**0.5 for s in stills for n in Counter(s.groups).values())
-            for index, group in enumerate(part.groups):
-                self._items.append((part, index))
-                weights.append(share * counts[group] ** -0.5)
+        for part, counts in zip(stills, groups, strict=True):
+            self._items += [(part, index) for index in range(len(part.groups))]
+            weights += [still * counts[group] ** -0.5 for group in part.groups]
         for frames in clips:
-            share = (frame_share if stills else 1) / sum(len(other) for other in clips)
-            for index in range(len(frames)):
-                self._items.append((frames, index))
-                weights.append(share)
+            self._items += [(frames, index) for index in range(len(frames))]
+            weights += [frame] * len(frames)
         self._ends = np.cumsum(weights) / sum(weights)
 
     def __len__(self) -> int:
@@ -121,7 +119,7 @@ class CropMaker:
                 break
         while len(kept) < self.objects:
             kept.append(kept[0])
-        tint: ColourChange | None = shared_colour(rng, self.settings)
+        tint = shared_colour(rng, self.settings)
         out = frame_colour(rng, self.settings).apply(np.asarray(out, dtype=np.uint8))
         out = degrade(tint.apply(out) if tint is not None else out, rng, self.settings)
         return Crop(out, np.stack(kept))

@@ -164,12 +164,14 @@ class _Run:
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.01, fused=fused)
         self.average = WeightAverage(net, settings.average)
         self.iteration, self.seconds = 0, 0.0
-        #: Running means of the loss and of the IoU after each click.
+        #: Running means of the loss and of the IoU after each click, since iteration `began`.
+        self.began = 0
         self.means = np.zeros(1 + settings.rounds)
 
     def restore(self, state: TrainingState) -> None:
         restore_state(self.out, self.net, self.optimiser, self.average)
-        self.iteration, self.seconds = state.iteration, float(state.config["seconds"])
+        self.iteration = self.began = state.iteration
+        self.seconds = float(state.config["seconds"])
         self.crops.unread.update(state.config.get("unread", ()))  # which the run has told of
 
     def train(self, progress: Callable[[ClickProgress], None] | None) -> None:
@@ -224,7 +226,7 @@ class _Run:
         self.optimiser.step()
         self.average.update(self.net, self.iteration)
         self.iteration += 1
-        self.means += max(0.01, 1 / self.iteration) * (found.cpu().numpy() - self.means)
+        self.means += max(0.01, 1 / (self.iteration - self.began)) * (found.cpu().numpy() - self.means)
 
     def save(self) -> None:
         config = {**asdict(self.settings), "seconds": self.seconds, "unread": sorted(self.crops.unread)}
