@@ -124,6 +124,7 @@ def prepare(folder: Path) -> None:
         shutil.copy(made.first_mask, folder / "first_masks" / f"{name}.png")
     shutil.rmtree(folder / ".making")
     _write_photographs(folder / "photos", files.frames_folder, files.masks_folder)
+    shutil.rmtree(folder / "made")
 
 
 def _write_masks(folder: Path, masks: Path) -> None:
@@ -172,9 +173,14 @@ def main() -> int:
     parser.add_argument("--pictures", action="store_true", help="make the pages' pictures anew")
     parser.add_argument("--files", type=Path, metavar="FOLDER", help="make the files that the pages name, to try them")
     asked = parser.parse_args()
+    if unknown := sorted(set(asked.names) - {page.stem for page in pages()}):
+        parser.error(f"there is no page {unknown[0]}; the pages are {', '.join(page.stem for page in pages())}")
     if asked.files:
+        if asked.files.exists():
+            parser.error(f"{asked.files} exists already; name a new folder")
         asked.files.mkdir(parents=True)
         prepare(asked.files.resolve())
+        print(f"Made {asked.files}; go on there: cd {asked.files}")
         return 0
     for page in pages():
         if asked.names and page.stem not in asked.names:

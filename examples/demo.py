@@ -42,8 +42,9 @@ def main() -> int:
     print(f"   {OUT / 'contact_sheet.png'}   frames, results and truth at {len(MOMENTS)} moments")
     print(f"   {result / 'overlay.mp4'}   the video with the objects coloured")
     print(f"   {result / 'masks'}/   a mask for every frame; pixel value = object id")
-    print(f"   {result / 'report.json'}   area, box and confidence per frame, and frames to review")
-    print("\nYour own video:   hodor segment VIDEO --mask FIRST_FRAME_MASK.png   (here: .venv/bin/hodor)")
+    print(f"   {result / 'review.html'}   the objects over time, and the frames to review")
+    print("\nYour own video:   .venv/bin/hodor look VIDEO                     a grid to read the object's box off")
+    print("                  .venv/bin/hodor segment VIDEO --box X,Y,WIDTH,HEIGHT")
     return 0
 
 

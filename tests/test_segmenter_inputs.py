@@ -41,6 +41,7 @@ from hodor_cli.model import Hodor
         (np.full((HEIGHT, WIDTH), -1), "object id -1"),
         (np.full((HEIGHT, WIDTH), 0.5), "float64; give integers"),
         ({7: np.full((HEIGHT, WIDTH), 0.5)}, "float64; give true or false"),
+        (torch.ones((HEIGHT, WIDTH), dtype=torch.uint8), "frame 2 is a Tensor; give a NumPy array of ids"),
     ],
 )
 def test_a_bad_mask_is_named_and_changes_nothing(toy: Hodor, masks: Any, said: str) -> None:

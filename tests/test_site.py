@@ -75,6 +75,23 @@ def test_blocks_are_run_in_their_order_unless_a_reason_is_given(tmp_path: Path, 
         tutorials.run_page(page, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--files", "."], ". exists already; name a new folder"), (["onevideo"], "there is no page onevideo; the pages")],
+)
+def test_a_wrong_folder_or_page_is_named(
+    words: list[str],
+    said: str,
+    tutorials: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tutorials.py", *words])
+    with pytest.raises(SystemExit):
+        tutorials.main()
+    assert said in capsys.readouterr().err
+
+
 def test_every_block_of_readme_and_tutorials_says_what_it_is(tutorials: ModuleType) -> None:
     for page in tutorials.pages():
         fences = re.findall(r"^```(\w*)$", page.read_text(encoding="utf-8"), re.MULTILINE)

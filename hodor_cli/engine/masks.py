@@ -35,16 +35,21 @@ def reference_masks_by_id(
 ) -> dict[int, np.ndarray]:
     """A label map (H, W) or {object id: (H, W) bool} -> {object id: (H, W) bool}.
 
-    Only an object of `followed` may have an empty mask, which says that it is gone. Raises InputError for another size,
-    ids outside 1..65535, another empty mask, or masks that overlap.
+    Only an object of `followed` may have an empty mask, which says that it is gone. Raises InputError for anything else
+    than these two, another size, ids outside 1..65535, another empty mask, or masks that overlap.
     """
     if isinstance(masks, np.ndarray):
         if not np.issubdtype(masks.dtype, np.integer) and masks.dtype != bool:
             raise InputError(f"the label map of frame {frame} is {masks.dtype}; give integers, one id per pixel")
         _check_size(masks, size, f"the label map of frame {frame}")
         by_id = {object_id: masks == object_id for object_id in ids_in(masks)}
-    else:
+    elif isinstance(masks, Mapping):
         by_id = {int(i): np.asarray(mask) for i, mask in masks.items()}
+    else:
+        raise InputError(
+            f"the mask of frame {frame} is a {type(masks).__name__}; give a NumPy array of ids (`.labels` of what"
+            " `read_mask` returns), or a mask for each object id"
+        )
     for object_id, mask in by_id.items():
         what = f"the mask of object {object_id} in frame {frame}"
         check_object_id(object_id, f"in frame {frame}")
