@@ -109,37 +109,40 @@ export class Coverage {
 
   // Cover everything within `radius` of the line from a to b.
   line(a, b, radius) {
-    const box = within(around([a, b], radius), this.map);
+    this.cover(around([a, b], radius), (context) => {
+      context.lineWidth = 2 * radius;
+      context.lineCap = "round";
+      context.moveTo(a.x, a.y);
+      context.lineTo(b.x + 0.001, b.y);   // a line without length would not be drawn
+      context.stroke();
+    });
+  }
+
+  // Cover the inside of a polygon.
+  polygon(corners) {
+    this.cover(around(corners, 0), (context) => {
+      for (const { x, y } of corners) context.lineTo(x, y);
+      context.fill();
+    });
+  }
+
+  // Cover the pixels of a rectangle of which the browser fills more than half when it draws something.
+  cover(rectangle, draw) {
+    const box = within(rectangle, this.map);
     if (!box) return;
-    for (let y = box.y0; y < box.y1; y += 1) {
-      const [left, right] = crossed(a, b, radius, y + 0.5), row = y * this.map.width;   // a pixel is where its middle is
-      const end = row + Math.min(box.x1, Math.floor(right + 0.5));
-      for (let at = row + Math.max(box.x0, Math.ceil(left - 0.5)); at < end; at += 1) {
+    const { x0, y0 } = box, wide = box.x1 - x0, tall = box.y1 - y0;
+    const context = new OffscreenCanvas(wide, tall).getContext("2d", { willReadFrequently: true });
+    context.translate(-x0, -y0);
+    context.beginPath();
+    draw(context);
+    const { data } = context.getImageData(0, 0, wide, tall);
+    for (let y = y0, from = 3; y < box.y1; y += 1) {
+      for (let at = y * this.map.width + x0, end = at + wide; at < end; at += 1, from += 4) {
+        if (data[from] <= 127) continue;
         this.covered[at] = 1;
         this.put(at);
       }
     }
-    this.grow(box);
-  }
-
-  // Cover the inside of a polygon, which the browser fills.
-  polygon(corners) {
-    const box = within(around(corners, 0), this.map);
-    if (!box) return;
-    const { x0, y0 } = box, wide = box.x1 - x0, tall = box.y1 - y0;
-    const context = new OffscreenCanvas(wide, tall).getContext("2d");
-    context.beginPath();
-    for (const { x, y } of corners) context.lineTo(x - x0, y - y0);
-    context.fill();
-    const { data } = context.getImageData(0, 0, wide, tall);
-    for (let y = 0, from = 3; y < tall; y += 1) {
-      for (let at = (y0 + y) * this.map.width + x0, end = at + wide; at < end; at += 1, from += 4) this.covered[at] = data[from] > 127 ? 1 : 0;
-    }
-    this.grow(box);
-    this.apply();
-  }
-
-  grow(box) {
     this.box = join(this.box, box);
     this.map.touch(box);
   }
@@ -177,19 +180,4 @@ export class Coverage {
     runs.push(value, length);
     return { x: x0, y: y0, width: x1 - x0, height: y1 - y0, runs: new Uint32Array(runs) };
   }
-}
-
-// From where to where the line at height y crosses the stroke of a round brush from a to b; [Infinity, -Infinity] if nowhere.
-function crossed(a, b, radius, y) {
-  const xs = [];
-  for (const end of [a, b]) {
-    const half = Math.sqrt(radius * radius - (y - end.y) ** 2);   // NaN above and below the disc
-    if (half >= 0) xs.push(end.x - half, end.x + half);
-  }
-  const dx = b.x - a.x, dy = b.y - a.y, long = Math.hypot(dx, dy);
-  for (const side of [-radius, radius]) {   // the two lines along the stroke
-    const share = (y - a.y - (side * dx) / long) / dy;   // not a finite number for a level stroke
-    if (share >= 0 && share <= 1) xs.push(a.x - (side * dy) / long + share * dx);
-  }
-  return [Math.min(...xs), Math.max(...xs)];
 }
