@@ -110,7 +110,7 @@ def test_tracking_continues_when_the_page_goes_away_and_the_next_page_finds_it(s
         page.socket.close()  # as when the network or the browser dies: no goodbye
     wait_for(lambda: len(served.project.records) == FRAMES, "tracking without a page")
     with served.page() as page:
-        page.send('{"do": "hello", "take": true}')
+        page.send('{"do": "hello"}')
         assert len(_until(page, "hello")["frames"]) == FRAMES
         shown = unpack_runs(served.get(f"labels/{FRAMES - 1}"), (64, 96))
         assert np.array_equal(shown, served.project.labels(FRAMES - 1))
@@ -141,7 +141,7 @@ def test_a_message_of_more_than_8_mb_is_refused_and_changes_nothing(served: Serv
             _until(page, "error")
     assert not served.project.records
     with served.page() as page:
-        page.send('{"do": "hello", "take": true}')
+        page.send('{"do": "hello"}')
         _until(page, "hello")
         _paint(page, moving_square(FRAMES)[1][0])
     assert sorted(served.project.records) == [0]

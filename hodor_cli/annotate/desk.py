@@ -64,8 +64,8 @@ class Desk:
         self._warned = 0
         self._saver = asyncio.create_task(self._look_after())
 
-    def claim(self, page: Page, *, take: bool) -> bool:
-        """Make `page` the current one. If another page is current, return False, or, with `take`, tell that page."""
+    def claim(self, page: Page) -> None:
+        """Make `page` the current one, and tell the one before it."""
         if self.page is not None and self.page is not page:
             if not take:
                 return False
@@ -75,7 +75,6 @@ class Desk:
         job = next((type(asked).__name__.lower() for asked in jobs), None)
         page.push({**self.session.snapshot(), "job": job})
         self._warned = 0
-        return True
 
     def leave(self, page: Page) -> None:
         """Note that the page is gone. Its jobs continue."""

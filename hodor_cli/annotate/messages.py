@@ -51,9 +51,7 @@ class _Pair(Ask, frozen=True):
 
 
 class Hello(Ask, frozen=True, tag="hello"):
-    """The first message of a page; `take` moves the project here from another tab."""
-
-    take: bool = False
+    """The first message of a page, to which the project moves from any other one."""
 
 
 class Click(_OnObject, frozen=True, tag="click"):

@@ -185,8 +185,7 @@ class _Routes:
                     page.push({"event": "error", "text": str(error)})
                     continue
                 if isinstance(asked, Hello):
-                    if not self._desk.claim(page, take=asked.take):
-                        page.push({"event": "busy"})
+                    self._desk.claim(page)
                 elif self._desk.page is page:
                     self._desk.ask(asked, payload)
         except (WebSocketDisconnect, RuntimeError):  # the page was closed during a send

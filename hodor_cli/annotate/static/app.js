@@ -7,7 +7,7 @@ import { exported } from "./exports.js";
 import { forgetMasks, keepMask } from "./pictures.js";
 import { connect, onEvent } from "./socket.js";
 import { learn, on, pageColour, set, state, tell } from "./state.js";
-import { accepted, disconnected } from "./tabs.js";
+import "./tabs.js";
 import { loadThumbs } from "./timeline.js";
 import { toast } from "./toasts.js";
 import { play } from "./transport.js";
@@ -25,7 +25,6 @@ let begun = null;      // the frame to come back to when the whole video was tra
 const STAY = -1;
 
 onEvent("hello", (event) => {
-  accepted();
   missed = 0;
   const { name, width, height, fps, start, end, folder } = event;
   const again = state.video !== null;
@@ -153,7 +152,6 @@ onEvent("error", ({ text }) => {
 });
 
 onEvent("offline", () => {
-  disconnected();
   play(false);
   if (editsUnderWay()) lost("may be");   // the server may have carried it out
   say("no connection");
