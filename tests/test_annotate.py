@@ -24,7 +24,7 @@ from pycocotools import mask as coco
 from hodor_cli.annotate import frames, opening
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import Change, edited_record
-from hodor_cli.annotate.frames import FrameReader, make_thumbnails, timeline_frames
+from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.messages import pack_runs, unpack_runs
 from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
@@ -816,14 +816,3 @@ def test_a_port_in_use_or_a_missing_mask_is_one_sentence_and_leaves_no_folder(vi
             video, SegmentSettings(), AnnotateOptions(tmp_path / "project", tmp_path / "none"), lambda *_: None
         )
     assert not (tmp_path / "project").exists()
-
-
-def test_thumbnails_stop_when_they_are_told(video: Path) -> None:
-    source, _ = open_target(video, None)
-    reader = FrameReader(source)
-    found: dict[int, bytes] = {}
-    make_thumbnails(reader, found.__setitem__, threading.Event())
-    assert sorted(found) == timeline_frames(reader) == list(range(FRAMES))
-    stop = threading.Event()
-    stop.set()
-    make_thumbnails(reader, lambda *_: pytest.fail("made one"), stop)

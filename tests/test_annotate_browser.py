@@ -844,6 +844,15 @@ def test_an_object_is_hidden_and_renamed_by_keyboard_alone(page: Page) -> None:
         assert "cup" in browser.run("document.activeElement.ariaLabel")
 
 
+def test_the_timeline_shows_pictures_of_the_video(page: Page) -> None:
+    page.open()
+    colours = (
+        "(({ width }, context) => new Set(new Uint32Array(context.getImageData(0, 20, width, 10).data.buffer)).size)"
+        "(document.querySelector('#strip'), document.querySelector('#strip').getContext('2d'))"
+    )
+    page.browser.until(f"{colours} > 50", "pictures on the timeline")
+
+
 def test_the_timeline_zooms_and_follows(page: Page) -> None:
     page.begin()
     browser = page.browser

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from browser import wait_for
@@ -67,7 +69,7 @@ def served(tmp_path: Path, video: Path) -> Iterator[Served]:
     project, settings = Project(folder, (source.height, source.width)), SegmentSettings(min_dim=64)
     write_project_report(project, source, settings, None)
     ready = threading.Event()
-    readers = FrameReader(source), FrameReader(source)
+    readers = FrameReader(source), FrameReader(source, few=True)
     server = page_server(
         lambda emit: Session(project, FrameReader(source), make_model("toy"), settings, emit),
         readers, TOKEN, ready.set,
@@ -151,6 +153,8 @@ def test_an_open_page_is_told_of_damage_when_it_is_met(torn: Path, served: Serve
     with served.page() as page:
         page.send('{"do": "hello"}')
         _until(page, "hello")
+        for index in range(FRAMES):
+            served.get(f"frame/{index}")
         (told,) = _until(page, "warnings")["texts"]
         assert "clip.mp4 is damaged" in told and "could not be decoded, so the frame before is shown" in told
 
@@ -177,6 +181,8 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> int:
     return frame
 
 
-def test_a_page_need_not_wait_for_a_thumbnail_that_never_comes(unreadable: int, served: Served) -> None:
-    wait_for(lambda: json.loads(served.get("thumbs"))["done"], "all thumbnails")
-    assert json.loads(served.get("thumbs"))["ready"] == [index for index in range(FRAMES) if index != unreadable]
+def test_a_thumbnail_is_a_small_picture_and_one_that_cannot_be_made_is_missing(unreadable: int, served: Served) -> None:
+    picture = cv2.imdecode(np.frombuffer(served.get("thumb/3"), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None and picture.shape == (54, 81, 3)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        served.get(f"thumb/{unreadable}")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -24,21 +23,20 @@ _KEPT_BYTES, _KEPT_FRAMES = 64 << 20, 200  # whichever is less
 _FEW = 8  # frames; reading through so many costs no more than opening the file again
 _BACK = 16  # frames read at once when the user goes back step by step
 _THUMB_HEIGHT = 54
-_THUMBS = 48
 
 
 class FrameReader:
     """Reads frames of a source by index. Only one thread at a time reads; the others wait.
 
-    Raises UsageError for a source that can be read only once, and for one without frames.
+    few: keep only a few frames. Raises UsageError for a source that can be read only once, and for one without frames.
     """
 
-    def __init__(self, source: FrameSource) -> None:
+    def __init__(self, source: FrameSource, *, few: bool = False) -> None:
         if not source.reiterable:
             raise UsageError(
                 f"{source.label} can be read only once, so it cannot be annotated; save it as a file first"
             )
-        self.source = source
+        self.source, self._kept_bytes = source, 0 if few else _KEPT_BYTES
         counted = source.count_up_to(1 << 31)
         last = counted if source.end is None else min(source.end, counted or source.end)
         #: The first frame, and the one after the last.
@@ -119,30 +117,8 @@ class FrameReader:
             self._kept.popitem(last=False)
         return image
 
-    @staticmethod
-    def _room(frame_bytes: int) -> int:
-        return max(4, min(_KEPT_FRAMES, _KEPT_BYTES // frame_bytes))
-
-
-def timeline_frames(reader: FrameReader) -> list[int]:
-    """The frames whose thumbnails are on the timeline."""
-    count = reader.end - reader.start
-    return sorted({reader.start + round(position * (count - 1) / (_THUMBS - 1)) for position in range(_THUMBS)})
-
-
-def make_thumbnails(reader: FrameReader, done: Callable[[int, bytes], Any], stop: threading.Event) -> None:
-    """Call `done(index, jpeg)` for each thumbnail of the timeline, in order, until `stop` is set; closes the reader."""
-    for index in timeline_frames(reader):
-        if stop.is_set():
-            break
-        try:
-            image = reader.read(index)
-        except InputError:
-            continue
-        width = max(1, round(image.shape[1] * _THUMB_HEIGHT / image.shape[0]))
-        small = cv2.resize(image, (width, _THUMB_HEIGHT), interpolation=cv2.INTER_AREA)
-        done(index, jpeg_bytes(np.asarray(small, np.uint8), 80))
-    reader.close()
+    def _room(self, frame_bytes: int) -> int:
+        return max(4, min(_KEPT_FRAMES, self._kept_bytes // frame_bytes))
 
 
 def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:
@@ -150,3 +126,10 @@ def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:
     sharp = hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR")  # not in older versions
     full = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444) if sharp else ()
     return jpeg_bytes(rgb, 95, *full)
+
+
+def thumbnail_of(rgb: NDArray[np.uint8]) -> bytes:
+    """A frame as a small JPEG for the timeline."""
+    width = max(1, round(rgb.shape[1] * _THUMB_HEIGHT / rgb.shape[0]))
+    small = cv2.resize(rgb, (width, _THUMB_HEIGHT), interpolation=cv2.INTER_AREA)
+    return jpeg_bytes(np.asarray(small, np.uint8), 80)

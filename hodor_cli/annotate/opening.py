@@ -51,7 +51,7 @@ def annotate_source(
         settings = continued_settings(folder, settings)
         model = load_model(settings.weights)
         settings.segmenter(model)  # raises for a missing device, before any file is written, as `listen` does
-        readers = FrameReader(frames), FrameReader(frames), FrameReader(frames)
+        readers = FrameReader(frames), FrameReader(frames), FrameReader(frames, few=True)
         given = None if options.masks is None else read_given([str(options.masks)], frames)
         with locked_folder(folder.root, advice="it is open in another hodor annotate; close that one first"):
             project = Project(folder, (frames.height, frames.width))

@@ -10,7 +10,6 @@ import errno
 import mimetypes
 import secrets
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hodor_cli.annotate.desk import Desk, Page
-from hodor_cli.annotate.export import all_exports, export_path
-from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails
+from hodor_cli.annotate.export import EXPORTS, export_path
+from hodor_cli.annotate.frames import FrameReader, jpeg_of, thumbnail_of
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.messages import Hello, decode_request, pack_runs
 from hodor_cli.annotate.session import Session
@@ -103,9 +102,8 @@ class _Routes:
     def __init__(
         self, make_session: MakeSession, reader: FrameReader, thumbs: FrameReader, ready: Callable[[], None]
     ) -> None:
-        self._make, self._reader, self._thumbs_reader, self._ready = make_session, reader, thumbs, ready
+        self._make, self._reader, self._thumbs, self._ready = make_session, reader, thumbs, ready
         self._static = _static_files()
-        self._thumbs: dict[int, bytes] = {}
         self._desk: Desk
 
     def app(self) -> Starlette:
@@ -115,7 +113,6 @@ class _Routes:
                 Route("/", self._file),
                 Route("/frame/{index:int}", self._frame),
                 Route("/thumb/{index:int}", self._thumb),
-                Route("/thumbs", self._thumb_list),
                 Route("/labels/{index:int}", self._labels),
                 Route("/export/{kind:str}", self._export),
                 WebSocketRoute("/socket", self._socket),
@@ -127,16 +124,10 @@ class _Routes:
     @asynccontextmanager
     async def _life(self, _: Starlette) -> AsyncIterator[None]:
         self._desk = Desk(self._make)
-        stop = threading.Event()
-        self._drawing = threading.Thread(
-            target=make_thumbnails, args=(self._thumbs_reader, self._thumbs.__setitem__, stop), daemon=True
-        )
-        self._drawing.start()
         self._ready()
         try:
             yield
         finally:
-            stop.set()
             await self._desk.close()
 
     async def _file(self, request: Request) -> Response:
@@ -152,11 +143,8 @@ class _Routes:
         return await _read(picture, "image/jpeg")
 
     async def _thumb(self, request: Request) -> Response:
-        return _answer(self._thumbs.get(request.path_params["index"]), "image/jpeg")
-
-    async def _thumb_list(self, _: Request) -> Response:
-        done = not self._drawing.is_alive()
-        return JSONResponse({"done": done, "ready": sorted(self._thumbs)})
+        index = request.path_params["index"]
+        return await _read(lambda: thumbnail_of(self._thumbs.read(index)), "image/jpeg")
 
     async def _labels(self, request: Request) -> Response:
         project, index = self._desk.session.project, request.path_params["index"]

@@ -40,8 +40,8 @@ onEvent("hello", (event) => {
   if (!again) {
     set({ brush: Math.max(2, Math.round(Math.min(width, height) / 30)) });
     open();
-    loadThumbs();
   }
+  loadThumbs();
   followed = begun = null;
   set({ job: event.job ? { job: event.job } : null });
   tell("frames", "tool", "brush", "ready", "opacity");

@@ -8,6 +8,7 @@ import { go } from "./view.js";
 
 const canvas = by("strip");
 const THUMBS = 54, MARKS = 11, BAND = 36, FEW_ROWS = 3, MOST_ROWS = 12;   // the strip keeps its height with every object
+const PICTURES = 48;   // along the whole video
 const TALL = THUMBS + MARKS + BAND + 2, FEWEST = 20;                        // frames of the closest view
 
 const layer = new OffscreenCanvas(1, 1);   // all but the frame in view and the pointer, drawn again only when it changes
@@ -18,18 +19,16 @@ const thumbs = new Map();    // frame -> ImageBitmap
 let waiting = false;
 let hovered = null;          // the frame under the pointer
 
-export function loadThumbs() {
-  fetchThumbs().catch(() => setTimeout(loadThumbs, 3000));   // the server is away
-}
-
-async function fetchThumbs() {
-  const { done, ready } = await (await fetch("thumbs")).json();
-  await Promise.all(ready.filter((index) => !thumbs.has(index)).map(async (index) => {
-    const answer = await fetch(`thumb/${index}`);
+// Fetch thumbnails of frames over the whole video, one after the other. Without an answer the next connection continues.
+export async function loadThumbs() {
+  for (let number = 0; number < PICTURES; number += 1) {
+    const index = state.video.start + Math.round((number * (total() - 1)) / (PICTURES - 1));
+    if (thumbs.has(index)) continue;
+    const answer = await fetch(`thumb/${index}`).catch(() => null);
+    if (!answer) return;
     if (answer.ok) thumbs.set(index, await createImageBitmap(await answer.blob()));
-  }));
-  renew();
-  if (!done) setTimeout(loadThumbs, thumbs.size ? 1500 : 400);
+    renew();
+  }
 }
 
 const total = () => Math.max(1, state.video.end - state.video.start);
