@@ -42,15 +42,14 @@ Before = Mapping[int, tuple[FrameRecord, Path]]
 class MadeByHand(Mapping[int, NDArray[np.uint16]]):
     """The label maps (H, W) with only the objects that were made by hand, by frame; each is read at its use."""
 
-    def __init__(self, project: Project, before: Before) -> None:
-        records = {**project.records, **{index: record for index, (record, _) in before.items()}}
-        self._records = {index: records[index] for index in sorted(records) if records[index].given}
+    def __init__(self, project: Project, records: Mapping[int, FrameRecord], before: Before) -> None:
+        self._records = {index: record for index, record in records.items() if record.given}
         self._project, self._before = project, before
 
     def __getitem__(self, index: int) -> NDArray[np.uint16]:
-        record, project = self._records[index], self._project
+        project = self._project
         labels = project.read(self._before[index][1]) if index in self._before else project.labels(index)
-        return made_by_hand(labels, record)
+        return made_by_hand(labels, self._records[index])
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._records)
@@ -62,10 +61,11 @@ class MadeByHand(Mapping[int, NDArray[np.uint16]]):
 def inputs_by_hand(project: Project, before: Before | None = None) -> RunInputs:
     """All masks made by hand, as the inputs of a run of `hodor segment`. before: frames to take as they were."""
     before = before or {}
-    records = {**project.records, **{index: record for index, (record, _) in before.items()}}
+    then = {index: record for index, (record, _) in before.items()}
+    records = dict(sorted({**project.records, **then}.items()))
     return RunInputs(
-        masks=MadeByHand(project, before),
-        removals={index: record.removed for index, record in sorted(records.items()) if record.removed},
+        masks=MadeByHand(project, records, before),
+        removals={index: record.removed for index, record in records.items() if record.removed},
         names={entry.id: entry.name for entry in project.entries() if entry.name},
     )
 
@@ -105,23 +105,20 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
     if path.is_dir() and is_report(path / "report.json"):
         if out is not None and out.resolve() != path.resolve():
             raise OutputError(f"{path} is a result itself and is changed in place; leave `out` out")
-        report = read_record(path / "report.json", ReportRecord)
-        place = report.place.get("source", "")
+        place = read_record(path / "report.json", ReportRecord).place.get("source", "")
         if not place or not Path(place).exists():
             where = f" at {place}" if place else ""
             raise InputError(f"the video of {path} is no longer{where}; give it: hodor annotate VIDEO --out {path}")
-        then = report.source
-        return open_source(place, start=then.start, end=then.end, value_range=then.value_range), OutputFolder(path)
+        source, out = place, path
     frames = open_source(source)
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):
         then = read_record(folder.report, ReportRecord).source
-        now = run_identity(frames, RunInputs(), SegmentSettings(), None)
-        if (then.start, then.end) != (0, None):
-            frames.close()
-            frames = open_source(source, start=then.start, end=then.end, value_range=then.value_range)
-        if tuple(then.size) != (frames.height, frames.width) or then.content != now.source.content:
+        now = run_identity(frames, RunInputs(), SegmentSettings(), None).source
+        frames.close()
+        if (then.size, then.content) != (now.size, now.content):
             raise OutputError(f"{folder.root} holds the masks of another video; choose another folder with `out`")
+        frames = open_source(source, start=then.start, end=then.end, value_range=then.value_range)
     return frames, folder
 
 
