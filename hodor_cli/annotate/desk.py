@@ -67,8 +67,6 @@ class Desk:
     def claim(self, page: Page) -> None:
         """Make `page` the current one, and tell the one before it."""
         if self.page is not None and self.page is not page:
-            if not take:
-                return False
             self.page.push({"event": "taken"})
         self.page = page
         jobs = (work.asked for work in self._pending if isinstance(work.asked, ask.Job))

@@ -17,18 +17,15 @@ from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 
-#: Kind -> its title on the page, and what it is. The formats of `hodor export` are kinds, too, with the prefix TO.
+#: Before the name of a format of `hodor export`.
+_TO = "to-"
+#: Kind -> its title on the page, and what it is.
 EXPORTS = {
     "masks": ("Masks", "one PNG for each frame, in a ZIP file"),
     "overlay": ("Overlay", "the video with the objects drawn over it"),
+    **{f"{_TO}{writer.name}": (writer.name, writer.about) for writer in WRITERS.values()},
 }
-TO = "to-"
 Advance = Callable[[], None]
-
-
-def all_exports() -> dict[str, tuple[str, str]]:
-    """All kinds with their titles on the page, and what they are."""
-    return EXPORTS | {f"{TO}{writer.name}": (writer.name, writer.about) for writer in WRITERS.values()}
 
 
 def export_path(folder: OutputFolder, kind: str) -> Path:
@@ -37,9 +34,9 @@ def export_path(folder: OutputFolder, kind: str) -> Path:
     paths = {"masks": own / "masks.zip", "overlay": folder.overlay}
     if kind in paths:
         return paths[kind]
-    if kind not in all_exports():
-        raise UsageError(f"there is no export called {kind[:40]!r}; choose one of {', '.join(all_exports())}")
-    name = kind.removeprefix(TO)
+    if kind not in EXPORTS:
+        raise UsageError(f"there is no export called {kind[:40]!r}; choose one of {', '.join(EXPORTS)}")
+    name = kind.removeprefix(_TO)
     files = _files_in(folder.exports / name)
     return files[0] if len(files) == 1 else own / f"{name}.zip"
 
@@ -61,7 +58,7 @@ def write_export(project: Project, source: FrameSource, kind: str, advance: Adva
             _zip(path, (mask for mask in masks if mask.is_file()), folder.masks, advance)
         else:  # a folder below export/, as `hodor export` writes it
             options = ExportOptions(overwrite=True, each=advance, warn=source.warn)
-            (made,) = export_result(folder.root, [kind.removeprefix(TO)], options).values()
+            (made,) = export_result(folder.root, [kind.removeprefix(_TO)], options).values()
             path = export_path(folder, kind)
             if path.parent != made and made not in path.parents:  # several files
                 _zip(path, _files_in(made), made)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
 
+#: For so long the network is fine-tuned.
+_ADAPT_SECONDS = 60
+
+
 class Jobs:
     """The jobs of a session. segmenter: the one that tracks; None until `warm`."""
 
@@ -87,7 +91,7 @@ class Jobs:
         then, now = inputs_by_hand(self._project, before), inputs_by_hand(self._project)
         return ChangedPart.between(then, now, self._reader.start, self._reader.end - 1)
 
-    def adapt(self, asked: ask.Adapt, stop: threading.Event) -> None:
+    def adapt(self, _: ask.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""
         from hodor_cli.run.adapting import adapted_to_given
 
@@ -97,13 +101,13 @@ class Jobs:
         def progress(state: AdaptProgress) -> None:
             if stop.is_set():
                 raise Stopped
-            left = max(0.0, asked.seconds - state.seconds)
+            left = max(0.0, _ADAPT_SECONDS - state.seconds)
             self._teller.tell("progress", job="adapt", share=state.share, left=left)
 
-        self._teller.tell("progress", job="adapt", share=0.0, left=float(asked.seconds))
+        self._teller.tell("progress", job="adapt", share=0.0, left=float(_ADAPT_SECONDS))
         try:
             model, settings = adapted_to_given(
-                self._model, self._reader.source, inputs_by_hand(self._project), f"{asked.seconds}s", self._settings,
+                self._model, self._reader.source, inputs_by_hand(self._project), f"{_ADAPT_SECONDS}s", self._settings,
                 progress=progress,
             )  # fmt: skip
         except Stopped:

@@ -130,8 +130,6 @@ class Track(Ask, frozen=True, tag="track"):
 class Adapt(Ask, frozen=True, tag="adapt"):
     """Fine-tune a copy of the network on the masks made by hand."""
 
-    seconds: Annotated[int, Meta(ge=5, le=3600)] = 60
-
 
 class Export(Ask, frozen=True, tag="export"):
     """Write an export beside the masks."""

@@ -152,7 +152,7 @@ class _Routes:
 
     async def _export(self, request: Request) -> Response:
         session, kind = self._desk.session, request.path_params["kind"]
-        path = export_path(session.project.folder, kind) if kind in all_exports() else None
+        path = export_path(session.project.folder, kind) if kind in EXPORTS else None
         if path is None or not path.is_file():
             return _answer(None, "")
         return FileResponse(path, filename=f"{session.reader.source.name}-{path.name}")

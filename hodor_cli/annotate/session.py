@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import edited_record
-from hodor_cli.annotate.export import all_exports
+from hodor_cli.annotate.export import EXPORTS
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.messages import unpack_runs
@@ -108,9 +108,7 @@ class Session:
             "end": reader.end,
             "folder": harmless(str(self.project.folder.root)),
             "frames": [frame_state(record) for _, record in sorted(self.project.records.items())],
-            "exports": [
-                {"kind": kind, "title": title, "about": about} for kind, (title, about) in all_exports().items()
-            ],
+            "exports": [{"kind": kind, "title": title, "about": about} for kind, (title, about) in EXPORTS.items()],
             "ready": self._prompter is not None,
             **self._advice,
             **self._teller.objects(),

@@ -34,15 +34,12 @@ class Teller:
 
     def frame(self, index: int, labels: Labels, *, streamed: bool = False, clicks: Any = None) -> None:
         """Send the label map of one frame. streamed: a job made it. clicks: those that made it, if any."""
-        record = self._project.records.get(index)
         more = {} if clicks is None else {"clicks": clicks}
-        state = frame_state(record) if record else [index, [], [], []]
-        self.tell("frame", pack_runs(labels), frame=index, state=state, streamed=streamed, **more)
+        self.tell("frame", pack_runs(labels), frame=index, state=self._state(index), streamed=streamed, **more)
 
     def frames(self, frames: Iterable[int], **more: Any) -> None:
         """Send the states of many frames, without their label maps, and the objects."""
-        known = self._project.records
-        self.tell("frames", states=[frame_state(known[i]) if i in known else [i, [], [], []] for i in frames])
+        self.tell("frames", states=[self._state(index) for index in frames])
         self.changed(**more)
 
     def changed(self, **more: Any) -> None:
@@ -58,6 +55,10 @@ class Teller:
         ]
         fresh, (undo, redo) = self._project.free_id(), self._project.history.labels()
         return {"objects": objects, "fresh": {"id": fresh, "colour": colour_of(fresh)}, "undo": undo, "redo": redo}
+
+    def _state(self, index: int) -> list[Any]:
+        record = self._project.records.get(index)
+        return [index, [], [], []] if record is None else frame_state(record)
 
 
 class Stopped(Exception):  # noqa: N818  # not an error: the user asked for it

@@ -116,7 +116,7 @@ export function begin(message, job) {
 
 export const track = (direction) => { if (view.shown >= 0) begin({ do: "track", frame: view.shown, direction }, "track"); };
 
-export const adapt = () => { if (!state.job) begin({ do: "adapt", seconds: 60 }, "adapt"); };
+export const adapt = () => { if (!state.job) begin({ do: "adapt" }, "adapt"); };
 
 const light = matchMedia("(prefers-color-scheme: light)");
 
