@@ -629,9 +629,12 @@ def test_folders_that_cannot_be_used_say_so(desk: Desk, video: Path, tmp_path: P
     video.rename(tmp_path / "moved.mp4")
     with pytest.raises(InputError, match="hodor annotate VIDEO --out"):
         open_target(desk.folder, None)
+    other.rename(video)  # where the result has its video
+    with pytest.raises(OutputError, match="another video"):
+        open_target(desk.folder, None)
     unfinished = tmp_path / "unfinished.hodor"
     (unfinished / ".progress").mkdir(parents=True)
-    source, folder = open_target(other, unfinished)
+    source, folder = open_target(video, unfinished)
     with pytest.raises(OutputError, match="resume"):
         Project(folder, (source.height, source.width))
 
