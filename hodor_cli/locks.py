@@ -132,9 +132,8 @@ def locked_folder(folder: Path, *, advice: str, name: str = LOCK_FILE) -> Iterat
             lock.acquire()
             break
         except OSError as error:
-            raise OutputError(
-                f"the folder {folder} cannot be made ({error.strerror}); choose another with `out`"
-            ) from error
+            why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+            raise OutputError(f"the folder {folder} cannot be made ({why}); choose another with `out`") from error
         except OutputError:
             if attempt == 2 or folder.is_dir():  # else another run has just failed and removed its folder
                 raise

@@ -211,7 +211,7 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
         assert flag in line and "hodor segment-many --help" in line
     assert "--workers" in error(clips / "a.mp4", "--mask", mask, "--workers", 2, code=2, command="segment")
     assert "hodor segment-many" in error(clips, "--mask", mask, code=3, command="segment")
-    assert "give one video to `hodor segment`, with its `mask`" in error(clips / "a.mp4", "--masks", masks, code=3)
+    assert "give one video to `hodor segment`, with its mask" in error(clips / "a.mp4", "--masks", masks, code=3)
     assert "is a file" in error(clips, "--masks", mask, code=3)
     assert "one video itself" in error(masks, "--masks", masks, code=3)
     assert "contradict" in error(clips, "--masks", masks, "--resume", "--overwrite", "--weights", toy, code=2)

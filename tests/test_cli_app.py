@@ -310,11 +310,14 @@ def test_a_command_without_out_names_where_its_results_go(command: str, place: s
     [
         ("--min-dim 288 --min-dim=384", "--min-dim is given 2 times; give it once"),
         ("-o a --out b --output c", "--out is given 3 times; give it once"),
+        ("-out=a", "--out begins with two dashes; -out has one"),
+        ("--mask a.png --start --end 4", "--start has no value: --end follows it"),
+        ("--mask --out a", "--mask has no value: --out follows it"),
         ("--overlay --no-overlay", "--overlay/--no-overlay is given 2 times; give it once"),
         ("--export csv --export coco", "--export is given 2 times; give it once, with its values joined by commas"),
     ],
 )
-def test_an_option_of_one_value_that_is_given_twice_is_refused(options: str, said: str) -> None:
+def test_an_option_that_would_be_read_otherwise_than_it_is_meant_is_refused(options: str, said: str) -> None:
     assert refused("segment", "a.mp4", *options.split(), code=2) == f"error: {said}"
 
 
@@ -336,6 +339,14 @@ def test_numbers_are_not_written_over_a_file(tmp_path: Path, command: str) -> No
     said = refused(*command.split(), "--json", tmp_path / "mine.json", code=6)
     assert said.endswith("exists already; choose another file for --json")
     assert (tmp_path / "mine.json").read_text() == "mine"
+    assert "there is no folder" in refused(*command.split(), "--json", tmp_path / "none" / "new.json", code=6)
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"), [("segment a.mp4 b.png", "--mask"), ("pretrain photos", "--data"), ("map a.h5 b", "--out")]
+)
+def test_a_file_without_an_option_is_answered_with_an_option_of_the_command(command: str, flag: str) -> None:
+    assert f"belongs to no option: a file stands behind its option, such as {flag}, and" in refused(*command.split())
 
 
 def test_everyday_options_stand_first() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import hodor
+from command import hodor, refused
 from conftest import write_video
 from segment_fakes import MemorySource
 from segmenter_fakes import frames_of, make_model, square
@@ -164,3 +164,5 @@ def test_a_finished_run_names_the_frames_to_mask_next(network: Hodor, tmp_path: 
     result = hodor("suggest", tmp_path / "out", "--count", "2")
     assert result.output.count("removes") == 2
     assert f"frame {suggested[0]['frame']} " in result.output.splitlines()[0]
+    assert "there is no result or video" in refused("suggest", tmp_path / "none", code=3)
+    assert "ends in .png" in refused("suggest", tmp_path / "out", "-o", tmp_path / "next.jpg", code=6)

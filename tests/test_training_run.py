@@ -187,6 +187,8 @@ def test_places_that_cannot_be_written_to(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be made"):
         run(photos, tmp_path / "file" / "run")
+    with pytest.raises(OutputError, match=r"cannot be made \(it is a file\)"):
+        run(photos, tmp_path / "file")
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "beach.jpg").write_text("")
     with pytest.raises(OutputError, match="other files in it"):

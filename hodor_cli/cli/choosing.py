@@ -127,16 +127,17 @@ def suggest(
     hodor segment clip.mp4 --mask 0=first.png --mask 57=second.png
     hodor suggest clip.hodor
     """
-    from hodor_cli.files import require_new
+    from hodor_cli.images.paths import require_exists
     from hodor_cli.run.choosing import suggested_in
     from hodor_cli.run.records import is_report
 
     if out is not None:
-        require_new(out, overwrite=overwrite)
+        out = common.picture_file(out, overwrite=overwrite)
     given = bool(mask or box or click)
     if not given or is_report(Path(source) / "report.json"):
         if given:
             raise UsageError(f"{source} is a finished run, whose masks are known; leave out --mask, --box and --click")
+        require_exists(Path(source), "result or video")
         _tell(suggested_in(Path(source), count), Path(source), out, as_json)
         return
     from hodor_cli.cli.segment_texts import given_inputs

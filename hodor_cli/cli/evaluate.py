@@ -83,6 +83,8 @@ def evaluate(
         output = None if out is None else EvaluationOutput(out, overwrite=overwrite)
         write_json(evaluate_given(dataset, names, (given, choose), settings, output, console), json_file)
         return
+    if choose != "uniform":
+        raise UsageError("`choose` says which frames `given` gives; give that as well")
     _check_options(dataset, settings.weights, predictions, lengths)
     if (resume or overwrite) and out is None:
         raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")

@@ -18,6 +18,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import typer
@@ -53,10 +54,11 @@ def explain(error: BaseException) -> tuple[int, str]:
         return BROKEN_PIPE, ""
     if isinstance(error, _ClickException):
         text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
-        text = _EXTRA.sub(_extra, text)
         context = getattr(error, "ctx", None)
+        parameters = [] if context is None else context.command.params
+        text = _EXTRA.sub(partial(_extra, parameters), text)
         if text.startswith("No such option"):
-            text += _instead(getattr(error, "option_name", ""), [] if context is None else context.command.params)
+            text += _instead(getattr(error, "option_name", ""), parameters)
         see = "" if context is None else f" (see `{context.command_path} --help`)"
         return getattr(error, "exit_code", 1), harmless(f"error: {text.replace('Value error, ', '')}{see}")
     if isinstance(error, HodorError):
@@ -81,10 +83,12 @@ def explain(error: BaseException) -> tuple[int, str]:
     return INTERNAL_FAULT, _with_traceback(error, f"error: {sentence}")
 
 
-def _extra(found: re.Match[str]) -> str:
+def _extra(parameters: Sequence[Any], found: re.Match[str]) -> str:
+    flags = {flag for parameter in parameters for flag in parameter.opts}
+    such = next((f", such as {flag}," for flag in ("--mask", "--masks", "--data", "--out") if flag in flags), "")
     return (
-        f"{found[1]} belongs to no option: a file stands behind its option, such as --mask, and the numbers of one "
-        "value are joined by commas without spaces"
+        f"{found[1]} belongs to no option: a file stands behind its option{such} and the numbers of one value are "
+        "joined by commas without spaces"
     )
 
 

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hodor_cli.cli.failures import report
-from hodor_cli.cli.old_spellings import renamed
+from hodor_cli.cli.old_spellings import end_of_options, renamed
 from hodor_cli.cli.parameters import FIRST_GROUPS, LAST_GROUPS, expand
 from hodor_cli.cli.terminal import flags_of_one_run, remember_flags
 from hodor_cli.errors import UsageError
@@ -29,18 +29,25 @@ class HodorCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         # A shell that completes a line gets no warnings in it.
         if not ctx.resilient_parsing:
-            args = renamed(args, {flag for parameter in self.params for flag in parameter.opts})
-            self._require_once(ctx, args)
+            flags = {flag for parameter in self.params for flag in parameter.opts}
+            args = renamed(args, flags)
+            self._require_clear(ctx, args, flags)
         return super().parse_args(ctx, args)
 
-    def _require_once(self, ctx: Any, args: list[str]) -> None:
-        """Raise UsageError if an option of one value is given twice, because only its last value would count."""
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
+    def _require_clear(self, ctx: Any, args: list[str], flags: set[str]) -> None:
+        """Raise UsageError for what would be read otherwise than it is meant: an option with one dash, which is -o with
+        a value; an option that takes the next one for its value; and an option of one value that is given twice."""
+        for text in args[: end_of_options(args)]:
+            if (long := f"-{text.partition('=')[0]}") in flags:
+                raise UsageError(f"{long} begins with two dashes; {long[1:]} has one")
+        values, _, given = self.make_parser(ctx).parse_args(list(args))
         options: list[Any] = [parameter for parameter in self.params if parameter.param_type_name == "option"]
         for option in options:
+            name, value = "/".join([option.opts[0], *option.secondary_opts]), values.get(option.name)
+            if taken := flags & set(value if option.multiple and value else [value]):
+                raise UsageError(f"{name} has no value: {taken.pop()} follows it")
             switch = option.is_flag and not option.secondary_opts
             if (times := given.count(option)) > 1 and not option.multiple and not switch:
-                name = "/".join([option.opts[0], *option.secondary_opts])
                 joined = ", with its values joined by commas" if ",..." in (option.metavar or "") else ""
                 raise UsageError(f"{name} is given {times} times; give it once{joined}")
 

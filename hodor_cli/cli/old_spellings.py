@@ -22,7 +22,7 @@ def todays(args: list[str]) -> list[str]:
     Raises UsageError for `segment VIDEO --masks`, which is a misspelt --mask.
     """
     command, *rest = args
-    end = _end_of_options(rest)
+    end = end_of_options(rest)
     options = rest[:end]
     if command == "segment-video":
         _warn("hodor segment-video", "hodor segment")
@@ -52,7 +52,7 @@ def renamed(args: list[str], known: Collection[str]) -> list[str]:
 
 def _renamed(args: list[str], names: Mapping[str, str]) -> list[str]:
     today = list(args)
-    for place, text in enumerate(args[: _end_of_options(args)]):
+    for place, text in enumerate(args[: end_of_options(args)]):
         old, equals, value = text.partition("=")
         if old in names:
             _warn(old, names[old])
@@ -68,7 +68,8 @@ def _with_unit(options: list[str], flag: str, unit: str) -> list[str]:
     ]
 
 
-def _end_of_options(args: list[str]) -> int:
+def end_of_options(args: list[str]) -> int:
+    """The place of the -- that no option follows, or the number of arguments."""
     return args.index("--") if "--" in args else len(args)
 
 

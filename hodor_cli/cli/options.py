@@ -100,10 +100,15 @@ JsonFileOption = Annotated[
 
 
 def require_new_json(target: str | None, *, overwrite: bool = False) -> None:
-    """Raise OutputError, before any work, if the file of `--json FILE|-` exists, unless `overwrite`."""
+    """Raise OutputError, before any work, if the file of `--json FILE|-` exists, unless `overwrite`, or if its folder
+    does not."""
     from hodor_cli.errors import OutputError
+    from hodor_cli.files import require_folder
 
-    if target not in (None, "-") and not overwrite and Path(str(target)).exists():
+    if target is None or target == "-":
+        return
+    require_folder(Path(target))
+    if not overwrite and Path(target).exists():
         raise OutputError(f"{target} exists already; choose another file for --json")
 
 

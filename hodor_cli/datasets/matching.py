@@ -106,7 +106,7 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
         found = summarise_files(visible_files(folder))
         # The results of a run have their masks in `masks`.
         inside = [sub for sub in visible_folders(folder) if any(name.endswith(".png") for name in visible_files(sub))]
-        hint = f"; did you mean {inside[0]}?" if inside else ""
+        hint = f"; did you mean {inside[0]}?" if inside else "; give a folder of masks named like the frames"
         raise InputError(f"{folder} holds no masks (PNG or .npy){f' but {found}' if found else ''}{hint}")
     files = files_by_frame(folder / name for name in names)
     match, frames, counted = match_frames(list(files), source)

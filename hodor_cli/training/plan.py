@@ -170,7 +170,7 @@ def _opened(source: DataSource, config: TrainConfig, clips: ClipOptions) -> Stil
     """A data set, opened once for the check and for training. Raises DataError if there is none that fits."""
     if not clips.mode and source.annotations is None and is_clips(source.folder):
         raise DataError(
-            f"{source.folder} holds clips: train on them with `finetune` (`mode=frames` takes each as a photograph)"
+            f"{source.folder} holds clips: train on them with `finetune`, whose mode frames takes each as a photograph"
         )
     return open_set(
         source.folder,

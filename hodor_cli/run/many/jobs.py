@@ -102,7 +102,7 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
         return found
     if _are_pictures(names):
         raise InputError(
-            f"{folder} holds images and so is one video itself; give it to `segment_source`, with its `mask`, or name "
+            f"{folder} holds images and so is one video itself; give it to `segment_source`, with its mask, or name "
             "the folder above it"
         )
     inside = f"it holds {summarise_files(names)}" if names else "there is neither a video nor a folder of images in it"
@@ -114,7 +114,7 @@ def videos_of_list(file: Path) -> list[Path]:
     if file.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(
             f"{file} is neither a folder nor a list of videos ({', '.join(LIST_SUFFIXES)}); give one video to "
-            "`segment_source`, with its `mask`"
+            "`segment_source`, with its mask"
         )
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
