@@ -10,7 +10,8 @@ import torch
 
 from hodor_cli import Clicker
 from hodor_cli.clicks.evaluation import Case, ClickScores, evaluate_clicks
-from hodor_cli.clicks.network import ClickConfig, ClickNet, load_click_net, save_click_net
+from hodor_cli.clicks.network import ClickConfig, ClickNet
+from hodor_cli.clicks.network_file import load_click_net, save_click_net
 from hodor_cli.clicks.prompts import Prompts
 from hodor_cli.clicks.shapes import changed_near
 from hodor_cli.clicks.simulation import SimulatedClick, next_click

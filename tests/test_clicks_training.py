@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from training_fakes import make_blobs
 
-from hodor_cli.clicks.network import ClickConfig, ClickNet, FrameMaps, channels_last, load_click_net
+from hodor_cli.clicks.network import ClickConfig, ClickNet, FrameMaps, channels_last, with_extra_blocks
+from hodor_cli.clicks.network_file import load_click_net
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.clicks.training import ClickProgress, train_clicks
 from hodor_cli.clicks.training_step import Simulation, losses
@@ -93,6 +94,17 @@ def test_no_gradient_takes_a_slow_kernel_of_bfloat16(net: ClickNet) -> None:
     norms = [node._saved_input.dtype for node in found if node.name() == "NativeGroupNormBackward0"]
     assert len(slow) > 10 and len(norms) > 10 and {*slow, *norms} == {torch.float32}
     assert sum(node._saved_weight.dtype == torch.bfloat16 for node in convolutions) > len(slow)
+
+
+def test_extra_blocks_change_nothing_until_they_are_trained(net: ClickNet) -> None:
+    deeper = channels_last(with_extra_blocks(net, 2))
+    assert deeper.config.extra_blocks == 2 and with_extra_blocks(deeper, 1) is deeper
+    before, after = loss_of(net, torch.float32), loss_of(deeper, torch.float32)
+    torch.testing.assert_close(after, before)
+    after.backward()  # type: ignore[no-untyped-call]
+    for name, parameter in deeper.head.named_parameters():
+        if "extra" in name and "narrow" in name:
+            assert parameter.grad is not None and bool(parameter.grad.any()), name
 
 
 def test_maps_of_several_objects_keep_their_layout(net: ClickNet) -> None:

@@ -80,7 +80,7 @@ def evaluate_clicks(
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
     from hodor_cli.clicks.grabcut import GrabCutClicker
-    from hodor_cli.clicks.network import CLICK_WEIGHTS
+    from hodor_cli.clicks.network_file import CLICK_WEIGHTS
 
     count, cases = cases_of(dataset, limit, warn=warn)
     own = weights or CLICK_WEIGHTS

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hodor_cli.clicks.network import CLICK_WEIGHTS, ClickNet, FrameMaps, channels_last, load_click_net
+from hodor_cli.clicks.network import ClickNet, FrameMaps, channels_last
+from hodor_cli.clicks.network_file import CLICK_WEIGHTS, load_click_net
 from hodor_cli.clicks.prompts import Prompts
 from hodor_cli.clicks.shapes import changed_near, without_specks
 from hodor_cli.clicks.view import View

@@ -1,4 +1,4 @@
-"""The click network and its files: a backbone computes a frame's features once, a light head joins them with prompts.
+"""The click network: a backbone computes a frame's features once, a light head joins them with prompts.
 
     features(frames)                 -> maps at strides 2, 4, 8, 16, 32 and keys: once per frame
     head(maps, prompts, previous)    -> logits at stride 2: once per click
@@ -12,12 +12,9 @@ wheels, legs and borders are thinner than 4 pixels.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import torch
@@ -26,14 +23,8 @@ from torch import Tensor, nn
 
 from hodor_cli.clicks.prompts import PROMPT_CHANNELS, Prompts, prompt_maps
 from hodor_cli.config import MobileNetConfig, Name, Width
-from hodor_cli.errors import InputError, WeightsError
 from hodor_cli.model.mobilenet import MobileNetV2
-from hodor_cli.weights.registry import BUNDLED
-from hodor_cli.weights.tensor_files import load_parameters, read_safetensors, shown, write_safetensors
 
-#: The click network in the package.
-CLICK_WEIGHTS = BUNDLED / "clicks.safetensors"
-_FORMAT = "hodor-clicks"
 #: Descriptors that the keys are compared with: of positive clicks, the first click, negative clicks, the inside and the
 #: outside of the previous mask.
 _DESCRIPTORS = 5
@@ -46,6 +37,8 @@ class ClickConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backbone: MobileNetConfig = MobileNetConfig()
     widths: tuple[Width, Width, Width, Width] = (32, 64, 96, 128)
     fine: Width = 16
+    #: Blocks of the head besides the basic ones: so many at strides 4 and 32, and twice as many at 8 and 16.
+    extra_blocks: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     #: The longer side, in pixels, to which a frame and a closer look at one object are resized.
     side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 384
     close_side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 320
@@ -115,7 +108,7 @@ class _Pyramid(nn.Module):
 class _Head(nn.Module):
     """Prompts and a frame's maps -> logits: a small U-Net."""
 
-    def __init__(self, widths: tuple[int, ...], fine: int, similarities: int) -> None:
+    def __init__(self, widths: tuple[int, ...], fine: int, similarities: int, extra_blocks: int) -> None:
         super().__init__()
         w4, w8, w16, w32 = widths
         self.prompt4 = nn.Conv2d(PROMPT_CHANNELS, w4, 3, padding=1)
@@ -133,18 +126,21 @@ class _Head(nn.Module):
         self.logits = nn.Conv2d(w4, 1, 3, padding=1)
         self.up2, self.out2 = nn.Conv2d(w4, fine, 1), _Mix(fine)
         self.sharpen = nn.Conv2d(fine, 1, 3, padding=1)
+        self.extra_down8, self.extra_down16, self.extra32, self.extra16, self.extra8, self.extra4 = (
+            _idle_mixes(width, extra_blocks) for width in (w8, w16, w32, w16, w8, w4)
+        )
 
     def forward(self, maps: FrameMaps, prompts: Tensor, similarities: Tensor) -> Tensor:
         m4, m8, m16, m32 = maps.levels
         said = F.relu(self.prompt4(prompts))
-        x8 = self.mix8(self.norms[1](m8 + self.prompt8(said) + self.similar8(similarities)))
-        x16 = self.mix16(self.norms[2](m16 + self.down16(x8)))
-        x32 = self.mix32(self.norms[3](m32 + self.down32(x16)))
+        x8 = self.extra_down8(self.mix8(self.norms[1](m8 + self.prompt8(said) + self.similar8(similarities))))
+        x16 = self.extra_down16(self.mix16(self.norms[2](m16 + self.down16(x8))))
+        x32 = self.extra32(self.mix32(self.norms[3](m32 + self.down32(x16))))
         x32 = x32 + self.whole(x32.mean((2, 3), keepdim=True))
-        x16 = self.out16(x16 + _enlarge(self.up16(x32), x16))
-        x8 = self.out8(x8 + _enlarge(self.up8(x16), x8))
+        x16 = self.extra16(self.out16(x16 + _enlarge(self.up16(x32), x16)))
+        x8 = self.extra8(self.out8(x8 + _enlarge(self.up8(x16), x8)))
         x4 = F.relu(self.norms[0](m4 + said + _enlarge(self.up4(x8), m4)))
-        x4 = F.relu(self.refine(x4)) + x4
+        x4 = self.extra4(F.relu(self.refine(x4)) + x4)
         x2 = self.out2(F.relu(maps.fine + _enlarge(self.up2(x4), maps.fine)))
         return _enlarge(self.logits(x4), x2) + self.sharpen(x2)
 
@@ -161,7 +157,7 @@ class ClickNet(nn.Module):
         self.pyramid = _Pyramid(tuple(channels), config.widths)
         self.fine = nn.Sequential(nn.Conv2d(finest, config.fine, 1), _Norm(config.fine))
         self.keys = nn.Conv2d(config.widths[1], config.key_heads * config.key_channels, 1)
-        self.head = _Head(config.widths, config.fine, _DESCRIPTORS * config.key_heads)
+        self.head = _Head(config.widths, config.fine, _DESCRIPTORS * config.key_heads, config.extra_blocks)
 
     def features(self, frames: Tensor) -> FrameMaps:
         """Maps of normalised frames (B, 3, H, W) whose sides are multiples of 32."""
@@ -174,6 +170,15 @@ class ClickNet(nn.Module):
         """Logits (N, 1, H/2, W/2), float32, of N objects, from N entries in the maps and in the prompts."""
         said = prompt_maps(prompts, (int(maps.levels[0].shape[-2]), int(maps.levels[0].shape[-1])))
         return self.head(maps, said.maps, _similarities(maps.keys, said.places)).float()
+
+
+def with_extra_blocks(net: ClickNet, count: int) -> ClickNet:
+    """The network, or if its head has fewer extra blocks, one that has so many and computes the same."""
+    if net.config.extra_blocks >= count:
+        return net
+    grown = ClickNet(msgspec.structs.replace(net.config, extra_blocks=count))
+    grown.load_state_dict(net.state_dict(), strict=False)
+    return grown
 
 
 def channels_last(net: ClickNet) -> ClickNet:
@@ -197,6 +202,14 @@ def _similarities(keys: Tensor, places: Tensor) -> Tensor:
     return torch.einsum("ndhc,nhcp->ndhp", described, flat).reshape(n, -1, h, w)
 
 
+def _idle_mixes(channels: int, count: int) -> nn.Sequential:
+    """Blocks that change nothing until they are trained."""
+    blocks = [_Mix(channels) for _ in range(count)]
+    for parameter in (parameter for block in blocks for parameter in block.narrow.parameters()):
+        nn.init.zeros_(parameter)
+    return nn.Sequential(*blocks)
+
+
 def _down(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(inputs, inputs, 3, stride=2, padding=1, groups=inputs), nn.Conv2d(inputs, outputs, 1)
@@ -205,37 +218,3 @@ def _down(inputs: int, outputs: int) -> nn.Module:
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def save_click_net(
-    path: str | Path, net: ClickNet, metadata: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float16
-) -> None:
-    """Write a click network with its configuration and JSON metadata as one safetensors file, complete or not at all.
-
-    Raises OutputError if it cannot be written.
-    """
-    header = {
-        "format": _FORMAT,
-        "config": msgspec.json.encode(net.config).decode(),
-        "metadata": json.dumps(dict(metadata or {})),
-    }
-    write_safetensors(Path(path), net.state_dict(), header, dtype)
-
-
-def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
-    """Load a click network, by default the one in the package, in evaluation mode, float32 on the CPU.
-
-    Raises InputError if the file is missing, WeightsError if it is damaged or holds another network.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no weights file {path}; check the path")
-    header, tensors = read_safetensors(path)
-    if header.get("format") != _FORMAT:
-        raise WeightsError(f"{path} holds no click network; use a file that `hodor train-clicks` wrote")
-    try:
-        net = ClickNet(msgspec.json.decode(header.get("config", ""), type=ClickConfig))
-    except (msgspec.MsgspecError, ArithmeticError, LookupError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"the configuration in {path} makes no network ({shown(error)}); fetch it again") from error
-    load_parameters(net, tensors, origin=path, architecture="click network")
-    return net.eval().requires_grad_(False)

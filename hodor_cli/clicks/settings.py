@@ -32,6 +32,9 @@ class ClickTraining:
     average: Annotated[float, about("Decay of the running average of the weights.", least=0, most=1)] = 0.995
     frame_share: Annotated[float, about("Share of clips' frames among the pictures.", least=0, most=1)] = 0.2
     every: Annotated[int, about("Use every n-th frame of a clip.", least=1)] = 5
+    extra_blocks: Annotated[
+        int, about("Blocks to add to the head; they change nothing until they are trained.", least=0, most=16)
+    ] = 0
     seed: Annotated[int, about("Random seed.", least=0)] = 0
     device: Annotated[str, about("Device to compute on.")] = "auto"
 

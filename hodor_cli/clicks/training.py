@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.clicks.network import ClickConfig, ClickNet, channels_last, load_click_net, save_click_net
+from hodor_cli.clicks.network import ClickConfig, ClickNet, channels_last, with_extra_blocks
+from hodor_cli.clicks.network_file import load_click_net, save_click_net
 from hodor_cli.clicks.samples import CropMaker
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.clicks.training_step import Simulation, batch, clicks_before, losses
@@ -86,7 +87,8 @@ def train_clicks(
     if state is not None:
         _check_resumed(state, settings, out, resume=resume)
     keep_freed_memory()
-    run = _Run(starting_net(weights), _crops(data, settings, warn), settings, out)
+    net = with_extra_blocks(starting_net(weights), settings.extra_blocks)
+    run = _Run(net, _crops(data, settings, warn), settings, out)
     with locked_folder(out, advice="wait until it ends, or train into another folder with `out`"):
         if state is not None:
             run.restore(state)
