@@ -567,6 +567,7 @@ def test_review_goes_round_and_selects_the_object_to_correct(page: Page) -> None
     for frame, number in ((4, 2), (12, 1), (12, 2), (4, 2)):
         browser.run("document.querySelector('#next-review').click()")
         page.until(f"state.frame === {frame} && state.object === {number}", f"object {number} in frame {frame}")
+    assert "Object 2: small" in toasts(page)
     browser.key("j")
     page.until("state.frame === 12 && state.object === 2", "the last place, before the first one")
     page.browser.reload()

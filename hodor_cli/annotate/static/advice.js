@@ -26,16 +26,19 @@ function visit({ object, first }) {
   go(first);
 }
 
-// Go to the next place, or with -1 to the one before; after the last one comes the first one.
+const reasonsOf = ({ object, reasons }) => {
+  const some = [...reasons].slice(0, REASONS_SHOWN);
+  return `${nameOf(object)}: ${some.join(", ")}${reasons.size > some.length ? ", …" : ""}`;
+};
+
+// Go to the next place, or with -1 to the one before, and say why; after the last one comes the first one.
 export function nextReview(way) {
   const places = placesToReview(), order = way > 0 ? places : places.toReversed();
   const here = ({ object, first }) => way * (first - state.frame || object - state.object);
   const found = order.find((place) => here(place) > 0) ?? order[0];
   if (found) visit(found);
-  else toast("There is nothing to review.");
+  toast(found ? reasonsOf(found) : "There is nothing to review.");
 }
-
-const shortened = (reasons) => [...reasons.slice(0, REASONS_SHOWN), ...(reasons.length > REASONS_SHOWN ? ["…"] : [])].join(", ");
 
 function drawReview() {
   const places = placesToReview();
@@ -44,7 +47,7 @@ function drawReview() {
   by("review").replaceChildren(...places.slice(0, PLACES_SHOWN).map((place) => make("li", {},
     make("button", {
       class: "quiet", onclick: () => visit(place), title: place.details.join("\n"),
-    }, make("span", { text: place.last > place.first ? `${place.first}–${place.last}` : place.first }), `${nameOf(place.object)}: ${shortened([...place.reasons])}`))));
+    }, make("span", { text: place.last > place.first ? `${place.first}–${place.last}` : place.first }), reasonsOf(place)))));
 }
 
 // What stands in place of the frames to review. During tracking it changes with every frame, and the list above it does not.
