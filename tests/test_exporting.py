@@ -138,6 +138,7 @@ def test_supervision_gets_tracker_ids(result: SegmentSummary) -> None:
 
 
 def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
+    assert "there is no result" in refused("export", tmp_path / "none", "--to", "csv", code=3)
     with pytest.raises(InputError, match="is not the folder of a finished run"):
         export_result(tmp_path, ["coco"])
     export_result(result.out, ["csv"], ExportOptions(out=tmp_path))

@@ -46,8 +46,10 @@ def export(
     if to == "list":
         _list_formats()
         return
+    from hodor_cli.images.paths import require_exists
     from hodor_cli.run.exporting import ExportOptions, export_result, names_of
 
+    require_exists(result, "result")
     options = ExportOptions(out, overwrite, simplify, frames, names_of(name or []), source, warn=warn)
     tell_exports(export_result(result, formats_of(to), options))
 

@@ -52,6 +52,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE, ""
+    if type(error).__name__ == "NoArgsIsHelpError":  # `hodor data` alone
+        return getattr(error, "exit_code", 2), str(error)
     if isinstance(error, _ClickException):
         text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
         context = getattr(error, "ctx", None)

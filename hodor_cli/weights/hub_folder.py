@@ -6,8 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import require_new, write_whole, writing
+from hodor_cli.images.paths import listed
 from hodor_cli.weights.checkpoint import load_checkpoint, network_of, save_checkpoint
 from hodor_cli.weights.registry import HUB_FILE, available_weights
 
@@ -22,17 +23,25 @@ def write_hub_folder(
 
     weights: what the user named, and path: its file. repository: `OWNER/NAME` on the hub. licence: by the hub's
     identifier. Raises UsageError for a name or licence that the hub cannot know, OutputError if a file is there
-    already, unless `overwrite`, and as loading does.
+    already, unless `overwrite`, or the folder holds others, and as loading does.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError(f"`name` {repository} is no name on the hub; give OWNER/NAME")
     if licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", licence):
         raise UsageError(f"`license` {licence} is none that the hub knows; give one such as cc-by-nc-4.0 or mit")
-    for name in (_CARD, _CONFIG, HUB_FILE):
+    ours = (_CARD, _CONFIG, HUB_FILE)
+    for name in ours:
         require_new(folder / name, overwrite=overwrite)
+    there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    if others := [name for name in there if not name.startswith(".") and name not in ours]:
+        raise OutputError(
+            f"{folder} holds {listed(others, 3)}, which would be uploaded as well; choose another folder with `out`"
+        )
     checkpoint = load_checkpoint(path)
     model = network_of(checkpoint, path)
     dtype = next((value.dtype for value in checkpoint.state_dict.values() if value.is_floating_point()), None)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(folder / HUB_FILE, model, checkpoint.metadata, dtype=dtype)
     config = {"model_type": "hodor", "architectures": ["Hodor"], **checkpoint.config.to_dict()}
     info = available_weights().get(weights)

@@ -104,7 +104,7 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
         around = min(30.0, (len(vectors) - 1) / 3) if perplexity is None else perplexity
         if not 0 < around < len(vectors):
             raise InputError(
-                f"perplexity {around:g} does not fit {len(vectors)} points; it lies between 0 and their number"
+                f"`perplexity` {around:g} does not fit {len(vectors)} points; it lies between 0 and their number"
             )
         places = TSNE(init=start, perplexity=around, random_state=seed, learning_rate="auto").fit_transform(reduced)
     if places.shape[1] < 2:
