@@ -13,9 +13,8 @@ from hodor_cli.model import build_model
 from hodor_cli.samples.sequence import make_still_sequence
 from hodor_cli.samples.settings import AugmentSettings
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Hardship, chain_schedule
-from hodor_cli.training.damage import with_mistakes
-from hodor_cli.training.step import Objective
+from hodor_cli.training.cycles import Objective, chain_schedule
+from hodor_cli.training.damage import Hardship, with_mistakes
 
 
 def _two_objects() -> torch.Tensor:

@@ -19,8 +19,7 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.fast import FAST_FORMS
 from hodor_cli.model.matching import Matcher
 from hodor_cli.runtime.device import autocast
-from hodor_cli.training.cycles import schedule
-from hodor_cli.training.step import Objective
+from hodor_cli.training.cycles import Objective, schedule
 
 SMALL = {"toy": 64, "mini": 96, "swin-tiny": 64}
 

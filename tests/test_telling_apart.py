@@ -16,8 +16,9 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.matching import CueInjection
 from hodor_cli.model.position import PlaceCodes, place_codes
 from hodor_cli.presets import preset
-from hodor_cli.training.cycles import Hardship, run_cycles, schedule
-from hodor_cli.training.damage import WrongCue
+from hodor_cli.training import cycles
+from hodor_cli.training.cycles import Objective, schedule
+from hodor_cli.training.damage import NO_HARDSHIP, Hardship, WrongCue
 from hodor_cli.training.losses import contrast_loss
 
 NOWHERE = torch.device("cpu")
@@ -176,17 +177,23 @@ def test_contrast_is_low_where_frames_agree_and_objects_differ() -> None:
     assert contrast_loss([objects, objects], unsure).isfinite()
 
 
-def test_the_self_step_decodes_the_labelled_frame_without_the_cue() -> None:
+def test_the_self_step_decodes_the_labelled_frame_without_the_cue(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = schedule("self-chain", 0, 3)
     assert [(step.target, step.alone) for step in steps] == [(1, False), (2, False), (0, True)]
-    model = build_model(MINI)
+    compared: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+    monkeypatch.setattr(cycles, "contrast_loss", lambda *of_all: compared.append(of_all) or torch.zeros(()))
+    objective = Objective(build_model(MINI), supervise="all", contrast=1.0)
     torch.manual_seed(0)
-    frames, masks = torch.rand(1, 2, 3, 64, 64), torch.zeros(1, 2, 64, 64, dtype=torch.int64)
+    frames = torch.randint(0, 256, (1, 2, 64, 64, 3), dtype=torch.uint8)
+    masks = torch.zeros(1, 2, 64, 64, dtype=torch.uint8)
     masks[..., 8:40, 8:40] = 1
-    presence = torch.ones(1, 2, 1, dtype=torch.bool)
+    presence, steps = torch.ones(1, 2, 1, dtype=torch.bool), schedule("self-chain", 0, 2)
     with torch.no_grad():
-        with_cue = run_cycles(model, frames, masks, presence, schedule("self-chain", 0, 2))
-        without = run_cycles(model, frames, masks, presence, schedule("self-chain", 0, 2), Hardship(cue_dropped=True))
-    assert torch.equal(with_cue.predictions[1].logits, without.predictions[1].logits)
-    assert not torch.equal(with_cue.predictions[0].logits, without.predictions[0].logits)
-    assert with_cue.sightings[0].sure.all() and with_cue.sightings[0].descriptors.shape == (1, 1, 256)
+        with_cue, without = (
+            objective(frames, masks, masks < 2, presence, steps, hardship)[1]
+            for hardship in (NO_HARDSHIP, Hardship(cue_dropped=True))
+        )
+    assert torch.equal(with_cue[1].logits, without[1].logits)
+    assert not torch.equal(with_cue[0].logits, without[0].logits)
+    (descriptors, *_), (sure, *_) = compared[0]
+    assert sure.all() and descriptors.shape == (1, 1, 256)

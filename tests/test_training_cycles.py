@@ -7,7 +7,7 @@ import torch
 
 from hodor_cli.model import build_model
 from hodor_cli.training.average import WeightAverage, holding, put_weights
-from hodor_cli.training.cycles import chain_schedule, paper_schedule, run_cycles, schedule, without_objects
+from hodor_cli.training.cycles import Objective, chain_schedule, paper_schedule, schedule, targets_of
 from hodor_cli.training.losses import dice_loss, merge_background, prediction_losses
 
 
@@ -15,11 +15,12 @@ def cycle_targets(iteration: int, presence: torch.Tensor, steps: str = "paper") 
     """(frame, objects in the target) of every step, for two objects that every label map shows."""
     torch.manual_seed(0)
     model = build_model("toy")
-    frames = torch.rand(1, 3, 3, 64, 64)
-    masks = torch.zeros(1, 3, 64, 64, dtype=torch.int64)
+    frames = torch.randint(0, 256, (1, 3, 64, 64, 3), dtype=torch.uint8)
+    masks = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     masks[..., 8:24, 8:24], masks[..., 40:56, 40:56] = 1, 2
     with torch.no_grad():
-        predictions = run_cycles(model, frames, masks, presence, schedule(steps, iteration, 3)).predictions
+        objective = Objective(model, supervise="all")
+        _, predictions = objective(frames, masks, masks < 3, presence, schedule(steps, iteration, 3))
     assert all(prediction.logits.shape == (1, 12, 16, 16) for prediction in predictions)
     return [(p.frame, set(p.target.unique().tolist()) - {0}) for p in predictions]
 
@@ -51,9 +52,10 @@ def test_the_papers_cycles_use_two_sources_in_odd_iterations() -> None:
 
 
 def test_removed_objects_become_background() -> None:
-    labels = torch.tensor([[[0, 1], [2, 3]], [[3, 3], [1, 0]]])
-    removed = torch.tensor([[False, True, False], [False, False, True]])
-    assert without_objects(labels, removed).tolist() == [[[0, 1], [0, 3]], [[0, 0], [1, 0]]]
+    labels = torch.tensor([[[0, 1], [2, 3]], [[3, 3], [1, 0]]])[:, None]
+    presence = torch.tensor([[[True, False, True]], [[True, True, False]]])
+    (target,) = targets_of(labels, presence, schedule("paper", 0, 1))
+    assert target.tolist() == [[[0, 1], [0, 3]], [[0, 0], [1, 0]]]
 
 
 def test_a_right_answer_costs_nothing_and_a_wrong_one_much() -> None:
@@ -112,11 +114,12 @@ def test_the_cue_is_also_carried_from_a_frame_between_the_labelled_and_the_newes
     left[:, -1] = -20.0
     left[:, -1, :, :8] = 20.0
     monkeypatch.setattr(model, "decode", lambda maps, history, cue: cues.append(cue) or left)
-    frames = torch.randn(1, 2, 3, 64, 64)[:, [0, 1, 1, 1]]
-    masks = torch.zeros(1, 4, 64, 64, dtype=torch.int64)
+    frames = torch.randint(0, 256, (1, 2, 64, 64, 3), dtype=torch.uint8)[:, [0, 1, 1, 1]]
+    masks = torch.zeros(1, 4, 64, 64, dtype=torch.uint8)
     masks[:, :, :, 40:] = 1
     with torch.no_grad():
-        run_cycles(model, frames, masks, torch.ones(1, 4, 1, dtype=torch.bool), chain_schedule(4))
+        objective = Objective(model, supervise="all")
+        objective(frames, masks, masks < 2, torch.ones(1, 4, 1, dtype=torch.bool), chain_schedule(4))
     _, without, found = (cue.reference[0, 0] for cue in cues)  # the last is the first with a frame between
     assert found[:, :3].mean() > without[:, :3].mean() + 0.2
     assert found[:, 5:].mean() < without[:, 5:].mean()

@@ -16,7 +16,8 @@ import hodor_cli
 from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.runtime.threads import using_threads
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.cycles import NO_HARDSHIP, Prediction
+from hodor_cli.training.cycles import Prediction
+from hodor_cli.training.damage import NO_HARDSHIP
 from hodor_cli.training.halves import can_be_halved, learn_in_two_threads
 from hodor_cli.training.launch import Process
 from hodor_cli.training.losses import Losses

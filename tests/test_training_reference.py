@@ -10,9 +10,7 @@ import torch
 from test_model_reference import reference_state_dict
 
 from hodor_cli.model import build_model
-from hodor_cli.runtime.preprocess import normalise
-from hodor_cli.training.cycles import paper_schedule, run_cycles
-from hodor_cli.training.losses import prediction_losses
+from hodor_cli.training.cycles import Objective, paper_schedule
 from hodor_cli.weights.published import from_authors, own_name
 from hodor_cli.weights.tensor_files import load_parameters
 
@@ -29,17 +27,13 @@ def test_reference_training_step(reference_dir: Path, mode: str, iteration: int)
     state = from_authors(reference_state_dict(reference_dir))
     load_parameters(model, state, origin="the reference weights", architecture="swin-tiny")
 
-    frames = normalise(
-        torch.from_numpy(recorded["frames"]).permute(0, 1, 4, 2, 3).float(),
-        model.config.pixel_mean,
-        model.config.pixel_std,
-    )
-    masks, presence = torch.from_numpy(recorded["masks"]).long(), torch.from_numpy(recorded["presence"])
-    predictions = run_cycles(model, frames, masks, presence, paper_schedule(iteration)).predictions
+    frames, masks = torch.from_numpy(recorded["frames"]), torch.from_numpy(recorded["masks"])
+    valid, presence = torch.ones_like(masks, dtype=torch.bool), torch.from_numpy(recorded["presence"])
+    objective = Objective(model, supervise="all" if mode == "dense" else "reference")
+    losses, predictions = objective(frames, masks, valid, presence, paper_schedule(iteration))
     assert [prediction.frame for prediction in predictions] == [0, 1, 0, 2, 1, 0]
     supervised = [p for p in predictions if mode == "dense" or p.frame == 0]
     assert len(supervised) == recorded[f"num_predictions_iter{iteration}"]
-    losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
     assert losses.cross_entropy.item() == pytest.approx(float(recorded[f"cross_entropy_iter{iteration}"]), abs=1e-4)
     assert losses.dice.item() == pytest.approx(float(recorded[f"dice_iter{iteration}"]), abs=1e-5)
 

@@ -30,7 +30,8 @@ from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.samples.sample import collate
 from hodor_cli.training.average import put_weights, weights_of
-from hodor_cli.training.cycles import Hardship, schedule
+from hodor_cli.training.cycles import schedule
+from hodor_cli.training.damage import Hardship
 from hodor_cli.training.launch import Process
 from hodor_cli.training.step import Learner, rate_at
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model.background import predicted_masks, reference_masks
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import with_recent
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
-from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.damage import WrongCue, with_mistakes
+from hodor_cli.runtime.device import autocast
+from hodor_cli.runtime.preprocess import normalise
+from hodor_cli.training.damage import NO_HARDSHIP, Hardship, WrongCue, with_mistakes
+from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
 
 #: A predicted mask counts as its object's if its IoU with the true one is above this.
 _SURE = 0.5
@@ -49,45 +50,6 @@ class Prediction(NamedTuple):
     frame: int
     logits: Tensor
     target: Tensor
-
-
-class Sighting(NamedTuple):
-    """Descriptors (B, I, D) of the objects in one frame, and whether each was made from (nearly) its true mask."""
-
-    descriptors: Tensor
-    sure: Tensor
-
-
-class CycleResult(NamedTuple):
-    """What the steps predicted, and the descriptors that were encoded on the way."""
-
-    predictions: list[Prediction]
-    sightings: list[Sighting]
-
-
-class Hardship(NamedTuple):
-    """What makes an iteration harder.
-
-    cue_dropped: leave out the correspondence cue, so that the descriptors alone must do.
-    history_dropped: decode from the newest source's descriptors alone.
-    cue_damage: chance of mistakes in the masks that the cue carries from the newest source.
-    cue_wrong: chance, per object, that the cue is wrong about all of it in all frames.
-    """
-
-    cue_dropped: bool = False
-    history_dropped: bool = False
-    cue_damage: float = 0.0
-    cue_wrong: float = 0.0
-
-    @staticmethod
-    def drawn(config: TrainConfig, iteration: int) -> Hardship:
-        """That of an iteration, drawn for it alone."""
-        cue, history = np.random.default_rng([config.seed, iteration, 7]).random(2)
-        dropped = bool(cue < config.drop_cue), bool(history < config.drop_history)
-        return Hardship(*dropped, config.damage_cue, config.wrong_cue)
-
-
-NO_HARDSHIP = Hardship()
 
 
 def paper_schedule(iteration: int) -> tuple[Step, ...]:
@@ -139,62 +101,86 @@ class _Node(NamedTuple):
     masks: Tensor
 
 
-def run_cycles(
-    model: Hodor,
-    frames: Tensor,
-    masks: Tensor,
-    presence: Tensor,
-    steps: tuple[Step, ...],
-    hardship: Hardship = NO_HARDSHIP,
-) -> CycleResult:
-    """Run the steps of a schedule on one batch.
+class Objective(nn.Module):
+    """What is minimised: frames and label maps in, losses out (HODOR, sec. 3.5); one module, so it can be distributed.
 
-    Args:
-        model: the network, in training mode.
-        frames: (B, T, 3, H, W) normalised input, sides multiples of 32.
-        masks: (B, T, H, W) int64 label maps, objects 1..I.
-        presence: (B, T, I) bool; all true for frames without labels.
-        steps: the schedule.
-        hardship: what makes it harder.
+    supervise: "all" predictions, or those of the "reference" frame. contrast: weight of the loss on descriptors. dtype:
+    precision of the network; losses are float32.
     """
-    batch, count = frames.shape[0], presence.shape[2]
-    wrong = WrongCue.draw(batch, count, hardship.cue_wrong, frames.device) if hardship.cue_wrong else None
-    # Where frame 0 is only a source, as in a chain, it needs no fine map.
-    maps = _extracted(model, frames, fine_from=0 if any(step.target == 0 for step in steps) else 1)
-    truth = F.one_hot(masks[:, 0], count + 1)[..., 1:].permute(0, 3, 1, 2).to(frames.dtype)
-    objects, background = reference_masks(truth)
-    nodes = {TRUTH: _Node(0, model.encode(maps[0], objects, background), objects)}
-    used = {name for step in steps for name in step.sources}
+
+    def __init__(
+        self, model: Hodor, *, supervise: str, contrast: float = 0.0, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.model, self.supervise, self.contrast, self.dtype = model, supervise, contrast, dtype
+
+    def forward(
+        self,
+        frames: Tensor,
+        masks: Tensor,
+        valid: Tensor,
+        presence: Tensor,
+        steps: tuple[Step, ...],
+        hardship: Hardship = NO_HARDSHIP,
+    ) -> tuple[Losses, list[Prediction]]:
+        """Run the steps of a schedule on a batch; returns the losses, and the predictions without gradient.
+
+        frames (B, T, H, W, 3) uint8 RGB, sides multiples of 32; masks (B, T, H, W) uint8, objects 1..I; valid
+        (B, T, H, W) bool; presence (B, T, I) bool, all true for frames without labels.
+        """
+        model, labels, count = self.model, masks.long(), presence.shape[2]
+        images = normalise(frames.permute(0, 1, 4, 2, 3).float(), model.config.pixel_mean, model.config.pixel_std)
+        # Pixels from outside the image are the normalised zero, like padding.
+        images = images * valid[:, :, None]
+        targets = targets_of(labels, presence, steps)
+        wrong = WrongCue.draw(len(frames), count, hardship.cue_wrong, frames.device) if hardship.cue_wrong else None
+        used = {name for step in steps for name in step.sources}
+        predictions: list[Prediction] = []
+        # Two threads that shared converted weights would add up their gradients in an order that depends on chance.
+        with autocast(frames.device, self.dtype, cache=frames.device.type != "cpu"):
+            # Where frame 0 is only a source, as in a chain, it needs no fine map.
+            maps = _extracted(model, images, fine_from=0 if any(step.target == 0 for step in steps) else 1)
+            objects, background = reference_masks(_masks_of(labels[:, 0], count))
+            nodes = {TRUTH: _Node(0, model.encode(maps[0], objects, background), objects)}
+            seen, sure = [nodes[TRUTH].descriptors.objects], [objects.flatten(2).amax(dim=2) > 0.5]
+            for step, target in zip(steps, targets, strict=True):
+                sources = [nodes[name] for name in step.sources]
+                cue = None if hardship.cue_dropped or step.alone else _cue(model, maps, sources, step.target, hardship)
+                if cue is not None and wrong is not None:
+                    cue = wrong.apply(cue)
+                logits = model.decode(maps[step.target], _history(sources, hardship), cue)
+                predictions.append(Prediction(step.target, logits, target))
+                if step.makes in used:
+                    soft = F.avg_pool2d(logits.detach().softmax(dim=1)[:, NUM_NON_OBJECT:], 2)
+                    node = _Node(step.target, model.encode(maps[step.target], *predicted_masks(soft)), soft)
+                    nodes[step.makes] = node
+                    seen.append(node.descriptors.objects)
+                    sure.append(_nearly_true(soft, target))
+        supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
+        losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
+        if self.contrast:
+            losses = losses._replace(contrast=self.contrast * contrast_loss(seen, sure))
+        # Detached: several processes wait for a gradient of every output that could have one.
+        return losses, [prediction._replace(logits=prediction.logits.detach()) for prediction in predictions]
+
+
+def targets_of(labels: Tensor, presence: Tensor, steps: tuple[Step, ...]) -> list[Tensor]:
+    """The label map (B, H, W) that each step should give: its frame's, without objects that it could not know.
+
+    labels (B, T, H, W) int64, presence (B, T, I) bool. Left-out objects become background.
+    """
+    frames = {TRUTH: 0} | {step.makes: step.target for step in steps}
     removed: list[Tensor] = []  # per step (B, I): objects that some step of the cycle so far could not know
-    predictions = []
-    sightings = [Sighting(nodes[TRUTH].descriptors.objects, objects.flatten(2).amax(dim=2) > 0.5)]
+    targets = []
     for step in steps:
-        sources = [nodes[name] for name in step.sources]
-        unknown = ~torch.stack([presence[:, node.frame] for node in sources]).any(dim=0)
+        unknown = ~presence[:, [frames[name] for name in step.sources]].any(dim=1)
         if step.after is not None:
             unknown = unknown | removed[step.after]
         removed.append(unknown)
-        cue = None
-        if not (hardship.cue_dropped or step.alone):
-            cue = _cue(model, maps, sources, step.target, hardship.cue_damage)
-        if cue is not None and wrong is not None:
-            cue = wrong.apply(cue)
-        known = [node.descriptors for node in (sources[-1:] if hardship.history_dropped else sources)]
-        seen = torch.stack([one.objects for one in known], dim=1)
-        ground = torch.stack([one.background for one in known], dim=1)
-        there = torch.ones(seen.shape[:3], dtype=torch.bool, device=seen.device)
-        history = History(seen, ground, there, there.new_ones(ground.shape[:2]), complete=True)
-        logits = model.decode(maps[step.target], history, cue)
-        predictions.append(Prediction(step.target, logits, without_objects(masks[:, step.target], unknown)))
-        if step.makes in used:
-            soft = F.avg_pool2d(logits.detach().softmax(dim=1)[:, NUM_NON_OBJECT:], 2)
-            descriptors = model.encode(maps[step.target], *predicted_masks(soft))
-            nodes[step.makes] = _Node(step.target, descriptors, soft)
-            labels = predictions[-1].target[:, 4::8, 4::8]  # the middle of every cell is enough to tell
-            true = F.one_hot(labels, count + 1)[..., 1:].permute(0, 3, 1, 2).to(soft.dtype)
-            both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
-            sightings.append(Sighting(descriptors.objects, both > _SURE * (sizes - both).clamp(min=1)))
-    return CycleResult(predictions, sightings)
+        kept = F.pad(~unknown, (1, 0), value=True)  # (B, 1 + I), the background stays
+        label_maps = labels[:, step.target]
+        targets.append(label_maps * kept.gather(1, label_maps.flatten(1)).view_as(label_maps))
+    return targets
 
 
 def _extracted(model: Hodor, frames: Tensor, *, fine_from: int) -> list[Maps]:
@@ -207,13 +193,28 @@ def _extracted(model: Hodor, frames: Tensor, *, fine_from: int) -> list[Maps]:
     return [Maps(*of_frame) for of_frame in zip(fine, whole.stride8.split(batch), keys, strict=True)]
 
 
-def without_objects(labels: Tensor, removed: Tensor) -> Tensor:
-    """Label maps (B, H, W) with the objects that removed (B, I) marks turned into background."""
-    kept = F.pad(~removed, (1, 0), value=True)  # (B, 1 + I), the background stays
-    return labels * kept.gather(1, labels.flatten(1)).view_as(labels)
+def _masks_of(labels: Tensor, count: int) -> Tensor:
+    """Label maps (B, h, w) as one float mask for each of `count` objects, (B, I, h, w)."""
+    return F.one_hot(labels, count + 1)[..., 1:].permute(0, 3, 1, 2).float()
 
 
-def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, damage: float) -> Cue | None:
+def _nearly_true(soft: Tensor, target: Tensor) -> Tensor:
+    """Which predicted masks (B, I, h, w) at stride 8 are (nearly) those of the label maps (B, H, W): (B, I) bool."""
+    true = _masks_of(target[:, 4::8, 4::8], soft.shape[1])  # the middle of every cell is enough to tell
+    both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
+    return both > _SURE * (sizes - both).clamp(min=1)
+
+
+def _history(sources: list[_Node], hardship: Hardship) -> History:
+    """What a step is decoded from: the descriptors of all its sources, or of the newest alone."""
+    known = [node.descriptors for node in (sources[-1:] if hardship.history_dropped else sources)]
+    objects = torch.stack([one.objects for one in known], dim=1)
+    background = torch.stack([one.background for one in known], dim=1)
+    there = torch.ones(objects.shape[:3], dtype=torch.bool, device=objects.device)
+    return History(objects, background, there, there.new_ones(background.shape[:2]), complete=True)
+
+
+def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, hardship: Hardship) -> Cue | None:
     """Match with the newest source as the previous frame, the oldest as the reference, and one between as the recent
     one."""
     newest, recent, oldest = sources[-1], sources[len(sources) // 2], sources[0]
@@ -221,6 +222,7 @@ def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, dama
     keys = maps[target].keys
     if newest_keys is None or recent_keys is None or oldest_keys is None or keys is None:
         return None
+    damage = hardship.cue_damage
     previous = KeyedMasks(newest_keys, with_mistakes(newest.masks, damage) if damage else newest.masks)
     cue = model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))
     if cue is None or model.matcher is None or len(sources) < 3:

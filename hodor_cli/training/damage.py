@@ -11,10 +11,38 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hodor_cli.model.types import Cue
+from hodor_cli.training.config import TrainConfig
+
+
+class Hardship(NamedTuple):
+    """What makes an iteration harder.
+
+    cue_dropped: leave out the correspondence cue, so that the descriptors alone must do.
+    history_dropped: decode from the newest source's descriptors alone.
+    cue_damage: chance of mistakes in the masks that the cue carries from the newest source.
+    cue_wrong: chance, per object, that the cue is wrong about all of it in all frames.
+    """
+
+    cue_dropped: bool = False
+    history_dropped: bool = False
+    cue_damage: float = 0.0
+    cue_wrong: float = 0.0
+
+    @staticmethod
+    def drawn(config: TrainConfig, iteration: int) -> Hardship:
+        """That of an iteration, drawn for it alone."""
+        cue, history = np.random.default_rng([config.seed, iteration, 7]).random(2)
+        dropped = bool(cue < config.drop_cue), bool(history < config.drop_history)
+        return Hardship(*dropped, config.damage_cue, config.wrong_cue)
+
+
+NO_HARDSHIP = Hardship()
+
 
 #: Sides of what is erased or added, as shares of the sides of the object's box.
 _SIDES = (0.25, 0.8)

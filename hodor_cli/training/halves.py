@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Hardship, Prediction, Step
+from hodor_cli.training.cycles import Prediction, Step
+from hodor_cli.training.damage import Hardship
 from hodor_cli.training.launch import Process
 from hodor_cli.training.losses import Losses
 

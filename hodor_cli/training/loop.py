@@ -16,7 +16,8 @@ from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.samples.batches import Batches, make_loader
 from hodor_cli.training.average import holding
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Hardship, schedule
+from hodor_cli.training.cycles import schedule
+from hodor_cli.training.damage import Hardship
 from hodor_cli.training.launch import HalfDone, Process, uninterrupted
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same

@@ -7,64 +7,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hodor_cli.errors import TrainingError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.mobilenet import MobileNetV2
 from hodor_cli.model.swin import Swin
-from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import normalise
 from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.samples.sample import Batch
 from hodor_cli.training.average import WeightAverage, Weights
 from hodor_cli.training.config import LearningRate, TrainConfig
-from hodor_cli.training.cycles import NO_HARDSHIP, Hardship, Prediction, Step, run_cycles
+from hodor_cli.training.cycles import Objective, Prediction, Step
+from hodor_cli.training.damage import Hardship
 from hodor_cli.training.halves import can_be_halved, learn_in_two_threads
 from hodor_cli.training.launch import Process
-from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
-
-
-class Objective(nn.Module):
-    """Frames and label maps in, losses out (HODOR, sec. 3.5), as one module, so that it can be distributed.
-
-    supervise: "all" predictions, or those of the "reference" frame. contrast: weight of the loss on descriptors. dtype:
-    precision of the network; losses are float32.
-    """
-
-    def __init__(
-        self, model: Hodor, *, supervise: str, contrast: float = 0.0, dtype: torch.dtype = torch.float32
-    ) -> None:
-        super().__init__()
-        self.model, self.supervise, self.contrast, self.dtype = model, supervise, contrast, dtype
-
-    def forward(
-        self,
-        frames: Tensor,
-        masks: Tensor,
-        valid: Tensor,
-        presence: Tensor,
-        steps: tuple[Step, ...],
-        hardship: Hardship = NO_HARDSHIP,
-    ) -> tuple[Losses, list[Prediction]]:
-        """The losses, and the predictions without gradient.
-
-        frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool, presence (B, T, I) bool.
-        """
-        config = self.model.config
-        images = normalise(frames.permute(0, 1, 4, 2, 3).float(), config.pixel_mean, config.pixel_std)
-        # Pixels from outside the image are the normalised zero, like padding.
-        images = images * valid[:, :, None]
-        # Two threads that shared converted weights would add up their gradients in an order that depends on chance.
-        with autocast(frames.device, self.dtype, cache=frames.device.type != "cpu"):
-            predictions, sightings = run_cycles(self.model, images, masks.long(), presence, steps, hardship)
-        supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
-        losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
-        if self.contrast:
-            apart = contrast_loss([s.descriptors for s in sightings], [s.sure for s in sightings])
-            losses = losses._replace(contrast=self.contrast * apart)
-        # Detached: several processes wait for a gradient of every output that could have one.
-        return losses, [Prediction(p.frame, p.logits.detach(), p.target) for p in predictions]
+from hodor_cli.training.losses import Losses
 
 
 class Learner:
@@ -111,7 +68,7 @@ class Learner:
             self._second = None
 
     def step(
-        self, batch: Batch, rate: float, steps: tuple[Step, ...], hardship: Hardship = NO_HARDSHIP
+        self, batch: Batch, rate: float, steps: tuple[Step, ...], hardship: Hardship
     ) -> tuple[Tensor, list[Prediction]]:
         """Learn from this process's share of a batch; `done` counts the steps.
 
@@ -122,11 +79,21 @@ class Learner:
         """
         set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
-        if self._second is not None and len(batch["names"]) > 1:
+        predictions: list[Prediction] = []
+        values, count = torch.zeros(4, device=self.process.device), len(batch["names"])
+        if self._second is not None and count > 1:
             inputs = self.inputs(batch)
             values, predictions = learn_in_two_threads(self.objective, inputs, steps, hardship, self._second)
         else:
-            values, predictions = self._accumulate(batch, steps, hardship)
+            for begin in range(0, count, self.micro):  # the gradients of the micro-batches add up
+                inputs = self.inputs(batch, begin, begin + self.micro)
+                share = len(inputs[0]) / count
+                with self.process.accumulate(self._wrapped, enabled=begin + self.micro < count):
+                    losses: Losses
+                    losses, made = self._wrapped(*inputs, steps, hardship)
+                    self.process.backward(losses.total * share)
+                values += torch.stack([value.detach() for value in losses]) * share
+                predictions = predictions or made
         values = self.process.mean(values)
         # Also without a limit the norm is needed: it says whether the gradient is a number. Losses and gradients are
         # those of all processes, so all of them stop in the same iteration. One check for all waits for a GPU once.
@@ -140,22 +107,6 @@ class Learner:
             self.average.update(self.model, self.done)
         self.done += 1
         return values, predictions
-
-    def _accumulate(self, batch: Batch, steps: tuple[Step, ...], hardship: Hardship) -> tuple[Tensor, list[Prediction]]:
-        """The gradient of one micro-batch after the other."""
-        parts: list[Tensor] = []
-        predictions: list[Prediction] = []
-        count = len(batch["names"])
-        for begin in range(0, count, self.micro):
-            inputs = self.inputs(batch, begin, begin + self.micro)
-            share = len(inputs[0]) / count
-            with self.process.accumulate(self._wrapped, enabled=begin + self.micro < count):
-                losses: Losses
-                losses, made = self._wrapped(*inputs, steps, hardship)
-                self.process.backward(losses.total * share)
-            parts.append(torch.stack([value.detach() for value in losses]) * share)
-            predictions = predictions or made
-        return torch.stack(parts).sum(dim=0), predictions
 
     def inputs(self, batch: Batch, begin: int = 0, end: int | None = None) -> list[Tensor]:
         """What the objective takes of some samples of a batch."""
