@@ -125,15 +125,14 @@ def test_a_box_corrects_the_object_that_has_its_id(tmp_path: Path) -> None:
     assert late[:, 32:].any() and not late[:20, :30].any()
 
 
-def test_warnings_of_inputs_source_and_steps_are_told_and_kept(tmp_path: Path) -> None:
+def test_warnings_of_source_boxes_and_steps_are_told_and_kept(tmp_path: Path) -> None:
     images, first = two_squares(COUNT)
     source, segmenter = MemorySource(images), ColourSegmenter()
     segmenter.warn_at = 2
     source.warn("the file is cut off")
     box = {0: {3: (2, 6, 12, 12)}}  # exactly where object 1 was given
-    inputs = RunInputs({0: first}, box, warnings=("mask 9.png belongs to no frame",))
-    summary = segment_source(source, inputs, tmp_path / "out", segmenter)
-    for words in ("mask 9.png", "cut off", "object 9 is too small", "box of object 3"):
+    summary = segment_source(source, RunInputs({0: first}, box), tmp_path / "out", segmenter)
+    for words in ("cut off", "object 9 is too small", "box of object 3"):
         assert sum(words in warning for warning in summary.warnings) == 1
     assert json.loads((tmp_path / "out" / "report.json").read_text())["warnings"] == list(summary.warnings)
 

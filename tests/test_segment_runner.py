@@ -24,7 +24,7 @@ def run(out: Path, count: int = 10, **options):
     masks = options.pop("masks", {0: first})
     source = options.pop("source", None) or MemorySource(images)
     segmenter = options.pop("segmenter", None) or ColourSegmenter()
-    inputs = RunInputs(masks, options.pop("boxes", {}), options.pop("removals", {}), options.pop("warnings", ()))
+    inputs = RunInputs(masks, options.pop("boxes", {}), options.pop("removals", {}))
     hooks = RunHooks(**{name: options.pop(name) for name in ("progress", "on_frame", "on_step") if name in options})
     settings = options.pop("settings", None)
     return segment_source(source, inputs, out, segmenter, settings=settings, output=RunOutput(**options), hooks=hooks)

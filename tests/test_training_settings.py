@@ -17,9 +17,9 @@ from hodor_cli.training.launch import resolve
 from hodor_cli.training.options import LaunchSettings, RunOptions
 from hodor_cli.training.recipe import (
     Recipe,
-    as_preset_file,
     check_same,
     choose_config,
+    preset_file,
     preset_name,
     read_preset,
     resumed_config,
@@ -176,9 +176,10 @@ def test_who_starts_the_processes() -> None:
 
 
 def test_settings_come_from_a_file_with_those_of_its_preset_for_the_others(tmp_path: Path) -> None:
-    config = with_settings(train_preset("mini"), {"iterations": 50, "augment.path": 0.0, "sequence": 4})
+    changes = {"iterations": 50, "augment.path": 0.0, "sequence": 4}
+    config = with_settings(train_preset("mini"), changes)
     whole, part, record = (tmp_path / f"{name}.json" for name in ("whole", "part", "run"))
-    whole.write_text(json.dumps(as_preset_file("mini", config)))
+    whole.write_text(json.dumps(preset_file("pretrain", Recipe("mini", changes=changes), "")))
     assert read_preset(str(whole)) == ("mini", config)
     part.write_text('{"preset": "mini", "settings": {"iterations": 50, "augment": {"path": 0}, "sequence": 4}}')
     assert read_preset(str(part)) == ("mini", config)

@@ -16,26 +16,29 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 import hodor_cli
 from hodor_cli.adaptation.examples import Example, trust_in
-from hodor_cli.adaptation.settings import NOMINAL_STEPS, AdaptProgress, AdaptSettings
+from hodor_cli.adaptation.settings import AREA, BLEND, NOMINAL_STEPS, TRAINING, AdaptProgress, AdaptSettings, Budget
 from hodor_cli.engine.segmenter import Segmenter
+from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.samples.sample import collate
-from hodor_cli.training.average import put_weights, weights_of
 from hodor_cli.training.cycles import schedule
 from hodor_cli.training.damage import Hardship
 from hodor_cli.training.launch import Process
 from hodor_cli.training.step import Learner, rate_at
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 from hodor_cli.weights.registry import cache_folder
+
+Settings = TypeVar("Settings", bound=SegmenterSettings)
 
 #: If it may go less far than this, learning is not worth the time.
 _WORTH = 0.1
@@ -44,7 +47,7 @@ _WORTH = 0.1
 def adapt(
     model: Hodor,
     examples: Sequence[Example],
-    settings: AdaptSettings | None = None,
+    settings: AdaptSettings,
     *,
     cache: Path | None = None,
     progress: Callable[[AdaptProgress], None] | None = None,
@@ -56,14 +59,13 @@ def adapt(
     Args:
         model: the network to start from; the copy is on the same device.
         examples: frames with their masks, in the order of the video; objects need not be the same in all. Without
-            frames that follow them the result lies `blend` of the way.
-        settings: the budget, the resolution and how to train.
+            frames that follow them the result lies `BLEND` of the way.
+        settings: the budget, the resolution and the precision.
         cache: folder of adapted networks, found again by a hash of all that they depend on.
         progress: called after every step, and after every frame that is only looked at.
     Raises:
         InputError for a mask that is empty or covers the whole frame, UsageError for no example.
     """
-    settings = settings or AdaptSettings()
     if not examples:
         raise UsageError("adaptation needs at least one frame with a mask")
     for number, example in enumerate(examples):
@@ -79,11 +81,31 @@ def adapt(
     if stored is not None and stored.is_file():
         return model_from_checkpoint(stored).to(device)
 
-    learner = Learner(copy.deepcopy(model), settings.training, Process(device, precision))
-    _Adaptation(learner, examples, settings, size, progress).run()
+    learner = Learner(copy.deepcopy(model), TRAINING, Process(device, precision))
+    _Adaptation(model, learner, examples, settings, size, progress).run()
     if stored is not None:
         save_checkpoint(stored, learner.model, {"adapted_from": model_fingerprint(model)})
     return learner.model.eval()
+
+
+def adapted(
+    model: Hodor,
+    examples: Sequence[Example],
+    budget: str,
+    settings: Settings,
+    *,
+    progress: Callable[[AdaptProgress], None] | None = None,
+) -> tuple[Hodor, Settings]:
+    """A network adapted within a budget (`60s`, `200steps`) or taken from the cache, and the settings to use it with.
+
+    These have the resolution of adapted runs unless the user chose one. Raises UsageError for another budget, and as
+    `adapt`.
+    """
+    lines = min(examples[0].labels.shape)
+    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted_lines=lines)
+    how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
+    network = adapt(model, examples, how, cache=default_cache(), progress=progress)
+    return network, dataclasses.replace(settings, min_dim=min_dim, max_dim=max_dim)
 
 
 def default_cache() -> Path:
@@ -97,15 +119,16 @@ class _Adaptation:
 
     def __init__(
         self,
+        given: Hodor,
         learner: Learner,
         examples: Sequence[Example],
         settings: AdaptSettings,
         size: tuple[int, int],
         progress: Callable[[AdaptProgress], None] | None,
     ) -> None:
-        self.learner, self.examples, self.settings, self.size = learner, examples, settings, size
+        self.given, self.learner = given, learner
+        self.examples, self.settings, self.size = examples, settings, size
         self.progress = progress
-        self.given = weights_of(learner.model)
         self.started = time.perf_counter()
         self.loss = math.nan
 
@@ -115,28 +138,29 @@ class _Adaptation:
         (min_dim, max_dim), model, process = self.size, self.learner.model, self.learner.process
         device, precision = process.device, precision_name(process.dtype)
         segmenter = Segmenter(model.eval(), min_dim=min_dim, max_dim=max_dim, device=device, precision=precision)
-        far = self.settings.blend * trust_in(self.examples, segmenter, self.settings.budget.seconds, self._tell)
+        far = BLEND * trust_in(self.examples, segmenter, self.settings.budget.seconds, self._tell)
         if far < _WORTH:
             far = 0.0
         else:
             self._learn()
-        learned = self.learner.learned
-        assert learned is not None  # the settings ask for an average
-        put_weights(model, {name: torch.lerp(given, learned[name], far) for name, given in self.given.items()})
+        with torch.no_grad():
+            both = zip(self.given.parameters(), self.learner.learned.parameters(), strict=True)
+            for parameter, (given, learned) in zip(model.parameters(), both, strict=True):
+                parameter.copy_(torch.lerp(given, learned, far))
         if any(example.following for example in self.examples):
             self._tell(far)
         model.requires_grad_(True)
 
     def _learn(self) -> None:
         """Take steps until the budget is spent."""
-        config, learner = self.settings.training, self.learner
+        config, learner = TRAINING, self.learner
         learner.objective.train()
         while (share := self._share()) < 1 or learner.done == 0:
             step, warmup = learner.done, config.learning_rate.warmup
             rng = np.random.default_rng([config.seed, step])
             example = self.examples[int(rng.integers(len(self.examples)))]
             whole = Geometry.of(*example.labels.shape, min_dim=self.size[0], max_dim=self.size[1]).padded
-            height, width = (max(32, round(side * math.sqrt(self.settings.area) / 32) * 32) for side in whole)
+            height, width = (max(32, round(side * math.sqrt(AREA) / 32) * 32) for side in whole)
             sample = example.sample(rng, config.augment, (height, width), max_objects=config.batches.max_objects)
             at = step if step < warmup else int(NOMINAL_STEPS * share) + warmup
             rate = rate_at(config.learning_rate, at, NOMINAL_STEPS)

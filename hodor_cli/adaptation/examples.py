@@ -45,13 +45,12 @@ class Example:
     def of(
         frame: Rgb,
         masks: NDArray[np.generic] | Mapping[int, NDArray[np.generic]],
-        number: int = 0,
         following: Sequence[Rgb] = (),
     ) -> Example:
-        """An example from masks as `Segmenter.step` takes them. Raises InputError, naming frame `number`."""
+        """An example from masks as `Segmenter.step` takes them. Raises InputError for masks that do not fit."""
         labels = np.zeros(frame.shape[:2], np.uint16)
         size = (frame.shape[0], frame.shape[1])
-        for object_id, mask in reference_masks_by_id(masks, size=size, frame=number).items():
+        for object_id, mask in reference_masks_by_id(masks, size=size, frame=0).items():
             labels[mask] = object_id
         return Example(frame, labels, following)
 

@@ -41,10 +41,6 @@ class Budget:
             raise UsageError(f"'{text}' is no budget for `adapt`; write seconds (60s) or steps (200steps)") from error
 
 
-#: What is used when a user asks for adaptation and says no more: about a minute on two CPU cores.
-DEFAULT_BUDGET = Budget(seconds=60.0)
-
-
 #: Training on the frames themselves: the motion is as between frames of a video, objects and background move apart,
 #: and little else changes. The learning rate falls with the share of the budget that is spent, not with iterations.
 TRAINING = TrainConfig(
@@ -65,23 +61,26 @@ TRAINING = TrainConfig(
 )
 
 
+#: Pixels of a training frame, as a share of those of the resolution. Views of a part of the frame at about its own
+#: scale cost less, and so more steps fit into the budget.
+AREA = 0.33
+#: How far to go from the given weights to the learned ones. On the 8 sequences of the model card J&F was 82.7 without
+#: adaptation at the same resolution, and 84.4, 84.9 and 84.8 with 0.5, 0.8 and 1; what loses by adaptation (parkour)
+#: loses most with 1.
+BLEND = 0.8
+
+
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How adaptation trains."""
+    """How long adaptation trains, at which resolution and with which arithmetic."""
 
-    budget: Budget = DEFAULT_BUDGET
+    budget: Budget
     #: None for what the model's configuration names for adapted runs.
     min_dim: Annotated[int, about("Shorter side of the network's input.", least=32)] | None = None
     max_dim: Annotated[int, about("Limit of its longer side.", least=32)] | None = None
-    #: Views of a part of the frame at about its own scale cost less, and so more steps fit into the budget.
-    area: Annotated[float, about("Pixels of a training frame, of those of the resolution.", above=0, most=1)] = 0.33
-    #: On the 8 sequences of the model card J&F was 82.7 without adaptation at the same resolution, and 84.4, 84.9 and
-    #: 84.8 with 0.5, 0.8 and 1; what loses by adaptation (parkour) loses most with 1.
-    blend: Annotated[float, about("How far to go, from the given weights to the learned ones.", least=0, most=1)] = 0.8
     #: "auto" is bfloat16 where the device multiplies in it, which leaves time for more steps; so is "fp16", in which a
     #: network runs but does not train.
     precision: str = "auto"
-    training: TrainConfig = TRAINING
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -93,7 +93,7 @@ class Jobs:
 
     def adapt(self, _: ask.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""
-        from hodor_cli.run.adapting import adapted_to_given
+        from hodor_cli.run.runner import adapted_to_given
 
         if not self._project.given_frames():
             raise UsageError("there is no mask made by hand to adapt to; click an object first")

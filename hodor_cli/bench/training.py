@@ -124,11 +124,11 @@ def measure_training(
 
 @contextmanager
 def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[[bool], Any]]:
-    """A process that is about to train, as a function of whether to continue.
+    """Start a process that trains on request, and give the function that asks it.
 
-    True does an iteration and returns `Spent`, False ends the training and returns its `PeakMemory`. Raises
-    the HodorError that the process met, or TrainingError if it is gone. steady: keep the number of threads, also while
-    the other process is timed.
+    Asked with True it does an iteration and returns `Spent`; with False it ends the training and returns `PeakMemory`.
+    The function raises the HodorError of the process, or TrainingError if the process is gone. steady: keep the number
+    of threads, also while the other process is timed.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

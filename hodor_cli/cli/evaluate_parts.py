@@ -158,30 +158,26 @@ class Adapting:
     def __init__(self, model: Hodor, settings: EvaluationSettings) -> None:
         from hodor_cli.adaptation.settings import Budget
 
-        self._model, self._settings = model, settings
-        Budget.parse(settings.adapt or "")
-
-    def _adapted(self, model: Hodor, examples: Sequence[Example]) -> tuple[Hodor, EvaluationSettings]:
-        from hodor_cli.adaptation.adapt import adapt, default_cache
-        from hodor_cli.run.adapting import adaptation
-
-        lines = min(examples[0].frame.shape[:2])
-        how, settings = adaptation(model, self._settings.adapt or "", self._settings, lines)
-        return adapt(model, examples, how, cache=default_cache()), settings
+        self._model, self._settings, self._budget = model, settings, settings.adapt or ""
+        Budget.parse(self._budget)
 
     def on_start(self, segmenter: Any, start: Start) -> Any:
         """A segmenter like this one, adapted to the first masks of a sequence."""
+        from hodor_cli.adaptation.adapt import adapted
         from hodor_cli.adaptation.examples import Example, followed_after
         from hodor_cli.images.picture import read_picture
 
         after = [read_picture(start.following[n - 1]) for n in followed_after([0], len(start.following) + 1)[0]]
         example = Example.of(start.frame, start.masks, following=after)
-        adapted, settings = self._adapted(segmenter.model, [example])
-        return replace(settings, history=segmenter.history, device=str(segmenter.device)).segmenter(adapted)
+        network, settings = adapted(segmenter.model, [example], self._budget, self._settings)
+        return replace(settings, history=segmenter.history, device=str(segmenter.device)).segmenter(network)
 
     def offline(self, examples: Sequence[Example]) -> OfflineSegmenter:
-        adapted, settings = self._adapted(self._model, examples)
-        return settings.offline(adapted)
+        """A segmenter for masks known beforehand, adapted to some of its frames."""
+        from hodor_cli.adaptation.adapt import adapted
+
+        network, settings = adapted(self._model, examples, self._budget, self._settings)
+        return settings.offline(network)
 
 
 def names_in(text: str | None) -> list[str] | None:

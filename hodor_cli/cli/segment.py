@@ -201,7 +201,7 @@ def adapted_to(
     model: Hodor, source: FrameSource, inputs: RunInputs, budget: str, settings: SegmentSettings
 ) -> tuple[Hodor, SegmentSettings]:
     """The model adapted to the given masks within the budget (`60s`), and the settings to use it with."""
-    from hodor_cli.run.adapting import adapted_to_given
+    from hodor_cli.run.runner import adapted_to_given
 
     blends: list[float] = []
     with progress_bar("adapting", 100, "%") as show:

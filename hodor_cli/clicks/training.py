@@ -28,7 +28,7 @@ from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.samples.clip_sets import ClipFrames
-from hodor_cli.training.average import WeightAverage, holding
+from hodor_cli.training.average import WeightAverage
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.halves import learn_halves
 from hodor_cli.training.launch import uninterrupted
@@ -233,6 +233,5 @@ class _Run:
     def save(self) -> None:
         config = {**asdict(self.settings), "seconds": self.seconds, "unread": sorted(self.crops.unread)}
         save_state(self.out, TrainingState(self.iteration, config), self.net, self.optimiser, self.average)
-        with holding(self.net, self.average.values):
-            details = {"training": asdict(self.settings), "iterations": self.iteration}
-            save_click_net(self.out / _FILE, self.net, details)
+        details = {"training": asdict(self.settings), "iterations": self.iteration}
+        save_click_net(self.out / _FILE, self.average.network, details)

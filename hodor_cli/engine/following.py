@@ -1,12 +1,12 @@
-"""Segments a video whose masks are all known: frames and masks in, label maps out, in both directions or in one."""
+"""Segments a video whose masks are all known, in both directions: frames and masks in, label maps out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,13 @@ from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.keyframes import Masks, OfflineSegmenter
 from hodor_cli.engine.masks import HasLabels
 from hodor_cli.engine.plan import Plan
+from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.video.frames import FrameSource, backwards
 from hodor_cli.video.yuv import YuvPicture
 
-Direction = Literal["both", "forward", "backward"]
 #: A source that can be read more than once, or RGB frames (H, W, 3) uint8 by index.
 Footage = FrameSource | Sequence[np.ndarray]
 #: Index, image, time in seconds (None: frames follow each other as in ordinary video).
@@ -92,9 +92,8 @@ def follow(
     given: GivenMasks | Mapping[int, Masks | HasLabels],
     *,
     frames: tuple[int, int | None] = (0, None),
-    direction: Direction = "both",
     preview: bool = False,
-    maps: MutableMapping[int, bytes] | None = None,
+    maps: PackedMaps | None = None,
 ) -> Iterator[FollowedFrame]:
     """Follow objects from all given masks and yield frame by frame; to stop early, stop iterating.
 
@@ -109,9 +108,7 @@ def follow(
         footage: a `FrameSource` that can be read again (files, folders), or a sequence of frames.
         given: the masks, and where objects end and appear.
         frames: the first and the last frame to segment (None: of the video). Masks beyond them are references as well.
-        direction: "forward" or "backward" for one pass only, or "both", joined where an object has masks on both sides.
-            Frames come in the order of the direction.
-        preview: with "both", also yield the results of the pass backward (`final` is False).
+        preview: first yield the results of the pass backward, last frames first (`final` is False).
         maps: where the pass backward stores its soft maps, a few KB per frame; in memory if None. `MapFolder` stores
             them as files.
 
@@ -129,17 +126,14 @@ def follow(
         raise InputError(f"there is no frame {max(plan.marked)} for a mask: the last one is {end}; frames count from 0")
     segmenter.plan(plan, first=first, maps=maps)
     encode_masks(segmenter, footage, known)
-    if direction != "forward":
-        shown = preview or direction == "backward"
-        for stretch in plan.stretches(first, end):
-            for found in pass_backward(segmenter, footage, known, stretch, shown=shown):
-                if shown and found.frame <= end:
-                    yield found
-    if direction != "backward":
-        with LookAhead(_read(footage, first, end), segmenter, itemgetter(1)) as numbered:
-            for index, image, time in numbered:
-                segmenter.step(image, known.at(index), time=time)
-                yield FollowedFrame(index, segmenter.last.labels, segmenter.last)
+    for stretch in plan.stretches(first, end):
+        for found in pass_backward(segmenter, footage, known, stretch, shown=preview):
+            if preview and found.frame <= end:
+                yield found
+    with LookAhead(_read(footage, first, end), segmenter, itemgetter(1)) as numbered:
+        for index, image, time in numbered:
+            segmenter.step(image, known.at(index), time=time)
+            yield FollowedFrame(index, segmenter.last.labels, segmenter.last)
 
 
 def encode_masks(segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks) -> None:
@@ -169,6 +163,32 @@ def pass_backward(
         for index, image, time in numbered:
             behind.step(image, given.at(index), time=None if time is None else -time)
             yield FollowedFrame(index, behind.last.labels, behind.last, final=False)
+
+
+def passes_backward(
+    segmenter: OfflineSegmenter,
+    footage: Footage,
+    given: GivenMasks,
+    stretches: Sequence[tuple[int, int]],
+    maps: PackedMaps,
+    *,
+    progress: Callable[[int, int], object],
+) -> int:
+    """Encode all masks and make the passes backward through these ranges, except those that are finished.
+
+    maps: where the segmenter stores soft maps. progress: called with the frames done, and the frames of all passes;
+    returns the latter.
+    """
+    encode_masks(segmenter, footage, given)
+    done, count = 0, sum(top - bottom + 1 for bottom, top in stretches)
+    for bottom, top in stretches:
+        if bottom in maps:  # a pass's last frame: it is finished
+            done += top - bottom + 1
+            continue
+        for _ in pass_backward(segmenter, footage, given, (bottom, top)):
+            done += 1
+            progress(done, count)
+    return count
 
 
 def _read(footage: Footage, first: int, last: int, *, backward: bool = False) -> Iterator[NumberedFrame]:

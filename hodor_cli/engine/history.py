@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -43,22 +43,20 @@ class HistoryEntry:
         return replace(self, object_ids=kept, objects=self.objects[self.object_ids.rows(kept)])
 
 
+@dataclass
 class HistoryRing:
     """The entries of frames t - window .. t, oldest first; an entry for a frame replaces that frame's earlier one.
 
     `pinned` entries (from another video, say) never leave.
     """
 
-    def __init__(self, window: int) -> None:
-        self.window = window
-        self.pinned: list[HistoryEntry] = []
-        self.entries: deque[HistoryEntry] = deque()
+    window: int
+    pinned: list[HistoryEntry] = field(default_factory=list)
+    entries: deque[HistoryEntry] = field(default_factory=deque)
 
     def copy(self) -> HistoryRing:
         """Another ring of the same entries, which are immutable."""
-        ring = HistoryRing(self.window)
-        ring.pinned, ring.entries = list(self.pinned), deque(self.entries)
-        return ring
+        return replace(self, pinned=list(self.pinned), entries=deque(self.entries))
 
     def put(self, entry: HistoryEntry) -> None:
         """Add an entry of the newest frame and drop those that have left the window."""

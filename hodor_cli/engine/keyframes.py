@@ -10,7 +10,7 @@ neighbours, and memory does not grow with the video; it grows by 2 MB per mask a
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.matching_memory import StoredFrame, stored_frame
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.segmenter import Segmenter
-from hodor_cli.engine.soft_maps import SoftMap
+from hodor_cli.engine.soft_maps import PackedMaps, SoftMap
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.errors import InputError
@@ -51,11 +51,11 @@ class OfflineSegmenter(Segmenter):
         #: By masked frame: its history entry, and, if the model matches, its keys and masks; 2 MB at 480 lines.
         self._entries: dict[int, HistoryEntry] = {}
         self._stored: dict[int, StoredFrame | None] = {}
-        self._maps: MutableMapping[int, bytes] = {}
+        self._maps: PackedMaps = {}
         self._first, self._direction, self._shown, self._turn = 0, 1, True, _Turn()
         self._warnings: list[str] = []  # of encoding, for the next step forward
 
-    def plan(self, plan: Plan, *, first: int = 0, maps: MutableMapping[int, bytes] | None = None) -> None:
+    def plan(self, plan: Plan, *, first: int = 0, maps: PackedMaps | None = None) -> None:
         """Reset, and follow a plan from frame `first` on. maps: results of the passes backward; in memory if None."""
         self.reset()
         self._plan, self._first, self._maps = plan, first, {} if maps is None else maps
@@ -178,7 +178,7 @@ class OfflineSegmenter(Segmenter):
     def _starts_are_decoded(self) -> bool:
         return self._plan is None
 
-    def _settled(self, logits: Tensor) -> Tensor:
+    def _final_logits(self, logits: Tensor) -> Tensor:
         turn, ids = self._turn, self._known.ids
         if self._plan is None or (self._direction > 0 and turn.later is None):
             return logits

@@ -18,8 +18,8 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.runtime.preprocess import Geometry, resize
 
-#: The logarithm of what an object's probability is at least of another channel's where it may matter; a little less
-#: than that of the quarter in `label_map`.
+#: Where the logarithm of an object's probability divided by any other channel's is below this, the object loses also
+#: after mixing; a little less than log(1/4), see `label_map`.
 _MATTERS = -1.4
 
 

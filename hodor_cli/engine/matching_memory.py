@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Matcher, with_recent
 from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, KeyedMasks, Maps
@@ -27,14 +28,6 @@ RECENT = 10
 _GROWN, _FEW = 2.0, 4.0
 #: What the largest number of a frame's keys is stored as.
 KEY_PEAK = 32767
-
-
-class HasMatcher(Protocol):
-    """A network that may match frames, such as `Hodor`."""
-
-    @property
-    def matcher(self) -> Matcher | None:
-        """What matches, or None for a model that only decodes descriptors."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ class Carried(NamedTuple):
 
 
 def stored_frame(maps: Maps, object_ids: Sequence[int], masks: Tensor) -> StoredFrame | None:
-    """A frame's keys with its soft masks (I, h, w) at stride 8; None of a model that does not match."""
+    """A frame's keys with its soft masks (I, h, w) at stride 8; None for a model that does not match."""
     if maps.keys is None:
         return None
     peak = float(maps.keys[0].abs().amax())
@@ -93,25 +86,23 @@ def stored_frame(maps: Maps, object_ids: Sequence[int], masks: Tensor) -> Stored
     return StoredFrame(ObjectIds(object_ids), keys, peak, masks.float().contiguous())
 
 
+@dataclass
 class MatchingMemory:
-    """What is needed to match a frame with what came before; constant in the length of the video."""
+    """What is needed to match a frame with what came before; constant in the length of the video.
 
-    def __init__(self) -> None:
-        self.previous: StoredFrame | None = None
-        #: An earlier frame, which shows what objects look like by now.
-        self.recent: StoredFrame | None = None
-        #: Frames that were remembered.
-        self.age = 0
-        self.references: list[StoredFrame] = []
-        #: How much each reference counts for each object it holds; without it the newest counts alone.
-        self.weights: list[Mapping[int, float]] | None = None
+    recent: an earlier frame, which shows what objects look like by now. age: frames that were remembered. weights: how
+    much each reference counts for each object it holds; without them the newest counts alone.
+    """
+
+    previous: StoredFrame | None = None
+    recent: StoredFrame | None = None
+    age: int = 0
+    references: list[StoredFrame] = field(default_factory=list)
+    weights: list[Mapping[int, float]] | None = None
 
     def copy(self) -> MatchingMemory:
         """Another memory of the same frames, which are immutable."""
-        memory = MatchingMemory()
-        memory.previous, memory.recent, memory.age = self.previous, self.recent, self.age
-        memory.references, memory.weights = list(self.references), self.weights
-        return memory
+        return replace(self, references=list(self.references))
 
     def remember(
         self, maps: Maps, object_ids: Sequence[int], masks: Tensor, *, reference: tuple[int, ...] = ()
@@ -145,7 +136,7 @@ class MatchingMemory:
 
     def cue(
         self,
-        model: HasMatcher,
+        model: Hodor,
         maps: Maps,
         object_ids: Sequence[int],
         ready: Sequence[Carried] = (),

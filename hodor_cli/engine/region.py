@@ -8,7 +8,7 @@ that took no part in training, J&F is 84.8 with regions, of half of the frame on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -39,10 +39,6 @@ class WholeFrame:
     object_ids: ObjectIds
     norms: Tensor
     age: int = 1
-
-    def older(self) -> WholeFrame:
-        """The same, one frame later."""
-        return replace(self, age=self.age + 1)
 
     def region(self, object_ids: ObjectIds, masks: Tensor, radii: Sequence[int]) -> Region | None:
         """The part to decode of a frame, None for all of it.
@@ -87,7 +83,7 @@ def in_whole_frame(logits: Tensor, region: Region) -> Tensor:
 
 
 def _range(lines: Tensor, radii: Sequence[int], size: int) -> slice | None:
-    """What the true lines (I, size) of all objects cover with their radii; None if one of them has none."""
+    """The part of a side that objects with true lines (I, size) can reach by their radii; None if one has no line."""
     first, last = size, 0
     for line, radius in zip(lines.cpu().numpy(), radii, strict=True):
         places = line.nonzero()[0]

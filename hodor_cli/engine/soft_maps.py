@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,40 +128,29 @@ class SoftMap:
         return SoftMap(ids, maps[:-1], maps[-1], measures, known, None if np.isnan(time) else time)
 
 
-class MapFolder(MutableMapping[int, bytes]):
-    """Frame -> packed map, stored as files in a folder."""
+class MapFolder:
+    """Frame -> packed map, as a dictionary has them, but stored as files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, frame: int) -> bytes:
-        try:
-            return self._file(frame).read_bytes()
-        except FileNotFoundError:
-            raise KeyError(frame) from None
+        return self._file(frame).read_bytes()
 
     def __setitem__(self, frame: int, data: bytes) -> None:
         with replacing(self._file(frame)) as temporary:
             temporary.write_bytes(data)
 
-    def __delitem__(self, frame: int) -> None:
-        try:
-            self._file(frame).unlink()
-        except FileNotFoundError:
-            raise KeyError(frame) from None
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(sorted(int(file.stem) for file in self._folder.glob("*.map") if file.stem.isdigit()))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __contains__(self, frame: object) -> bool:
-        return isinstance(frame, int) and self._file(frame).is_file()
+    def __contains__(self, frame: int) -> bool:
+        return self._file(frame).is_file()
 
     def _file(self, frame: int) -> Path:
         return self._folder / f"{frame:08d}.map"
+
+
+#: Frame -> packed map, in memory or in files.
+PackedMaps = dict[int, bytes] | MapFolder
 
 
 def _mixed(forward: Tensor, backward: Tensor, share: float) -> Tensor:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hodor_cli.engine.ahead import Preparation
 from hodor_cli.engine.decoded import Decoded, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import label_map_of_logits
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.objects import ObjectIds
-from hodor_cli.engine.preparation import Preparation
 from hodor_cli.engine.region import WholeFrame, holds_all, in_whole_frame
-from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.region import Norms, Region
@@ -31,7 +31,6 @@ _NOWHERE = -1e4
 class FrameSteps(Preparation):
     """The part of a `Segmenter` that uses the network; what it knows of the objects is in `_known`."""
 
-    _known: Followed
     #: Whether each frame is decoded as a whole, for code that reads the decoder's logits, and not only where objects
     #: can be.
     whole_frames = False
@@ -48,7 +47,7 @@ class FrameSteps(Preparation):
         reference |= self._encode_given(step, step.given.keys() - early, join=not followed)
         if decoded is not None:
             # 3. Put the reference masks in, and encode what came out as this frame's entry.
-            labels, found = self._settle(step, decoded, reference)
+            labels, found = self._finish(step, decoded, reference)
         else:
             labels, found = np.zeros(step.geometry.original, dtype=np.uint16), Measures()
         for object_id, mask in step.given.items():
@@ -67,7 +66,7 @@ class FrameSteps(Preparation):
     def _encode_given(self, step: StepInput, ids: Collection[int], *, join: bool) -> dict[int, Tensor]:
         """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others.
 
-        join: they join the history at once; else `_settle` encodes them with all objects of the frame.
+        join: they join the history at once; else `_finish` encodes them with all objects of the frame.
         """
         given = {object_id: mask for object_id, mask in step.given.items() if object_id in ids}
         if not given:
@@ -114,7 +113,7 @@ class FrameSteps(Preparation):
         known, matcher = self._known, self.model.matcher if self.matching else None
         if matcher is None or known.memory.previous is None:
             logits, cue = self._logits(step, None)
-            return Decoded(known.ids, self._settled(logits), cue, {}, followed)
+            return Decoded(known.ids, self._final_logits(logits), cue, {}, followed)
         was = known.memory.previous.keyed_masks(known.ids).masks[0]
         radii = known.motion.radii(known.ids, matcher.spread, step.time)
         whole = None if self.whole_frames else known.whole
@@ -128,7 +127,7 @@ class FrameSteps(Preparation):
         height, width = step.geometry.scaled
         size = -(-height // 4), -(-width // 4)
         logits, shares = limited(logits, was, radii, largest, size, None if cue is None else cue.matched)
-        return Decoded(known.ids, self._settled(logits), cue, dict(zip(known.ids, shares, strict=True)), followed)
+        return Decoded(known.ids, self._final_logits(logits), cue, dict(zip(known.ids, shares, strict=True)), followed)
 
     def _logits(self, step: StepInput, region: Region | None) -> tuple[Tensor, Cue | None]:
         """Logits of a region, by the norms of the last whole frame, or of the whole frame, and the cue for them."""
@@ -138,12 +137,12 @@ class FrameSteps(Preparation):
         logits = self.model.decode(maps, known.ring.stacked(known.ids), cue, region, norms)
         require_numbers(logits, step.index, self.dtype)
         if region is not None and known.whole is not None:
-            known.whole = known.whole.older()
+            known.whole = replace(known.whole, age=known.whole.age + 1)
         elif norms is not None:
             known.whole = WholeFrame(known.ids, norms.statistics)
         return logits, cue
 
-    def _settle(self, step: StepInput, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, Measures]:
+    def _finish(self, step: StepInput, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, Measures]:
         """Make the frame's label map and other results, and add the frame to history and matching memory."""
         known, maps = self._known, step.maps
         # Objects that start here and were not decoded have no channel yet; their masks are given.
@@ -177,7 +176,7 @@ class FrameSteps(Preparation):
         with autocast(self.device, self.dtype):
             return self._labels(decoded.of_followed(), geometry)
 
-    def _settled(self, logits: Tensor) -> Tensor:
+    def _final_logits(self, logits: Tensor) -> Tensor:
         """The logits from which a frame's masks and its history entry are made; a subclass may change them."""
         return logits
 

@@ -2,11 +2,9 @@
 
 settings, inputs, prompts        what a run is told: settings, masks, boxes, clicks
 loop, pipeline, results          frame by frame: read, segment, write, each in a thread of its own
-both_ways                        masks in later frames, which also count for the frames before
 finish, review, review_page      the end: report.json, the frames to review, review.html
 output, records, resume          the result folder, the schemas of its files, continuing an interrupted run
 earlier, correcting, correction  additional masks for a finished run
-adapting                         a network that is adapted to the given masks before the run
 choosing, exporting              the frames to mask next; the result in formats of other tools
 segment                          `hodor_cli.segment`, one call for all of this
 many/                            many videos, in processes or on Ray

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.engine.following import GivenMasks, encode_masks
+from hodor_cli.engine.following import GivenMasks, passes_backward
+from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.run.both_ways import make_passes
 from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
@@ -116,7 +116,7 @@ class CorrectingSegmenter:
         source: FrameSource,
         inputs: RunInputs,
         part: Part,
-        maps: MutableMapping[int, bytes],
+        maps: PackedMaps,
         hooks: RunHooks,
     ) -> None:
         """Make the passes backward at once and store their results in `maps`."""
@@ -135,10 +135,11 @@ class CorrectingSegmenter:
         self._given = given = GivenMasks(masks, inputs.removals, inputs.appears)
         segmenter.plan(given.plan, first=source.start, maps=maps)
         segmenter.choose_resolution(self._earlier.first_masks())
-        encode_masks(segmenter, source, given)
         stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
         #: Number of frames in the passes backward.
-        self.behind = make_passes(segmenter, source, given, stretches, maps, hooks, len(self._frames))
+        self.behind = passes_backward(
+            segmenter, source, given, stretches, maps, progress=hooks.backward_progress(len(self._frames))
+        )
         self.last = StepResult(np.zeros((0, 0), np.uint16))
 
     def __getattr__(self, name: str) -> Any:

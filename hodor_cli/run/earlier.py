@@ -48,7 +48,7 @@ class EarlierRun:
             if ids := set(record.given).difference(record.boxes, report.clicks.get(frame, {})):
                 labels = self.labels(frame)
                 masks[frame] = PackedLabels(np.where(np.isin(labels, sorted(ids)), labels, 0))
-        return RunInputs(masks, report.boxes, report.removals, (), report.clicks, report.names, report.appears)
+        return RunInputs(masks, report.boxes, report.removals, report.clicks, report.names, report.appears)
 
 
 def together(then: RunInputs, now: RunInputs) -> RunInputs:

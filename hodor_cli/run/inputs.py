@@ -46,14 +46,12 @@ class RunInputs:
     clicks: frame -> {object id: its clicks}, likewise.
     removals: frame -> ids that are absent from this frame on.
     appears: id -> frame of its first mask, before which the object is not in view and so not searched.
-    warnings: about the inputs; the result and the report repeat them.
     names: object id -> its name in the report and in exports.
     """
 
     masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
     boxes: Mapping[int, Mapping[int, Box]] = field(default_factory=dict)
     removals: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
     clicks: Mapping[int, Mapping[int, Sequence[Click]]] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
     appears: Mapping[int, int] = field(default_factory=dict)

@@ -39,7 +39,7 @@ class RunLoop:
         self._done = resumed.done
         self._settled = True  # whether the segmenter's state is that after the last frame
         self.seconds, self.network_seconds = resumed.seconds, resumed.network_seconds
-        self.warnings = tuple(dict.fromkeys((*resumed.warnings, *job.inputs.warnings)))
+        self.warnings = resumed.warnings
         if checkpoint is not None:
             try:
                 segmenter.load_state(dict(checkpoint.state))

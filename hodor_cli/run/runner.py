@@ -8,14 +8,18 @@ Memory does not grow with the number of frames: queues are bounded, and everythi
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from hodor_cli.adaptation.settings import Budget
+from hodor_cli.datasets.labels.combining import PackedLabels
+from hodor_cli.engine.following import GivenMasks, passes_backward
+from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, UsageError
-from hodor_cli.files import put_in_place
+from hodor_cli.files import put_in_place, writing
 from hodor_cli.locks import locked_folder
-from hodor_cli.run.both_ways import able_to_go_back, follow_backward
 from hodor_cli.run.correction import correct, finish_correction, is_moving
 from hodor_cli.run.earlier import corrected_run
 from hodor_cli.run.finish import finish_run, read_summary
@@ -29,6 +33,7 @@ from hodor_cli.run.settings import RunHooks, RunJob, RunOutput, RunSegmenter, Se
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
+    from hodor_cli.adaptation.settings import AdaptProgress
     from hodor_cli.model.hodor import Hodor
 
 _ADVICE = "wait until it ends, or choose another folder with `out`"
@@ -102,7 +107,7 @@ def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identit
     try:
         # The frames of a camera or a pipe come only once, so there a mask is used only from its frame on.
         if able_to_go_back(source, segmenter) and set(job.inputs.starts) != {source.start}:
-            job = replace(job, backward=follow_backward(source, job.inputs, segmenter, folder, job.hooks))
+            job = replace(job, backward=_follow_backward(job, segmenter, folder))
         run = RunLoop(job, segmenter, folder, checkpoint)
         run.work()
         if job.overlay:
@@ -114,3 +119,70 @@ def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identit
         if not begun or isinstance(error, NothingToFollowError):
             folder.remove_results()
         raise
+
+
+def able_to_go_back(source: FrameSource, segmenter: Any) -> bool:
+    """Whether frames can be read again and the segmenter can follow objects backward."""
+    return source.reiterable and hasattr(segmenter, "backward") and not segmenter.object_ids
+
+
+def _follow_backward(job: RunJob, segmenter: Any, folder: OutputFolder) -> int:
+    """Encode all masks and make the passes backward that are not finished; the segmenter can then go forward.
+
+    The passes store soft maps in `.progress`, with which the segmenter joins its results when it goes forward. Returns
+    the number of their frames.
+    """
+    source, inputs, masks = job.source, job.inputs, dict(job.inputs.masks)
+    for at in {*inputs.boxes, *inputs.clicks}:
+        for frame in source.between(at, at + 1):
+            labels = inputs.at(frame).labels
+            if labels is not None:
+                masks[at] = PackedLabels(labels)
+    given = GivenMasks(masks, inputs.removals, inputs.appears)
+    with writing(folder.root):
+        maps = MapFolder(folder.backward)
+        segmenter.plan(given.plan, first=source.start, maps=maps)
+        stretches = list(given.plan.stretches(source.start, inputs.starts[-1]))
+        return passes_backward(
+            segmenter, source, given, stretches, maps, progress=job.hooks.backward_progress(source.length)
+        )
+
+
+def adapted_to_given(
+    model: Hodor,
+    source: FrameSource,
+    inputs: RunInputs,
+    budget: str,
+    settings: SegmentSettings,
+    *,
+    progress: Callable[[AdaptProgress], None] | None = None,
+) -> tuple[Hodor, SegmentSettings]:
+    """A copy of the model adapted to the masks and boxes of `inputs` (from the cache if possible), and the settings to
+    run it with, which have the resolution of adapted runs unless the user chose one.
+
+    budget: `60s` or `200steps`. Raises UsageError for another budget or a source that can be read only once, InputError
+    for masks that do not fit.
+    """
+    from hodor_cli.adaptation.adapt import adapted
+    from hodor_cli.adaptation.examples import Example, Rgb, followed_after
+    from hodor_cli.engine.segmenter import placed
+    from hodor_cli.runtime.device import choose_device
+
+    Budget.parse(budget)  # refused before any frame is read
+    if not source.reiterable:
+        raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
+    inputs.check(source)
+    following = followed_after(inputs.starts)
+    wanted = {index: mark for mark, indices in following.items() for index in indices}
+    examples: dict[int, Example] = {}
+    seen: dict[int, list[Rgb]] = {mark: [] for mark in following}
+    for frame in source:
+        given = inputs.at(frame).labels if frame.index in following else None
+        if given is not None:
+            examples[frame.index] = Example(frame.image, given, seen[frame.index])
+        elif frame.index in wanted:
+            seen[wanted[frame.index]].append(frame.image)
+        if frame.index >= max(*following, *wanted):
+            break
+    model = placed(model, choose_device(settings.device))
+    return adapted(model, list(examples.values()), budget, settings, progress=progress)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
+
+T = TypeVar("T", Box, Click)
 
 #: A mask as a file (or a folder of files named like the frames), or as an (H, W) array of object ids.
 Mask = str | Path | NDArray[np.integer]
@@ -113,8 +115,8 @@ def _inputs(
     masked = {frame: one.object_ids for frame, one in read.masks.items()}
     masked |= {frame: tuple(ids_in(labels)) for frame, labels in arrays.items()}
     boxes, clicks = prompts_by_frame(
-        _boxes(box, frames.start),
-        _clicks(click, frames.start),
+        _placed(() if box is None else box, frames.start, "box", _boxes_of),
+        _placed(click, frames.start, "click", _clicks_of),
         masked,
         lambda frame: arrays[frame] if frame in arrays else read.masks[frame].labels,
     )
@@ -124,38 +126,20 @@ def _inputs(
     return RunInputs({**read.masks, **arrays}, boxes, removals, clicks=clicks, names=read.names)
 
 
-def _boxes(given: Any, first: int) -> list[Placed[Box]]:
-    """The boxes of any form that `segment` takes. first: the frame of those that name none. Raises UsageError."""
-    if given is None:
-        return []
+def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) -> list[Placed[T]]:
+    """The boxes or clicks of any form that `segment` takes. first: the frame of those that name none.
+
+    name: of the parameter. parse: makes a list of one or several. Raises UsageError.
+    """
     if not isinstance(given, Mapping):
-        several = len(given) and np.ndim(given[0]) > 0
-        return [(first, None, _whole_box(one)) for one in (given if several else [given])]
-    return [(frame, key, _whole_box(one)) for frame, key, one in _by_frame(given, first, "box")]
-
-
-def _whole_box(box: Any) -> Box:
-    try:
-        x, y, width, height = (round(float(side)) for side in box)
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{box!r} is no `box`; give x, y, width and height in pixels") from None
-    return x, y, width, height
-
-
-def _clicks(given: Any, first: int) -> list[Placed[Click]]:
-    """As `_boxes`, the clicks."""
-    if isinstance(given, Mapping):
-        return [(frame, key, one) for frame, key, of in _by_frame(given, first, "click") for one in _several(of)]
-    return [(first, None, one) for one in _several(given)]
-
-
-def _by_frame(given: Mapping[Any, Any], first: int, name: str) -> Iterator[tuple[int, int, Any]]:
-    """Frame, object id and value of {frame: {id: value}} or {id: value}. name: of the parameter. Raises UsageError."""
+        return [(first, None, one) for one in parse(given)]
+    placed: list[Placed[T]] = []
     for frame, by_id in (given if all(isinstance(one, Mapping) for one in given.values()) else {first: given}).items():
         for key, value in by_id.items():
             if not isinstance(key, (int, np.integer)) or not 1 <= key <= MAX_OBJECT_ID:
                 raise UsageError(f"`{name}` names the object {key!r}; ids go from 1 to {MAX_OBJECT_ID}")
-            yield _frame(frame, name), int(key), value
+            placed += [(_frame(frame, name), int(key), one) for one in parse(value)]
+    return placed
 
 
 def _frame(frame: Any, name: str) -> int:
@@ -164,9 +148,20 @@ def _frame(frame: Any, name: str) -> int:
     raise UsageError(f"`{name}` names the frame {frame!r}; give its number, counted from 0")
 
 
-def _several(clicks: Any) -> list[Click]:
+def _boxes_of(given: Any) -> list[Box]:
     try:
-        found = [clicks] if len(clicks) and np.ndim(clicks[0]) == 0 else clicks
-        return [Click(round(float(x)), round(float(y)), *map(bool, rest)) for x, y, *rest in found]
+        boxes = [tuple(round(float(side)) for side in box) for box in _several(given)]
+        return [(x, y, width, height) for x, y, width, height in boxes]
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{clicks!r} are no clicks; give `click` (x, y) or (x, y, False) in pixels") from None
+        raise UsageError(f"{given!r} is no `box`; give x, y, width and height in pixels") from None
+
+
+def _clicks_of(given: Any) -> list[Click]:
+    try:
+        return [Click(round(float(x)), round(float(y)), *map(bool, rest)) for x, y, *rest in _several(given)]
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{given!r} are no clicks; give `click` (x, y) or (x, y, False) in pixels") from None
+
+
+def _several(given: Any) -> Any:
+    return [given] if len(given) and np.ndim(given[0]) == 0 else given

@@ -85,6 +85,15 @@ class RunHooks:
     on_frame: OnFrame | None = None
     on_step: OnStep | None = None
 
+    def backward_progress(self, ahead: int | None) -> Callable[[int, int], None]:
+        """Progress of the passes backward: frames done, and of how many. ahead: the frames of the pass forward."""
+
+        def tell(done: int, count: int) -> None:
+            if self.progress is not None:
+                self.progress(done, None if ahead is None else count + ahead)
+
+        return tell
+
 
 @dataclass(frozen=True)
 class RunJob:

@@ -15,7 +15,7 @@ from hodor_cli.errors import DataError
 from hodor_cli.samples.colour import Look
 from hodor_cli.samples.cutouts import Filmed, cut_filmed
 from hodor_cli.samples.geometry import Warp, between, fit_matrix, motion_matrix
-from hodor_cli.samples.sample import TrainingSample, labels_of_masks, sample_of
+from hodor_cli.samples.sample import TrainingSample, areas_of, labels_of_masks, sample_of
 from hodor_cli.samples.sets import PhotographSet, chosen_of
 from hodor_cli.samples.settings import AugmentSettings
 
@@ -138,7 +138,8 @@ class ClipSequences(FrameSet):
         settings, (height, width) = self.settings, out_size
         fit = fit_matrix(first.shape, out_size)
         mirror = bool(rng.random() < settings.flip)
-        before = np.bincount(first.ravel())[1:] * np.linalg.det(fit[:2, :2])
+        count = int(first.max())
+        before = areas_of(first, count) * np.linalg.det(fit[:2, :2])
         for attempt in range(_ATTEMPTS):
             strength = 1.0 - attempt / (_ATTEMPTS - 1)
             zoom = between(rng, settings.view_scale, strength) / between(rng, settings.crop_keep, strength)
@@ -147,7 +148,7 @@ class ClipSequences(FrameSet):
             shift = float(rng.uniform(-room_x, room_x)), float(rng.uniform(-room_y, room_y))
             middle = (width - 1) / 2, (height - 1) / 2
             warp = Warp(motion_matrix(middle, scale=zoom, rotation=turn, shift=shift, mirror=mirror) @ fit, out_size)
-            after = np.bincount(warp.apply(first, nearest=True).ravel(), minlength=len(before) + 1)[1:]
+            after = areas_of(warp.apply(first, nearest=True), count)
             if (after >= _KEPT * before).all():
                 break
         return warp

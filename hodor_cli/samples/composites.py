@@ -17,7 +17,7 @@ from hodor_cli.samples.batches import draw_item, pools_of
 from hodor_cli.samples.colour import frame_colour
 from hodor_cli.samples.cutouts import Filmed, paste, soften
 from hodor_cli.samples.geometry import LayerMotion, Warp
-from hodor_cli.samples.sample import TrainingSample, sample_of
+from hodor_cli.samples.sample import TrainingSample, areas_of, sample_of
 from hodor_cli.samples.sets import PhotographSet, TrainingSet
 from hodor_cli.samples.settings import AugmentSettings, BatchSettings
 
@@ -101,7 +101,7 @@ def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> 
     place tried if none does."""
     labels, (middle_x, middle_y) = sample.masks[0], filmed.centre
     height, width = labels.shape
-    before = np.bincount(labels.ravel(), minlength=sample.num_objects + 1)[1:]
+    before = areas_of(labels, sample.num_objects)
     for _ in range(_PLACES):
         behind = bool(rng.random() < 0.5)
         area = float(np.exp(rng.uniform(*np.log(_AREA)))) * height * width
@@ -115,7 +115,7 @@ def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> 
         motions = [LayerMotion(start + t * drift) for t in range(len(sample.frames))]
         warps = [Warp(motion.matrix(filmed.centre, mirror=mirror), labels.shape) for motion in motions]
         new = _alpha(sample, filmed, 0, warps[0], behind) > 127
-        after = np.bincount(labels[~new], minlength=sample.num_objects + 1)[1:]
+        after = areas_of(labels[~new], sample.num_objects)
         if np.count_nonzero(new) >= _SEEN * new.size and (after >= _KEPT * before).all():
             break
     return warps, behind

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import DataError
-from hodor_cli.samples.sample import DrawnFrame, Masks, labels_of_masks
+from hodor_cli.samples.sample import DrawnFrame, Masks, areas_of, labels_of_masks
 from hodor_cli.samples.settings import AugmentSettings, Range
 
 _INSTALL = "`pip install --no-deps imgaug==0.4.0` beside `pip install imageio scikit-image shapely six`"
@@ -41,12 +41,12 @@ def draw_with_imgaug(
     if rng.random() < settings.flip:
         image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
     fixed = None if settings.colour_each_frame else colour_augmenter(settings, _seed(rng)).to_deterministic()
-    least = np.maximum(_KEPT * _areas(labels, len(masks)), settings.min_visible * labels.size)
+    least = np.maximum(_KEPT * areas_of(labels, len(masks)), settings.min_visible * labels.size)
     drawn: list[DrawnFrame] = []
     for t in range(settings.frames):
         for _ in range(_ATTEMPTS):
             frame, label, valid = _moved(image, labels, rng, settings)
-            if t or (_areas(label, len(masks)) >= least).all():
+            if t or (areas_of(label, len(masks)) >= least).all():
                 break
         else:
             frame, label, valid = image.copy(), labels.copy(), np.ones(labels.shape, dtype=bool)
@@ -54,10 +54,6 @@ def draw_with_imgaug(
         frame[~valid] = 0
         drawn.append((frame, label, valid))
     return drawn
-
-
-def _areas(labels: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
-    return np.bincount(labels.ravel(), minlength=count + 1)[1:]
 
 
 def _moved(

@@ -62,7 +62,7 @@ def sample_of(
     ]
     frames, masks, valid = (np.stack(part) for part in zip(*done, strict=True))
     labelled = np.ones(len(done), dtype=bool) if labelled is None else labelled
-    counts = np.stack([np.bincount(labels.ravel(), minlength=num_objects + 1)[1:] for labels in masks])
+    counts = np.stack([areas_of(labels, num_objects) for labels in masks])
     return TrainingSample(frames, masks, valid, (counts > 0) | ~labelled[:, None], name, labelled)
 
 
@@ -83,6 +83,11 @@ def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int] | None 
     for name in ("presence", "labelled"):
         batch[name] = torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
     return batch
+
+
+def areas_of(labels: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
+    """The pixels of each of the objects 1..count in a label map."""
+    return np.bincount(labels.ravel(), minlength=count + 1)[1:]
 
 
 def labels_of_masks(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:

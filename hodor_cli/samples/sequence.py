@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hodor_cli.samples.colour import Look
 from hodor_cli.samples.cutouts import Filmed, fill_hole, paste, soften, still_filmed
 from hodor_cli.samples.geometry import LayerMotion, Matrix, Track, Warp, between, fit_matrix, motion_matrix, signed
-from hodor_cli.samples.sample import DrawnFrame, Masks, Others, TrainingSample, labels_of_masks, sample_of
+from hodor_cli.samples.sample import DrawnFrame, Masks, Others, TrainingSample, areas_of, labels_of_masks, sample_of
 from hodor_cli.samples.settings import AugmentSettings
 
 _ATTEMPTS = 4  # with less motion each time, while frame 0 loses an object; the last one moves nothing
@@ -97,7 +97,7 @@ class _Scene:
             if t == 0 and attempt == _ATTEMPTS - 1:
                 self.view = fit_matrix(self.image.shape[:2], self.size)
             drawn = self._drawn(t, 1.0 - attempt / (_ATTEMPTS - 1))
-            areas = np.bincount(drawn[1].ravel(), minlength=len(self.masks) + 1)[1:]
+            areas = areas_of(drawn[1], len(self.masks))
             shown = areas >= self.settings.min_visible * drawn[1].size
             if shown.all() if t == 0 else shown.any() or self.ground.step is not None:
                 break

@@ -35,7 +35,7 @@ class Hardship(NamedTuple):
 
     @staticmethod
     def drawn(config: TrainConfig, iteration: int) -> Hardship:
-        """That of an iteration, drawn for it alone."""
+        """The hardship of an iteration, which follows from the seed and its number."""
         cue, history = np.random.default_rng([config.seed, iteration, 7]).random(2)
         dropped = bool(cue < config.drop_cue), bool(history < config.drop_history)
         return Hardship(*dropped, config.damage_cue, config.wrong_cue)

@@ -23,10 +23,10 @@ Found = TypeVar("Found")
 
 
 def can_be_halved(config: TrainConfig, process: Process, dropout: float) -> bool:
-    """Whether the halves of a batch give the same gradient at once, in one process on a CPU, as one after the other.
+    """Whether learning from both halves of a batch at once gives the same gradient as from one after the other.
 
-    Not where something is drawn, because both threads would draw from the same generator, nor where a loss compares the
-    samples of a whole batch. A `micro_batch` says how much is to be run at once.
+    It does not where something is drawn, because both threads would draw from the same generator, and where a loss
+    compares the samples of a whole batch. It is for one process on a CPU; a `micro_batch` says how much to run at once.
     """
     draws = dropout or config.damage_cue or config.wrong_cue
     whole = config.contrast or config.micro_batch or process.world > 1 or process.device.type != "cpu"

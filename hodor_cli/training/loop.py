@@ -14,7 +14,6 @@ from hodor_cli.errors import DataError, InputError, UsageError
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.samples.batches import Batches, make_loader
-from hodor_cli.training.average import holding
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import schedule
 from hodor_cli.training.damage import Hardship
@@ -145,16 +144,15 @@ class _Run:
 
     def validate(self, report: Report | None) -> None:
         """Score the network in the first process, and keep it if it is the best so far; the others wait."""
-        model, validate = self.learner.model, self.callbacks.validate
+        validate = self.callbacks.validate
         if report is not None and validate is not None:
-            with holding(model, self.learner.learned):
-                score = validate(model.eval())
-                if not math.isnan(score):
-                    report.events.note(self.learner.done, validation=score)
-                if score > self.state.best:
-                    self.state.best = score
-                    self._save_checkpoint(self.folder.best, score=score)
-            model.train()
+            score = validate(self.learner.learned.eval())
+            if not math.isnan(score):
+                report.events.note(self.learner.done, validation=score)
+            if score > self.state.best:
+                self.state.best = score
+                self._save_checkpoint(self.folder.best, score=score)
+            self.learner.model.train()
         self.process.barrier()
 
     def compare(self) -> None:
@@ -192,12 +190,11 @@ class _Run:
         self.state.iteration = self.saved = learner.done
         if self.process.is_first:
             save_state(self.folder.root, self.state, learner.model, learner.optimiser, learner.average)
-            with holding(learner.model, learner.learned):
-                self._save_checkpoint(self.folder.last)
+            self._save_checkpoint(self.folder.last)
         if not alone:
             self.process.barrier()
 
     def _save_checkpoint(self, path: Path, **more: float) -> None:
         run = self.plan.record.shareable()
         details = {"training": self.config.to_dict(), "run": run, "iteration": self.learner.done, **more}
-        save_checkpoint(path, self.learner.model, details)
+        save_checkpoint(path, self.learner.learned, details)

@@ -133,19 +133,14 @@ def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainCo
     return with_settings(base, changes)
 
 
-def as_preset_file(name: str, config: TrainConfig) -> dict[str, Any]:
-    """What a file of these settings holds; name: of the preset that they began with."""
-    settings = config.to_dict()
-    for derived in DERIVED:
-        part, _, field = derived.partition(".")
-        del settings[part][field]
-    return {"preset": name, "settings": settings}
-
-
 def preset_file(kind: Kind, recipe: Recipe, mode: str) -> dict[str, Any]:
     """What a file of the recipe's settings holds, for `Recipe.preset`. Raises UsageError, WeightsError."""
     preset, _ = start_of(kind, recipe)
-    return as_preset_file(read_preset(preset)[0], choose_config(preset, mode, recipe.changes))
+    settings = choose_config(preset, mode, recipe.changes).to_dict()
+    for derived in DERIVED:
+        part, _, name = derived.partition(".")
+        del settings[part][name]
+    return {"preset": read_preset(preset)[0], "settings": settings}
 
 
 def resumed_config(saved: TrainConfig, preset: str | None, mode: str, changes: Mapping[str, Any]) -> TrainConfig:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,11 +79,6 @@ class RunFolder:
         self.events = root / "tensorboard"
         self._files = (self.state, self.last, self.best, self.metrics, self.record)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Makes the folder if need be; hold it while writing. Raises OutputError where nothing can be written."""
-        advice = "wait until it ends, or train into another folder with `out`"
-        return locked_folder(self.root, advice=advice, name=_LOCK_FILE)
-
     def require_free(self, *, resume: bool, overwrite: bool) -> None:
         """Raise OutputError for a run that is neither resumed nor replaced, and for a folder with other files."""
         there = any(path.is_file() for path in self._files)
@@ -103,7 +98,8 @@ class RunFolder:
         Nothing that a run did not make is removed. Raises UsageError for a record that starts from a file of that run,
         OutputError as `require_free`.
         """
-        with self.lock():
+        advice = "wait until it ends, or train into another folder with `out`"
+        with locked_folder(self.root, advice=advice, name=_LOCK_FILE):
             self.require_free(resume=resume, overwrite=overwrite)
             if overwrite:
                 self._remove_run(record)
@@ -167,12 +163,12 @@ def save_state(
     state: TrainingState,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    average: WeightAverage | None,
+    average: WeightAverage[Any] | None,
 ) -> None:
     """Write the state of a run. Raises OutputError when it cannot be written; the earlier one then survives."""
     tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in model.state_dict().items()}
     if average is not None:
-        tensors |= {f"average/{name}": value for name, value in average.values.items()}
+        tensors |= {f"average/{name}": value for name, value in average.network.named_parameters()}
     for number, moments in optimiser.state_dict()["state"].items():
         for key, value in moments.items():
             tensors[f"optimiser/{number}/{key}"] = torch.as_tensor(value)
@@ -195,7 +191,7 @@ def read_state(folder: Path) -> TrainingState | None:
 
 
 def restore_state(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: WeightAverage | None
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: WeightAverage[Any] | None
 ) -> None:
     """Put a run's parameters, moments and averages back. Raises WeightsError if they do not fit the network."""
     path = folder / STATE_FILE
@@ -205,7 +201,7 @@ def restore_state(
             kind, _, rest = name.partition("/")
             parts[kind][rest] = value
         model.load_state_dict(parts["model"])
-        for name, value in () if average is None else average.values.items():
+        for name, value in () if average is None else average.network.named_parameters():
             value.copy_(parts["average"][name])
         places = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}

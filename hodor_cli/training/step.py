@@ -15,7 +15,7 @@ from hodor_cli.model.mobilenet import MobileNetV2
 from hodor_cli.model.swin import Swin
 from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.samples.sample import Batch
-from hodor_cli.training.average import WeightAverage, Weights
+from hodor_cli.training.average import WeightAverage
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.cycles import Objective, Prediction, Step
 from hodor_cli.training.damage import Hardship
@@ -114,9 +114,9 @@ class Learner:
         return [batch[name][begin:end].to(self.process.device, non_blocking=True) for name in names]
 
     @property
-    def learned(self) -> Weights | None:
-        """The averaged weights, which are the result so far; None if there is no average and the model's own are it."""
-        return None if self.average is None else self.average.values
+    def learned(self) -> Hodor:
+        """The network that is the result so far: the one with averaged weights, or the model if there is no average."""
+        return self.model if self.average is None else self.average.network
 
     def _not_a_number(self, batch: Batch, steps: tuple[Step, ...], hardship: Hardship) -> TrainingError:
         """The error, which names the samples whose loss or gradient is not a number.

@@ -18,9 +18,8 @@ from hodor_cli.images.paths import plural
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import Batch, collate
 from hodor_cli.samples.sets import TrainingSet
-from hodor_cli.training.average import holding
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import schedule
+from hodor_cli.training.cycles import Objective, schedule
 from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.run_folder import DISK
@@ -208,10 +207,10 @@ class HeldOut:
 
     @torch.no_grad()
     def measure(self, learner: Learner) -> float:
-        """Mean IoU, 0..1, of the weights that would be saved. The network is as before afterwards."""
-        objective, training = learner.objective, learner.model.training
-        with holding(learner.model, learner.learned):
-            objective.eval()
-            ious = [float(objective(*learner.inputs(batch), self._steps)[0].iou) for batch in self._batches]
-        objective.train(training)
+        """Mean IoU, 0..1, of the network that would be saved."""
+        network = learner.learned
+        training = network.training
+        objective = Objective(network.eval(), supervise=learner.objective.supervise, dtype=learner.objective.dtype)
+        ious = [float(objective(*learner.inputs(batch), self._steps)[0].iou) for batch in self._batches]
+        network.train(training)
         return sum(ious) / len(ious)

@@ -192,10 +192,9 @@ def _network(weights: str) -> Hodor:
 
 def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool) -> JobResult:
     from hodor_cli.formats.mask_arguments import read_given
-    from hodor_cli.run.adapting import adapted_to_given
     from hodor_cli.run.exporting import ExportOptions, export_result
     from hodor_cli.run.inputs import RunInputs
-    from hodor_cli.run.runner import segment_source
+    from hodor_cli.run.runner import adapted_to_given, segment_source
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
 
