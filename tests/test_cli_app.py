@@ -349,6 +349,12 @@ def test_a_file_without_an_option_is_answered_with_an_option_of_the_command(comm
     assert f"belongs to no option: a file stands behind its option, such as {flag}, and" in refused(*command.split())
 
 
+def test_the_files_that_a_shell_makes_of_a_pattern_are_answered_with_their_folder() -> None:
+    frames = [f"frames/{number:05d}.png" for number in range(300)]
+    said = refused("segment", *frames, "--mask", "a.png", code=2)
+    assert "frames/00001.png and 298 more files belong to no option; give the folder of such files" in said
+
+
 def test_everyday_options_stand_first() -> None:
     text = CliRunner().invoke(app, ["segment", "--help"]).output
     places = [text.index(title) for title in ("\nOptions:", "\nWhich frames:", "\nNetwork:", "\nMachine:")]

@@ -147,6 +147,9 @@ def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor) -> None:
         export_sources(find_sources(path), output, FrameEncoder(model))
         with DescriptorStore(output) as store:
             assert store.rows("clip").confidence.tolist() == [0.5, 0.25] * 3 and store.video("clip").kind == "segment"
+    (beside,) = find_sources(tmp_path / "clip.mp4")
+    assert any(note.endswith(f"the masks are those of {result}") for note in beside.notes)
+    assert not any("the masks are those" in note for source in find_sources(result) for note in source.notes)
 
 
 def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:

@@ -86,6 +86,10 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 
 def _extra(parameters: Sequence[Any], found: re.Match[str]) -> str:
+    words = found[1].split(" ")
+    endings = {os.path.splitext(word)[1] for word in words}
+    if len(words) > 1 and len(endings) == 1 and "" not in endings:  # what a shell makes of *.png
+        return f"{words[0]} and {len(words) - 1} more files belong to no option; give the folder of such files"
     flags = {flag for parameter in parameters for flag in parameter.opts}
     such = next((f", such as {flag}," for flag in ("--mask", "--masks", "--data", "--out") if flag in flags), "")
     return (

@@ -175,7 +175,9 @@ def find_sources(
             "write descriptors in the same pass"
         )
     if is_segment_result(given):
-        return [segment_result(given, path, every=every, name=name)]
+        found = segment_result(given, path, every=every, name=name)
+        chosen = () if masks else (f"{path}: the masks are those of {given}",)
+        return [replace(found, notes=(*found.notes, *chosen))]
     return [video_with_masks(source, path, given, every=every, name=name)]
 
 
