@@ -735,7 +735,7 @@ def test_every_size_shows_every_tool(page: Page) -> None:
         "Array.from(document.querySelectorAll('header button, nav button, #transport button'))"
         ".filter((one) => one.offsetParent).map((one) => [one.id, one.getBoundingClientRect()])"
     )
-    for width, height in ((1280, 800), (820, 1180), (390, 844), (844, 390)):
+    for width, height in ((1280, 800), (820, 1180), (620, 800), (390, 844), (844, 390)):
         browser.resize(width, height)
         assert browser.run(f"{boxes}.filter(([, {{ right }}]) => right > innerWidth).map(([id]) => id)") == []
         covered = browser.run(
@@ -751,6 +751,9 @@ def test_every_size_shows_every_tool(page: Page) -> None:
         words = browser.run("Array.from(document.querySelectorAll('#tracking span')).map((one) => one.offsetWidth)")
         assert len(words) == 4
         assert min(words) > 20  # what a sign means is read without a pointer over it
+        page.run("state.set({ job: { job: 'track', share: 0.1, rate: 12.3, left: 3700 } })")
+        assert browser.run("document.querySelector('#stop').getBoundingClientRect().right <= innerWidth")
+        page.run("state.set({ job: null })")
     browser.resize(390, 844)
     browser.key("?")
     first = "document.querySelector('#help-title').getBoundingClientRect().top"
