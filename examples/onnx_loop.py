@@ -50,5 +50,7 @@ def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.nd
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
     result = follow(sys.argv[1], np.load(sys.argv[2]), np.load(sys.argv[3]))
     np.save(sys.argv[4], np.stack(list(result)))

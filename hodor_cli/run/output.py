@@ -154,7 +154,8 @@ class OutputFolder:
         if state != "new" and not output.overwrite and not output.resume:
             what = "results" if state == "finished" else "the results of an unfinished run"
             raise OutputError(
-                f"{self.root} holds {what} already; add `resume` to continue or `overwrite` to replace them"
+                f"{self.root} holds {what} already;"
+                " add `resume` to continue, `overwrite` to replace them, or another `out`"
             )
         return state
 

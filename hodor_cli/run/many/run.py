@@ -132,7 +132,9 @@ def segment_videos(
     if not (options.resume or options.overwrite) and (there or (out / UNFINISHED).exists()):
         shown = ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")
         what = f"the results of {shown}" if there else "unfinished results"
-        raise OutputError(f"{out} holds {what} already; add `resume` to continue or `overwrite` to replace them")
+        raise OutputError(
+            f"{out} holds {what} already; add `resume` to continue, `overwrite` to replace them, or another `out`"
+        )
     began = time.perf_counter()
     results: dict[str, JobResult] = {}
     with locked_folder(out, advice="wait until it ends, or choose another folder with `out`"):
