@@ -310,7 +310,7 @@ def test_a_command_without_out_names_where_its_results_go(command: str, place: s
     [
         ("--min-dim 288 --min-dim=384", "--min-dim is given 2 times; give it once"),
         ("-o a --out b --output c", "--out is given 3 times; give it once"),
-        ("-out=a", "--out begins with two dashes; -out has one"),
+        ("-out=a", "the long options begin with two dashes: --out, not -out"),
         ("--mask a.png --start --end 4", "--start has no value: --end follows it"),
         ("--mask --out a", "--mask has no value: --out follows it"),
         ("--overlay --no-overlay", "--overlay/--no-overlay is given 2 times; give it once"),

@@ -39,7 +39,7 @@ class HodorCommand(TyperCommand):
         a value; an option that takes the next one for its value; and an option of one value that is given twice."""
         for text in args[: end_of_options(args)]:
             if (long := f"-{text.partition('=')[0]}") in flags:
-                raise UsageError(f"{long} begins with two dashes; {long[1:]} has one")
+                raise UsageError(f"the long options begin with two dashes: {long}, not {long[1:]}")
         values, _, given = self.make_parser(ctx).parse_args(list(args))
         options: list[Any] = [parameter for parameter in self.params if parameter.param_type_name == "option"]
         for option in options:
