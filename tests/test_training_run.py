@@ -23,6 +23,7 @@ from training_fakes import losses_of, make_blobs, start
 import hodor_cli
 from hodor_cli.cli.training_parts import LiveLine
 from hodor_cli.errors import DataError, InputError, OutputError, TrainingError, UsageError, WeightsError
+from hodor_cli.locks import locked_folder
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.model.mobilenet import Conv
 from hodor_cli.model.swin import Swin
@@ -35,7 +36,7 @@ from hodor_cli.training.loop import fit
 from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import with_settings
-from hodor_cli.training.run_folder import STATE_FILE, RunFolder, RunRecord, read_state
+from hodor_cli.training.run_folder import STATE_FILE, read_state
 from hodor_cli.training.step import Learner
 from hodor_cli.training.watching import Events, outlook
 from hodor_cli.weights import load_checkpoint, load_model
@@ -179,8 +180,8 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
 
 def test_two_runs_into_one_folder(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    record, message = RunRecord("pretrain", {}), rf"is being written by process {os.getpid()} on"
-    with RunFolder(out).held(record, resume=False, overwrite=False), pytest.raises(OutputError, match=message):
+    message = rf"is being written by process {os.getpid()} on"
+    with locked_folder(out, advice="", name=".lock"), pytest.raises(OutputError, match=message):
         run(photos, out)
 
 
