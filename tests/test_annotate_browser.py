@@ -703,7 +703,7 @@ def test_every_shortcut_of_the_sheet_works(page: Page) -> None:
         browser.until(script, f"{name or key}: {after}")
 
 
-def test_the_tab_that_was_opened_last_works_and_the_one_before_can_take_the_project_back(page: Page) -> None:
+def test_the_tab_that_was_opened_last_works_and_both_are_told(page: Page) -> None:
     browser = page.browser
     works, told = (
         "import('./state.js').then(({ state }) => state.video !== null)",
@@ -712,6 +712,7 @@ def test_the_tab_that_was_opened_last_works_and_the_one_before_can_take_the_proj
     first = page.open()
     second = browser.open(page.url)
     browser.until(works, "the second tab to work")
+    browser.until("document.body.textContent.includes('was open in another tab')", "the second tab to be told")
     browser.use(first)
     browser.until(told, "the first tab to be told")
     for _ in range(2):

@@ -48,6 +48,10 @@ class _Work:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
+#: What a page is told that was opened while another one had the project.
+_TAKEN = "This project was open in another tab, which waits now and can take it back."
+
+
 class Desk:
     """Runs a session's work in its thread and passes its events to the page. Call all methods in the event loop."""
 
@@ -65,13 +69,14 @@ class Desk:
         self._saver = asyncio.create_task(self._look_after())
 
     def claim(self, page: Page) -> None:
-        """Make `page` the current one, and tell the one before it."""
-        if self.page is not None and self.page is not page:
-            self.page.push({"event": "taken"})
-        self.page = page
+        """Make `page` the current one, and tell it and the one before it."""
+        before, self.page = self.page, page
         jobs = (work.asked for work in self._pending if isinstance(work.asked, ask.Job))
         job = next((type(asked).__name__.lower() for asked in jobs), None)
         page.push({**self.session.snapshot(), "job": job})
+        if before is not None and before is not page:
+            before.push({"event": "taken"})
+            page.push({"event": "notice", "text": _TAKEN, "first": None, "last": None})
         self._warned = 0
 
     def leave(self, page: Page) -> None:
