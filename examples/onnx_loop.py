@@ -19,6 +19,12 @@ import onnxruntime
 RECENT = 10  # frames after which the recent frame is replaced
 
 
+def doubled(recent: np.ndarray, now: np.ndarray) -> bool:
+    """Whether an object's mask is twice as large as in the recent frame, which is then replaced as well."""
+    before, area = (masks.sum(axis=(2, 3)) for masks in (recent, now))
+    return bool(np.any((before > 4) & (area > 2 * before)))
+
+
 def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.ndarray) -> Iterator[np.ndarray]:
     """The label map (H, W) uint8 of each frame (H, W, 3) uint8 RGB, given that of the first."""
     graphs = json.loads((Path(folder) / "hodor.json").read_text())["graphs"]
@@ -41,7 +47,8 @@ def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.nd
             for graph in ("match", "decode") if "match" in graphs else ("decode",):
                 run(graph)
         run("encode")
-        for kind in ("previous", "recent") if index and index % RECENT == 0 else ("previous",):
+        replaced = index > 0 and (index % RECENT == 0 or doubled(state["recent_masks"], state["object_masks"]))
+        for kind in ("previous", "recent") if replaced else ("previous",):
             state[f"{kind}_keys"], state[f"{kind}_masks"] = state.get("keys"), state["object_masks"]
         state["last_objects"], state["has_background"] = state["objects"], np.ones(1, bool)
         for name in ("objects", "background", "has_object", "has_background"):  # the oldest out, the newest in

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import Matcher, with_recent
+from hodor_cli.model.matching import FEW, Matcher, with_recent
 from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, KeyedMasks, Maps
 
@@ -23,9 +23,9 @@ MAX_REFERENCES = 2
 #: three.
 RECENT = 10
 #: It also does so when an object has become so many times as large as in the recent frame, of those that had more than
-#: `_FEW` cells there: of what has come near, an earlier frame shows too little. On six composites in which objects grow
+#: `FEW` cells there: of what has come near, an earlier frame shows too little. On six composites in which objects grow
 #: for 20 frames, J is 0.807 instead of 0.764; with 1.6 times it is 0.809, and other composites lose 0.007.
-_GROWN, _FEW = 2.0, 4.0
+_GROWN = 2.0
 #: What the largest number of a frame's keys is stored as.
 KEY_PEAK = 32767
 
@@ -49,7 +49,7 @@ class StoredFrame:
         masks, _ = self.object_ids.aligned(self.masks, object_ids)
         return KeyedMasks(self.keys.float()[None] * (self.peak / KEY_PEAK), masks[None])
 
-    def sizes(self) -> dict[int, float]:
+    def areas(self) -> dict[int, float]:
         """The area of each object's mask, in cells."""
         return dict(zip(self.object_ids, self.masks.flatten(1).sum(dim=1).tolist(), strict=True))
 
@@ -126,8 +126,8 @@ class MatchingMemory:
         """Whether an object is so much larger in a frame than in the newest one that stays that this one must go."""
         if not self.lasting:
             return False
-        before = {key: size for key, size in self.lasting[-1].sizes().items() if size > _FEW}
-        return any(size > _GROWN * before.get(key, math.inf) for key, size in frame.sizes().items())
+        before = {key: area for key, area in self.lasting[-1].areas().items() if area > FEW}
+        return any(area > _GROWN * before.get(key, math.inf) for key, area in frame.areas().items())
 
     @property
     def lasting(self) -> list[StoredFrame]:
@@ -172,7 +172,12 @@ class MatchingMemory:
         given = _shared(reference)
         if self.recent is None:
             return Cue(previous, given, matched=matched)
-        both = with_recent(reference, carried_from(self.recent), self.recent.keyed_masks(object_ids).masks)
+        areas: dict[int, float] = {}
+        for frame in self.references:
+            areas |= frame.areas()
+        given_areas = reference.new_tensor([[areas.get(object_id, 0.0) for object_id in object_ids]])
+        shown = self.recent.keyed_masks(object_ids).masks
+        both = with_recent(reference, carried_from(self.recent), shown, given_areas)
         return Cue(previous, _shared(both), matched=matched, given=given)
 
     def _weight(self, place: int, frame: StoredFrame, object_id: int) -> float:

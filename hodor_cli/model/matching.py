@@ -26,6 +26,11 @@ FARTHEST = -1e4
 PART = 0.3
 #: How much the logits of an object are lowered outside its surroundings.
 FAR = 20.0
+#: Objects of at most so many cells are too small to tell by their area whether they have come near.
+FEW = 4.0
+#: How much a recent frame counts for an object that is twice as large there as in the reference frame. J of six
+#: composites in which objects grow for 20 frames is 0.807 with a half, 0.824 with this and 0.826 with 1.
+_NEAR = 0.75
 #: The cosine of a cell's key with its best match at which it counts as half matched, and how sharply that changes. A
 #: wing that opens matches nothing in the previous frame, and what it resembles most there is the ground. Chosen on six
 #: clips that were kept out of training and on composites of them.
@@ -152,13 +157,18 @@ class CueInjection(nn.Module):
         return logits if cue.near is None else kept_near(logits, cue.near)
 
 
-def with_recent(reference: Tensor, carried: Tensor, recent: Tensor) -> Tensor:
-    """The mean of masks (B, I, h, w) carried from the reference frame and of those carried from a recent one.
+def with_recent(reference: Tensor, carried: Tensor, recent: Tensor, given: Tensor) -> Tensor:
+    """Masks (B, I, h, w) carried from the reference frame and from a recent one, as one.
 
-    recent: the masks in that frame. An object that it does not show is left to the reference frame.
+    recent: the masks in that frame. An object that it does not show is left to the reference frame. given: the areas
+    (B, I) in cells that the objects have in the reference frame. Both count half, but of an object that has come near
+    since then the recent frame shows more: it counts up to `_NEAR` where the area has doubled.
     """
+    area = recent.flatten(2).sum(dim=2)
+    grown = (area / given.clamp(min=1)).clamp(min=1, max=2).log2() * ((given > FEW) & (area > FEW))
+    share = (0.5 + (_NEAR - 0.5) * grown)[..., None, None]
     seen = (recent.flatten(2).amax(dim=2) > 0.5)[..., None, None]
-    return torch.where(seen, (reference + carried) / 2, reference)
+    return torch.where(seen, reference + (carried - reference) * share, reference)
 
 
 def surroundings(masks: Tensor, spread: int) -> Tensor:

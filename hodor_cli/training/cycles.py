@@ -228,5 +228,5 @@ def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, hard
     if cue is None or model.matcher is None or len(sources) < 3:
         return cue
     carried = model.matcher.anywhere(keys, KeyedMasks(recent_keys, recent.masks))
-    both = with_recent(cue.reference, carried, recent.masks)
+    both = with_recent(cue.reference, carried, recent.masks, oldest.masks.flatten(2).sum(dim=2))
     return cue._replace(reference=both)

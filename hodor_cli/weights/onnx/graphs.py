@@ -165,7 +165,8 @@ class DecodeGraph(nn.Module):
 class MatchGraph(nn.Module):
     """keys of a frame, keys and masks of the previous, the reference and a recent frame -> the cue's four parts.
 
-    The recent frame is the reference frame at first, and then the newest one every `RECENT` frames.
+    The recent frame is the reference frame at first, and then the newest one every `RECENT` frames, and when an object
+    is twice as large as in it.
     """
 
     def __init__(self, model: Hodor) -> None:
@@ -178,6 +179,7 @@ class MatchGraph(nn.Module):
         assert cue is not None and cue.matched is not None and self.model.matcher is not None, (
             "models without a matcher have no such graph"
         )
-        both = with_recent(cue.reference, self.model.matcher.anywhere(keys, recent), recent.masks)
+        carried, given = self.model.matcher.anywhere(keys, recent), reference.masks.flatten(2).sum(dim=2)
+        both = with_recent(cue.reference, carried, recent.masks, given)
         shared = both / both.sum(dim=1, keepdim=True).clamp(min=1)
         return cue.previous, shared, surroundings(previous.masks, self.model.matcher.spread), cue.matched
