@@ -148,7 +148,7 @@ def test_training_report_has_the_promised_form(tmp_path: Path) -> None:
 
 
 def test_speed_beside_busy_processes_is_told() -> None:
-    run = hodor(*TINY, "--frames", "1", "--rounds", "1", "--contend", "2")
+    run = hodor(*TINY, "--contend", "2")
     assert "frames/s beside 2 busy processes" in run.stdout
 
 
