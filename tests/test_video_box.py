@@ -17,11 +17,11 @@ from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.prompted_masks import masks_from_prompts
 from hodor_cli.run.prompts import (
     boxes_by_frame,
     check_clicks,
     clicks_by_frame,
-    masks_from_prompts,
     read_boxes,
     read_clicks,
 )

@@ -25,9 +25,8 @@ class Rules:
     """Which objects and frames of a sequence count. The first labelled frame of a sequence never does."""
 
     every_id: bool
-    """Objects are 1..largest id and count in all frames, and a prediction with a larger id is refused, as the official
-    DAVIS evaluation has it; otherwise objects are those that the truth shows, from the labelled frame after their first
-    one on."""
+    """As in the official DAVIS evaluation, objects are 1..largest id and count in all frames, and a larger id in a
+    prediction is refused; otherwise objects are those of the truth, from the labelled frame after their first on."""
     drop_last: bool
     """The last labelled frame does not count."""
 

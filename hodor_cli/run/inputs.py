@@ -14,7 +14,8 @@ from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
-from hodor_cli.run.prompts import check_box, check_click, check_clicks, masks_from_prompts
+from hodor_cli.run.prompted_masks import masks_from_prompts
+from hodor_cli.run.prompts import check_box, check_click, check_clicks
 from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame, FrameSource
 

@@ -26,7 +26,7 @@ from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 DEFAULT_OPACITY = 0.5
 # Paint whose mean difference per channel from the picture is smaller is hardly visible.
 _ALIKE = 62
-# Pixels are painted alike in patches whose side is about this part of the objects' window.
+# The side of patches that are painted alike is about this part of the objects' window.
 _PATCHES = 24
 # Places of numbers are searched in a picture of about this height.
 _SEARCH_HEIGHT = 480
@@ -52,8 +52,8 @@ def draw_overlay(
 
     `opacity` is the share 0..1 of the object's colour in its pixels; `outline` draws an edge inside the object in a
     brighter shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. A pixel that
-    has nearly the colour of the paint gets another shade of it, so that red paint is visible on a red object. Pixels
-    without an object do not change. Raises ValueError if the two have different sizes.
+    has nearly the colour of the paint gets another shade. Pixels without an object do not change. Raises ValueError if
+    the two have different sizes.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image is {size_text(image.shape)}, labels {size_text(labels.shape)}")
