@@ -52,8 +52,7 @@ def draw_overlay(
 
     `opacity` is the share 0..1 of the object's colour in its pixels; `outline` draws an edge inside the object in a
     brighter shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. A pixel that
-    has nearly the colour of the paint gets another shade. Pixels without an object do not change. Raises ValueError if
-    the two have different sizes.
+    has nearly its paint's colour gets another shade. Pixels without an object stay. Raises ValueError if sizes differ.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image is {size_text(image.shape)}, labels {size_text(labels.shape)}")
