@@ -557,6 +557,8 @@ def test_review_goes_round_and_selects_the_object_to_correct(page: Page) -> None
     browser = page.browser
     browser.key("n")
     page.until("state.object === 2", "a second object")
+    browser.run("import('./socket.js').then(({ onEvent }) => onEvent('advice', () => {}))")  # the places here stay
+    page.run("state.set({ review: [] })")
     assert browser.run("document.querySelector('#next-review').hidden")
     page.run(
         "state.set({ review: [[1, 12], [2, 4], [2, 12], [9, 15]].map(([object, first]) => "
