@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -49,6 +50,7 @@ class StoredFrame:
         masks, _ = self.object_ids.aligned(self.masks, object_ids)
         return KeyedMasks(self.keys.float()[None] * (self.peak / KEY_PEAK), masks[None])
 
+    @cached_property
     def areas(self) -> dict[int, float]:
         """The area of each object's mask, in cells."""
         return dict(zip(self.object_ids, self.masks.flatten(1).sum(dim=1).tolist(), strict=True))
@@ -126,8 +128,8 @@ class MatchingMemory:
         """Whether an object is so much larger in a frame than in the newest one that stays that this one must go."""
         if not self.lasting:
             return False
-        before = {key: area for key, area in self.lasting[-1].areas().items() if area > FEW}
-        return any(area > _GROWN * before.get(key, math.inf) for key, area in frame.areas().items())
+        before = {key: area for key, area in self.lasting[-1].areas.items() if area > FEW}
+        return any(area > _GROWN * before.get(key, math.inf) for key, area in frame.areas.items())
 
     @property
     def lasting(self) -> list[StoredFrame]:
@@ -174,7 +176,7 @@ class MatchingMemory:
             return Cue(previous, given, matched=matched)
         areas: dict[int, float] = {}
         for frame in self.references:
-            areas |= frame.areas()
+            areas |= frame.areas
         given_areas = reference.new_tensor([[areas.get(object_id, 0.0) for object_id in object_ids]])
         shown = self.recent.keyed_masks(object_ids).masks
         both = with_recent(reference, carried_from(self.recent), shown, given_areas)
