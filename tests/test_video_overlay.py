@@ -296,3 +296,13 @@ def test_an_object_with_few_pixels_of_its_paint_is_not_painted_in_specks() -> No
     drawn = draw_overlay(image, labels, outline=False)[labels == 1].astype(int)
     paint = 2 * drawn - image[labels == 1]
     assert np.ptp(paint, axis=0).max() <= 2
+
+
+def test_an_object_of_many_colours_has_one_paint_without_patches() -> None:
+    image = np.full((60, 60, 3), 110, np.uint8)
+    labels = np.zeros((60, 60), np.uint16)
+    labels[5:55, 5:55] = 1
+    image[30:] = colour_of(1)
+    drawn = draw_overlay(image, labels, outline=False)[labels == 1].astype(int)
+    assert np.ptp(2 * drawn - image[labels == 1], axis=0).max() <= 2
+    assert np.abs(drawn - image[labels == 1])[-1].mean() > 20  # its own colour shows, too

@@ -26,8 +26,8 @@ from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 DEFAULT_OPACITY = 0.5
 # Paint whose mean difference per channel from the picture is smaller is hardly visible.
 _ALIKE = 62
-# The side of patches that are painted alike is about this part of the objects' window.
-_PATCHES = 24
+# An object gets more of another shade, the more of it is like its paint: from the first of these shares to the second.
+_FEW, _MANY = 0.25, 0.75
 # Places of numbers are searched in a picture of about this height.
 _SEARCH_HEIGHT = 480
 
@@ -51,8 +51,8 @@ def draw_overlay(
     """Return a copy of `image` (H, W, 3) RGB uint8 with the objects of the (H, W) label map drawn over it.
 
     `opacity` is the share 0..1 of the object's colour in its pixels; `outline` draws an edge inside the object in a
-    brighter shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. A pixel that
-    has nearly its paint's colour gets another shade. Pixels without an object stay. Raises ValueError if sizes differ.
+    brighter shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. An object of
+    nearly its paint's colour gets another shade. Pixels without an object stay. Raises ValueError if sizes differ.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image is {size_text(image.shape)}, labels {size_text(labels.shape)}")
@@ -62,11 +62,11 @@ def draw_overlay(
         return result
     rows = _rows(labels[window])
     edge = _edge(rows, labels.shape) if outline else np.zeros_like(rows)
-    cover = _Cover(rows, _alike(result[window], rows), edge)
+    shaded = _shaded(result[window], rows)
     planes = list(cv2.split(result[window]))
     numbers = list(_numbers(labels, window)) if ids else []
     for plane, paint in zip(planes, _paints(), strict=True):
-        _mix(plane, paint, cover, opacity)
+        _mix(plane, paint, rows, edge, shaded, opacity)
         for number in numbers:
             number.write(plane, 0, 255)
     result[window] = cv2.merge(planes)
@@ -84,16 +84,17 @@ def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint1
         return canvas
     half = tuple(slice(side.start // 2, side.stop // 2) for side in window)
     planes = [plane[part] for plane, part in zip(planes_of(canvas), (window, half, half), strict=True)]
-    # Colours are chosen by blocks of 2x2 pixels, which have one value of U and V.
     rows = _rows(labels[window])
-    block_rows = np.ascontiguousarray(cv2.dilate(rows, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2])
-    blocks = [np.ascontiguousarray(plane) for plane in (planes[0][::2, ::2], *planes[1:])]
-    alike = _alike(video.colours.decoded(blocks), block_rows)
     edge = _edge(rows, labels.shape)
-    of_pixels = _Cover(rows, cv2.resize(alike, rows.shape[::-1], interpolation=cv2.INTER_NEAREST), edge)
-    of_blocks = _Cover(block_rows, alike, cv2.resize(edge, alike.shape[::-1], interpolation=cv2.INTER_AREA) & 128)
-    for plane, paint, cover in zip(planes, _paints(video.colours), (of_pixels, of_blocks, of_blocks), strict=True):
-        _mix(plane, paint, cover, DEFAULT_OPACITY)
+    # Blocks of 2x2 pixels have one value of U and V.
+    block_rows = np.ascontiguousarray(cv2.dilate(rows, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2])
+    block_edge = cv2.resize(edge, block_rows.shape[::-1], interpolation=cv2.INTER_AREA) & 128
+    blocks = [np.ascontiguousarray(plane) for plane in (planes[0][::2, ::2], *planes[1:])]
+    shaded = _shaded(video.colours.decoded(blocks), block_rows)
+    luma, *chroma = zip(planes, _paints(video.colours), strict=True)
+    _mix(*luma, rows, edge, shaded, DEFAULT_OPACITY)
+    for plane, paint in chroma:
+        _mix(plane, paint, block_rows, block_edge, shaded, DEFAULT_OPACITY)
     for number in _numbers(labels, window) if ids else ():
         number.write(planes[0], *((0, 255) if video.colours.full else (16, 235)))
         for plane in planes[1:]:
@@ -124,30 +125,21 @@ def _window(labels: NDArray[np.uint16], *, even: bool = False) -> Window | None:
 
 
 class _Paint(NamedTuple):
-    """The values of a plane, (256,) uint8 by palette row: mixed into an object's pixels, mixed into those that look
-    like these, and put into outlines."""
+    """The values of a plane, (256,) uint8 by palette row: mixed into an object's pixels, mixed into those of an object
+    that looks like these, and put into outlines."""
 
     colour: Plane
     shade: Plane
     edge: Plane
 
 
-class _Cover(NamedTuple):
-    """What is painted, (h, w) uint8: the palette row of each pixel (0: none); not 0 where the shade is mixed in, and
-    where the outline is."""
-
-    rows: Plane
-    alike: Plane
-    edge: Plane
-
-
-def _mix(plane: Plane, paint: _Paint, cover: _Cover, opacity: float) -> None:
-    """Paint the objects into a plane, in place."""
-    values = _values(cover.rows, paint.colour)
-    cv2.copyTo(_values(cover.rows, paint.shade), cover.alike, values)
-    mixed: Any = cv2.addWeighted(plane, 1 - opacity, values, opacity, 0)
-    cv2.copyTo(_values(cover.rows, paint.edge), cover.edge, mixed)
-    cv2.copyTo(mixed, cover.rows, plane)
+def _mix(plane: Plane, paint: _Paint, rows: Plane, edge: Plane, shaded: NDArray[np.float64], opacity: float) -> None:
+    """Paint the objects into a plane, in place. Of each pixel, (h, w) uint8, `rows` has the palette row (0: no object)
+    and `edge` is not 0 in outlines. Of each row, `shaded` (256,) is the part of the shade in the paint."""
+    colour = np.round(paint.colour + shaded * (paint.shade.astype(np.float64) - paint.colour)).astype(np.uint8)
+    mixed: Any = cv2.addWeighted(plane, 1 - opacity, _values(rows, colour), opacity, 0)
+    cv2.copyTo(_values(rows, paint.edge), edge, mixed)
+    cv2.copyTo(mixed, rows, plane)
 
 
 def _values(rows: Plane, table: Plane) -> Plane:
@@ -165,11 +157,11 @@ def _edge(rows: Plane, size: tuple[int, ...]) -> Plane:
     return inner_edge(rows, max(1, round(min(size) / 300))).view(np.uint8) * np.uint8(255)
 
 
-def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
-    """(H, W): not 0 where the RGB picture is so similar to its paint that another shade is better.
+def _shaded(picture: NDArray[np.uint8], rows: Plane) -> NDArray[np.float64]:
+    """(256,) by palette row, 0..1: how far an object needs another shade, because it is so similar to its paint.
 
-    Most of the pixels around decide, so that a coat of many shades is not painted in specks; nothing farther away does,
-    so that an object's colour does not flicker from frame to frame.
+    An object has one colour in a frame, so that a coat of many shades is not painted in patches; and a colour between
+    both shades where some of it is similar, so that it does not flicker from frame to frame.
     """
     planes, apart = cv2.split(picture), []
     for palette in _palettes()[:2]:  # the mean over the channels, in steps that OpenCV has in vector form
@@ -178,8 +170,8 @@ def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
         apart.append(cv2.convertScaleAbs(total, alpha=1 / 3))
     own, other = apart
     better: NDArray[np.bool_] = (own < _ALIKE) & (other > own)
-    side = 2 * (max(rows.shape) // _PATCHES) + 1
-    return (cv2.blur(better.view(np.uint8) * np.uint8(255), (side, side)) > 127).view(np.uint8)
+    alike, pixels = (cv2.calcHist([rows], [0], mask, [256], [0, 256]).ravel() for mask in (better.view(np.uint8), None))
+    return np.clip((alike / np.maximum(pixels, 1) - _FEW) / (_MANY - _FEW), 0, 1, dtype=np.float64)
 
 
 @lru_cache
