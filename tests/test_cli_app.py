@@ -326,6 +326,10 @@ def test_a_switch_and_a_repeatable_option_may_be_given_twice() -> None:
     assert "there is no video" in refused("segment", "nowhere.mp4", *twice, code=3)
 
 
+def test_a_value_may_be_the_letter_of_an_option() -> None:
+    assert "there is no video" in refused("segment", "nowhere.mp4", "--mask", "a", "-o", "o", code=3)
+
+
 @pytest.mark.parametrize("typo", ["a.mp4 --masks m.png", "a.mp4 --masks folder", "frames --masks=m.png"])
 def test_one_video_with_masks_is_told_that_the_option_is_mask(typo: str) -> None:
     result = hodor("segment", *typo.split(), code=2)

@@ -38,7 +38,7 @@ class HodorCommand(TyperCommand):
         """Raise UsageError for what would be read otherwise than it is meant: an option with one dash, which is -o with
         a value; an option that takes the next one for its value; and an option of one value that is given twice."""
         for text in args[: end_of_options(args)]:
-            if (long := f"-{text.partition('=')[0]}") in flags:
+            if text.startswith("-") and (long := f"-{text.partition('=')[0]}") in flags:
                 raise UsageError(f"the long options begin with two dashes: {long}, not {long[1:]}")
         values, _, given = self.make_parser(ctx).parse_args(list(args))
         options: list[Any] = [parameter for parameter in self.params if parameter.param_type_name == "option"]
