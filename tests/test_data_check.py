@@ -252,6 +252,20 @@ def test_the_preview_draws_the_objects_that_the_check_counts(tmp_path):
     assert "no image with an object within the limits" in too_small.output
 
 
+def test_a_json_that_annotates_nothing_is_not_taken_for_annotations(tmp_path):
+    make_coco(tmp_path, 2)
+    (tmp_path / "instances.json").rename(tmp_path / "labels.json")
+    (tmp_path / "config.json").write_text('{"author": "me"}')
+    assert check_dataset(tmp_path, limits=LIMITS).ok
+    (tmp_path / "other.json").write_bytes((tmp_path / "labels.json").read_bytes())
+    with pytest.raises(DataError, match=r"\(labels.json, other.json\): name one with `annotations`"):
+        check_dataset(tmp_path)
+    (tmp_path / "labels.json").unlink()
+    (tmp_path / "other.json").unlink()
+    with pytest.raises(DataError, match="holds folders of images .* but no annotations"):
+        check_dataset(tmp_path)
+
+
 def test_missing_annotations_are_a_missing_file(tmp_path):
     make_coco(tmp_path / "set", 1)
     result = hodor("data", "check", tmp_path / "set", "--annotations", "missing.json", code=3)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from hodor_cli.datasets.parsing import json_keys
-from hodor_cli.errors import DataError, InputError
-from hodor_cli.images.paths import read_start, visible_folders
+from hodor_cli.errors import DataError
+from hodor_cli.images.paths import listed, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 VARIABLE = "HODOR_WORKSPACE_DIR"
@@ -39,8 +38,8 @@ def annotations_in(folder: Path) -> Path | None:
     """The annotation file of a folder, None if there is none. Raises DataError if there are several."""
     found = annotation_files(folder)
     if len(found) > 1:
-        names = ", ".join(path.name for path in found[:4])
-        raise DataError(f"{folder} has several annotation files ({names}): name one with `images` and `annotations`")
+        names = listed((path.name for path in found), 4)
+        raise DataError(f"{folder} has several annotation files ({names}): name one with `annotations`")
     return found[0] if found else None
 
 
@@ -49,8 +48,7 @@ def annotation_files(folder: Path) -> list[Path]:
     if (folder / "instances.json").is_file():
         return [folder / "instances.json"]
     for pattern in ("annotations/instances*.json", "annotations/*.json", "*.json"):
-        files = sorted(path for path in folder.glob(pattern) if path != folder / "meta.json")
-        if found := [path for path in files if not _is_labelme(path)]:
+        if found := list(filter(_may_annotate, sorted(folder.glob(pattern)))):
             # COCO has its training and validation annotations in one folder; take the training ones.
             training = [path for path in found if "train" in path.stem]
             return training if len(found) > 1 and training else found
@@ -63,11 +61,10 @@ def json_annotations(path: Path) -> tuple[Path | None, frozenset[str]]:
     return (found[0], json_keys(found[0])) if len(found) == 1 else (None, frozenset())
 
 
-def _is_labelme(path: Path) -> bool:
-    with suppress(InputError):
-        start = read_start(path, 1 << 14)
-        return b'"shapes"' in start and b'"annotations"' not in start
-    return False
+def _may_annotate(path: Path) -> bool:
+    """Whether a JSON may annotate many pictures: it has a list of COCO's or Label Studio's, or is damaged."""
+    keys = json_keys(path)
+    return not keys or bool(keys & {"images", "annotations", "data", "original_width"})
 
 
 class ImageFinder:

@@ -144,7 +144,7 @@ def explain_folder(folder: Path) -> str:
     """A sentence that says what a folder without a data set holds and what to do; "" if unknown."""
     if folder.is_file():
         return f"{folder} is a file without annotations: give the folder of the data set, or the file that annotates it"
-    if any(folder.glob("*.json")) or any((folder / "annotations").glob("*.json")):
+    if annotation_files(folder):
         return ""  # the reader of these annotations reports what is wrong with them
     if _has_text_labels(folder):
         return (
