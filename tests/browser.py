@@ -7,6 +7,8 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class Browser:
         self._session = ""
         self._targets: dict[str, str] = {}
         self._loaded = False
+        self._traced: str | None = None
         self._size = (width, height)
 
     def open(self, url: str) -> str:
@@ -112,6 +115,36 @@ class Browser:
         for place in places[1:]:
             self.mouse("Moved", *place, button, device=device)
         self.mouse("Released", *places[-1], button, device=device)
+
+    def stroke(self, places: Iterable[tuple[float, float]], per_second: float) -> None:
+        """Drag over places, so many a second, as a hand does: without waiting for the page."""
+        start, *others = places
+        self.mouse("Pressed", *start)
+        event = {"type": "mouseMoved", "button": "left", "buttons": 1}
+        began, sent = time.monotonic(), []
+        for number, (x, y) in enumerate(others):
+            sent.append(self._send("Input.dispatchMouseEvent", event | {"x": x, "y": y}))
+            time.sleep(max(0.0, began + (number + 1) / per_second - time.monotonic()))
+        self._answer(sent[-1])
+        self.mouse("Released", *others[-1])
+
+    @contextmanager
+    def trace(self, *categories: str) -> Iterator[list[dict[str, Any]]]:
+        """Trace these categories during the block; the list has the events after it."""
+        events: list[dict[str, Any]] = []
+        self._call(
+            "Tracing.start", {"transferMode": "ReturnAsStream", "traceConfig": {"includedCategories": categories}}
+        )
+        yield events
+        self._traced = None
+        self._call("Tracing.end")
+        while self._traced is None:
+            self._note(json.loads(self._socket.recv(timeout=_SECONDS)))
+        text, done = "", False
+        while not done:
+            part = self._call("IO.read", {"handle": self._traced})
+            text, done = text + part["data"], part["eof"]
+        events += json.loads(text)["traceEvents"]
 
     def wheel(self, x: float, y: float, down: float) -> None:
         """Turn the wheel at a place of the window, by so many pixels."""
@@ -186,6 +219,8 @@ class Browser:
         parameters = event.get("params", {})
         if event.get("method") == "Page.loadEventFired" and event.get("sessionId") == self._session:
             self._loaded = True
+        elif event.get("method") == "Tracing.tracingComplete":
+            self._traced = parameters["stream"]
         if event.get("method") == "Runtime.exceptionThrown":
             details = parameters["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description", details["text"]))

@@ -327,6 +327,40 @@ def test_a_stroke_covers_what_is_within_its_radius_and_draws_only_that_once_for_
     wait_for(lambda: np.array_equal(page.saved(0), page.labels()), "the stroke on the disk")
 
 
+def test_the_answer_to_a_stroke_redraws_only_what_it_changes(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    for quiet in ("document.querySelector('#saved').textContent === 'saved'", "new Promise(requestAnimationFrame)"):
+        browser.until(f"Promise.resolve({quiet})", "the page to have nothing to draw")
+    browser.run(
+        "{ const rect = CanvasRenderingContext2D.prototype.rect; window.drawn = []; "
+        "CanvasRenderingContext2D.prototype.rect = function (x, y, width, height) "
+        "{ if (this.canvas.id === 'view') drawn.push(width * height); return rect.call(this, x, y, width, height); }; "
+        "undefined }"
+    )
+    browser.drag(page.place(100, 60), page.place(110, 60))
+    wait_for(lambda: page.saved(0)[60, 105] == 1, "the stroke on the disk")
+    browser.until("document.querySelector('#saved').textContent === 'saved'", "the page to know")
+    browser.run("new Promise(requestAnimationFrame)")
+    canvas = browser.run("document.querySelector('#view').width * document.querySelector('#view').height")
+    assert 0 < max(browser.run("drawn")) < canvas / 4
+
+
+def test_the_picture_does_not_vanish_when_the_window_gets_another_size(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.run(
+        "{ window.seen = []; const canvas = document.querySelector('#view'); "
+        "const look = () => seen.push(Math.max(...canvas.getContext('2d')"
+        ".getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data.slice(0, 3))); "
+        "new ResizeObserver(look).observe(canvas.parentElement); undefined }"  # after the page's own
+    )
+    for number, width in enumerate((1000, 900, 1000)):
+        browser.resize(width, 700)
+        browser.until(f"seen.length > {number}", "the canvas to be looked at")
+    assert min(browser.run("seen")) > 100
+
+
 def test_a_frame_is_shown_with_the_masks_that_it_has_when_its_picture_arrives(page: Page) -> None:
     page.begin()
     browser = page.browser

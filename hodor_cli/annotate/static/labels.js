@@ -8,6 +8,7 @@ export class LabelMap {
     this.width = width;
     this.height = height;
     this.ids = new Uint16Array(width * height);
+    this.before = this.ids.slice();   // the ids before the newest `load`
     this.image = new ImageData(width, height);
     this.pixels = new Uint32Array(this.image.data.buffer);
     this.fill = new Uint32Array(65536);
@@ -23,20 +24,30 @@ export class LabelMap {
     this.changed = join(this.changed, rectangle);
   }
 
-  // Unpack runs (pairs of id and length); null empties the map.
-  load(buffer) {
-    const { ids, width } = this, runs = buffer ? new Uint32Array(buffer) : [0, ids.length];
-    let first = ids.length, last = -1;
-    for (let i = 0, at = 0; i < runs.length; i += 2) {
-      const id = runs[i];
-      for (const end = at + runs[i + 1]; at < end; at += 1) {
-        if (ids[at] === id) continue;
-        ids[at] = id;
-        first = Math.min(first, at);
-        last = at;
-      }
+  // Unpack runs (pairs of id and length; null: an empty map), put strokes on top, and return the rectangle that differs from
+  // before, null if nothing does.
+  load(buffer, strokes = []) {
+    [this.ids, this.before] = [this.before, this.ids];
+    const runs = buffer ? new Uint32Array(buffer) : [0, this.ids.length];
+    for (let i = 0, at = 0; i < runs.length; i += 2) this.ids.fill(runs[i], at, at += runs[i + 1]);
+    for (const stroke of strokes) stroke.apply();
+    const differs = this.difference();
+    if (differs) this.touch(differs);
+    return differs;
+  }
+
+  // The rectangle in which the map differs from the one before; null if they are equal.
+  difference() {
+    const { ids, before, width, height } = this;
+    let box = null;
+    for (let y = 0; y < height; y += 1) {
+      let first = y * width, last = first + width;
+      while (first < last && ids[first] === before[first]) first += 1;
+      if (first === last) continue;
+      while (ids[last - 1] === before[last - 1]) last -= 1;
+      box = join(box, { x0: first - y * width, y0: y, x1: last - y * width, y1: y + 1 });
     }
-    if (last >= 0) this.touch({ x0: 0, y0: Math.floor(first / width), x1: width, y1: Math.floor(last / width) + 1 });
+    return box;
   }
 
   // Colours as 32-bit numbers (ABGR); hidden objects are clear.
@@ -97,6 +108,9 @@ export class LabelMap {
 
 const pack = ([red, green, blue], alpha) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
+// Draws what a stroke covers; a canvas for each move would keep the garbage collector busy.
+const pen = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+
 // A stroke or polygon being drawn: the pixels that it covers, and the rectangle around them.
 export class Coverage {
   constructor(map, object, add) {
@@ -109,33 +123,34 @@ export class Coverage {
 
   // Cover everything within `radius` of the line from a to b.
   line(a, b, radius) {
-    this.cover(around([a, b], radius), (context) => {
-      context.lineWidth = 2 * radius;
-      context.lineCap = "round";
-      context.moveTo(a.x, a.y);
-      context.lineTo(b.x + 0.001, b.y);   // a line without length would not be drawn
-      context.stroke();
+    this.cover(around([a, b], radius), () => {
+      pen.lineWidth = 2 * radius;
+      pen.lineCap = "round";
+      pen.moveTo(a.x, a.y);
+      pen.lineTo(b.x + 0.001, b.y);   // a line without length would not be drawn
+      pen.stroke();
     });
   }
 
   // Cover the inside of a polygon.
   polygon(corners) {
-    this.cover(around(corners, 0), (context) => {
-      for (const { x, y } of corners) context.lineTo(x, y);
-      context.fill();
+    this.cover(around(corners, 0), () => {
+      for (const { x, y } of corners) pen.lineTo(x, y);
+      pen.fill();
     });
   }
 
-  // Cover the pixels of a rectangle of which the browser fills more than half when it draws something.
+  // Cover the pixels of a rectangle of which the pen fills more than half when it draws something.
   cover(rectangle, draw) {
     const box = within(rectangle, this.map);
     if (!box) return;
     const { x0, y0 } = box, wide = box.x1 - x0, tall = box.y1 - y0;
-    const context = new OffscreenCanvas(wide, tall).getContext("2d", { willReadFrequently: true });
-    context.translate(-x0, -y0);
-    context.beginPath();
-    draw(context);
-    const { data } = context.getImageData(0, 0, wide, tall);
+    pen.canvas.width = wide;   // which clears it
+    pen.canvas.height = tall;
+    pen.translate(-x0, -y0);
+    pen.beginPath();
+    draw();
+    const { data } = pen.getImageData(0, 0, wide, tall);
     for (let y = y0, from = 3; y < box.y1; y += 1) {
       for (let at = y * this.map.width + x0, end = at + wide; at < end; at += 1, from += 4) {
         if (data[from] <= 127) continue;
@@ -154,30 +169,25 @@ export class Coverage {
     else if (ids[at] === this.object) ids[at] = 0;
   }
 
-  // Put all covered pixels into the map, for example after it was loaded.
+  // Put all covered pixels into the map, which was loaded.
   apply() {
     if (!this.box) return;
     const { x0, y0, x1, y1 } = this.box, { width } = this.map;
     for (let y = y0; y < y1; y += 1) {
       for (let at = y * width + x0; at < y * width + x1; at += 1) if (this.covered[at]) this.put(at);
     }
-    this.map.touch(this.box);
   }
 
   // The rectangle and its runs of 0 and 1, as the server expects them.
   pack() {
-    const { x0, y0, x1, y1 } = this.box;
-    const runs = [];
-    let value = this.covered[y0 * this.map.width + x0], length = 0;
-    for (let y = y0; y < y1; y += 1) {
-      for (let at = y * this.map.width + x0; at < y * this.map.width + x1; at += 1) {
-        if (this.covered[at] === value) { length += 1; continue; }
-        runs.push(value, length);
-        value = this.covered[at];
-        length = 1;
-      }
+    const { x0, y0, x1, y1 } = this.box, { width } = this.map, wide = x1 - x0;
+    const part = new Uint8Array(wide * (y1 - y0)), runs = [];
+    for (let y = y0; y < y1; y += 1) part.set(this.covered.subarray(y * width + x0, y * width + x1), (y - y0) * wide);
+    for (let at = 0, value = part[0]; at < part.length; value = 1 - value) {
+      const next = part.indexOf(1 - value, at), end = next < 0 ? part.length : next;
+      runs.push(value, end - at);
+      at = end;
     }
-    runs.push(value, length);
-    return { x: x0, y: y0, width: x1 - x0, height: y1 - y0, runs: new Uint32Array(runs) };
+    return { x: x0, y: y0, width: wide, height: y1 - y0, runs: new Uint32Array(runs) };
   }
 }

@@ -26,6 +26,7 @@ export const view = {
 let image = null;          // the picture of the frame in view; null if there is none
 let fitted = false;        // whether the whole frame stays in view when the canvas gets another size
 let dense = 1;             // pixels of the screen for each CSS pixel
+let dotted = false;        // whether clicks are marked in the frame as it was drawn last
 let dirty = null;          // the rectangle of the frame to draw with the next screen refresh
 
 export function open() {
@@ -124,6 +125,7 @@ function show(index, bitmap, runs) {
   image = bitmap;
   view.shown = index;
   replaceMask(runs);
+  redraw();
   tell("shown");
 }
 
@@ -147,12 +149,14 @@ export async function reloadMask() {
 const underWay = () => view.sent.filter(({ message }) => message.frame === view.shown);
 const clicksUnderWay = () => underWay().filter(({ message }) => message.do === "click").map(({ message: { x, y, positive } }) => [x, y, positive]);
 
+const dots = () => [...view.clicks, ...clicksUnderWay()];
+
 // New masks of the frame in view; strokes that the server has not answered, or that are being drawn, stay on top.
 export function replaceMask(runs) {
-  view.map.load(runs);
-  for (const { coverage } of underWay()) coverage?.apply();
-  view.stroke?.apply();
-  redraw();
+  const strokes = [...underWay().map(({ coverage }) => coverage), view.stroke].filter(Boolean);
+  const changed = view.map.load(runs, strokes);
+  if (dotted || dots().length) redraw();
+  else if (changed) redraw(changed);
 }
 
 // Redraw with the next screen refresh: everything, or a rectangle in pixels of the frame.
@@ -162,6 +166,7 @@ export function redraw(part = EVERYTHING) {
 }
 
 function draw() {
+  if (!dirty) return;
   // On the screen: whole pixels and a few more, so that no seam is seen.
   const corner = onScreen({ x: dirty.x0, y: dirty.y0 }), other = onScreen({ x: dirty.x1, y: dirty.y1 });
   const part = within(widen({ x0: corner.x * dense, y0: corner.y * dense, x1: other.x * dense, y1: other.y * dense }, 3), canvas);
@@ -189,7 +194,9 @@ function drawFrame(part) {
   context.imageSmoothingQuality = "low";   // a better one would resize the whole map for every part of it
   const corner = onFrame({ x: part.x0 / dense, y: part.y0 / dense }), other = onFrame({ x: part.x1 / dense, y: part.y1 / dense });
   view.map.draw(context, widen({ x0: corner.x, y0: corner.y, x1: other.x, y1: other.y }, 2));
-  for (const [x, y, positive] of [...view.clicks, ...clicksUnderWay()]) dot(x, y, positive, unit);
+  const clicks = dots();
+  for (const [x, y, positive] of clicks) dot(x, y, positive, unit);
+  dotted = clicks.length > 0;
   view.preview?.(context, unit);
   if (state.crosshair) cross(state.crosshair, unit);
 }
@@ -229,6 +236,7 @@ function resize() {
   canvas.height = Math.max(1, Math.round(box.height * dense));
   if (fitted) fit();
   else redraw();
+  draw();   // at once, because another size has cleared the canvas
 }
 
 on("theme", () => redraw());
