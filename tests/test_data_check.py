@@ -262,7 +262,7 @@ def test_a_json_that_annotates_nothing_is_not_taken_for_annotations(tmp_path):
         check_dataset(tmp_path)
     (tmp_path / "labels.json").unlink()
     (tmp_path / "other.json").unlink()
-    with pytest.raises(DataError, match="holds folders of images .* but no annotations"):
+    with pytest.raises(DataError, match=r"holds folders of images .* but no annotations"):
         check_dataset(tmp_path)
 
 
