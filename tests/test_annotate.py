@@ -26,6 +26,7 @@ from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import Change, edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.guard import Guard
+from hodor_cli.annotate.history import ChangeKind
 from hodor_cli.annotate.messages import pack_runs, unpack_runs
 from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
 from hodor_cli.annotate.project import Project
@@ -258,7 +259,7 @@ def test_tracking_that_was_killed_is_one_step_of_undo(open_desk: Callable[[], De
     desk.paint(4, 1, 30, 20)
     by_hand = desk.labels(4)
     project = desk.session.project
-    killed = Change(project, project.history.begin("tracking", project.entries()))
+    killed = Change(project, project.history.begin(ChangeKind.TRACK, project.entries()))
     for index in (1, 2, 4):
         killed.put(FrameRecord(index, f"{index:05d}", 0.0, {1: ObjectRecord(50, None, 0.7, False)}), tracked[index])
     again = open_desk()
@@ -455,7 +456,7 @@ def test_three_hundred_objects(desk: Desk) -> None:
     labels = (np.arange(64 * 96).reshape(64, 96) // 20 + 1).astype(np.uint16)
 
     project = desk.session.project
-    with project.change("many") as change:
+    with project.change(ChangeKind.BOX) as change:
         change.put(edited_record(desk.session._record(0), labels, np.unique(labels).tolist()), labels)
     assert len(desk.session.snapshot()["objects"]) == len(np.unique(labels)) > 300
     assert np.array_equal(desk.labels(0), labels)
@@ -483,7 +484,7 @@ def test_a_click_takes_from_other_objects_only_the_piece_that_was_clicked(
     tracked = np.zeros((64, 96), np.uint16)
     tracked[10:20, 10:20] = tracked[10:20, 40:50] = 2
     project = desk.session.project
-    with project.change("tracking") as change:
+    with project.change(ChangeKind.TRACK) as change:
         change.put(edited_record(desk.session._record(0), tracked, []), tracked)
     everything = np.ones((64, 96), bool)
     monkeypatch.setattr(Clicker, "click", lambda self, x, y, **_: everything)
@@ -805,8 +806,11 @@ def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, mon
     assert opening.annotate_source(video, SegmentSettings(), options, lambda *_: None) == out
     report = json.loads((out / "report.json").read_text())
     assert [frame["given"] for frame in report["frames"]] == [[1], [1]]
+    shutil.rmtree(out / ".annotate")  # as a result of `segment`
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     with pytest.raises(OutputError, match="holds masks already"):
         opening.annotate_source(video, SegmentSettings(), options, lambda *_: None)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     shutil.rmtree(out)
 
 

@@ -72,7 +72,7 @@ class Change:
         if objects != before:
             project.save_objects()
         project.sync()
-        step = HistoryStep(self._begun.label, frames, (before, objects), self.tracked_by)
+        step = HistoryStep(self._begun.kind, frames, (before, objects), self.tracked_by)
         project.history.commit(self._folder, step)
 
 

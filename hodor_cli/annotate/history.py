@@ -1,6 +1,6 @@
 """Undo and redo on disk: each change keeps hard links to the masks before and after it.
 
-.annotate/history/000012/begun.json     the name of the change, and the objects before it
+.annotate/history/000012/begun.json     the kind of the change, and the objects before it
 .annotate/history/000012/before.jsonl   the records before it, a line for each frame that changed
 .annotate/history/000012/before, after  the label PNGs of these frames
 .annotate/history/000012/step.json      the whole change, written last; without it the change was cut off
@@ -15,17 +15,39 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from hodor_cli.files import put_in_place, write_whole
 from hodor_cli.run.records import FrameRecord, ObjectId, read_record
 
 #: The number of changes that can be undone.
 MOST_STEPS = 200
+
+
+class ChangeKind(Enum):
+    """What makes a change. The values are stored, and messages name the changes by them."""
+
+    CLICK = "click"
+    BOX = "box"
+    PAINT = "paint"
+    ERASE = "erase"
+    FILL = "fill holes"
+    LARGEST = "keep the largest piece"
+    CLEAR = "removal from this frame on"
+    ADD = "new object"
+    RENAME = "rename"
+    DELETE = "delete object"
+    MERGE = "merge"
+    SWAP = "swap"
+    MASKS = "masks"
+    TRACK = "tracking"
+    #: Changes only what an edit of a mask by hand changes.
+    TRACK_AGAIN = "tracking after a correction"
 
 
 class ObjectEntry(Struct, frozen=True):
@@ -37,12 +59,12 @@ class ObjectEntry(Struct, frozen=True):
 
 
 class HistoryStep(Struct, frozen=True):
-    """One change: its name, the frames' records before and after it (None: no mask), and the objects.
+    """One change: its kind, the frames' records before and after it (None: no mask), and the objects.
 
     tracked_by: of tracking that reached the end of the whole video, what tracked it.
     """
 
-    label: str
+    kind: ChangeKind = field(name="label")
     frames: tuple[tuple[int, FrameRecord | None, FrameRecord | None], ...]
     objects: tuple[tuple[ObjectEntry, ...], tuple[ObjectEntry, ...]]
     tracked_by: str = ""
@@ -67,7 +89,7 @@ class ChangeHistory:
         with suppress(OSError, ValueError):
             self._done = min(int((folder / "position").read_text()), self._done)
 
-    def begin(self, label: str, objects: tuple[ObjectEntry, ...]) -> Path:
+    def begin(self, kind: ChangeKind, objects: tuple[ObjectEntry, ...]) -> Path:
         """Create the folder of a new change. Changes that were undone can no longer be redone."""
         for number in self._numbers[self._done :]:
             shutil.rmtree(self._path(number), ignore_errors=True)
@@ -79,7 +101,7 @@ class ChangeHistory:
         shutil.rmtree(path, ignore_errors=True)
         for part in ("before", "after"):
             (path / part).mkdir(parents=True)
-        (path / "begun.json").write_bytes(msgspec.json.encode(HistoryStep(label, (), (objects, objects))))
+        (path / "begun.json").write_bytes(msgspec.json.encode(HistoryStep(kind, (), (objects, objects))))
         return path
 
     def commit(self, path: Path, step: HistoryStep) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.export import write_export
 from hodor_cli.annotate.frames import FrameReader
-from hodor_cli.annotate.project import TRACKING, TRACKING_AGAIN, Project, tracker_of
+from hodor_cli.annotate.history import ChangeKind
+from hodor_cli.annotate.project import Project, tracker_of
 from hodor_cli.annotate.result import inputs_by_hand
 from hodor_cli.annotate.telling import JobProgress, Stopped, Teller
 from hodor_cli.annotate.tracking import Tracked, Tracker, ways
@@ -70,7 +71,8 @@ class Jobs:
             found = clock.counting(tracker.everywhere())
         else:
             found = clock.counting(chain.from_iterable(map(tracker.from_frame, parts)))
-        with suppress(Stopped), project.change(TRACKING if change is None else TRACKING_AGAIN) as made:
+        kind = ChangeKind.TRACK if change is None else ChangeKind.TRACK_AGAIN
+        with suppress(Stopped), project.change(kind) as made:
             for tracked in found:
                 if tracked is not None:
                     record, labels = tracked

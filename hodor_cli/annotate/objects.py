@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import Change, edited_record
-from hodor_cli.annotate.history import ObjectEntry
+from hodor_cli.annotate.history import ChangeKind, ObjectEntry
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.telling import Teller
 from hodor_cli.errors import UsageError
@@ -33,13 +33,13 @@ class Objects:
 
     def add(self, _: ask.AddObject) -> None:
         new = self._project.free_id()
-        with self._project.change("new object"):
+        with self._project.change(ChangeKind.ADD):
             self._project.objects[new] = ObjectEntry(new)
         self._teller.changed(select=new)
 
     def rename(self, asked: ask.Rename) -> None:
         name = harmless(" ".join(asked.name.split()))
-        with self._project.change("rename"):
+        with self._project.change(ChangeKind.RENAME):
             self._project.objects[asked.object] = replace(self.entry(asked.object), name=name)
         self._teller.changed()
 
@@ -50,25 +50,25 @@ class Objects:
         self._teller.changed()
 
     def delete(self, asked: ask.DeleteObject) -> None:
-        self._renumber("delete object", {asked.object: 0}, f"deleted {self.title(asked.object)}")
+        self._renumber(ChangeKind.DELETE, {asked.object: 0}, f"deleted {self.title(asked.object)}")
 
     def merge(self, asked: ask.Merge) -> None:
         done = f"{self.title(asked.other)} is part of {self.title(asked.object)} now,"
-        self._renumber("merge", {asked.other: asked.object}, done, select=asked.object)
+        self._renumber(ChangeKind.MERGE, {asked.other: asked.object}, done, select=asked.object)
 
     def swap(self, asked: ask.Swap) -> None:
         done = f"{self.title(asked.object)} and {self.title(asked.other)} have exchanged their masks"
-        self._renumber("swap", {asked.object: asked.other, asked.other: asked.object}, done, asked.start)
+        self._renumber(ChangeKind.SWAP, {asked.object: asked.other, asked.other: asked.object}, done, asked.start)
 
     def title(self, object_id: int) -> str:
         """An object's name in a sentence."""
         return self.entry(object_id).name or f"object {object_id}"
 
-    def _renumber(self, label: str, to: Mapping[int, int], done: str, start: int = 0, **more: Any) -> None:
+    def _renumber(self, kind: ChangeKind, to: Mapping[int, int], done: str, start: int = 0, **more: Any) -> None:
         """Change object ids from frame `start` on, as one change; ids that nothing is changed to are gone."""
         if any(old == new for old, new in to.items()):
             raise UsageError(f"object {next(iter(to))} cannot be joined or swapped with itself; choose another")
-        with self._project.change(label) as change:
+        with self._project.change(kind) as change:
             self._relabel(change, to, start)
             for key in set(to) - set(to.values()):
                 self._project.objects.pop(key)

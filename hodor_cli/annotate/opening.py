@@ -11,16 +11,19 @@ from msgspec.structs import replace
 
 from hodor_cli.annotate.change import edited_record
 from hodor_cli.annotate.frames import FrameReader
+from hodor_cli.annotate.history import ChangeKind
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, open_target, write_project_report
 from hodor_cli.annotate.server import Address, listen, serve
 from hodor_cli.annotate.session import Session
-from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.errors import OutputError
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.formats.mask_arguments import Given
+    from hodor_cli.run.output import OutputFolder
+    from hodor_cli.video.frames import FrameSource
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,6 @@ def annotate_source(
     opened: called with the page's address and the folder as soon as the page can be opened. Raises HodorError if the
     source or project cannot be opened, before the server starts.
     """
-    from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.weights import load_model
 
     frames, folder = open_target(source, options.out)
@@ -52,7 +54,7 @@ def annotate_source(
         model = load_model(settings.weights)
         settings.segmenter(model)  # raises for a missing device, before any file is written, as `listen` does
         readers = FrameReader(frames), FrameReader(frames), FrameReader(frames, few=True)
-        given = None if options.masks is None else read_given([str(options.masks)], frames)
+        given = None if options.masks is None else _masks_to_start_from(options.masks, folder, frames)
         with locked_folder(folder.root, advice="it is open in another hodor annotate; close that one first"):
             project = Project(folder, (frames.height, frames.width))
             if given is not None:
@@ -66,22 +68,21 @@ def annotate_source(
     return folder.root
 
 
-def _take_masks(project: Project, reader: FrameReader, files: Given) -> None:
-    """Start from given masks. Raises OutputError if the project has masks already, UsageError for another size."""
-    if project.records:
+def _masks_to_start_from(path: Path, folder: OutputFolder, frames: FrameSource) -> Given:
+    """Masks in any known format. Raises OutputError if the project has masks already, and as `read_given`."""
+    from hodor_cli.formats.mask_arguments import read_given
+
+    if any(folder.masks.glob("*.png")):
         raise OutputError(
-            f"{project.folder.root} holds masks already; leave `masks` out to continue, or choose another folder with "
-            "`out`"
+            f"{folder.root} holds masks already; leave `masks` out to continue, or choose another folder with `out`"
         )
-    with project.change("masks") as change:
+    return read_given([str(path)], frames)
+
+
+def _take_masks(project: Project, reader: FrameReader, files: Given) -> None:
+    """Start from given masks, as one change."""
+    with project.change(ChangeKind.MASKS) as change:
         for index, given in files.masks.items():
-            labels = given.labels
-            if labels.shape != project.size:
-                height, width = project.size
-                raise UsageError(
-                    f"the mask of frame {index} is {labels.shape[1]}x{labels.shape[0]} and the frames are "
-                    f"{width}x{height}; give masks of the frames' size"
-                )
-            change.put(edited_record(reader.blank(index), labels, given.object_ids), labels)
+            change.put(edited_record(reader.blank(index), given.labels, given.object_ids), given.labels)
         for key, entry in project.objects.items():
             project.objects[key] = replace(entry, name=files.names.get(key, entry.name))

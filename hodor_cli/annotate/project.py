@@ -25,7 +25,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from hodor_cli.annotate.change import Change, empty_record
-from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, restore
+from hodor_cli.annotate.history import ChangeHistory, ChangeKind, HistoryStep, ObjectEntry, restore
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import append_whole, harmless, write_whole, writing
 from hodor_cli.images.label_png import read_label_png
@@ -34,8 +34,6 @@ from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import FrameRecord, RunIdentity, read_record
 
 Labels = NDArray[np.uint16]
-#: The names of the changes that tracking makes; the second one changes only what an edit of a mask by hand changes.
-TRACKING, TRACKING_AGAIN = "tracking", "tracking after a correction"
 
 
 class ProjectFile(Struct, frozen=True):
@@ -94,10 +92,10 @@ class Project:
         return next(number for number in range(1, len(self.objects) + 2) if number not in self.objects)
 
     @contextmanager
-    def change(self, label: str) -> Iterator[Change]:
+    def change(self, kind: ChangeKind) -> Iterator[Change]:
         """Yield a change that can be undone as a whole, even if the block raises half-way."""
         with saving(self.folder):
-            change = Change(self, self.history.begin(label, self.entries()))
+            change = Change(self, self.history.begin(kind, self.entries()))
             try:
                 yield change
             finally:
@@ -147,9 +145,9 @@ class Project:
             for path, step in self.history.newest_first():
                 if step.tracked_by:
                     return then if step.tracked_by == tracked_by else None
-                if step.label == TRACKING_AGAIN:
+                if step.kind is ChangeKind.TRACK_AGAIN:
                     continue
-                if len(step.frames) > 1 or (step.label == TRACKING and step.frames):
+                if len(step.frames) > 1 or (step.kind is ChangeKind.TRACK and step.frames):
                     return None
                 for index, before, _ in step.frames:
                     if before is not None:

@@ -16,6 +16,7 @@ from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import edited_record
 from hodor_cli.annotate.export import EXPORTS
 from hodor_cli.annotate.frames import FrameReader
+from hodor_cli.annotate.history import ChangeKind
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.messages import unpack_runs
 from hodor_cli.annotate.objects import Objects
@@ -32,8 +33,7 @@ from hodor_cli.run.settings import SegmentSettings
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
-#: The requests of `Tidy` in words, for the history.
-_NAMES = {"fill": "fill holes", "largest": "keep the largest piece", "clear": "removal from this frame on"}
+_TIDYING = {"fill": ChangeKind.FILL, "largest": ChangeKind.LARGEST, "clear": ChangeKind.CLEAR}
 
 
 class Session:
@@ -157,7 +157,7 @@ class Session:
         # Whoever says that a piece of an object belongs to another one corrects both.
         shrunk = np.intersect1d(labels[mask & others], labels[~mask]).tolist()
         points = [list(point) for point in clicks.points]
-        self._edit(asked.frame, [asked.object, *shrunk], mask, "click", labels, points)
+        self._edit(asked.frame, [asked.object, *shrunk], mask, ChangeKind.CLICK, labels, points)
 
     def _on_others(self, frame: int, object_id: int) -> list[Point]:
         others = (points for (at, other), points in self._clicked.items() if at == frame and other != object_id)
@@ -172,7 +172,7 @@ class Session:
         mask = without_enclosed(mask, labels, asked.object)
         if not mask.any():
             raise UsageError("another object is there already; select that one to correct it, or delete it")
-        self._edit(asked.frame, [asked.object], mask, "box", labels)
+        self._edit(asked.frame, [asked.object], mask, ChangeKind.BOX, labels)
 
     def _paint(self, asked: ask.Paint, payload: bytes) -> None:
         source = self.reader.source
@@ -183,7 +183,7 @@ class Session:
         mask = labels == asked.object
         part = mask[asked.y : asked.y + asked.height, asked.x : asked.x + asked.width]
         part[:] = part | drawn if asked.add else part & ~drawn
-        self._edit(asked.frame, [asked.object], mask, "paint" if asked.add else "erase", labels)
+        self._edit(asked.frame, [asked.object], mask, ChangeKind.PAINT if asked.add else ChangeKind.ERASE, labels)
 
     def _tidy(self, asked: ask.Tidy) -> None:
         self._objects.entry(asked.object)
@@ -193,13 +193,19 @@ class Session:
             mask[:] = False
         else:
             mask = without_holes(mask) if asked.how == "fill" else largest_piece(mask)
-        self._edit(asked.frame, [asked.object], mask, _NAMES[asked.how], labels)
+        self._edit(asked.frame, [asked.object], mask, _TIDYING[asked.how], labels)
         if asked.how == "clear":
             name = self._objects.title(asked.object)
             self._teller.notice(f"{name} is absent from frame {asked.frame} on, until its next mask by hand")
 
     def _edit(
-        self, frame: int, objects: list[int], mask: NDArray[np.bool_], label: str, before: Labels, points: Any = ()
+        self,
+        frame: int,
+        objects: list[int],
+        mask: NDArray[np.bool_],
+        kind: ChangeKind,
+        before: Labels,
+        points: Any = (),
     ) -> None:
         """Make `mask` the mask of the first of `objects` in a frame; it replaces other objects under it.
 
@@ -207,7 +213,7 @@ class Session:
         """
         labels = np.where(before == objects[0], 0, before).astype(np.uint16)
         labels[mask] = objects[0]
-        with self.project.change(label) as change:
+        with self.project.change(kind) as change:
             change.put(edited_record(self._record(frame), labels, objects), labels)
         self._teller.frame(frame, labels, clicks=points)
         self._teller.changed()
@@ -221,14 +227,14 @@ class Session:
             self._teller.changed()
             return
         clicks, points = self._clicks, None
-        if way < 0 and step.label == "click" and clicks and step.frames[0][0] == clicks.frame and clicks.points:
+        if way < 0 and step.kind is ChangeKind.CLICK and clicks and step.frames[0][0] == clicks.frame and clicks.points:
             clicks.points.pop()
             points = [list(point) for point in clicks.points]
         else:
             self._clicks = None
         frames = [index for index, _, _ in step.frames]
         word = "undid" if way < 0 else "redid"
-        self._teller.notice(f"{word} {step.label}", frames)
+        self._teller.notice(f"{word} {step.kind.value}", frames)
         if len(frames) == 1:
             self._teller.frame(frames[0], self.project.labels(frames[0]), clicks=points or [])
             self._teller.changed()
