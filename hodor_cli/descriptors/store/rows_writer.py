@@ -21,6 +21,8 @@ _NO_ROOM = "free space there or choose another place"
 #: Rows per chunk; 1,024 for the data sets that are not named.
 _CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 64, "image_name": 256, "category": 256}
 
+_OF_FRAMES = ("background", "background_frame")
+
 
 class RowsWriter(AbstractContextManager["RowsWriter"]):
     """Collects one video frame by frame; memory is a few hundred rows whatever the video's length.
@@ -29,16 +31,13 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
     finished: called once the file `part` is complete. Raises OutputError if the disk takes no more.
     """
 
-    def __init__(
-        self, part: Path, store: StoreInfo, video: VideoInfo, uid: str, finished: Callable[[VideoInfo], None]
-    ) -> None:
+    def __init__(self, part: Path, store: StoreInfo, video: VideoInfo, finished: Callable[[VideoInfo], None]) -> None:
         self.part, self.info, self.rows = part, video, 0
         self._channels = store.channels
         self._finished, self._discarded = finished, False
         self._temporary = part.with_name(part.name + ".tmp")
-        self._buffer: list[tuple[int, ObjectRow]] = []
-        self._background: list[tuple[int, np.ndarray]] = []
-        self._optional: tuple[str, ...] | None = None
+        #: By data set, the values that are not in the file yet. The first row decides which optional ones there are.
+        self._waiting: dict[str, list[Any]] = {name: [] for name in DATASETS if name not in OPTIONAL}
         try:
             with writing_file(self._temporary, _NO_ROOM):
                 self._file = WritableFile(self._temporary)
@@ -48,21 +47,26 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
         with uninterrupted():
             write_store_info(self._file.file, store)
             self._group = self._file.file["videos"].create_group(video.name)
-            for key, value in {**video.attributes(), "uid": uid}.items():
+            for key, value in video.attributes().items():
                 self._group.attrs[key] = value
-            for name in DATASETS:
-                if name not in OPTIONAL:
-                    self._create(name)
+            for name in self._waiting:
+                self._create(name)
 
     def add_frame(self, frame: int, objects: Sequence[ObjectRow], background: np.ndarray | None = None) -> None:
         """Add the objects of one frame and, if at hand, its background descriptors (9, C)."""
         for row in objects:
             if row.descriptor.shape != (self._channels,):
                 raise ValueError(f"descriptor of shape {row.descriptor.shape}, the store has {self._channels} channels")
-            self._buffer.append((frame, row))
+            if not self.rows:
+                self._waiting.update({name: [] for name in OPTIONAL if getattr(row, name) is not None})
+            self.rows += 1
+            for name, values in self._waiting.items():
+                if name not in _OF_FRAMES:
+                    values.append(frame if name == "frame" else getattr(row, name))
         if background is not None:
-            self._background.append((frame, np.asarray(background, np.float32)))
-        if len(self._buffer) >= BUFFERED_ROWS or len(self._background) >= BUFFERED_ROWS:
+            self._waiting["background"].append(background)
+            self._waiting["background_frame"].append(frame)
+        if max(len(values) for values in self._waiting.values()) >= BUFFERED_ROWS:
             self._flush()
 
     def discard(self) -> None:
@@ -95,38 +99,23 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
 
     def _flush(self) -> None:
         with writing_file(self._temporary, _NO_ROOM), uninterrupted():
-            if self._buffer:
-                self._flush_rows()
-            if self._background:
-                self._append("background", np.stack([values for _, values in self._background]))
-                self._append("background_frame", np.array([frame for frame, _ in self._background], np.int32))
-                self._background.clear()
+            for name, values in self._waiting.items():
+                if values:
+                    self._append(name, values)
+                    values.clear()
             self._file.check()
 
-    def _flush_rows(self) -> None:
-        rows = [row for _, row in self._buffer]
-        if self._optional is None:
-            first = rows[0]
-            self._optional = tuple(name for name in OPTIONAL if getattr(first, name) is not None)
-            for name in self._optional:
-                self._create(name, 0 if first.baseline is None else len(first.baseline))
-        self._append("frame", np.array([frame for frame, _ in self._buffer], np.int32))
-        for name in ("descriptor", "object_id", "box", "area", "confidence", *self._optional):
-            values, kind = [getattr(row, name) for row in rows], DATASETS[name][0]
-            if kind == "bytes":
-                # One by one: h5py turns a list of equally long byte strings into a matrix and then refuses it.
-                crops = self._group[name]
-                crops.resize(self.rows + len(rows), axis=0)
-                for number, value in enumerate(values, start=self.rows):
-                    crops[number] = np.frombuffer(value or b"", np.uint8)
-            else:
-                whole = [value or "" for value in values] if kind == "text" else values
-                self._append(name, np.array(whole, object if kind == "text" else kind))
-        self.rows += len(rows)
-        self._buffer.clear()
-
-    def _append(self, name: str, values: np.ndarray) -> None:
-        dataset = self._group[name]
+    def _append(self, name: str, values: list[Any]) -> None:
+        if name not in self._group:
+            self._create(name, np.size(values[0]))
+        dataset, kind = self._group[name], DATASETS[name][0]
         start = len(dataset)
         dataset.resize(start + len(values), axis=0)
-        dataset[start:] = values
+        if kind == "bytes":
+            # One by one: h5py turns a list of equally long byte strings into a matrix and then refuses it.
+            for number, value in enumerate(values, start):
+                dataset[number] = np.frombuffer(value or b"", np.uint8)
+        elif kind == "text":
+            dataset[start:] = np.array([value or "" for value in values], object)
+        else:
+            dataset[start:] = np.array(values, kind)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import glob
 import shutil
-import uuid
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
@@ -122,23 +121,20 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         except OSError as error:
             raise OutputError(f"cannot write beside {self.path} ({error.strerror}); choose another place") from None
         number = 1 + max((int(part.name.partition(".")[0]) for part in hdf5.pending_parts(self.path)), default=0)
-        return RowsWriter(folder / f"{number:08d}.h5", self.info, info, uuid.uuid4().hex, self._finished)
+        return RowsWriter(folder / f"{number:08d}.h5", self.info, info, self._finished)
 
     def merge(self) -> None:
         """Bring all finished videos into the file itself, in one atomic step."""
         parts = hdf5.pending_parts(self.path)
         if parts:
-            incoming = {name: (part, uid) for part in parts for name, uid in _uids(part).items()}
-            present = _uids(self.path)
-            replaced = {name for name, (_, uid) in incoming.items() if present.get(name, uid) != uid}
-            # What is present and not replaced was merged by a writer that was killed before it cleaned up.
-            sources = {name: part for name, (part, _) in incoming.items() if name not in present or name in replaced}
+            sources = {name: part for part in parts for name in _names(part)}
+            present = _names(self.path)
+            kept = present - sources.keys()
             with new_file(self.path, _NO_ROOM) as temporary:
-                if not replaced:
+                if kept == present:
                     shutil.copyfile(self.path, temporary)
-                with closing(WritableFile(temporary, existing=not replaced)) as new:
-                    if replaced:
-                        kept = present.keys() - replaced
+                with closing(WritableFile(temporary, existing=kept == present)) as new:
+                    if kept != present:
                         with DescriptorStore(self.path) as held:
                             for name in kept:  # HDF5 would loop over damaged crops when it copies them
                                 held.thumbnails(name)
@@ -176,7 +172,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             self.merge()
 
 
-def _uids(path: Path) -> dict[str, str]:
-    """The identity of each writing of a video, by the video's name."""
-    with hdf5.open_file(path) as file, hdf5.reading(path):
-        return {name: hdf5.text_attribute(group, "uid", "") for name, group in hdf5.open_videos(path, file).items()}
+def _names(path: Path) -> set[str]:
+    """The names of the videos in one file."""
+    with hdf5.open_file(path) as file:
+        return set(hdf5.open_videos(path, file))
