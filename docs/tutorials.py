@@ -6,7 +6,8 @@
 
 A page is run in an empty folder that holds what `prepare` makes: the demo's clip, masks, photographs in COCO format, a
 DAVIS tree. Blocks of ```bash and ```python are run in their order; a comment `<!-- not run: reason -->` before a block
-leaves it out. `<!-- picture: FILE[@FRAME] NAME.jpg -->` says of which file a picture of the page is made.
+leaves it out. `<!-- picture: FILE[@FRAME] NAME.jpg -->` says of which file a picture of the page is made; NAME.webp is
+an animation.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 _BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n+)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```$", re.M | re.S)
-_PICTURE = re.compile(r"<!-- picture: (?P<file>\S+?)(?:@(?P<frame>\d+))? (?P<name>\S+\.jpg) -->")
+_PICTURE = re.compile(r"<!-- picture: (?P<file>\S+?)(?:@(?P<frame>\d+))? (?P<name>\S+\.(?:jpg|webp)) -->")
 _WIDTH, _QUALITY = 960, 76
+_MOVING_WIDTH, _MOVING_QUALITY = 640, 40
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,42 @@ def run_page(page: Path, folder: Path) -> None:
 
 def make_pictures(page: Path, folder: Path) -> None:
     """The pictures that a page names, from what its commands made."""
+    for found in _PICTURE.finditer(page.read_text(encoding="utf-8")):
+        target = DOCS / "pictures" / found["name"]
+        target.parent.mkdir(exist_ok=True)
+        if target.suffix == ".webp":
+            _animate(folder / found["file"], target)
+        else:
+            _draw(folder / found["file"], found["frame"], target)
+        print(f"{target.relative_to(ROOT)}: {target.stat().st_size // 1024} KiB")
+
+
+def _draw(file: Path, frame: str | None, target: Path) -> None:
+    """A still of a picture, or of a frame of a video."""
     import av
     from PIL import Image
 
-    for found in _PICTURE.finditer(page.read_text(encoding="utf-8")):
-        file = folder / found["file"]
-        if found["frame"] is not None:
-            with av.open(str(file)) as video:
-                picture = next(
-                    frame.to_image() for n, frame in enumerate(video.decode(video=0)) if n == int(found["frame"])
-                )
-        else:
-            picture = Image.open(file).convert("RGB")
-        picture.thumbnail((_WIDTH, 2 * _WIDTH))
-        target = DOCS / "pictures" / found["name"]
-        target.parent.mkdir(exist_ok=True)
-        picture.save(target, quality=_QUALITY, optimize=True)
-        print(f"{target.relative_to(ROOT)}: {target.stat().st_size // 1024} KiB")
+    if frame is None:
+        picture = Image.open(file).convert("RGB")
+    else:
+        with av.open(str(file)) as video:
+            picture = next(decoded.to_image() for n, decoded in enumerate(video.decode(video=0)) if n == int(frame))
+    picture.thumbnail((_WIDTH, 2 * _WIDTH))
+    picture.save(target, quality=_QUALITY, optimize=True)
+
+
+def _animate(file: Path, target: Path) -> None:
+    """Every second frame of a video, at its speed, for ever."""
+    import av
+
+    with av.open(str(file)) as video:
+        pictures = [frame.to_image() for frame in video.decode(video=0)][::2]
+        shown = round(2000 / float(video.streams.video[0].average_rate))
+    for picture in pictures:
+        picture.thumbnail((_MOVING_WIDTH, 2 * _MOVING_WIDTH))
+    pictures[0].save(
+        target, save_all=True, append_images=pictures[1:], duration=shown, loop=0, quality=_MOVING_QUALITY, method=6
+    )
 
 
 def prepare(folder: Path) -> None:

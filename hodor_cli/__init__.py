@@ -34,6 +34,7 @@ _NAMES = {
     "hodor_cli.datasets.labels.mask_file": "read_mask",
     "hodor_cli.datasets.labels.mask_values": "MaskFile",
     "hodor_cli.images.label_png": "write_label_png",
+    "hodor_cli.run.exporting": "ExportOptions export_result",
     "hodor_cli.run.runner": "segment_source",
     "hodor_cli.run.segment": "segment",
     "hodor_cli.run.inputs": "RunInputs",
@@ -72,6 +73,8 @@ if TYPE_CHECKING:
     from hodor_cli.evaluation.settings import EvaluationOutput as EvaluationOutput
     from hodor_cli.evaluation.settings import EvaluationSettings as EvaluationSettings
     from hodor_cli.images.label_png import write_label_png as write_label_png
+    from hodor_cli.run.exporting import ExportOptions as ExportOptions
+    from hodor_cli.run.exporting import export_result as export_result
     from hodor_cli.run.inputs import RunInputs as RunInputs
     from hodor_cli.run.runner import segment_source as segment_source
     from hodor_cli.run.segment import segment as segment

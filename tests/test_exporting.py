@@ -60,7 +60,7 @@ def test_names_stand_in_the_report_and_in_every_export(result: SegmentSummary, t
                        ("cvat", "annotations.xml"), ("yolo", "data.yaml")):  # fmt: skip
         text = (places[name] / file).read_text()
         assert "mug" in text and "hound" in text, name
-    export_result(result.out, ["coco"], ExportOptions(out=tmp_path, overwrite=True, names={2: "fox"}))
+    export_result(str(result.out), "coco", ExportOptions(out=tmp_path, overwrite=True, names={2: "fox"}))
     assert "fox" in (tmp_path / "coco" / "annotations/instances_default.json").read_text()
 
 

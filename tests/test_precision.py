@@ -120,3 +120,8 @@ def test_nothing_is_computed_in_float64_which_apples_gpus_do_not_have() -> None:
         clicker.set_frame(frames[0])
         clicker.click(*np.argwhere(masks[0])[0][::-1].tolist())
     assert not found
+
+
+def test_who_asks_for_a_gpu_is_told_its_name() -> None:
+    with pytest.raises(UsageError, match="did you mean cuda"):
+        device.choose_device("gpu")

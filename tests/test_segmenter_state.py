@@ -241,6 +241,8 @@ def test_descriptors_that_do_not_fit_are_refused(toy: Hodor) -> None:
         segmenter.start_from({0: row})
     with pytest.raises(UsageError, match="at least one object"):
         segmenter.start_from({})
+    with pytest.raises(UsageError, match=r"as \{id: descriptors\}"):
+        segmenter.start_from(row)
     assert segmenter.object_ids == []
     segmenter.start_from({7: row})
     with pytest.raises(UsageError, match="before any object"):

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.samples.settings import AugmentSettings, BatchSettings, ClipOptions, DataSource, parse_source
+from hodor_cli.samples.settings import (
+    AugmentSettings,
+    BatchSettings,
+    ClipOptions,
+    DataSource,
+    parse_source,
+    parse_sources,
+)
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
 from hodor_cli.training.launch import resolve
@@ -154,6 +161,8 @@ def test_a_folder_and_its_weight(tmp_path: Path) -> None:
     for text in ("stills:0", "stills:-1", "stills:nan"):
         with pytest.raises(UsageError, match="above 0"):
             parse_source(text)
+    with pytest.raises(UsageError, match="`data` is a ClipOptions"):
+        parse_sources(ClipOptions())  # type: ignore[arg-type]
 
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}

@@ -407,3 +407,13 @@ def test_a_colour_is_the_canvas_only_if_it_fills_nearly_the_whole_border(tmp_pat
     picture[5:9, 5:9] = (200, 0, 0)
     Image.fromarray(picture).save(tmp_path / "inside.png")
     assert np.unique(read_mask(tmp_path / "inside.png").labels).tolist() == [0, 1]
+
+
+def test_a_mask_that_may_be_inverted_is_said(tmp_path: Path) -> None:
+    labels = np.full((H, W), 255, np.uint8)
+    labels[10:30, 20:40] = 0
+    Image.fromarray(labels).save(tmp_path / "inverted.png")
+    Image.fromarray(255 - labels).save(tmp_path / "object.png")
+    inverted, meant = read_mask(tmp_path / "inverted.png"), read_mask(tmp_path / "object.png")
+    assert "inverted.png: objects cover the whole edge of the picture" in inverted.notes[-1] and inverted.labels[0, 0]
+    assert not any("edge" in note for note in meant.notes)

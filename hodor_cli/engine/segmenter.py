@@ -165,8 +165,10 @@ class Segmenter(FrameSteps):
         Raises:
             UsageError if objects are followed already, InputError for descriptors of another size.
         """
-        if self._known.ids or not objects:
-            raise UsageError("start from descriptors of at least one object, before any object is followed")
+        if self._known.ids or not isinstance(objects, Mapping) or not objects:
+            raise UsageError(
+                "start from descriptors of at least one object, as {id: descriptors}, before any object is followed"
+            )
         self._known.start_from(objects, background, self.model, self.device)
 
     def descriptors(self) -> FrameDescriptors:

@@ -15,6 +15,7 @@ from hodor_cli.datasets.coco_find import annotation_files
 from hodor_cli.datasets.faults import Faults
 from hodor_cli.datasets.folders import masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.datasets.labels.mask_file import covers_edge
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import as_data_error
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
@@ -104,8 +105,7 @@ def read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Faults
 
 def _doubts(labels: NDArray[np.integer]) -> Iterator[str]:
     """What in a label map may not be meant, as the end of a sentence."""
-    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    if np.count_nonzero(edge) > 0.9 * len(edge):
+    if covers_edge(labels):
         yield "objects cover the whole edge of the picture: if that is the background, give it the value 0"
     if len(ids := ids_in(labels)) > _FEW:
         return

@@ -81,17 +81,19 @@ class _Pictures(Collection[Picture]):
             )  # fmt: skip
 
 
-def export_result(result: Path, formats: Sequence[str], options: ExportOptions | None = None) -> dict[str, Path]:
-    """Write the masks of a finished run in each of `formats`. Returns format -> folder.
+def export_result(
+    result: str | Path, formats: str | Sequence[str], options: ExportOptions | None = None
+) -> dict[str, Path]:
+    """Write the masks of a finished run in one or more formats (`hodor export --to list`). Returns format -> folder.
 
-        export_result(Path("clip.hodor"), ["coco", "csv"])
+        export_result("clip.hodor", ["coco", "csv"])
 
     Raises UsageError for an unknown format, InputError if `result` is not a finished result or a format needs its video
     and it is missing, OutputError if an export exists already.
     """
     options = options or ExportOptions()
-    writers = [writer_of(name) for name in dict.fromkeys(formats)]
-    folder = OutputFolder(result)
+    writers = [writer_of(name) for name in dict.fromkeys([formats] if isinstance(formats, str) else formats)]
+    folder = OutputFolder(Path(result))
     places = {writer.name: (options.out or folder.exports) / writer.name for writer in writers}
     for place in places.values():
         require_free(place, overwrite=options.overwrite)

@@ -26,7 +26,8 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind = device.partition(":")[0]
     if kind not in (kinds := ("cpu", "cuda", "mps")):
-        raise UsageError(f"there is no `device` {device!r}; choose auto, cpu, cuda or mps{closest(kind, kinds)}")
+        meant = closest("cuda" if kind == "gpu" else kind, kinds)
+        raise UsageError(f"there is no `device` {device!r}; choose auto, cpu, cuda or mps{meant}")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available[kind]:
         raise DeviceError(

@@ -53,8 +53,10 @@ def parse_source(text: str | Path | DataSource) -> DataSource:
 
 
 def parse_sources(data: Data) -> list[DataSource]:
-    """All that `data` names, each as `parse_source` reads it."""
+    """All that `data` names, each as `parse_source` reads it. Raises UsageError for anything else."""
     given = [data] if isinstance(data, str | Path | DataSource) else data or []
+    if not isinstance(given, Sequence):
+        raise UsageError(f"`data` is a {type(given).__name__}; give a folder, or a list of folders")
     return [parse_source(item) for item in given]
 
 

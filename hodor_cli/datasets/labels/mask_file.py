@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.mask_array import ARRAYS, load_npy, mask_from_array, mask_from_floats
 from hodor_cli.datasets.labels.mask_colours import Colour
@@ -74,7 +75,16 @@ def read_mask(
         raise InputError(f"{path} holds no object: every pixel is background")
     if mask.labels.all():
         mask.notes.append(f"{path.name} has no background pixel: its objects fill the whole picture")
+    elif covers_edge(mask.labels):
+        note = "objects cover the whole edge of the picture; if that is the background, invert the mask"
+        mask.notes.append(f"{path.name}: {note}")
     return mask
+
+
+def covers_edge(labels: NDArray[np.integer]) -> bool:
+    """Whether objects cover nearly the whole edge of a label map (H, W), as the background mostly does."""
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return bool(np.count_nonzero(edge) > 0.9 * len(edge))
 
 
 def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] | None) -> MaskFile:
