@@ -24,7 +24,7 @@ from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.second_thread import SecondThread
-from hodor_cli.training.halves import learn_halves
+from hodor_cli.training.halves import learned_in_halves
 from hodor_cli.training.run_folder import read_state
 
 CPU = torch.device("cpu")
@@ -134,7 +134,9 @@ def test_two_threads_learn_what_one_learns_of_the_whole_batch(net: ClickNet) -> 
     parameters = list(net.parameters())
     net.zero_grad(set_to_none=True)
     with closing(SecondThread()) as second:
-        learn_halves(lambda begin, end: (loss_of(net, torch.float32, begin, end) / 2, None), 2, parameters, second)
+        learned_in_halves(
+            lambda begin, end: loss_of(net, torch.float32, begin, end)[None] / 2, 2, parameters, second
+        ).sum().backward()
     found = torch.cat([p.grad.flatten() for p in parameters])
     net.zero_grad(set_to_none=True)
     torch.testing.assert_close(found, gradient(net, torch.float32), rtol=1e-3, atol=1e-5)
@@ -170,6 +172,17 @@ def test_a_damaged_picture_does_not_end_the_training_and_is_told_once(tmp_path: 
         picture.write_bytes(damaged.read_bytes())
     with pytest.raises(DataError, match="cannot be read"):
         train_clicks([made], tmp_path / "run", settings, resume=True)
+
+
+def test_the_seed_decides_a_new_networks_first_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_blobs(tmp_path / "set")
+    monkeypatch.setattr("hodor_cli.clicks.training._Run.train", lambda run, progress: run.save())
+    nets = [
+        load_click_net(train_clicks([made], tmp_path / f"run{number}", replace(SMALL, seed=seed)))
+        for number, seed in enumerate((0, 0, 1))
+    ]
+    first, again, other = (net.head.refine.weight for net in nets)
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 @pytest.mark.usefixtures("one_iteration")

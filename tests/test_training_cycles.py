@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hodor_cli.model import build_model
-from hodor_cli.training.average import WeightAverage
 from hodor_cli.training.cycles import Objective, chain_schedule, paper_schedule, schedule, targets_of
+from hodor_cli.training.learner import WeightAverage
 from hodor_cli.training.losses import dice_loss, merge_background, prediction_losses
 
 

@@ -18,7 +18,7 @@ from hodor_cli.runtime.threads import using_threads
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.cycles import Prediction
 from hodor_cli.training.damage import NO_HARDSHIP
-from hodor_cli.training.halves import can_be_halved, learn_in_two_threads
+from hodor_cli.training.halves import can_be_halved, objective_in_halves
 from hodor_cli.training.launch import Process
 from hodor_cli.training.losses import Losses
 from hodor_cli.training.options import LaunchSettings
@@ -67,6 +67,6 @@ def test_what_only_one_half_uses_learns_from_it() -> None:
     for values in ([2.0, 3.0, -1.0, -1.0], [-1.0, -1.0, 2.0, 3.0]):
         objective = OnlyPositive()
         with closing(SecondThread()) as second:
-            learn_in_two_threads(objective, [torch.tensor(values)], (), NO_HARDSHIP, second)
+            objective_in_halves(objective, second, torch.tensor(values), (), NO_HARDSHIP)[0].total.backward()
         assert objective.weights.grad is not None and objective.weights.grad.tolist() == [2.5, 2.5]
         assert objective.unused.grad is None

@@ -32,12 +32,12 @@ from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import DataSource
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, launch, resolve
+from hodor_cli.training.learner import Learner
 from hodor_cli.training.loop import fit
 from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import with_settings
 from hodor_cli.training.run_folder import STATE_FILE, read_state
-from hodor_cli.training.step import Learner
 from hodor_cli.training.watching import Events, outlook
 from hodor_cli.weights import load_checkpoint, load_model
 from hodor_cli.weights.published import load_imagenet_backbone
@@ -269,14 +269,14 @@ def test_ctrl_c_waits_for_the_iteration_and_a_later_one_does_not(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, kept: int
 ) -> None:
     """In the third iteration. Two that come at once, as from an impatient finger, are one."""
-    step, notes = Learner.step, list[str]()
+    update, notes = Learner.update, list[str]()
 
     def interrupted(self: Learner, *arguments: Any) -> Any:
         for _ in range(2 if self.done == 2 else 0):
             signal.raise_signal(signal.SIGINT)
-        return step(self, *arguments)
+        return update(self, *arguments)
 
-    monkeypatch.setattr(Learner, "step", interrupted)
+    monkeypatch.setattr(Learner, "update", interrupted)
     monkeypatch.setattr("hodor_cli.training.launch._IMPATIENCE", patience)
     with pytest.raises(KeyboardInterrupt):
         run(photos, tmp_path / "run", 6, save_every=2, note=notes.append)

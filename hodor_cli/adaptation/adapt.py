@@ -26,15 +26,14 @@ from hodor_cli.adaptation.examples import Example, trust_in
 from hodor_cli.adaptation.settings import AREA, BLEND, NOMINAL_STEPS, TRAINING, AdaptProgress, AdaptSettings, Budget
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.settings import SegmenterSettings
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import TrainingError, UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.samples.sample import collate
-from hodor_cli.training.cycles import schedule
+from hodor_cli.training.cycles import Objective, inputs_of, schedule
 from hodor_cli.training.damage import Hardship
-from hodor_cli.training.launch import Process
-from hodor_cli.training.step import Learner, rate_at
+from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 from hodor_cli.weights.registry import cache_folder
 
@@ -81,11 +80,10 @@ def adapt(
     if stored is not None and stored.is_file():
         return model_from_checkpoint(stored).to(device)
 
-    learner = Learner(copy.deepcopy(model), TRAINING, Process(device, precision))
-    _Adaptation(model, learner, examples, settings, size, progress).run()
+    learned = _Adaptation(model, precision, examples, settings, size, progress).run()
     if stored is not None:
-        save_checkpoint(stored, learner.model, {"adapted_from": model_fingerprint(model)})
-    return learner.model.eval()
+        save_checkpoint(stored, learned, {"adapted_from": model_fingerprint(model)})
+    return learned.eval()
 
 
 def adapted(
@@ -120,24 +118,28 @@ class _Adaptation:
     def __init__(
         self,
         given: Hodor,
-        learner: Learner,
+        precision: str,
         examples: Sequence[Example],
         settings: AdaptSettings,
         size: tuple[int, int],
         progress: Callable[[AdaptProgress], None] | None,
     ) -> None:
-        self.given, self.learner = given, learner
+        model, self.device = copy.deepcopy(given), next(given.parameters()).device
+        freeze_stages(model.backbone, TRAINING.frozen_stages)
+        self.given, self.precision = given, precision
+        self.learner = Learner(model, TRAINING, self.device, model.backbone.parameters())
         self.examples, self.settings, self.size = examples, settings, size
         self.progress = progress
         self.started = time.perf_counter()
         self.loss = math.nan
 
-    def run(self) -> None:
+    def run(self) -> Hodor:
         """Learn within the budget, then go from the given weights towards the learned ones, as far as these can be
-        trusted."""
-        (min_dim, max_dim), model, process = self.size, self.learner.model, self.learner.process
-        device, precision = process.device, precision_name(process.dtype)
-        segmenter = Segmenter(model.eval(), min_dim=min_dim, max_dim=max_dim, device=device, precision=precision)
+        trusted. Returns the network that has them."""
+        (min_dim, max_dim), model = self.size, self.learner.model
+        segmenter = Segmenter(
+            model.eval(), min_dim=min_dim, max_dim=max_dim, device=self.device, precision=self.precision
+        )
         far = BLEND * trust_in(self.examples, segmenter, self.settings.budget.seconds, self._tell)
         if far < _WORTH:
             far = 0.0
@@ -149,12 +151,14 @@ class _Adaptation:
                 parameter.copy_(torch.lerp(given, learned, far))
         if any(example.following for example in self.examples):
             self._tell(far)
-        model.requires_grad_(True)
+        return model.requires_grad_(True)
 
     def _learn(self) -> None:
         """Take steps until the budget is spent."""
         config, learner = TRAINING, self.learner
-        learner.objective.train()
+        objective = Objective(
+            learner.model, supervise=config.supervise, dtype=choose_precision(self.precision, self.device)
+        ).train()
         while (share := self._share()) < 1 or learner.done == 0:
             step, warmup = learner.done, config.learning_rate.warmup
             rng = np.random.default_rng([config.seed, step])
@@ -167,8 +171,13 @@ class _Adaptation:
             torch.manual_seed(int(rng.integers(2**31)))
             hardship = Hardship(cue_dropped=bool(rng.random() < config.drop_cue), cue_damage=config.damage_cue)
             steps = schedule(config.schedule, step, config.sequence)
-            values, _ = learner.step(collate([sample]), rate, steps, hardship)
-            self.loss = float(values[:2].sum())
+            losses, _ = objective(*inputs_of(collate([sample]), self.device), steps, hardship)
+            losses.total.backward()
+            if not learner.update(rate, losses.values[:2]):
+                raise TrainingError(
+                    f"the loss is not a number in step {step + 1} of adapting; leave `adapt` out, or take other weights"
+                )
+            self.loss = float(losses.values[:2].sum())
             self._tell()
 
     def _share(self) -> float:

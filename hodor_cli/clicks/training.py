@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.clicks.network import ClickConfig, ClickNet, channels_last, with_extra_blocks
+from hodor_cli.clicks.network import ClickConfig, ClickNet, with_extra_blocks
 from hodor_cli.clicks.network_file import load_click_net, save_click_net
 from hodor_cli.clicks.samples import CropMaker
 from hodor_cli.clicks.settings import ClickTraining
@@ -20,20 +19,20 @@ from hodor_cli.clicks.training_step import Simulation, batch, clicks_before, los
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import OutputError, TrainingError, UsageError
+from hodor_cli.errors import OutputError, TrainingError
 from hodor_cli.formats.opening import open_set
 from hodor_cli.locks import locked_folder
 from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
-from hodor_cli.runtime.second_thread import SecondThread
+from hodor_cli.runtime.second_thread import SecondThread, second_thread
 from hodor_cli.samples.clip_sets import ClipFrames
-from hodor_cli.training.average import WeightAverage
-from hodor_cli.training.config import LearningRate
-from hodor_cli.training.halves import learn_halves
+from hodor_cli.training.config import LearningRate, TrainConfig
+from hodor_cli.training.halves import learned_in_halves
 from hodor_cli.training.launch import uninterrupted
+from hodor_cli.training.learner import Learner, freeze_stages, rate_at
+from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.step import freeze_stages, rate_at, set_rate
 from hodor_cli.weights import load_model
 from hodor_cli.weights.published import load_imagenet_backbone
 from hodor_cli.weights.tensor_files import read_safetensors
@@ -87,7 +86,9 @@ def train_clicks(
     if state is not None:
         _check_resumed(state, settings, out, resume=resume)
     keep_freed_memory()
-    net = with_extra_blocks(starting_net(weights), settings.extra_blocks)
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
+        torch.manual_seed(settings.seed)
+        net = with_extra_blocks(starting_net(weights), settings.extra_blocks)
     run = _Run(net, _crops(data, settings, warn), settings, out)
     with locked_folder(out, advice="wait until it ends, or train into another folder with `out`"):
         if state is not None:
@@ -105,17 +106,7 @@ def _check_resumed(state: TrainingState, settings: ClickTraining, out: Path, *, 
         raise OutputError(
             f"{out} holds a run already; add `resume` to continue it, or choose another folder with `out`"
         )
-    # States of older versions have other names for some settings, which are then those that are given now.
-    different = [
-        f"{name} {state.config[name]} then and {value} now"
-        for name, value in asdict(settings).items()
-        if name not in _FREE and state.config.get(name, value) != value
-    ]
-    if different:
-        raise UsageError(
-            f"`resume` with other settings than the run began with ({', '.join(different)}); leave out the options that"
-            " change them, or train into another folder with `out`"
-        )
+    check_same(asdict(settings), state.config, _FREE)  # states of older versions have other names for some
 
 
 def starting_net(weights: str | Path) -> ClickNet:
@@ -156,42 +147,40 @@ class _Run:
         self.net, self.crops, self.settings, self.out = net, crops, settings, out
         self.device = choose_device(settings.device)
         self.dtype = choose_precision("auto", self.device)
-        channels_last(accelerate(net).to(self.device)).train()
+        accelerate(net).train()
         freeze_stages(net.backbone, settings.frozen_stages)
-        backbone = [p for p in net.backbone.parameters() if p.requires_grad]
-        inside = {id(p) for p in net.backbone.parameters()}
-        rest = [p for p in net.parameters() if id(p) not in inside]
-        groups = [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": settings.backbone_rate}]
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.01, fused=fused)
-        self.average = WeightAverage(net, settings.average)
-        self.iteration, self.seconds = 0, 0.0
+        self.config = TrainConfig(
+            iterations=_STEPS,
+            learning_rate=LearningRate(peak=settings.learning_rate, warmup=_STEPS // 50, decay="cosine", floor=0.01),
+            backbone_rate=settings.backbone_rate,
+            clip_norm=1.0,
+            average=settings.average,
+        )
+        learning = [parameter for parameter in net.backbone.parameters() if parameter.requires_grad]
+        self.learner = Learner(net, self.config, self.device, learning)
+        self.seconds = 0.0
         #: Running means of the loss and of the IoU after each click, since iteration `began`.
         self.began = 0
         self.means = np.zeros(1 + settings.rounds)
 
     def restore(self, state: TrainingState) -> None:
-        restore_state(self.out, self.net, self.optimiser, self.average)
-        self.iteration = self.began = state.iteration
+        restore_state(self.out, self.learner)
+        self.learner.done = self.began = state.iteration
         self.seconds = float(state.config["seconds"])
         self.crops.unread.update(state.config.get("unread", ()))  # which the run has told of
 
     def train(self, progress: Callable[[ClickProgress], None] | None) -> None:
         budget, saved = self.settings.seconds, time.monotonic()
-        schedule = LearningRate(peak=self.settings.learning_rate, warmup=_STEPS // 50, decay="cosine", floor=0.01)
         # As in `pretrain`, two threads that each learn from half of a batch wait less than PyTorch's do for each other.
-        halved = self.device.type == "cpu" and torch.get_num_threads() > 1 and self.settings.batch_size > 1
-        with closing(SecondThread()) if halved else nullcontext() as second:
+        with second_thread(self.device.type == "cpu" and self.settings.batch_size > 1) as second:
             while self.seconds < budget:
                 began = time.monotonic()
-                share = self.seconds / budget
-                set_rate(self.optimiser, rate_at(schedule, int(share * _STEPS), _STEPS))
                 with uninterrupted():
                     self._step(second)
                 self.seconds += time.monotonic() - began
                 if progress is not None:
                     loss, *ious = self.means.tolist()
-                    progress(ClickProgress(self.iteration, self.seconds / budget, loss, tuple(ious)))
+                    progress(ClickProgress(self.learner.done, self.seconds / budget, loss, tuple(ious)))
                 if time.monotonic() - saved > _SAVE_EVERY:
                     saved = time.monotonic()
                     self.save()
@@ -199,13 +188,15 @@ class _Run:
 
     def _step(self, second: SecondThread | None = None) -> None:
         """One iteration; `second` learns from half of the batch."""
-        settings, count = self.settings, self.settings.batch_size
-        seeds = np.random.SeedSequence((settings.seed, self.iteration)).spawn(1 + count * settings.objects)
+        settings, count, learner = self.settings, self.settings.batch_size, self.learner
+        rate = rate_at(self.config.learning_rate, int(self.seconds / settings.seconds * _STEPS), _STEPS)
+        seeds = np.random.SeedSequence((settings.seed, learner.done)).spawn(1 + count * settings.objects)
         rng, *rngs = map(np.random.default_rng, seeds)
         frames, truths = batch([self.crops.draw(rng) for _ in range(count)], self.net)
         before = clicks_before(settings, rng)
 
-        def learn(begin: int, end: int) -> tuple[Tensor, Tensor]:
+        def learn(begin: int, end: int) -> Tensor:
+            """The loss of some frames, and the IoU after each click, as their share of the batch's."""
             objects = slice(begin * settings.objects, end * settings.objects)
             simulation = Simulation(truths[objects], rngs[objects])
             # Threads would share the converted weights that autocast can keep.
@@ -213,25 +204,18 @@ class _Run:
                 loss, ious = losses(
                     self.net, frames[begin:end].to(self.device), simulation, before=before, rounds=settings.rounds
                 )
-            share = (end - begin) / count
-            return loss * share, torch.cat((loss.detach()[None], ious)) * share
+            return torch.cat((loss[None], ious)) * ((end - begin) / count)
 
-        self.optimiser.zero_grad()
-        if second is None:
-            loss, found = learn(0, count)
-            loss.backward()
-        else:
-            found = torch.stack(learn_halves(learn, count, list(self.net.parameters()), second)).sum(0)
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        if not bool((norm + found[0]).isfinite()):
-            raise TrainingError(f"the loss of iteration {self.iteration + 1} is not a number; lower `learning_rate`")
-        self.optimiser.step()
-        self.average.update(self.net, self.iteration)
-        self.iteration += 1
-        self.means += max(0.01, 1 / (self.iteration - self.began)) * (found.cpu().numpy() - self.means)
+        parameters = list(self.net.parameters())
+        found = learn(0, count) if second is None else learned_in_halves(learn, count, parameters, second)
+        found[0].backward()
+        found = found.detach()
+        if not learner.update(rate, found[:1]):
+            raise TrainingError(f"the loss of iteration {learner.done + 1} is not a number; lower `learning_rate`")
+        self.means += max(0.01, 1 / (learner.done - self.began)) * (found.cpu().numpy() - self.means)
 
     def save(self) -> None:
         config = {**asdict(self.settings), "seconds": self.seconds, "unread": sorted(self.crops.unread)}
-        save_state(self.out, TrainingState(self.iteration, config), self.net, self.optimiser, self.average)
-        details = {"training": asdict(self.settings), "iterations": self.iteration}
-        save_click_net(self.out / _FILE, self.average.network, details)
+        save_state(self.out, TrainingState(self.learner.done, config), self.learner)
+        details = {"training": asdict(self.settings), "iterations": self.learner.done}
+        save_click_net(self.out / _FILE, self.learner.learned, details)

@@ -10,10 +10,12 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
 
 
-def build_model(config: ModelConfig | str) -> Hodor:
+def build_model(config: ModelConfig | str, *, seed: int | None = None) -> Hodor:
     """A network with random weights from a configuration or a preset's name, in evaluation mode and accelerated.
 
     The caller's random state stays as it is. Raises UsageError for an unknown preset.
     """
     with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
         return accelerate(Hodor(preset(config) if isinstance(config, str) else config)).eval()

@@ -6,8 +6,9 @@ that each do a part of the work wait for each other once per frame, and suffer l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -38,3 +39,13 @@ class SecondThread:
         """Finish what was begun, and give the caller all of PyTorch's threads again."""
         self._pool.shutdown()
         torch.set_num_threads(self._before)
+
+
+@contextmanager
+def second_thread(wanted: bool = True) -> Iterator[SecondThread | None]:
+    """A second thread inside the block; None if it is not wanted or PyTorch has one thread alone."""
+    if not wanted or torch.get_num_threads() == 1:
+        yield None
+        return
+    with closing(SecondThread()) as second:
+        yield second

@@ -20,6 +20,7 @@ from hodor_cli.model.matching import with_recent
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import normalise
+from hodor_cli.samples.sample import Batch
 from hodor_cli.training.damage import NO_HARDSHIP, Hardship, WrongCue, with_mistakes
 from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
 
@@ -162,6 +163,12 @@ class Objective(nn.Module):
             losses = losses._replace(contrast=self.contrast * contrast_loss(seen, sure))
         # Detached: several processes wait for a gradient of every output that could have one.
         return losses, [prediction._replace(logits=prediction.logits.detach()) for prediction in predictions]
+
+
+def inputs_of(batch: Batch, device: torch.device, begin: int = 0, end: int | None = None) -> list[Tensor]:
+    """What `Objective` takes of some samples of a batch, on a device."""
+    names = ("frames", "masks", "valid", "presence")
+    return [batch[name][begin:end].to(device, non_blocking=True) for name in names]
 
 
 def targets_of(labels: Tensor, presence: Tensor, steps: tuple[Step, ...]) -> list[Tensor]:

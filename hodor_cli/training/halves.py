@@ -7,19 +7,16 @@ batch, with half of PyTorch's threads, wait for each other once per iteration.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Prediction, Step
-from hodor_cli.training.damage import Hardship
+from hodor_cli.training.cycles import Prediction
 from hodor_cli.training.launch import Process
 from hodor_cli.training.losses import Losses
-
-Found = TypeVar("Found")
 
 
 def can_be_halved(config: TrainConfig, process: Process, dropout: float) -> bool:
@@ -29,57 +26,67 @@ def can_be_halved(config: TrainConfig, process: Process, dropout: float) -> bool
     compares the samples of a whole batch. It is for one process on a CPU; a `micro_batch` says how much to run at once.
     """
     draws = dropout or config.damage_cue or config.wrong_cue
-    whole = config.contrast or config.micro_batch or process.world > 1 or process.device.type != "cpu"
-    return not (draws or whole)
+    whole = config.contrast or config.micro_batch or config.batch_size == 1
+    return not (draws or whole) and process.world == 1 and process.device.type == "cpu"
 
 
-def learn_in_two_threads(
-    objective: nn.Module, inputs: list[Tensor], steps: tuple[Step, ...], hardship: Hardship, second: SecondThread
-) -> tuple[Tensor, list[Prediction]]:
-    """Give the parameters, which have none yet, the gradient of a batch of at least two samples.
+def objective_in_halves(objective: nn.Module, second: SecondThread, *given: Any) -> tuple[Losses, list[Prediction]]:
+    """What an `Objective` gives for a batch of at least two samples, of which each thread takes half.
 
-    objective, inputs, steps, hardship: as `Learner` has them.
-    Returns the losses (4,) and the predictions of all samples. The same in every run, whichever thread is faster.
+    given: what the objective is called with. The gradient of the losses' total is known already; that of a single one
+    is not. The same in every run, whichever thread is faster.
     """
+    *inputs, steps, hardship = given
     count = len(inputs[0])
+    made: dict[int, list[Prediction]] = {}
 
-    def learn(begin: int, end: int) -> tuple[Tensor, tuple[Tensor, list[Prediction]]]:
-        losses: Losses
-        losses, predictions = objective(*(part[begin:end] for part in inputs), steps, hardship)
-        share = (end - begin) / count
-        return losses.total * share, (torch.stack([value.detach() for value in losses]) * share, predictions)
+    def learn(begin: int, end: int) -> Tensor:
+        losses, made[begin] = objective(*(part[begin:end] for part in inputs), steps, hardship)
+        return torch.stack(losses) * ((end - begin) / count)
 
-    (first, one), (other, two) = learn_halves(learn, count, list(objective.parameters()), second)
+    losses = learned_in_halves(learn, count, list(objective.parameters()), second)
     predictions = [
         Prediction(mine.frame, torch.cat((mine.logits, its.logits)), torch.cat((mine.target, its.target)))
-        for mine, its in zip(one, two, strict=True)
+        for mine, its in zip(*(made[begin] for begin in sorted(made)), strict=True)
     ]
-    return first + other, predictions
+    return Losses(*losses), predictions
 
 
-def learn_halves(
-    learn: Callable[[int, int], tuple[Tensor, Found]], count: int, parameters: list[nn.Parameter], second: SecondThread
-) -> tuple[Found, Found]:
-    """Give parameters, which have none yet, the gradient of `count` samples, at least two.
+def learned_in_halves(
+    learn: Callable[[int, int], Tensor], count: int, parameters: list[nn.Parameter], second: SecondThread
+) -> Tensor:
+    """The losses of `count` samples, at least two, of which each thread takes half.
 
-    learn: called for the samples from `begin` to `end`; their part of the loss, and what else they give.
-    Returns what else the halves gave.
+    learn: called for the samples from `begin` to `end`; gives their part of the losses (K,). What is returned is the
+    sum of both parts, and the gradient of its own sum is known already.
     """
     learning = [parameter for parameter in parameters if parameter.requires_grad]
 
-    def half(begin: int, end: int) -> tuple[tuple[Tensor | None, ...], Found]:
-        loss, found = learn(begin, end)
+    def half(begin: int, end: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        losses = learn(begin, end)
         # Not `backward`, with which both threads would add to the same tensors.
-        return torch.autograd.grad(loss, learning, allow_unused=True), found
+        return losses.detach(), torch.autograd.grad(losses.sum(), learning, allow_unused=True)
 
     middle = (count + 1) // 2
     later = second.start(half, middle, count)
-    (gradients, first), (others, other) = half(0, middle), later.result()
-    for parameter, *both in zip(learning, gradients, others, strict=True):
-        given = [gradient for gradient in both if gradient is not None]
-        if given:
-            # In the parameter's own order of memory, which the optimiser takes for granted.
-            parameter.grad = torch.empty_like(parameter).copy_(given[0])
-            for gradient in given[1:]:
-                parameter.grad += gradient
-    return first, other
+    (first, gradients), (other, others) = half(0, middle), later.result()
+    both = [
+        mine if its is None else its if mine is None else mine + its
+        for mine, its in zip(gradients, others, strict=True)
+    ]
+    losses: Tensor = _WithGradient.apply(first + other, both, *learning)  # type: ignore[no-untyped-call]
+    return losses
+
+
+class _WithGradient(torch.autograd.Function):
+    """Values whose sum has a gradient that is known already."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, gradients: list[Tensor | None], *parameters: Tensor) -> Tensor:
+        context.gradients = gradients
+        return values.clone()
+
+    @staticmethod
+    def backward(context: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        factor = outer[0][0]  # all are the same, because a sum was differentiated
+        return None, None, *(known if known is None else known * factor for known in context.gradients)

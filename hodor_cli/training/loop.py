@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hodor_cli.errors import DataError, InputError, UsageError
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
+from hodor_cli.runtime.second_thread import SecondThread, second_thread
 from hodor_cli.samples.batches import Batches, make_loader
-from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import schedule
+from hodor_cli.samples.sample import Batch
+from hodor_cli.training.config import TrainConfig, flat
+from hodor_cli.training.cycles import Objective, Prediction, Step, inputs_of, schedule
 from hodor_cli.training.damage import Hardship
+from hodor_cli.training.faults import not_a_number
+from hodor_cli.training.halves import can_be_halved, objective_in_halves
 from hodor_cli.training.launch import HalfDone, Process, uninterrupted
+from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.sheets import write_predictions
-from hodor_cli.training.step import Learner, rate_at
 from hodor_cli.training.watching import HeldOut, Report
 from hodor_cli.weights.checkpoint import save_checkpoint
 
@@ -48,54 +56,26 @@ def fit(process: Process, plan: Plan) -> TrainingState:
     """
     if process.device.type == "cpu":
         keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
-    config, options, end = plan.config, plan.run, plan.config.iterations
-    weights = [source.weight for source in plan.record.data] or None
-    batches = Batches(plan.sets, config.batches, weights, seed=config.seed, rank=process.rank, world=process.world)
-    learner = Learner(plan.model or plan.first_model(), config, process)
-    run = _Run(learner, plan)
-    if len(set(process.gather(learner.done))) > 1:
-        raise UsageError(
-            f"the processes do not see the same run in {options.out}; choose with `out` a folder that all machines"
-            " share"
-        )
+    run, config = _Run(process, plan), plan.config
+    objective, micro = run.objective, config.micro_batch_in(process.world)
     try:
         run.measure_before()
-        with ExitStack() as stack:
-            over, report = False, None
-            if process.is_first and learner.done < end:
-                report = stack.enter_context(closing(Report(plan, learner.done)))
-                if isinstance(plan.callbacks.progress, AbstractContextManager):
-                    stack.enter_context(plan.callbacks.progress)
-            cores = stack.enter_context(FreeCores(stack.enter_context(learner.in_two_threads())))
-            loader = make_loader(
-                batches, learner.done, end, workers=options.workers, pinned=process.device.type == "cuda"
-            )
-            while learner.done < end and not over:
-                cores.adjust()
-                began = time.perf_counter()
-                batch = next(loader)
-                waited = time.perf_counter() - began
-                run.warn_of(batch["unread"])
+        with second_thread(can_be_halved(config, process, run.dropout)) as second, closing(run.batches(second)) as left:
+            if second is not None:
+                objective, micro = partial(objective_in_halves, objective, second), config.batch_size
+            for batch in left:
                 # Other processes would not hear of a second Ctrl-C, or would take one for two.
                 with uninterrupted(run.stopping if process.world == 1 else None):
-                    # One seed per iteration and process: dropout then needs no saved random state.
-                    seed = np.random.SeedSequence([config.seed, learner.done, process.rank]).generate_state(1)[0]
-                    torch.manual_seed(int(seed))
-                    rate = rate_at(config.learning_rate, learner.done, end)
-                    steps = schedule(config.schedule, learner.done, config.sequence)
-                    losses, predictions = learner.step(batch, rate, steps, Hardship.drawn(config, learner.done))
-                    done = learner.done
-                    if report is not None:
-                        progress = report.write(done, losses, rate, began, waited)
-                if report is not None:
-                    report.tell(progress)
-                if plan.callbacks.validate is not None and (done % options.val_every == 0 or done == end):
-                    run.validate(report)
-                over = plan.until is not None and any(process.gather(time.time() >= plan.until))
-                if report is not None and (done in (1, end) or over or done % options.sheet_every == 0):
-                    write_predictions(plan.folder.sheets / f"{done:06d}.png", batch, predictions)
-                if done % options.save_every == 0 and done < end and not over:
-                    run.save()
+                    drawn, count = run.draw(), len(batch["names"])
+                    values, predictions = torch.zeros(4, device=process.device), list[Prediction]()
+                    for begin in range(0, count, micro):  # the gradients of the micro-batches add up
+                        inputs = inputs_of(batch, process.device, begin, begin + micro)
+                        share = len(inputs[0]) / count
+                        with process.accumulate(objective, enabled=begin + micro < count):
+                            losses, made = objective(*inputs, drawn.steps, drawn.hardship)
+                            (losses.total * share).backward()
+                        values, predictions = values + losses.values * share, predictions or made
+                    run.update(batch, drawn, process.mean(values), predictions)
         run.compare()
         run.save()
     except HalfDone:
@@ -107,32 +87,101 @@ def fit(process: Process, plan: Plan) -> TrainingState:
     return run.state
 
 
-class _Run:
-    """A run's learner and its state: how good the network is, what was saved, and what was said."""
+class _Drawn(NamedTuple):
+    """What an iteration learns by: the learning rate, the cycles, and what makes them harder."""
 
-    def __init__(self, learner: Learner, plan: Plan) -> None:
+    rate: float
+    steps: tuple[Step, ...]
+    hardship: Hardship
+
+
+class _Run:
+    """A run in one process: what learns, how good the network is, what was saved, and what was said."""
+
+    def __init__(self, process: Process, plan: Plan) -> None:
         """Continues from the folder's state, if there is one and the plan says so."""
-        self.learner, self.plan, self.process = learner, plan, learner.process
-        self.config, self.folder, self.callbacks = plan.config, plan.folder, plan.callbacks
-        self.state = TrainingState(0, plan.config.to_dict(), model=learner.model.config.to_dict())
-        self.saved = -1
+        config, model = plan.config, plan.model or plan.first_model()
+        self.process, self.plan, self.config = process, plan, config
+        self.folder, self.callbacks, self.dropout = plan.folder, plan.callbacks, model.config.dropout
+        weights = [source.weight for source in plan.record.data] or None
+        self._batches = Batches(
+            plan.sets, config.batches, weights, seed=config.seed, rank=process.rank, world=process.world
+        )
+        freeze_stages(model.backbone, config.frozen_stages)
+        self.alone = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype).train()
+        self.learner = Learner(model, config, process.device, model.backbone.parameters())
+        #: The objective, ready to exchange gradients with the other processes, while `alone` does not wait for them.
+        self.objective: Any = process.setup(self.alone)
+        self.state = TrainingState(0, config.to_dict(), model=model.config.to_dict())
+        self.report: Report | None = None
+        self.saved, self.over = -1, False
         self.unread: set[str] = set()
         self.held_out: HeldOut | None = None
-        if self.process.is_first and self.config.held_out:
-            self.held_out = HeldOut(plan.apart or plan.sets, self.config, apart=bool(plan.apart))
+        if process.is_first and config.held_out:
+            self.held_out = HeldOut(plan.apart or plan.sets, config, process, apart=bool(plan.apart))
         earlier = read_state(self.folder.root) if plan.run.resume else None
         if earlier is not None:
-            check_same(plan.config, TrainConfig.from_dict(earlier.config))
-            restore_state(self.folder.root, learner.model, learner.optimiser, learner.average)
-            learner.done = self.saved = earlier.iteration
+            check_same(flat(config.to_dict()), flat(TrainConfig.from_dict(earlier.config).to_dict()))
+            restore_state(self.folder.root, self.learner)
+            self.learner.done = self.saved = earlier.iteration
             self.state.best, self.state.before = earlier.best, earlier.before
+        if len(set(process.gather(self.learner.done))) > 1:
+            raise UsageError(
+                f"the processes do not see the same run in {plan.run.out}; choose with `out` a folder that all machines"
+                " share"
+            )
+
+    def batches(self, second: SecondThread | None) -> Generator[Batch, None, None]:
+        """The batches that are left until the time is over. second: shares the cores with this thread."""
+        learner, end, workers = self.learner, self.config.iterations, self.plan.run.workers
+        with ExitStack() as stack:
+            if self.process.is_first and learner.done < end:
+                self.report = stack.enter_context(closing(Report(self.plan, learner.done)))
+                if isinstance(self.callbacks.progress, AbstractContextManager):
+                    stack.enter_context(self.callbacks.progress)
+            cores = stack.enter_context(FreeCores(1 if second is None else 2))
+            pinned = self.process.device.type == "cuda"
+            loader = make_loader(self._batches, learner.done, end, workers=workers, pinned=pinned)
+            while learner.done < end and not self.over:
+                cores.adjust()
+                self.began = time.perf_counter()
+                batch = next(loader)
+                self.waited = time.perf_counter() - self.began
+                self.warn_of(batch["unread"])
+                yield batch
+
+    def draw(self) -> _Drawn:
+        """How the next iteration learns. Its seed and PyTorch's follow from its number, so no random state is saved."""
+        config, done = self.config, self.learner.done
+        seed = np.random.SeedSequence([config.seed, done, self.process.rank]).generate_state(1)[0]
+        torch.manual_seed(int(seed))
+        rate = rate_at(config.learning_rate, done, config.iterations)
+        return _Drawn(rate, schedule(config.schedule, done, config.sequence), Hardship.drawn(config, done))
+
+    def update(self, batch: Batch, drawn: _Drawn, losses: Tensor, predictions: list[Prediction]) -> None:
+        """Take the step, and then what is due: report, validate, draw a sheet, save.
+
+        losses: (cross-entropy, DICE, IoU, contrast) of all processes, which so raise TrainingError in the same step.
+        """
+        if not self.learner.update(drawn.rate, losses[:2]):
+            raise not_a_number(self.alone, self.process, batch, self.learner.done + 1, drawn[1:])
+        done, end, options = self.learner.done, self.config.iterations, self.plan.run
+        if self.report is not None:
+            self.report.write(done, losses, drawn.rate, self.began, self.waited)
+        if self.callbacks.validate is not None and (done % options.val_every == 0 or done == end):
+            self.validate()
+        self.over = self.plan.until is not None and any(self.process.gather(time.time() >= self.plan.until))
+        if self.report is not None and (done in (1, end) or self.over or done % options.sheet_every == 0):
+            write_predictions(self.folder.sheets / f"{done:06d}.png", batch, predictions)
+        if done % options.save_every == 0 and done < end and not self.over:
+            self.save()
 
     def measure_before(self) -> None:
         """Measure the network on what is held out, if it has learned nothing yet; the other processes wait."""
         if self.held_out is not None:
             self.warn_of(self.held_out.unread)
             if self.learner.done == 0:
-                self.state.before = self.held_out.measure(self.learner)
+                self.state.before = self.held_out.measure(self.learner.learned)
         self.process.barrier()
 
     def warn_of(self, unread: list[str]) -> None:
@@ -142,13 +191,13 @@ class _Run:
                 self.callbacks.warn(f"{sentence}; training continues without it")
         self.unread.update(unread)
 
-    def validate(self, report: Report | None) -> None:
+    def validate(self) -> None:
         """Score the network in the first process, and keep it if it is the best so far; the others wait."""
         validate = self.callbacks.validate
-        if report is not None and validate is not None:
+        if self.report is not None and validate is not None:
             score = validate(self.learner.learned.eval())
             if not math.isnan(score):
-                report.events.note(self.learner.done, validation=score)
+                self.report.events.note(self.learner.done, validation=score)
             if score > self.state.best:
                 self.state.best = score
                 self._save_checkpoint(self.folder.best, score=score)
@@ -160,7 +209,7 @@ class _Run:
         before = self.state.before
         if self.held_out is None or before is None:
             return
-        after = self.state.after = self.held_out.measure(self.learner)
+        after = self.state.after = self.held_out.measure(self.learner.learned)
         change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {self.held_out.name}"
         if round(after, 3) > round(before, 3):  # as the sentence shows them
             self.callbacks.note(f"the network got better: {change}" if after - before >= _CLEAR_GAIN else change)
@@ -189,7 +238,7 @@ class _Run:
         learner = self.learner
         self.state.iteration = self.saved = learner.done
         if self.process.is_first:
-            save_state(self.folder.root, self.state, learner.model, learner.optimiser, learner.average)
+            save_state(self.folder.root, self.state, learner)
             self._save_checkpoint(self.folder.last)
         if not alone:
             self.process.barrier()

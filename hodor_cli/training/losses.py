@@ -33,6 +33,11 @@ class Losses(NamedTuple):
         """What is minimised."""
         return self.cross_entropy + self.dice + self.contrast
 
+    @property
+    def values(self) -> Tensor:
+        """(cross-entropy, DICE, IoU, contrast), without gradient."""
+        return torch.stack(self).detach()
+
 
 def merge_background(logits: Tensor) -> Tensor:
     """Logits (B, 10 + I, h, w) -> (B, 1 + I, h, w): the catch-all and the background cells become their maximum."""

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 import hodor_cli
 from hodor_cli.config import ModelConfig, SwinConfig
 from hodor_cli.datasets.clips import ClipSet
@@ -17,7 +15,7 @@ from hodor_cli.datasets.coco_find import workspace_stills
 from hodor_cli.errors import DataError, UsageError, WeightsError
 from hodor_cli.formats.check import check_opened
 from hodor_cli.formats.opening import is_clips, open_set
-from hodor_cli.model.fast import accelerate
+from hodor_cli.model.build import build_model
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
 from hodor_cli.samples.sets import TrainingSet
@@ -67,10 +65,7 @@ class Plan:
             network = load_model(record.weights)
         else:
             saved = None if self.state is None else self.state.model
-            architecture = preset(wanted) if saved is None else ModelConfig.from_dict(saved)
-            with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
-                torch.manual_seed(self.config.seed)
-                network = accelerate(Hodor(architecture))
+            network = build_model(wanted if saved is None else ModelConfig.from_dict(saved), seed=self.config.seed)
         if (own := network.config.name) != wanted:
             raise WeightsError(
                 f"{record.weights if self.state is None else self.run.out} holds a '{own}' network but '{wanted}'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -149,7 +149,7 @@ def resumed_config(saved: TrainConfig, preset: str | None, mode: str, changes: M
     Raises UsageError for settings that differ from those it began with, naming them.
     """
     config = with_settings(saved, changes) if preset is None else choose_config(preset, mode, changes)
-    check_same(config, saved)
+    check_same(flat(config.to_dict()), flat(saved.to_dict()))
     return config
 
 
@@ -164,12 +164,14 @@ def with_settings(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfi
     return _changed(config, changes, "")  # all at once: some are only allowed together
 
 
-def check_same(config: TrainConfig, began: TrainConfig) -> None:
-    """Raise UsageError naming the settings in which a resumed run differs from those it began with."""
-    before, now = flat(began.to_dict()), flat(config.to_dict())
-    different = [name for name, value in now.items() if name not in FREE and before[name] != value]
+def check_same(now: Mapping[str, Any], began: Mapping[str, Any], free: Collection[str] = FREE) -> None:
+    """Raise UsageError naming the settings in which a resumed run differs from those it began with.
+
+    now, began: as of `flat`; what the run began without may be anything. free: those that may differ.
+    """
+    different = [name for name, value in now.items() if name not in free and began.get(name, value) != value]
     if different:
-        shown = listed((f"{name} {_text(before[name])} then and {_text(now[name])} now" for name in different), 4)
+        shown = listed((f"{name} {_text(began[name])} then and {_text(now[name])} now" for name in different), 4)
         raise UsageError(
             f"`resume` with other settings than the run began with ({shown}); leave out the options and the"
             " preset that change them, or train into another folder"

@@ -22,20 +22,23 @@ from typing import Any, Literal
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from hodor_cli.errors import DataError, OutputError, UsageError, WeightsError
 from hodor_cli.files import write_whole, writing_file
 from hodor_cli.locks import locked_folder
 from hodor_cli.samples.settings import ClipOptions, DataSource
-from hodor_cli.training.average import WeightAverage
-from hodor_cli.weights.tensor_files import write_safetensors
+from hodor_cli.training.learner import Learner
+from hodor_cli.weights.tensor_files import read_safetensors, write_safetensors
 
 STATE_FILE = "training_state.safetensors"
 #: The way out where a file of a run cannot be written.
 DISK = "free or change its disk, then `resume`"
+#: The way out where the state of a run is damaged.
+_ANEW = (
+    "so the run cannot be resumed; begin anew with `overwrite`, or in another folder from its checkpoint `weights`"
+    " last.safetensors"
+)
 _LOCK_FILE = ".lock"
 
 
@@ -158,18 +161,12 @@ class TrainingState(msgspec.Struct):
     after: float | None = None
 
 
-def save_state(
-    folder: Path,
-    state: TrainingState,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: WeightAverage[Any] | None,
-) -> None:
+def save_state(folder: Path, state: TrainingState, learner: Learner[Any]) -> None:
     """Write the state of a run. Raises OutputError when it cannot be written; the earlier one then survives."""
-    tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in model.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average/{name}": value for name, value in average.network.named_parameters()}
-    for number, moments in optimiser.state_dict()["state"].items():
+    tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in learner.model.state_dict().items()}
+    if learner.average is not None:
+        tensors |= {f"average/{name}": value for name, value in learner.average.network.named_parameters()}
+    for number, moments in learner.optimiser.state_dict()["state"].items():
         for key, value in moments.items():
             tensors[f"optimiser/{number}/{key}"] = torch.as_tensor(value)
     header = {"iteration": str(state.iteration), "values": msgspec.json.encode(state).decode()}
@@ -181,27 +178,25 @@ def read_state(folder: Path) -> TrainingState | None:
     path = folder / STATE_FILE
     if not path.is_file():
         return None
+    header, _ = read_safetensors(path, "state of a run", _ANEW)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata()
         values = msgspec.json.decode(header["values"], type=dict[str, Any])
         return msgspec.convert({**values, "iteration": int(header["iteration"])}, TrainingState)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise _damaged(path, error) from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path} is damaged ({error}), {_ANEW}") from error
 
 
-def restore_state(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: WeightAverage[Any] | None
-) -> None:
+def restore_state(folder: Path, learner: Learner[Any]) -> None:
     """Put a run's parameters, moments and averages back. Raises WeightsError if they do not fit the network."""
-    path = folder / STATE_FILE
+    path, optimiser = folder / STATE_FILE, learner.optimiser
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
+    _, tensors = read_safetensors(path, "state of a run", _ANEW)
     try:
-        for name, value in load_file(path).items():
+        for name, value in tensors.items():
             kind, _, rest = name.partition("/")
             parts[kind][rest] = value
-        model.load_state_dict(parts["model"])
-        for name, value in () if average is None else average.network.named_parameters():
+        learner.model.load_state_dict(parts["model"])
+        for name, value in () if learner.average is None else learner.average.network.named_parameters():
             value.copy_(parts["average"][name])
         places = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
@@ -213,14 +208,7 @@ def restore_state(
                 value = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
             moments.setdefault(int(number), {})[key] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
-    except (OSError, SafetensorError, KeyError, IndexError, ValueError) as error:
-        raise _damaged(path, error) from error
+    except (KeyError, IndexError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged ({error}), {_ANEW}") from error
     except RuntimeError as error:
         raise WeightsError(f"{path} is of another architecture than the run's settings say") from error
-
-
-def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(
-        f"{path} is damaged ({error or 'it is empty'}), so the run cannot be resumed; begin anew with `overwrite`, or"
-        " in another folder from its checkpoint `weights` last.safetensors"
-    )

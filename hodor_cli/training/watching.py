@@ -15,15 +15,16 @@ from torch import Tensor
 from hodor_cli.errors import DataError
 from hodor_cli.files import ELSEWHERE, replacing, writing_file
 from hodor_cli.images.paths import plural
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import Batch, collate
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Objective, schedule
+from hodor_cli.training.cycles import Objective, inputs_of, schedule
+from hodor_cli.training.launch import Process
 from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.run_folder import DISK
-from hodor_cli.training.step import Learner
 
 #: The values of an iteration that are written down.
 COLUMNS = (
@@ -123,11 +124,12 @@ class Report:
                 temporary.write_text("\n".join([",".join(COLUMNS), *kept, ""]), encoding="utf-8", newline="")
             self._metrics = self.path.open("a", newline="", buffering=1, encoding="utf-8")
 
-    def write(self, done: int, losses: Tensor, rate: float, began: float, waited: float) -> TrainingProgress:
-        """Write the values of iteration `done`, which is over, and return them. Raises OutputError for a full disk.
+    def write(self, done: int, losses: Tensor, rate: float, began: float, waited: float) -> None:
+        """Write and tell the values of iteration `done`, which is over; after three also how long the rest will take.
 
-        losses: as of `Learner.step`. rate: the learning rate. began: when the iteration began, on `time.perf_counter`;
-        waited: for how many seconds it then waited for its batch.
+        losses: (cross-entropy, DICE, IoU, ...). rate: the learning rate. began: when the iteration began, on
+        `time.perf_counter`; waited: for how many seconds it then waited for its batch. Raises OutputError for a full
+        disk.
         """
         config, until = self.plan.config, self.plan.until
         cross_entropy, dice, iou = losses.tolist()[:3]
@@ -157,15 +159,11 @@ class Report:
             self._metrics.write(",".join(texts) + "\n")
         if done % _EVENTS_EVERY == 0:
             self.events.note(**values)
-        return progress
-
-    def tell(self, progress: TrainingProgress) -> None:
-        """Report the progress; after three iterations also how long the rest will take."""
         callbacks = self.plan.callbacks
         if callbacks.progress is not None:
             callbacks.progress(progress)
-        if progress.iteration == self.first + 3:
-            for sentence in outlook(progress, self.plan.config, self.plan.until):
+        if number == 3:
+            for sentence in outlook(progress, config, until):
                 callbacks.note(sentence)
 
     def close(self) -> None:
@@ -182,7 +180,8 @@ class HeldOut:
     DataError if that leaves none.
     """
 
-    def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
+    def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, process: Process, *, apart: bool) -> None:
+        self._config, self._process = config, process
         batches = Batches(sets, config.batches, seed=config.seed)
         items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset))]
         count = min(config.held_out, len(items))
@@ -197,7 +196,6 @@ class HeldOut:
                 self.unread.append(str(error))
         if not self._batches:
             raise DataError(f"no picture to measure the network on can be read: {self.unread[0]}")
-        self._steps = schedule(config.schedule, 0, config.sequence)
         count = len(self._batches)
         self.name = (
             plural(count, "held-out picture")
@@ -206,11 +204,11 @@ class HeldOut:
         )
 
     @torch.no_grad()
-    def measure(self, learner: Learner) -> float:
-        """Mean IoU, 0..1, of the network that would be saved."""
-        network = learner.learned
-        training = network.training
-        objective = Objective(network.eval(), supervise=learner.objective.supervise, dtype=learner.objective.dtype)
-        ious = [float(objective(*learner.inputs(batch), self._steps)[0].iou) for batch in self._batches]
+    def measure(self, network: Hodor) -> float:
+        """Mean IoU, 0..1, of a network."""
+        config, process, training = self._config, self._process, network.training
+        objective = Objective(network.eval(), supervise=config.supervise, dtype=process.dtype)
+        steps = schedule(config.schedule, 0, config.sequence)
+        ious = [float(objective(*inputs_of(batch, process.device), steps)[0].iou) for batch in self._batches]
         network.train(training)
         return sum(ious) / len(ious)

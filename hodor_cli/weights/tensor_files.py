@@ -57,7 +57,9 @@ def _sha256(path: Path, size: int, modified: int) -> str:
     return digest.hexdigest()
 
 
-def read_safetensors(path: Path, what: str = "checkpoint") -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_safetensors(
+    path: Path, what: str = "checkpoint", way_out: str = "fetch or copy it again"
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The metadata and the tensors of a safetensors file. Raises WeightsError if it is damaged or no `what`."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -66,7 +68,7 @@ def read_safetensors(path: Path, what: str = "checkpoint") -> tuple[dict[str, st
                 tensors = {name: tensor.clone() for name, tensor in tensors.items()}
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
-        raise WeightsError(f"{path} is damaged or no {what} ({shown(error)}); fetch or copy it again") from error
+        raise WeightsError(f"{path} is damaged or no {what} ({shown(error)}); {way_out}") from error
 
 
 def write_safetensors(
