@@ -13,7 +13,7 @@
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10 python; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo $$p; break; }; done)
-EXTRAS ?= annotate,demo,dev,distributed,figures,hub,onnx,ray,tensorboard
+EXTRAS ?= annotate,demo,dev,figures,hub,onnx,ray,tensorboard
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check

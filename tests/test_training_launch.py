@@ -1,4 +1,4 @@
-"""Several processes on the CPU, as Lightning Fabric starts them, and what a single process does without it."""
+"""Several processes on the CPU."""
 
 from __future__ import annotations
 
@@ -126,21 +126,6 @@ def test_more_gpus_than_there_are(photos: Path, tmp_path: Path) -> None:
     there = torch.cuda.device_count()
     with pytest.raises(DeviceError, match=rf"`gpus={there + 1}` asks for.*this machine has {there}"):
         start(hodor_cli.pretrain, photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(gpus=there + 1))
-
-
-def test_a_single_process_does_without_the_launcher(photos: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys, hodor_cli\n"
-        "from pathlib import Path\n"
-        "from hodor_cli.training.options import RunOptions\n"
-        "from hodor_cli.training.recipe import Recipe\n"
-        f"run = RunOptions(Path({str(tmp_path / 'run')!r}), workers=0)\n"
-        f"hodor_cli.pretrain({str(photos)!r}, Recipe('toy', changes={{'iterations': 1}}), run)\n"
-        "print('lightning' if any(name.startswith('lightning') for name in sys.modules) else 'none')\n"
-    )
-    root = Path(__file__).resolve().parent.parent
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=300)
-    assert ran.stdout.strip() == "none", ran.stderr
 
 
 _SLEEPS = """

@@ -12,7 +12,7 @@ from hodor_cli.errors import HodorError
 #: Distribution name of each package whose version matters.
 PACKAGES = (
     "torch", "numpy", "av", "opencv-python-headless", "pillow", "pycocotools", "h5py", "safetensors",
-    "lightning-fabric", "msgspec", "scikit-learn", "scikit-image", "matplotlib", "rich", "typer",
+    "msgspec", "scikit-learn", "scikit-image", "matplotlib", "rich", "typer",
     "imgaug", "onnx", "onnxruntime", "ray", "tensorboard",
 )  # fmt: skip
 

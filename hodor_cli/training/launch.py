@@ -1,12 +1,11 @@
-"""The processes of a run: this one alone, or several that Lightning Fabric, torchrun or SLURM start.
-
-Lightning Fabric is imported only for more than one process.
-"""
+"""The processes of a run: this one alone, or several that start here, or that torchrun or SLURM started."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import re
 import signal
 import tempfile
 import threading
@@ -14,31 +13,31 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
 
-import hodor_cli.errors
-from hodor_cli.errors import DeviceError, HodorError, UsageError, extra
+from hodor_cli.errors import DeviceError, HodorError, UsageError
 from hodor_cli.runtime.device import choose_device, choose_precision
+from hodor_cli.runtime.threads import usable_cores
 from hodor_cli.training.options import LaunchSettings
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-
 _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+#: How long the other processes wait while the first one validates.
+_PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
 class Layout:
     """The processes of a run: `local` on each of `nodes` machines, each on a device of `kind` ("cpu" or "cuda").
 
-    starter: who starts them, "fabric", "torchrun" or "slurm". rank: the number of this process among all; 0 before
+    starter: who starts them, "hodor", "torchrun" or "slurm". rank: the number of this process among all; 0 before
     they start. device: where a single process computes.
     """
 
@@ -62,7 +61,7 @@ def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] |
     Raises UsageError for settings that contradict the launcher, DeviceError for GPUs that are not there.
     """
     settings, environ = settings or LaunchSettings(), os.environ if environ is None else environ
-    starter, rank, local, nodes = "fabric", 0, 1, 1
+    starter, rank, local, nodes = "hodor", 0, 1, 1
     # Only `srun` starts several processes; a batch script or an interactive shell of SLURM is a single one.
     tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1
     if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} <= set(environ):
@@ -76,7 +75,7 @@ def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] |
     kind = "cuda" if wants_gpu or (not on_cpu and torch.cuda.is_available()) else "cpu"
     wanted = settings.gpus if kind == "cuda" else settings.processes
     name = "gpus" if kind == "cuda" else "processes"
-    if starter == "fabric":
+    if starter == "hodor":
         local, nodes = wanted or 1, settings.nodes
         missing = [variable for variable in _RENDEZVOUS if variable not in environ]
         if nodes > 1 and missing:
@@ -95,7 +94,7 @@ def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] |
     if settings.device != "auto":
         choose_device(settings.device)
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cuda" and local > there and (wanted is not None or starter != "fabric"):
+    if kind == "cuda" and local > there and (wanted is not None or starter != "hodor"):
         raise DeviceError(
             f"{starter if wanted is None else f'`{name}={wanted}`'} asks for {local} CUDA"
             f" {'device' if local == 1 else 'devices'}, but this machine has {there}"
@@ -106,27 +105,22 @@ def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] |
 
 
 def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False) -> Any:
-    """Call `function(process, *arguments)` in each of several processes and return what the first one returned.
+    """Call `function(process, *arguments)` in each of several processes and return what the first one here returned.
 
     function, arguments: picklable. unused: whether some iterations give some parameters no gradient. Raises whatever
     HodorError one of the processes raised.
     """
-    # Lightning leaves ports and ranks in the environment, and the next launch would take them for its own.
+    if layout.starter != "hodor":
+        local = int(os.environ["LOCAL_RANK" if layout.starter == "torchrun" else "SLURM_LOCALID"])
+        with _joined(layout, layout.rank, local, _meeting(layout), unused=unused) as process:
+            return function(process, *arguments)
     before = dict(os.environ)
-    with extra("distributed", "training in several processes"):
-        from hodor_cli.training.fabric import make_fabric
-
-    with tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
-        errors = Path(folder) if layout.starter == "fabric" else None
+    with tempfile.TemporaryDirectory(prefix="hodor-launch-") as name:
+        folder = Path(name)
         try:
             # Without this, the processes warn of parameters without a gradient, which `unused` announces.
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-            if layout.starter == "slurm":
-                # Lightning needs the number of processes on each machine, also where srun was not told it.
-                os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(layout.local))
-            fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)
-            # A partial, because Fabric takes arguments apart to look for modules.
-            return fabric.launch(partial(_in_process, function, arguments, layout.precision, errors))
+            spawn(_begun, (layout, folder, unused, function, arguments), nprocs=layout.local)
         except KeyboardInterrupt:
             children = multiprocessing.active_children()
             for child in children:  # a terminal tells them, too, but `kill` does not
@@ -134,75 +128,104 @@ def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused
             for child in children:
                 child.join()
             raise
-        except HodorError:
-            raise
         except Exception:
-            # The error that a process wrote down; the first one, if several did.
-            left = sorted(Path(folder).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+            # The error that a process left; the first one, if several did.
+            left = sorted(folder.glob("error*"), key=lambda path: path.stat().st_mtime_ns)
             if not left:
                 raise
-            kind, _, message = left[0].read_text(encoding="utf-8").partition("\n")
-            raise getattr(hodor_cli.errors, kind, HodorError)(message) from None
+            raise pickle.loads(left[0].read_bytes()) from None
         finally:
             os.environ.clear()
             os.environ.update(before)
+        return pickle.loads((folder / "result").read_bytes())
 
 
-def _in_process(
-    function: Callable[..., Any], arguments: tuple[Any, ...], precision: str, errors: Path | None, fabric: Fabric
-) -> Any:
+def _begun(
+    local: int, layout: Layout, folder: Path, unused: bool, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    """In a process that was started here: leave the result, or a HodorError, of which a traceback would be the text."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, usable_cores() // layout.local))
+    meeting = (folder / "meeting").as_uri() if layout.nodes == 1 else _meeting(layout)
     try:
-        return function(Process(precision=precision, fabric=fabric), *arguments)
+        with _joined(layout, layout.rank + local, local, meeting, unused=unused) as process:
+            result = function(process, *arguments)
     except HodorError as error:
-        # The parent gets a child's error as the text of a traceback, so the child writes its sentence into a file.
-        if errors is not None:
-            (errors / f"{fabric.global_rank}").write_text(f"{type(error).__name__}\n{error}", encoding="utf-8")
+        (folder / f"error{local}").write_bytes(pickle.dumps(error))
         raise
+    if local == 0:
+        (folder / "result").write_bytes(pickle.dumps(result))
+
+
+def _meeting(layout: Layout) -> str:
+    """The address at which the processes of several machines meet."""
+    if layout.starter != "slurm":
+        return "env://"
+    first = re.sub(r"\[(\d+)[^]]*\]", r"\1", os.environ["SLURM_STEP_NODELIST"])
+    port = 15_000 + int(os.environ.get("SLURM_JOB_ID", "0")[-4:])
+    return f"tcp://{os.environ.get('MASTER_ADDR', first.split(',')[0])}:{os.environ.get('MASTER_PORT', port)}"
+
+
+@contextmanager
+def _joined(layout: Layout, rank: int, local: int, meeting: str, *, unused: bool) -> Iterator[Process]:
+    """Be process `rank` of a run, the one of number `local` on its machine, inside the block."""
+    if on_gpu := layout.kind == "cuda":
+        torch.cuda.set_device(local)
+    distributed.init_process_group(
+        "nccl" if on_gpu else "gloo", init_method=meeting, timeout=_PATIENCE, world_size=layout.world, rank=rank
+    )
+    yield Process(f"cuda:{local}" if on_gpu else "cpu", layout.precision, rank, layout.world, unused=unused)
+    distributed.destroy_process_group()  # after an error the others may be gone, and the process ends anyway
 
 
 class Process:
     """One process of a run, number `rank` of `world`; the first one writes the files.
 
-    fabric: joins several processes; None for a single one, on `device`. dtype: the precision of training.
+    dtype: the precision of training. unused: whether some iterations give some parameters no gradient.
     """
 
     def __init__(
-        self, device: str | torch.device = "cpu", precision: str = "fp32", fabric: Fabric | None = None
+        self,
+        device: str | torch.device = "cpu",
+        precision: str = "fp32",
+        rank: int = 0,
+        world: int = 1,
+        *,
+        unused: bool = False,
     ) -> None:
-        self._fabric = fabric
-        self.device = choose_device(device) if fabric is None else fabric.device
+        self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device, training=True)
-        self.rank, self.world = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
-        self.is_first = self.rank == 0
+        self.rank, self.world, self._unused = rank, world, unused
+        self.is_first = rank == 0
 
     def setup(self, module: nn.Module) -> nn.Module:
         """The module, which lies on the device, ready to exchange gradients with the other processes."""
-        return module if self._fabric is None else self._fabric.setup_module(module)
+        if self.world == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=self._unused)
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
-        """If enabled, the processes exchange no gradients while the block runs."""
-        if self._fabric is None:
-            return nullcontext()
-        return self._fabric.no_backward_sync(module, enabled=enabled)  # type: ignore[arg-type]
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradients, averaged over all processes unless `accumulate` holds them back."""
-        loss.backward() if self._fabric is None else self._fabric.backward(loss)
+        """If enabled, the processes exchange no gradients in the block, neither forward nor backward."""
+        return module.no_sync() if enabled and isinstance(module, DistributedDataParallel) else nullcontext()
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes."""
-        return values if self._fabric is None else self._fabric.all_reduce(values, reduce_op="mean")  # type: ignore[return-value]
+        if self.world > 1:
+            distributed.all_reduce(values)
+            values = values / self.world
+        return values
 
     def barrier(self) -> None:
         """Wait for the others."""
-        if self._fabric is not None:
-            self._fabric.barrier()
+        if self.world > 1:
+            distributed.barrier()
 
     def gather(self, values: Any) -> list[Any]:
         """What each process has, in order of their ranks."""
         gathered = [values] * self.world
-        if self._fabric is not None:
-            torch.distributed.all_gather_object(gathered, values)
+        if self.world > 1:
+            distributed.all_gather_object(gathered, values)
         return gathered
 
 
