@@ -103,4 +103,5 @@ def test_lines_lie_at_their_coordinates() -> None:
 
 def test_the_grid_never_has_too_many_lines() -> None:
     for side in (32, 160, 854, 1920, 4096, 8192):
-        assert side / grid_step(side) <= 12
+        assert side / grid_step(side) <= 13
+    assert grid_step(1280) == 100

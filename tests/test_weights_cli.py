@@ -68,7 +68,10 @@ def test_describe_says_what_is_in_the_file(bundle: Path, toy: Hodor) -> None:
 def test_describe_shows_the_model_card_where_there_is_one(bundle: Path) -> None:
     (bundle / "MODEL_CARD.md").write_text("# The card\n\nTrained on [stills].\n")
     assert weights("describe", "mini")[0].endswith("\n\n# The card\n\nTrained on [stills].\n")
+    (bundle / "MODEL_CARD.md").write_text("# The card\n\nFor tests.\n\n## Training\n\nHundreds of lines.\n")
+    assert "For tests." in (text := weights("describe", "mini")[0]) and "Hundreds" not in text
     facts = weights_json("describe", "mini")
+    assert "Hundreds of lines." in facts["model_card_text"]
     assert facts["model_card"] == str(bundle / "MODEL_CARD.md")
     assert facts["model_card_text"].startswith("# The card")
 

@@ -29,7 +29,10 @@ def map_command(
     method: Annotated[
         Literal["tsne", "pca"], opt("", "tsne keeps neighbours together, pca keeps distances and axes.")
     ] = "tsne",
-    colour: Annotated[Literal["video", "object", "frame"], opt("", "What the frames around the crops mean.")] = "video",
+    colour: Annotated[
+        Literal["video", "object", "frame"] | None,
+        opt("", "What the colours of the crops' frames mean [default: video; of one video, object]."),
+    ] = None,
     by: Annotated[
         ByName, opt("", "What is laid out: the descriptors, or what `hodor retrieval` compares.")
     ] = "descriptor",
@@ -64,6 +67,7 @@ def map_command(
             perplexity=perplexity,
             videos=video or None,
         )
+    colour = colour or ("video" if len(found.videos) > 1 else "object")
     if len(found.points) < found.rows:
         note(f"{len(found.points)} of {found.rows} rows are shown; --max-points shows more")
     write_map_image(files[0], found, colour_by=colour, trajectories=trajectories)

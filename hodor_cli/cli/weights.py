@@ -56,7 +56,7 @@ def describe(
     weights: Annotated[str, arg("NAME|FILE|ADDRESS", "Weights by name, or a checkpoint file.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show architecture, training and model card.
+    """Show architecture, training and the beginning of the model card.
 
     Training settings and scores are shown as they were saved in the file. Ends with exit code 4 if the parameters do
     not fit the architecture.
@@ -106,7 +106,10 @@ def _print_facts(facts: dict[str, Any]) -> None:
     ):
         console.print(line)
     if card:
-        console.print(f"\n{card.rstrip()}")
+        first, _, more = card.partition("\n## ")  # the whole card has hundreds of lines
+        console.print(f"\n{first.rstrip()}")
+        if more:
+            console.print("\nThe rest of the model card is in its file, named above.")
 
 
 @app.command(cls=HodorCommand)

@@ -19,7 +19,7 @@ from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.overlay import draw_overlay
 
 #: The most lines along the longer side, and the possible distances of lines, in pixels.
-_LINES = 12
+_LINES = 13
 _STEPS = (10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000)
 _LINE_SHARE = 0.35
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import Colour, ColourBy, DescriptorMap, colours_of
 from hodor_cli.files import csv_text, drawable, harmless, new_file
+from hodor_cli.images.paths import plural
 from hodor_cli.pages import data_uri, render
 
 PAGE = 3000  # pixels of the map's side: 25 cm at 300 dpi
@@ -47,7 +48,8 @@ def write_map_image(
     draw.line((PAGE, 60, PAGE, PAGE - 60), fill=(220, 220, 220), width=3)
     objects = len({(point.video, point.object_id) for point in points})
     name = {"tsne": "t-SNE", "pca": "PCA"}[found.method]
-    text = f"{name} of {len(points)} {found.what}\n{objects} objects, {len(found.videos)} videos\nseed {found.seed}"
+    counts = f"{plural(objects, 'object')}, {plural(len(found.videos), 'video')}"
+    text = f"{name} of {len(points)} {found.what}\n{counts}\nseed {found.seed}"
     draw.text((PAGE + 40, 60), text, fill=(20, 20, 20), font=ImageFont.load_default(38), spacing=14)
     for number, (group, colour) in enumerate(list(legend.items())[:LEGEND_ROWS]):
         top, group = 300 + number * 60, drawable(group)
