@@ -24,6 +24,7 @@ from pycocotools import mask as coco
 from hodor_cli.annotate import frames, opening
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import Change, edited_record
+from hodor_cli.annotate.export import EXPORTS, export_path
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.history import ChangeKind
@@ -37,6 +38,7 @@ from hodor_cli.cli.annotate import _open_browser
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.clicks.shapes import largest_piece, without_holes
 from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.formats.recognise import WRITERS
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor
 from hodor_cli.run.choosing import suggested_in
@@ -574,10 +576,12 @@ def test_the_folder_is_a_result_that_other_commands_take(desk: Desk, video: Path
         "to-labelme": "labelme.zip",
         "to-coco-video": "annotations.json",
     }
-    for kind, name in names.items():
+    for kind in EXPORTS:
         desk.do(ask.Export(kind))
-        assert not desk.told("done")[-1]["stopped"] and desk.told("done")[-1]["name"] == name
-    assert folder.overlay.is_file() and folder.exported() == ["coco-video", "labelme"]
+        done = desk.told("done")[-1]
+        assert not done["stopped"] and done["name"] == names.get(kind, done["name"])
+        assert export_path(folder, kind).is_file() and ".annotate" not in done["text"]
+    assert folder.overlay.is_file() and sorted(folder.exported()) == sorted(WRITERS)
     annotations = json.loads((folder.exports / "coco-video" / "annotations.json").read_text())
 
     first = coco.decode(annotations["annotations"][0]["segmentations"][0])

@@ -29,7 +29,7 @@ Advance = Callable[[], None]
 
 
 def export_path(folder: OutputFolder, kind: str) -> Path:
-    """The file of an export. Raises UsageError for an unknown kind."""
+    """The file of an export to download. Raises UsageError for an unknown kind."""
     own = folder.root / ".annotate"
     paths = {"masks": own / "masks.zip", "overlay": folder.overlay}
     if kind in paths:
@@ -42,8 +42,9 @@ def export_path(folder: OutputFolder, kind: str) -> Path:
 
 
 def write_export(project: Project, source: FrameSource, kind: str, advance: Advance) -> Path:
-    """Write an export and return its file. Raises UsageError for an unknown kind and without any mask, OutputError for
-    a full disk.
+    """Write an export and return its file or folder in the project; `export_path` is the one to download.
+
+    Raises UsageError for an unknown kind and without any mask, OutputError for a full disk.
 
     advance: called for each frame; an exception that it raises ends the export.
     """
@@ -53,16 +54,17 @@ def write_export(project: Project, source: FrameSource, kind: str, advance: Adva
     with saving(folder):
         if kind == "overlay":
             _write_overlay(project, source, advance)
-        elif kind == "masks":
+            return folder.overlay
+        if kind == "masks":
             masks = (folder.mask(record.name) for _, record in sorted(project.records.items()))
             _zip(path, (mask for mask in masks if mask.is_file()), folder.masks, advance)
-        else:  # a folder below export/, as `hodor export` writes it
-            options = ExportOptions(overwrite=True, each=advance, warn=source.warn)
-            (made,) = export_result(folder.root, [kind.removeprefix(_TO)], options).values()
-            path = export_path(folder, kind)
-            if path.parent != made and made not in path.parents:  # several files
-                _zip(path, _files_in(made), made)
-    return path
+            return folder.masks
+        options = ExportOptions(overwrite=True, each=advance, warn=source.warn)
+        (made,) = export_result(folder.root, [kind.removeprefix(_TO)], options).values()
+        path = export_path(folder, kind)
+        if not path.is_relative_to(made):  # it has several files
+            _zip(path, _files_in(made), made)
+        return made
 
 
 def _write_overlay(project: Project, source: FrameSource, advance: Advance) -> None:

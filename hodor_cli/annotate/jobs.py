@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.annotate import messages as ask
-from hodor_cli.annotate.export import write_export
+from hodor_cli.annotate.export import export_path, write_export
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.history import ChangeKind
 from hodor_cli.annotate.project import Project, tracker_of
@@ -121,11 +121,12 @@ class Jobs:
     def export(self, asked: ask.Export, stop: threading.Event) -> None:
         clock = JobProgress(self._teller, "export", self._reader.end - self._reader.start, stop)
         try:
-            path = write_export(self._project, self._reader.source, asked.kind, clock.advance)
+            made = write_export(self._project, self._reader.source, asked.kind, clock.advance)
         except Stopped:
             self._done("export", "export stopped", stopped=True)
             return
-        self._done("export", f"wrote {harmless(str(path))}", kind=asked.kind, name=harmless(path.name))
+        name = export_path(self._project.folder, asked.kind).name
+        self._done("export", f"wrote {harmless(str(made))}", kind=asked.kind, name=harmless(name))
 
     def _done(self, job: str, text: str, *, stopped: bool = False, **more: Any) -> None:
         self._teller.tell("done", job=job, stopped=stopped, text=text, **more)

@@ -4,6 +4,7 @@ import "./keys.js";
 import { placesToReview } from "./advice.js";
 import { by } from "./elements.js";
 import { exported } from "./exports.js";
+import { JOBS } from "./jobs.js";
 import { forgetMasks, keepMask } from "./pictures.js";
 import { connect, onEvent } from "./socket.js";
 import { learn, on, pageColour, set, state, tell } from "./state.js";
@@ -18,7 +19,6 @@ const SAVED = {
   "saving…": "",
   "no connection": "No answer from hodor annotate; if it has ended, start it again and open the address that it prints",
 };
-const JOBS = ["track", "adapt", "export"];
 let missed = 0;        // attempts to connect that failed
 let followed = null;   // the frame of tracking that was gone to; STAY once the user leaves it, draws or edits
 let begun = null;      // the frame to come back to when the whole video was tracked; null for other jobs
@@ -77,22 +77,25 @@ function changed(event) {
   set({ fresh: coloured(event.fresh), ...(differ && { objects }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
 }
 onEvent("changed", changed);
+on("undo redo corners", () => { by("undo").disabled = !state.undo && !state.corners.length; by("redo").disabled = !state.redo; });
 
 // Everything is saved when the server has answered all edits. What a job makes is saved frame by frame.
 onEvent("sent", (message) => {
   if (["hello", "stop"].includes(message.do)) return;
-  if (JOBS.includes(message.do)) {
+  view.sent.push({ message });
+  if (message.do in JOBS) {
     followed = null;
     begun = message.direction === "both" ? message.frame : null;
-  } else if (state.job && message.do !== "hide") followed = STAY;
-  view.sent.push({ message });
-  if (!JOBS.includes(message.do)) say("saving…");
+    return;
+  }
+  if (state.job && message.do !== "hide") followed = STAY;
+  say("saving…");
 });
 onEvent("answered", () => {
   view.sent.shift();
   if (!editsUnderWay()) say("saved");
 });
-const editsUnderWay = () => view.sent.some(({ message }) => !JOBS.includes(message.do));
+const editsUnderWay = () => view.sent.some(({ message }) => !(message.do in JOBS));
 
 onEvent("unsent", (message) => { if (message.do !== "hello" && message.do !== "stop") lost("is"); });
 function lost(certainly) {
@@ -144,6 +147,7 @@ onEvent("advice", ({ review, suggest }) => {
   if (asked && length) toast(`${length === 1 ? "One place" : `${length} places`} to review: the flag below (K) goes to the next one.`);
 });
 onEvent("ready", () => set({ ready: true }));
+on("ready", () => { by("wait").hidden = state.ready; });
 onEvent("error", ({ text }) => {
   set({ job: null, checking: false });
   toast(text, "bad");

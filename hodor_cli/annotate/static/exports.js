@@ -1,7 +1,7 @@
 // The sheet of exports.
 
 import { by, make } from "./elements.js";
-import { begin, drawJob } from "./panel.js";
+import { begin, drawJob } from "./jobs.js";
 import { state } from "./state.js";
 
 // A row of the sheet: what is written, and the button that does it. chosen: gives the kind to write.
@@ -13,12 +13,12 @@ function exportRow(name, what, chosen) {
 // The formats of other tools, of which one is chosen, and what it is.
 function otherFormats(formats) {
   const options = formats.map(({ kind, title }) => make("option", { value: kind, text: title }));
-  const choice = make("select", { id: "format", "aria-label": "Format of another tool" }, ...options);
+  const choice = make("select", { id: "format" }, ...options);
   const about = make("small");
   const tell = () => { about.textContent = formats[choice.selectedIndex]?.about; };
   choice.addEventListener("change", tell);
   tell();
-  return exportRow("other", make("span", {}, choice, about), () => choice.value);
+  return exportRow("other", make("span", {}, make("label", {}, "For another tool", choice), about), () => choice.value);
 }
 
 const ofOtherTool = (kind) => kind.startsWith("to-");

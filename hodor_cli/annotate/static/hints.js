@@ -1,4 +1,4 @@
-// The line over the picture that says what keys and clicks do now.
+// What to do, over the picture: the three steps of an empty project, and a line that says what keys and clicks do now.
 
 import { by } from "./elements.js";
 import { state, on } from "./state.js";
@@ -19,3 +19,8 @@ on("crosshair tool corners", () => {
   hint.hidden = !text;
   hint.textContent = text;
 });
+
+let welcomed = false;   // the steps were closed
+const drawWelcome = () => { by("welcome").hidden = welcomed || !state.video || state.frames.size > 0 || state.crosshair || state.corners.length; };
+by("welcomed").addEventListener("click", () => { welcomed = true; drawWelcome(); });
+on("frames video shown crosshair corners", drawWelcome);

@@ -2,10 +2,12 @@
 
 import { nextReview, nextSuggestion } from "./advice.js";
 import { endCrosshair, moveCrosshair, pressCrosshair, toggleCrosshair } from "./crosshair.js";
+import { theme } from "./display.js";
 import { by, make } from "./elements.js";
 import { openExport } from "./exports.js";
 import "./hints.js";
-import { adapt, addObject, current, hide, rename, stop, theme, track } from "./panel.js";
+import { adapt, stop, track } from "./jobs.js";
+import { addObject, current, hide, rename } from "./objects.js";
 import { holdSpace } from "./pointer.js";
 import { send } from "./socket.js";
 import { state, set } from "./state.js";

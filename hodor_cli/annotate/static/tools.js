@@ -3,7 +3,7 @@
 import { Coverage } from "./labels.js";
 import { around } from "./rectangles.js";
 import { send } from "./socket.js";
-import { current, hide } from "./panel.js";
+import { current, hide } from "./objects.js";
 import { objectOf, on, set, state } from "./state.js";
 import { view, inside, pan, redraw, reloadMask } from "./view.js";
 

@@ -1,10 +1,9 @@
-// The bar on top and the panel at the side: objects, display, the running job.
+// The list of objects: name, visibility, deletion, and merging or swapping two of them.
 
 import { by, make } from "./elements.js";
 import { send } from "./socket.js";
-import { nameOf, objectOf, on, set, state, tell, title } from "./state.js";
+import { nameOf, objectOf, on, set, state, title } from "./state.js";
 import { toast } from "./toasts.js";
-import { view } from "./view.js";
 
 function objectRow(entry) {
   const row = make("li", { onclick: () => set({ object: entry.id }) });
@@ -87,69 +86,10 @@ function drawCurrent() {
   if (others.some((entry) => entry.id === Number(chosen))) by("other").value = chosen;
 }
 
-const clock = (seconds) => {
-  const whole = Math.max(0, Math.round(seconds));
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-};
-
-export function drawJob() {
-  const { job } = state;
-  by("job").hidden = !job;
-  by("tracking").hidden = Boolean(job);
-  by("export-progress").hidden = job?.job !== "export";
-  for (const button of document.querySelectorAll("#adapt, #export-kinds button")) button.disabled = Boolean(job);   // it would stop the job
-  if (!job) return;
-  for (const bar of [by("share"), by("export-share")]) {
-    if (job.share === undefined) bar.removeAttribute("value");   // it only moves to and fro
-    else bar.value = job.share;
-  }
-  const rate = job.rate ? `${job.rate.toFixed(1)} frames/s, ` : "";
-  const word = { track: "tracking", adapt: "adapting", export: "exporting" }[job.job] ?? "";
-  by("rate").textContent = by("export-rate").textContent = job.left === undefined ? `${word}…` : `${word}: ${rate}${clock(job.left)} left`;
-}
-
-export const stop = () => send({ do: "stop" });
-
-export function begin(message, job) {
-  if (send(message)) set({ job: { job } });
-}
-
-export const track = (direction) => { if (view.shown >= 0) begin({ do: "track", frame: view.shown, direction }, "track"); };
-
-export const adapt = () => { if (!state.job) begin({ do: "adapt" }, "adapt"); };
-
-const light = matchMedia("(prefers-color-scheme: light)");
-
-// The theme that was chosen here, or else that of the system.
-function useTheme() {
-  document.documentElement.dataset.theme = localStorage.theme ?? (light.matches ? "light" : "dark");
-  tell("theme");
-}
-light.addEventListener("change", useTheme);
-useTheme();
-
-export function theme() {
-  localStorage.theme = document.documentElement.dataset.theme === "light" ? "dark" : "light";
-  useTheme();
-}
-
 const pair = (what, more = {}) => send({ do: what, object: state.object, other: Number(by("other").value), ...more });
 by("merge").addEventListener("click", () => pair("merge"));
 by("swap").addEventListener("click", () => pair("swap"));
 by("swap-here").addEventListener("click", () => pair("swap", { start: state.frame }));
-by("welcomed").addEventListener("click", () => { welcomed = true; drawWelcome(); });
-by("stop").addEventListener("click", stop);
-by("opacity").addEventListener("input", () => set({ opacity: by("opacity").value / 100 }));
-by("size").addEventListener("input", () => set({ brush: Number(by("size").value) }));
-by("outline").addEventListener("change", () => set({ outline: by("outline").checked }));
 
 on("objects", drawObjects);
 on("objects object", drawCurrent);
-on("job", drawJob);
-on("undo redo corners", () => { by("undo").disabled = !state.undo && !state.corners.length; by("redo").disabled = !state.redo; });
-on("brush", () => { by("size").value = state.brush; by("size-shown").textContent = `${state.brush} px`; });
-on("outline", () => { by("outline").checked = state.outline; });
-let welcomed = false;
-const drawWelcome = () => { by("welcome").hidden = welcomed || !state.video || state.frames.size > 0 || state.crosshair || state.corners.length; };
-on("frames video shown crosshair corners", drawWelcome);
-on("ready", () => { by("wait").hidden = state.ready; });
