@@ -3,9 +3,9 @@
     OUT/NAME/                      complete results, moved there by one rename
     OUT/.unfinished/NAME/ATTEMPT/  the results of one attempt so far
 
-Every attempt has a folder of its own, because a worker that seems dead may live on (on a node cut off from its
-cluster) and must not write into the files of the one that replaces it. The first to finish wins. A new attempt begins
-with a copy of the earlier one that got furthest, so that at most some seconds of work are lost.
+Every attempt has a folder of its own name, because a worker that seems dead may live on (on a node cut off from its
+cluster) and must not write into the files of the one that replaces it. A new attempt takes over the folder of one that
+nobody writes to any more, so that at most some seconds of work are lost; the first to finish wins.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import writing
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.output import OutputFolder, remove_if_empty
-from hodor_cli.run.resume import load_run_state
 
 UNFINISHED = ".unfinished"
 
@@ -34,28 +33,18 @@ class VideoAttempts:
         self.unfinished = out / UNFINISHED / name
 
     def begin(self, *, resume: bool) -> Path:
-        """A new attempt's folder; with `resume` it holds a copy of what the furthest earlier attempt had done.
+        """A new attempt's folder; with `resume` it is that of an earlier attempt, renamed, if nobody writes to one.
 
         Raises OutputError if the disk refuses.
         """
+        attempt = self.unfinished / uuid.uuid4().hex[:12]
         with writing(self.out):
-            attempt = self.unfinished / uuid.uuid4().hex[:12]
-            earlier = {}  # attempts, and the frames that their checkpoints cover
-            for folder in self._folders():
-                checkpoint = None
-                with suppress(OutputError):  # damaged
-                    checkpoint = load_run_state(OutputFolder(folder).checkpoint)
-                earlier[folder] = checkpoint.progress.done if checkpoint is not None else 0
-            attempt.mkdir(parents=True)
-            if resume and earlier:
-                furthest = max(earlier, key=lambda folder: earlier[folder])
-                try:
-                    _copy_attempt(OutputFolder(furthest), OutputFolder(attempt))
-                except OSError:  # its worker lives after all, and has just finished or moved on
-                    shutil.rmtree(attempt, ignore_errors=True)
-                    attempt.mkdir(parents=True)
-            for folder in earlier:
-                shutil.rmtree(folder, ignore_errors=True)
+            for earlier in self._folders():
+                if resume and not attempt.exists() and _is_idle(earlier):
+                    os.rename(earlier, attempt)
+                else:
+                    shutil.rmtree(earlier, ignore_errors=True)
+            attempt.mkdir(parents=True, exist_ok=True)
         return attempt
 
     def publish(self, attempt: Path, *, overwrite: bool) -> None:
@@ -103,17 +92,9 @@ class VideoAttempts:
         return []
 
 
-def _copy_attempt(earlier: OutputFolder, new: OutputFolder) -> None:
-    """Copy an attempt that may still be written to: the checkpoint first, for what it covers was there before it."""
-    if not earlier.checkpoint.exists():
-        return
-    new.progress.mkdir(parents=True)
-    new.masks.mkdir()
-    for file in (earlier.checkpoint, earlier.run, earlier.journal, *sorted(earlier.progress.glob("overlay-*.mp4"))):
-        shutil.copyfile(file, new.progress / file.name)
-    for folder, copy in ((earlier.masks, new.masks), (earlier.box_masks, new.box_masks)):
-        if folder.is_dir():
-            copy.mkdir(exist_ok=True)
-            for file in folder.iterdir():
-                if not file.name.startswith("."):
-                    shutil.copyfile(file, copy / file.name)
+def _is_idle(attempt: Path) -> bool:
+    try:
+        with locked_folder(attempt, advice=""):
+            return True
+    except OutputError:
+        return False
