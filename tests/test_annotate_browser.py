@@ -772,7 +772,7 @@ def test_every_size_shows_every_tool(page: Page) -> None:
         "Array.from(document.querySelectorAll('header button, nav button, #transport button'))"
         ".filter((one) => one.offsetParent).map((one) => [one.id, one.getBoundingClientRect()])"
     )
-    for width, height in ((1280, 800), (820, 1180), (620, 800), (390, 844), (844, 390)):
+    for width, height in ((1280, 800), (1100, 700), (820, 1180), (620, 800), (390, 844), (844, 390)):
         browser.resize(width, height)
         assert browser.run(f"{boxes}.filter(([, {{ right }}]) => right > innerWidth).map(([id]) => id)") == []
         covered = browser.run(
@@ -781,15 +781,18 @@ def test_every_size_shows_every_tool(page: Page) -> None:
         )
         assert covered == []
         assert browser.run("document.documentElement.scrollWidth <= innerWidth")
-        stage = browser.run(
-            "(({ width, height }) => [width, height])(document.querySelector('#stage').getBoundingClientRect())"
+        stage = (
+            "(({ x, y, width, height }) => [width, height, x, y])"
+            "(document.querySelector('#stage').getBoundingClientRect())"
         )
-        assert min(stage) > 180
+        before = browser.run(stage)
+        assert min(before[:2]) > 180
         words = browser.run("Array.from(document.querySelectorAll('#tracking span')).map((one) => one.offsetWidth)")
         assert len(words) == 4
         assert min(words) > 20  # what a sign means is read without a pointer over it
         page.run("state.set({ job: { job: 'track', share: 0.1, rate: 12.3, left: 3700 } })")
         assert browser.run("document.querySelector('#stop').getBoundingClientRect().right <= innerWidth")
+        assert browser.run(stage) == before  # the picture does not jump
         page.run("state.set({ job: null })")
     browser.resize(390, 844)
     browser.key("?")
