@@ -7,7 +7,6 @@ import errno
 import io
 import os
 import re
-import stat
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -27,14 +26,6 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECA
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MOST_BYTES = 255  # of a file's name, on nearly every file system
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFLNK: "a link",
-}
 
 #: Terminal controls, characters that turn the direction of writing, and lone surrogates, which no file can hold.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -76,12 +67,8 @@ def require_replaceable(path: Path) -> None:
 
     A device, a pipe or a folder must never make room for a file, and a link is neither replaced nor followed.
     """
-    try:
-        kind = stat.S_IFMT(path.lstat().st_mode)
-    except OSError:  # nothing there; any other fault appears when the file is written
-        return
-    if kind != stat.S_IFREG:
-        raise OutputError(f"{path} is {_KINDS.get(kind, 'no regular file')}, which is not replaced; {ELSEWHERE}")
+    if os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path)):
+        raise OutputError(f"{path} is a link, a folder or a device, which is not replaced; {ELSEWHERE}")
 
 
 def require_new(path: Path, *, overwrite: bool) -> None:
@@ -94,6 +81,12 @@ def require_folder(path: Path) -> None:
     """Raise OutputError, before any work is done, if the folder of a file that will be written is missing."""
     if not path.parent.is_dir():
         raise OutputError(f"there is no folder {path.parent} to write {path.name} into; make it first")
+
+
+def require_empty(folder: Path, *ignored: str) -> None:
+    """Raise OutputError if a folder for results holds files that are not `ignored`."""
+    if folder.is_dir() and any(entry.name not in ignored for entry in folder.iterdir()):
+        raise OutputError(f"{folder} is a folder with other files in it; choose another with `out`")
 
 
 def is_plain_name(name: str) -> bool:

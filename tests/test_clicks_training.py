@@ -238,6 +238,9 @@ def test_a_click_network_of_another_origin_is_not_replaced(tmp_path: Path) -> No
         with pytest.raises(OutputError, match="choose another folder"):
             train_clicks([tmp_path], tmp_path, SMALL, resume=resume)
     assert own.read_bytes() == b"mine"
+    own.rename(tmp_path / "report.json")  # of another command's results
+    with pytest.raises(OutputError, match="other files in it; choose another"):
+        train_clicks([tmp_path], tmp_path, SMALL)
 
 
 @pytest.mark.parametrize(

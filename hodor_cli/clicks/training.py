@@ -20,8 +20,9 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError, TrainingError
+from hodor_cli.files import require_empty
 from hodor_cli.formats.opening import open_set
-from hodor_cli.locks import locked_folder
+from hodor_cli.locks import LOCK_FILE, locked_folder
 from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
@@ -75,15 +76,17 @@ def train_clicks(
     (a name or a file), whose backbone is used. resume: continue the run in `out`; begin if there is none. warn: as for
     `open_set`.
 
-    Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds a run or a click network
-    that is not to be resumed, UsageError for other settings than the resumed run began with, TrainingError if the loss
-    or its gradient is not a number.
+    Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds other files, or a run or
+    a click network that is not to be resumed, UsageError for other settings than the resumed run began with,
+    TrainingError if the loss or its gradient is not a number.
     """
     settings, out = settings or ClickTraining(), Path(out)
     state = read_state(out) if out.is_dir() else None
     if state is None and (out / _FILE).exists():
         raise OutputError(f"{out} holds a click network and no run to continue; choose another folder with `out`")
-    if state is not None:
+    if state is None:
+        require_empty(out, LOCK_FILE)
+    else:
         _check_resumed(state, settings, out, resume=resume)
     keep_freed_memory()
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is

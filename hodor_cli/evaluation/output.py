@@ -22,7 +22,7 @@ from hodor_cli.evaluation.failures import find_failures, write_failure_sheet
 from hodor_cli.evaluation.report import history_figure, save_figure, write_page, write_sweep_page
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput
-from hodor_cli.files import replacing, write_result, writing
+from hodor_cli.files import replacing, require_empty, write_result, writing
 from hodor_cli.images.paths import listed, plural
 
 _OURS = (JSON_NAME, "history.json", ".progress", "predictions")
@@ -45,7 +45,7 @@ def check_output(output: EvaluationOutput) -> None:
     if not there:
         return
     if not there.intersection(_OURS) and not any(name.startswith("history-") for name in there):
-        raise OutputError(f"{folder} is a folder with other files in it; choose another `out`")
+        require_empty(folder)
     if not output.resume and not output.overwrite:
         raise OutputError(
             f"{folder} holds an evaluation already; `resume` keeps its finished sequences, `overwrite` replaces it"

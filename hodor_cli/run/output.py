@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.files import put_in_place, require_replaceable, writing
+from hodor_cli.files import put_in_place, require_empty, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
 from hodor_cli.run.records import FrameRecord, MadeFrame, MadeFrames, decode, is_report, read_record, require_inside
@@ -142,8 +142,7 @@ class OutputFolder:
             return "finished"
         if self.progress.is_dir():
             return "unfinished"
-        if any(entry.name != LOCK_FILE for entry in self.root.iterdir()):
-            raise OutputError(f"{self.root} is a folder with other files in it; choose another folder with `out`")
+        require_empty(self.root, LOCK_FILE)
         return "new"
 
     def require(self, output: RunOutput) -> State:

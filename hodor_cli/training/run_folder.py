@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from hodor_cli.errors import DataError, OutputError, UsageError, WeightsError
-from hodor_cli.files import write_whole, writing_file
+from hodor_cli.files import require_empty, write_whole, writing_file
 from hodor_cli.locks import locked_folder
 from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.training.learner import Learner
@@ -90,9 +90,8 @@ class RunFolder:
                 f"{self.root} holds a run already; continue it with `resume`, replace it with `overwrite`, or choose"
                 " another folder with `out`"
             )
-        entries = self.root.iterdir() if self.root.is_dir() and os.access(self.root, os.R_OK) else ()
-        if not there and any(entry.name != _LOCK_FILE for entry in entries):
-            raise OutputError(f"{self.root} is a folder with other files in it; choose another with `out`")
+        if not there and os.access(self.root, os.R_OK):
+            require_empty(self.root, _LOCK_FILE)
 
     @contextmanager
     def held(self, record: RunRecord, *, resume: bool, overwrite: bool) -> Iterator[None]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.errors import UsageError, extra
-from hodor_cli.files import replacing, require_new, writing
+from hodor_cli.files import replacing, require_empty, require_new, writing
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.settings import about, check_settings
@@ -70,7 +70,7 @@ def export_onnx(
         The files, `hodor.json` last.
     Raises:
         UsageError for a resolution out of range, or if the package onnx is missing; OutputError if files are there
-        already or cannot be written.
+        already, or others in the folder, or if they cannot be written.
     """
     with extra("onnx", "writing ONNX files"):
         import onnx  # noqa: F401
@@ -81,6 +81,8 @@ def export_onnx(
     names = [*(f"{name}.onnx" for name in graphs), SIDECAR]
     for name in names:
         require_new(folder / name, overwrite=overwrite)
+    if not any((folder / name).exists() for name in names):
+        require_empty(folder)
     with writing(folder, again="run the same again"):
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:  # all files take their names at its end, or none
