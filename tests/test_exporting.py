@@ -156,6 +156,27 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "file"))
 
 
+def test_a_missing_mask_and_an_unreadable_picture_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, first = two_squares(3)
+    (tmp_path / "frames").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "frames" / f"{number}.png")
+    with open_source(tmp_path / "frames") as source:
+        out = segment_source(source, RunInputs({0: first}), tmp_path / "out", ColourSegmenter()).out
+
+    def unreadable(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    hodor("export", out, "--to", "labelme", "--frames")
+    with monkeypatch.context() as patch:
+        patch.setattr("hodor_cli.formats.writing.picture_bytes", unreadable)
+        arguments = (out / "export" / "labelme", tmp_path / "coco", "--to", "coco", "--frames")
+        assert refused("convert", *arguments, code=3).endswith("0.png cannot be read: Permission denied")
+    (out / "masks" / "1.png").unlink()
+    said = refused("export", out, "--to", "csv", code=3)
+    assert said.endswith("1.png is missing; make the result again: `hodor segment` with --overwrite")
+
+
 def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", two_squares(8)[0])
     first, later = labelme(tmp_path / "a.json", *BOTH), labelme(tmp_path / "b.json", ("mug", 1, 8, 6))

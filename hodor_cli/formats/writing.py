@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import is_plain_name, put_in_place, require_replaceable, writing
-from hodor_cli.images.paths import visible_files
+from hodor_cli.images.paths import reading_file, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.images.pillow import picture_bytes
 
@@ -70,7 +70,9 @@ class FolderWriter:
             if picture.image is not None:
                 write_picture(place, picture.image)
             elif picture.file is not None:
-                place.write_bytes(picture_bytes(picture.file))
+                with reading_file(picture.file):
+                    data = picture_bytes(picture.file)
+                place.write_bytes(data)
         return name
 
 

@@ -136,12 +136,16 @@ def require_exportable(result: Path, formats: Sequence[str], *, overwrite: bool)
 
 def _read(folder: OutputFolder) -> Report:
     try:
-        return read_record(folder.report, Report)
+        report = read_record(folder.report, Report)
     except (OSError, OutputError) as error:
         raise InputError(
             f"{folder.root} is not the folder of a finished run, because its report.json is missing or damaged; give "
             "one that `hodor segment` made"
         ) from error
+    masks = (folder.mask(frame.name) for frame in report.frames)
+    if missing := next((mask for mask in masks if not mask.exists()), None):
+        raise InputError(f"the mask {missing} is missing; make the result again: `segment_source` with `overwrite`")
+    return report
 
 
 def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -> Any:
