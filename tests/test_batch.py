@@ -97,7 +97,7 @@ def test_results_are_exported_and_what_is_missing_is_exported_later(library: Pat
 def test_a_folder_of_videos(library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(library)
     output = many("clips", "--masks", "masks", "--weights", toy.resolve(), "--workers", 2)
-    assert f"3 videos of 3 done, {3 * COUNT} frames" in output
+    assert f"3 videos of 3 done, {3 * COUNT} frames" in output and "  clips.hodor/summary.json" in output
     whole(library / "clips.hodor")
     assert "error:" in many("clips", "--masks", "masks", "--weights", toy, code=6)
     assert "(3 of them before)" in many("clips", "--masks", "masks", "--weights", toy, "--resume")

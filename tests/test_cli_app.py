@@ -249,17 +249,6 @@ def test_outputs_and_overwriting_are_spelled_the_same_everywhere() -> None:
         ("segment a --coco", "segment --export coco-video a --coco", [COCO]),
         ("segment a --coco --export csv", "segment a --coco --export csv,coco-video", [COCO]),
         ("segment-many a --export=csv --coco", "segment-many a --export=csv,coco-video", [COCO]),
-        (
-            "train-clicks --data a --minutes 9 --rate=1e-3 --start b --frozen 2",
-            "train-clicks --data a --time 9m --learning-rate=1e-3 --weights b --frozen-stages 2",
-            [
-                "--minutes is --time",
-                "--rate is --learning-rate",
-                "--start is --weights",
-                "--frozen is --frozen-stages",
-            ],
-        ),
-        ("train-clicks --minutes=9 -o a", "train-clicks --time=9m -o a", ["--minutes is --time"]),
         ("annotate a --masks m -o b", "annotate a --masks m -o b", []),
     ],
 )

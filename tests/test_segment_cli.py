@@ -12,8 +12,9 @@ from command import hodor, refused
 from conftest import moving_square, write_video
 from PIL import Image
 from segment_fakes import read_video
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
+from hodor_cli.cli import app
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.model import build_model
@@ -70,6 +71,37 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     again = segment(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--overwrite", "--export", "csv")
     assert not (out / "export" / "coco-video").exists() and (out / "export" / "csv").is_dir()
     assert "hodor export clip.hodor --to coco-video" in again.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--name", "7=mug"), "there is no object 7 to name"),
+        (("--name", "mug"), "'mug' names no object"),
+        (("--remove", "7=3"), "object 7 cannot be removed in frame 3"),
+        (("--appear", "7=3"), "object 7 cannot appear in frame 3"),
+        (("--adapt=5x",), "5x"),
+        (("--max-dim", "40"), "--max-dim must lie in 64"),
+    ],
+)
+def test_what_is_refused_is_refused_before_anything_is_said_of_masks(
+    clip: Path, toy: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    arguments = ("--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out", *options)
+    result = CliRunner().invoke(app, ["segment", *map(str, (clip / "clip.mp4", *arguments))])
+    assert result.exit_code == 2 and said in result.output and "Frame 0" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_as_mask_is_refused(clip: Path) -> None:
+    said = refused("segment", clip / "mask.png", "--mask", clip / "clip.mp4", code=2)
+    assert "clip.mp4 is a video; give the video first, and its mask behind --mask" in said
+
+
+def test_preview_says_that_it_writes_no_results(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = segment(clip / "clip.mp4", "--mask", clip / "mask.png", "--preview", "-o", "out")
+    assert "--preview leaves out as it is" in result.stderr and not (tmp_path / "out").exists()
 
 
 def test_weights_that_cannot_be_used_are_refused_before_anything_is_said_of_masks(tmp_path: Path, clip: Path) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from hodor_cli.cli import COMMANDS
-from hodor_cli.cli.lazy import fill_lone_options
 
 #: Pictures of the site, all together, in bytes.
 _MOST_BYTES = 1_500_000
@@ -35,11 +34,9 @@ def tutorials(repository: Path) -> ModuleType:
 def parse(line: str) -> None:
     """Parse a command line by the command itself. Raises what a user would be told."""
     name, *words = shlex.split(line, comments=True)
-    spec = COMMANDS[name]
-    command: Any = spec.load(name)
+    command: Any = COMMANDS[name].load(name)
     if hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]
-    words = fill_lone_options(words, spec.lone_values)
     with command.context_class(command, info_name=name) as context:
         command.parse_args(context, words)
 

@@ -12,7 +12,7 @@ from conftest import write_video
 from PIL import Image
 
 import hodor_cli
-from hodor_cli.cli.segment_texts import given_inputs
+from hodor_cli.cli.marks import Marks
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
@@ -151,9 +151,7 @@ def test_parse_clicks(tmp_path: Path) -> None:
         3: {7: (Click(50, 60),)},
         4: {7: (Click(5, 6, False),)},
     }
-    as_before = read_clicks(["3=50,60,7"], source)  # the id is the last number
-    assert clicks_by_frame(as_before, {}) == {3: {7: (Click(50, 60),)}}
-    for wrong in ("10", "a,b", "10,20,30,40", "1:2=3,4,5", ":2=3,4", "--1,2", "", "1,2,x"):
+    for wrong in ("10", "a,b", "3=50,60,7", "10,20,30,40", "1:2=3,4,5", ":2=3,4", "--1,2", "", "1,2,x"):
         with pytest.raises(UsageError, match="is no click"):
             read_clicks([wrong], source)
     with pytest.raises(UsageError, match="outside the 160x120 frame"):
@@ -189,9 +187,8 @@ def test_a_click_without_an_id_far_from_its_object_is_refused(tmp_path: Path) ->
         assert f"the click 15,100 is far from object {known} of frame 0, which it would correct; give --click" in said
         assert said.endswith(f"for example 0:{2 if known == 1 else 1}=15,100") and not (tmp_path / "drawn.png").exists()
         for click in ("0:9=15,100", f"0:{known}=15,100", "60,60"):
-            given_inputs(
-                open_source(video), [given[7:]] if known == 3 else [], [given[6:]] if known == 1 else [], [click]
-            )
+            marks = Marks([given[7:]] if known == 3 else [], [given[6:]] if known == 1 else [], [click])
+            marks.read(open_source(video))
     with pytest.raises(UsageError, match="far from object 1 of frame 0"):
         hodor_cli.segment(video, box=(70, 50, 20, 20), click=(15, 100), out=tmp_path / "out")
 

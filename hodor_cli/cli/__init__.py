@@ -17,23 +17,20 @@ from hodor_cli.cli.old_spellings import todays
 from hodor_cli.cli.terminal import prepare_streams, say
 from hodor_cli.runtime.threads import wait_briefly
 
-#: `--adapt` alone: about a minute.
-_ADAPT = {"--adapt": "60s"}
 
-
-def _spec(module: str, help: str, attribute: str = "", **more: Any) -> CommandSpec:
+def _spec(module: str, help: str, attribute: str = "") -> CommandSpec:
     """A command whose function is called like its module, if nothing else is said."""
-    return CommandSpec(f"hodor_cli.cli.{module}", attribute or module, help, **more)
+    return CommandSpec(f"hodor_cli.cli.{module}", attribute or module, help)
 
 
 #: The subcommands by name.
 COMMANDS: dict[str, CommandSpec] = {
-    "segment": _spec("segment", "Segment a video from one mask.", lone_values=_ADAPT),
+    "segment": _spec("segment", "Segment a video from one mask."),
     "look": _spec("choosing", "Draw a frame with its coordinates and first mask.", "look"),
-    "segment-many": _spec("segment_many", "Segment many videos in parallel.", lone_values=_ADAPT),
+    "segment-many": _spec("segment_many", "Segment many videos in parallel."),
     "annotate": _spec("annotate", "Click, track, correct and export in the browser."),
     "suggest": _spec("choosing", "Name the frames of a video to mask next.", "suggest"),
-    "evaluate": _spec("evaluate", "Run and score a benchmark, or score masks.", lone_values=_ADAPT),
+    "evaluate": _spec("evaluate", "Run and score a benchmark, or score masks."),
     "evaluate-clicks": _spec("clicks", "Measure masks made from clicks.", "evaluate_clicks"),
     "pretrain": _spec("training", "Train on labelled photographs.", "pretrain"),
     "finetune": _spec("training", "Continue training on video frames.", "finetune"),

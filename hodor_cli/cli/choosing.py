@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
+from hodor_cli.cli.marks import Marks
 from hodor_cli.cli.options import arg, opt, out_option
+from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, progress_bar, say, say_json, warn
 from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import RunHooks, SegmentSettings
@@ -31,12 +33,9 @@ def look(
         str | None,
         opt("N|TIME", "The frame to show, from 0, or its time [default: the first with a mask, or 0].", "--frame"),
     ] = None,
-    mask: common.MaskOption = None,
-    box: common.BoxOption = None,
-    click: common.ClickOption = None,
+    marks: Annotated[Marks, Fields()],
     out: Annotated[Path | None, out_option("FILE", "Picture to write [default: NAME.frameN.png].")] = None,
-    value_range: common.ValueRangeOption = None,
-    axes: common.AxesOption = None,
+    reading: Annotated[common.Reading, Fields("value_range", "axes")],
     overwrite: common.OverwriteOption = False,
 ) -> None:
     """Check the start of a run: draw a frame with its coordinates and the masks that the run would start from.
@@ -47,18 +46,11 @@ def look(
     Read a box from the grid: x and y of its upper left corner, then its width and height. `hodor segment --preview`
     draws the same picture.
     """
-    from hodor_cli.cli.segment_texts import given_inputs, value_range_of
-    from hodor_cli.video.source import open_source
-
     if out is not None:
-        read = (source, *(one.rpartition("=")[2] for one in mask or ()))
         # An earlier picture of this command makes room, see `show`.
-        out = common.picture_file(out, *read, overwrite=True)
-    with open_source(
-        source, start="0" if start is None else start, value_range=value_range_of(value_range), axes=axes
-    ) as frames:
-        inputs = given_inputs(frames, mask, box, click)
-        show(frames, inputs, None if start is None else frames.start, out, overwrite=overwrite)
+        out = common.picture_file(out, source, *marks.files, overwrite=True)
+    with replace(reading, start="0" if start is None else start).open(source) as frames:
+        show(frames, marks.read(frames), None if start is None else frames.start, out, overwrite=overwrite)
 
 
 def show(
@@ -110,15 +102,12 @@ def suggest(
         ),
     ],
     *,
-    mask: common.MaskOption = None,
-    box: common.BoxOption = None,
-    click: common.ClickOption = None,
+    marks: Annotated[Marks, Fields()],
     count: Annotated[int, opt("N", "Number of frames.", min=1)] = 5,
     out: Annotated[Path | None, out_option("FILE", "Also draw the frames with their masks into this PNG.")] = None,
     as_json: common.JsonOption = False,
     overwrite: common.OverwriteOption = False,
-    start: common.StartOption = "0",
-    end: common.EndOption = None,
+    reading: Annotated[common.Reading, Fields("start", "end")],
     settings: Annotated[SegmentSettings, common.FOLLOW_FIELDS],
 ) -> None:
     """Name the frames whose masks would help most: doubtful ones far from given masks.
@@ -133,25 +122,22 @@ def suggest(
 
     if out is not None:
         out = common.picture_file(out, overwrite=overwrite)
-    given = bool(mask or box or click)
-    if not given or is_report(Path(source) / "report.json"):
-        if given:
+    if not marks or is_report(Path(source) / "report.json"):
+        if marks:
             raise UsageError(f"{source} is a finished run, whose masks are known; leave out --mask, --box and --click")
         require_exists(Path(source), "result or video")
         _tell(suggested_in(Path(source), count), Path(source), out, as_json)
         return
-    from hodor_cli.cli.segment_texts import given_inputs
     from hodor_cli.run.runner import segment_source
-    from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
-    with open_source(source, start=start, end=end) as frames, tempfile.TemporaryDirectory(prefix="hodor-") as folder:
+    with reading.open(source) as frames, tempfile.TemporaryDirectory(prefix="hodor-") as folder:
         if not frames.reiterable:
             raise UsageError(
                 f"the frames of {frames.label} come only once, so none can be masked next; save the video first"
             )
         model = load_model(settings.weights)
-        inputs = given_inputs(frames, mask, box, click)
+        inputs = marks.read(frames)
         with progress_bar(frames.name, frames.length) as progress:
             settings, hooks = replace(settings, overlay=False), RunHooks(progress=progress)
             segment_source(frames, inputs, folder, model, settings=settings, hooks=hooks)

@@ -85,11 +85,18 @@ def evaluate(
         return
     if choose != "uniform":
         raise UsageError("`choose` says which frames `given` gives; give that as well")
-    _check_options(dataset, settings.weights, predictions, lengths)
+    if len(dataset) > 1:
+        raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
+    runs = settings.weights is not None or adapt is not None or resume or len(lengths) > 1
+    if predictions is not None and runs:
+        raise UsageError(
+            "`predictions` scores masks that are there; leave out `weights`, `adapt`, `resume` and further lengths of "
+            "`history`"
+        )
     if (resume or overwrite) and out is None:
         raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")
-    if resume and predictions is not None:
-        raise UsageError("`resume` continues a model's run; scoring `predictions` has nothing to resume; leave it out")
+    if len(lengths) > 1:
+        require_matplotlib("a sweep of `history`")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.evaluation.output import sweep_json
     from hodor_cli.evaluation.runner import evaluate as run
@@ -121,17 +128,6 @@ def evaluate(
             warn(f"{name}: {message}")
         count = len(found.sequences)
         raise DataError(f"{len(failed)} of {count} sequences failed, the others are above: {', '.join(failed)}")
-
-
-def _check_options(dataset: list[Path], weights: str | None, predictions: Path | None, lengths: list[int]) -> None:
-    if len(dataset) > 1:
-        raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
-    if weights is not None and predictions is not None:
-        raise UsageError("`weights` runs a model and `predictions` scores masks that are there; give one of them")
-    if predictions is not None and len(lengths) > 1:
-        raise UsageError("several lengths of `history` run a model; they go with `weights`, not with `predictions`")
-    if len(lengths) > 1:
-        require_matplotlib("a sweep of `history`")
 
 
 def _history_lengths(text: str) -> list[int]:

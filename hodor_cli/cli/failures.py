@@ -63,26 +63,33 @@ def explain(error: BaseException) -> tuple[int, str]:
             text += _instead(getattr(error, "option_name", ""), parameters)
         see = "" if context is None else f" (see `{context.command_path} --help`)"
         return getattr(error, "exit_code", 1), harmless(f"error: {text.replace('Value error, ', '')}{see}")
+    code, sentence = _fault(error)
+    message = harmless(f"error: {sentence}")
+    debug = os.environ.get("HODOR_DEBUG", "") not in ("", "0")
+    return code, "".join(traceback.format_exception(error)) + message if debug else message
+
+
+def _fault(error: BaseException) -> tuple[int, str]:
+    """Exit code and sentence of an error that a command met in its work."""
     if isinstance(error, HodorError):
-        return error.exit_code, _with_traceback(error, f"error: {with_flags(str(error))}")
+        return error.exit_code, with_flags(str(error))
     name, text = type(error).__name__, " ".join(str(error).split())[:300]
     # PyTorch says in several ways that the host's or a device's memory was not enough.
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return DeviceError.exit_code, _with_traceback(error, f"error: {with_flags(_NO_MEMORY)}")
+        return DeviceError.exit_code, with_flags(_NO_MEMORY)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" writing {error.filename}" if error.filename else ""
         sentence = f"the disk is full{where}; free some space and run again with --resume where the command has it"
-        return OutputError.exit_code, _with_traceback(error, f"error: {sentence}")
+        return OutputError.exit_code, sentence
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
-        sentence = f"no permission for {error.filename or 'a file'}; choose another place or change its rights"
-        return OutputError.exit_code, _with_traceback(error, f"error: {sentence}")
+        place = error.filename or "a file"
+        return OutputError.exit_code, f"no permission for {place}; choose another place or change its rights"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    sentence = (
+    return INTERNAL_FAULT, (
         f"unexpected {name}{f': {text}' if text else ''}{where}; please report it with the output of `hodor info` "
         "and of this command run with HODOR_DEBUG=1"
     )
-    return INTERNAL_FAULT, _with_traceback(error, f"error: {sentence}")
 
 
 def _extra(parameters: Sequence[Any], found: re.Match[str]) -> str:
@@ -116,10 +123,3 @@ def report(error: BaseException) -> int:
     if message:
         write_stderr(message)
     return code
-
-
-def _with_traceback(error: BaseException, message: str) -> str:
-    message = harmless(message)
-    if os.environ.get("HODOR_DEBUG", "") in ("", "0"):
-        return message
-    return "".join(traceback.format_exception(error)) + message

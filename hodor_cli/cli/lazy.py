@@ -8,7 +8,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class HodorCommand(TyperCommand):
         # A shell that completes a line gets no warnings in it.
         if not ctx.resilient_parsing:
             flags = {flag for parameter in self.params for flag in parameter.opts}
-            args = renamed(args, flags)
+            args = fill_lone_options(renamed(args, flags))
             self._require_clear(ctx, args, flags)
         return super().parse_args(ctx, args)
 
@@ -93,8 +93,10 @@ def tidy(text: str) -> str:
     return re.sub(r"\s*\[(default: [^\]]*)\]\.?\s+\[", r"  [\1; ", text)
 
 
-#: What follows an option that may stand alone and is its value: an amount with its unit, perhaps misspelt, or a
-#: negative number. A bare number is a camera.
+#: Options that may stand alone or with an amount such as 20s or 200steps, and the value they have alone.
+LONE_VALUES = {"--adapt": "60s"}
+#: What follows such an option and is its value: an amount with its unit, perhaps misspelt, or a negative number. A bare
+#: number is a camera.
 _AMOUNT = re.compile(r"\d+(\.\d+)?\s?[a-z]+|-\d.*", re.IGNORECASE)
 
 
@@ -105,8 +107,6 @@ class CommandSpec:
     module: str
     attribute: str
     help: str
-    #: Options that may stand alone or with an amount such as 20s or 200steps, and the value they have alone.
-    lone_values: Mapping[str, str] = field(default_factory=dict)
 
     def load(self, name: str) -> Any:
         """Import the module and build the click command of this subcommand."""
@@ -137,8 +137,8 @@ def keep_examples(command: Any) -> Any:
     return command
 
 
-def fill_lone_options(args: list[str], lone_values: Mapping[str, str]) -> list[str]:
-    """Arguments in which each of these options has a value: its own, if it is an amount, or the one it has alone.
+def fill_lone_options(args: list[str]) -> list[str]:
+    """Arguments in which options of `LONE_VALUES` have a value: an amount that follows, or the one they have alone.
 
     An amount may be two arguments, as in `5 steps`. If the text behind such an option is not an amount, as in
     `--adapt 2024_clip.mp4`, it is an argument of its own.
@@ -146,10 +146,9 @@ def fill_lone_options(args: list[str], lone_values: Mapping[str, str]) -> list[s
     filled, rest = list[str](), deque(args)
     while rest:
         filled.append(rest.popleft())
-        if filled[-1] not in lone_values:
-            continue
-        amount = next((taken for taken in (1, 2) if _is_amount(" ".join(islice(rest, taken)))), 0)
-        filled.append(" ".join(rest.popleft() for _ in range(amount)) or lone_values[filled[-1]])
+        if filled[-1] in LONE_VALUES:
+            amount = next((taken for taken in (1, 2) if _is_amount(" ".join(islice(rest, taken)))), 0)
+            filled.append(" ".join(rest.popleft() for _ in range(amount)) or LONE_VALUES[filled[-1]])
     return filled
 
 
@@ -182,10 +181,9 @@ class LazyGroup(TyperGroup):
         name, found, rest = super().resolve_command(ctx, args)
         if not found:
             return name, found, rest
-        spec = self.specs[str(name)]
-        command = spec.load(str(name))
+        command = self.specs[str(name)].load(str(name))
         remember_flags(command)
-        return name, command, fill_lone_options(rest, spec.lone_values)
+        return name, command, rest
 
     def main(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 from hodor_cli.cli.terminal import warn
@@ -10,10 +10,6 @@ from hodor_cli.errors import UsageError
 
 #: The options of version 0.1 that have another name now, in every command.
 RENAMED = {"--output": "--out", "--force": "--overwrite"}
-#: The first names of options of `train-clicks`; some are names of other options in other commands.
-_OF_TRAIN_CLICKS = {
-    "--start": "--weights", "--rate": "--learning-rate", "--frozen": "--frozen-stages", "--minutes": "--time",
-}  # fmt: skip
 
 
 def todays(args: list[str]) -> list[str]:
@@ -37,8 +33,6 @@ def todays(args: list[str]) -> list[str]:
         # `segment` also takes --coco, to write where version 0.1 did.
         kept = options if command == "segment" else [text for text in options if text != "--coco"]
         options = _exporting(kept, "coco-video")
-    if command == "train-clicks":
-        options = _renamed(_with_unit(options, "--minutes", "m"), _OF_TRAIN_CLICKS)
     return [command, *options, *rest[end:]]
 
 
@@ -47,25 +41,13 @@ def renamed(args: list[str], known: Collection[str]) -> list[str]:
 
     known: the subcommand's own options; an old one whose name today is not among them stays.
     """
-    return _renamed(args, {old: today for old, today in RENAMED.items() if today in known})
-
-
-def _renamed(args: list[str], names: Mapping[str, str]) -> list[str]:
     today = list(args)
     for place, text in enumerate(args[: end_of_options(args)]):
         old, equals, value = text.partition("=")
-        if old in names:
-            _warn(old, names[old])
-            today[place] = f"{names[old]}{equals}{value}"
+        if RENAMED.get(old) in known:
+            _warn(old, RENAMED[old])
+            today[place] = f"{RENAMED[old]}{equals}{value}"
     return today
-
-
-def _with_unit(options: list[str], flag: str, unit: str) -> list[str]:
-    """Options with a unit behind the value of this one."""
-    return [
-        text + unit if before == flag or text.startswith(f"{flag}=") else text
-        for before, text in zip(["", *options], options, strict=False)
-    ]
 
 
 def end_of_options(args: list[str]) -> int:

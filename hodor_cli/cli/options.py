@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hodor_cli.cli.parameters import FRAMES, RESULTS, Fields
+
+if TYPE_CHECKING:
+    from hodor_cli.video.frames import FrameSource
 
 #: What objects are compared by.
 ByName = Literal["descriptor", "baseline", "projection"]
@@ -63,34 +67,6 @@ AdaptOption = Annotated[
         "mini then works at 384 lines.",
     ),
 ]
-MaskOption = Annotated[
-    list[str] | None,
-    opt(
-        "[FRAME[:ID]=]FILE",
-        "Masks of the objects in frame FRAME (from 0; the first by default): a PNG whose values are object ids, "
-        "an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or a file of "
-        "LabelMe, CVAT, COCO, YOLO or Label Studio. Repeatable; all masks are used for the whole video, and objects "
-        "that a mask does not show are not affected. FRAME:ID=FILE gives one object its id; an empty file then means "
-        "that the object is absent.",
-    ),
-]
-BoxOption = Annotated[
-    list[str] | None,
-    opt(
-        "[FRAME[:ID]=]x,y,w,h",
-        "A box in pixels instead of a mask. A network makes a mask of it, which is saved for you to check. With "
-        "the ID of a known object it corrects that object.",
-    ),
-]
-ClickOption = Annotated[
-    list[str] | None,
-    opt(
-        "[FRAME[:ID]=][-]x,y",
-        "A click on the object, in pixels, instead of a mask; a minus sign marks what is not the object. "
-        "Repeatable; clicks without ID belong to one object: that of the box or mask in the same frame, which they "
-        "correct, or a new one.",
-    ),
-]
 OverwriteOption = Annotated[bool, switch("--overwrite", "Replace the results of an earlier run.")]
 ResumeOption = Annotated[bool, switch("--resume", "Continue an interrupted run of the same command.")]
 JsonOption = Annotated[bool, switch("--json", "Print JSON instead of text.")]
@@ -127,28 +103,53 @@ def write_json(text: str, target: str | None) -> None:
 #: The settings that are options of commands that segment a video.
 FOLLOW_FIELDS = Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision")
 SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
-StartOption = Annotated[
-    str, opt("N|TIME", "First frame to read: its number, from 0, or a time (12.5s, 00:01:02).", rich_help_panel=FRAMES)
-]
-EndOption = Annotated[
-    str | None, opt("N|TIME", "First frame not to read, likewise [default: the end].", rich_help_panel=FRAMES)
-]
-ValueRangeOption = Annotated[
-    str | None,
-    opt(
-        "LOW,HIGH",
-        "Values that become black and white in frames of more than 8 bits [default: measured].",
-        rich_help_panel=FRAMES,
-    ),
-]
-AxesOption = Annotated[
-    str | None,
-    opt(
-        "AXES",
-        "For a TIFF with several axes: the time axis, and positions on the others, for example T,Z=3,C=0.",
-        rich_help_panel=FRAMES,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read of a source. A parameter `Annotated[Reading, Fields()]` becomes these options."""
+
+    start: Annotated[
+        str,
+        opt("N|TIME", "First frame to read: its number, from 0, or a time (12.5s, 00:01:02).", rich_help_panel=FRAMES),
+    ] = "0"
+    end: Annotated[
+        str | None,
+        opt("N|TIME", "First frame not to read, likewise [default: the end].", rich_help_panel=FRAMES),
+    ] = None
+    value_range: Annotated[
+        str | None,
+        opt(
+            "LOW,HIGH",
+            "Values that become black and white in frames of more than 8 bits [default: measured].",
+            rich_help_panel=FRAMES,
+        ),
+    ] = None
+    axes: Annotated[
+        str | None,
+        opt(
+            "AXES",
+            "For a TIFF with several axes: the time axis, and positions on the others, for example T,Z=3,C=0.",
+            rich_help_panel=FRAMES,
+        ),
+    ] = None
+
+    def open(self, source: str) -> FrameSource:
+        """Open the source; raises as `open_source`."""
+        from hodor_cli.errors import UsageError
+        from hodor_cli.video.source import open_source
+
+        values: tuple[float, float] | None = None
+        if self.value_range is not None:
+            try:
+                low, high = (float(part) for part in self.value_range.split(","))
+            except ValueError:
+                text = f"--value-range {self.value_range} is not two numbers LOW,HIGH, for example 0,1023"
+                raise UsageError(text) from None
+            values = low, high
+        return open_source(source, start=self.start, end=self.end, value_range=values, axes=self.axes)
+
+
 #: Of version 0.1, see `old_spellings`: the masks as COCO are also written where that version wrote them.
 CocoOption = Annotated[bool, switch("--coco", "See --export coco-video.", hidden=True)]
 ExportOption = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hodor_cli.cli import options as common
+from hodor_cli.cli.marks import Marks
 from hodor_cli.cli.options import ByName, JsonOption, OverwriteOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.retrieval_texts import measure, show_matches, write_curves
@@ -34,9 +34,7 @@ def retrieval(
             "object.",
         ),
     ] = None,
-    mask: common.MaskOption = None,
-    box: common.BoxOption = None,
-    click: common.ClickOption = None,
+    marks: Annotated[Marks, Fields()],
     out: Annotated[
         Path | None, out_option("FILE", "Image to write [default: pr_curve.png (and .csv), or matches.png].")
     ] = None,
@@ -74,9 +72,9 @@ def retrieval(
     from hodor_cli.errors import require_matplotlib
     from hodor_cli.files import require_new
 
-    _check_question(pr_curve, query, marked=bool(mask or box or click))
+    _check_question(pr_curve, query, marked=bool(marks))
     image = out or Path("pr_curve.png" if pr_curve else "matches.png")
-    image = picture_file(image, query, *(one.rpartition("=")[2] for one in mask or ()), overwrite=overwrite)
+    image = picture_file(image, query, *marks.files, overwrite=overwrite)
     with DescriptorStore(find_store(store)) as library:
         if pr_curve:
             require_matplotlib("`pr_curve`")
@@ -89,7 +87,7 @@ def retrieval(
                 wanted = [choose_comparison(library, by, projection)]
             write_curves(measure(library, wanted, queries), image, library, as_json)
             return
-        asked = _queries(str(query), settings, mask, box, click)
+        asked = _queries(str(query), settings, marks)
         several = len(asked) > 1
         sheets = [image.with_stem(f"{image.stem}_{one.object_id}") if several else image for one in asked]
         for sheet in sheets:
@@ -121,30 +119,20 @@ def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
     if query is None and marked:
         raise UsageError("--mask, --box and --click go with --query PHOTO")
     if query is not None and not marked and "#" not in query:
-        if not Path(query).exists():
-            raise UsageError(
-                f"{query} is no stored object and no file; an object is FILE.h5#VIDEO/ID, such as objects.h5#bear/1"
-            )
         raise UsageError(
-            f"{query} is no stored object (FILE.h5#VIDEO/ID); to search from a photo or video, mark the object in it "
-            "with --mask, --box or --click"
+            f"{query} is no stored object: an object is FILE.h5#VIDEO/ID, such as objects.h5#bear/1; in a photo or "
+            "video, mark one with --mask, --box or --click"
         )
     if query is not None and marked and "#" in query and not Path(query).exists():
-        raise UsageError(
-            f"--mask, --box and --click mark an object in a photo or video and {query} names a stored one; leave them "
-            "out"
-        )
+        raise UsageError(f"{query} is stored, and --mask, --box and --click mark an object in a photo; leave them out")
 
 
-def _queries(
-    query: str, settings: SegmentSettings, mask: list[str] | None, box: list[str] | None, click: list[str] | None
-) -> list[Query]:
+def _queries(query: str, settings: SegmentSettings, marks: Marks) -> list[Query]:
     """The stored objects that are asked for, or those marked in a photo or video."""
     from hodor_cli.descriptors.search.query import queries_of_frames, queries_of_store
 
-    if not (mask or box or click):
+    if not marks:
         return queries_of_store(query)
-    from hodor_cli.cli.segment_texts import given_inputs
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.export.sources import LabelledFrame
     from hodor_cli.descriptors.store.crops import masks_of_labels
@@ -153,8 +141,7 @@ def _queries(
 
     with open_source(query) as frames:
         encoder = FrameEncoder(load_model(settings.weights), settings)
-        inputs = given_inputs(frames, mask, box, click)
-        inputs.check(frames)
+        inputs = marks.read(frames)
         marked = (
             LabelledFrame(frame.index, frame.image, masks_of_labels(labels))
             for start in inputs.starts

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
 from hodor_cli.cli.export import NameOption, formats_of, tell_exports
+from hodor_cli.cli.marks import Marks
 from hodor_cli.cli.options import arg, opt, out_option, switch
-from hodor_cli.cli.parameters import RESULTS
+from hodor_cli.cli.parameters import RESULTS, Fields
 from hodor_cli.cli.segment_texts import (
-    given_inputs,
     print_descriptors,
     print_summary,
     resuming,
     tell_known,
-    value_range_of,
 )
 from hodor_cli.cli.terminal import note, progress_bar, warn
 from hodor_cli.errors import HodorError, UsageError
@@ -40,9 +39,7 @@ def segment(
         str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or - (a stream).")
     ],
     *,
-    mask: common.MaskOption = None,
-    box: common.BoxOption = None,
-    click: common.ClickOption = None,
+    marks: Annotated[Marks, Fields()],
     remove: Annotated[list[str] | None, opt("ID=FRAME", "Object ID is absent from frame FRAME on. Repeatable.")] = None,
     appear: Annotated[
         list[str] | None,
@@ -71,10 +68,7 @@ def segment(
         ),
     ] = False,
     overwrite: common.OverwriteOption = False,
-    start: common.StartOption = "0",
-    end: common.EndOption = None,
-    value_range: common.ValueRangeOption = None,
-    axes: common.AxesOption = None,
+    reading: Annotated[common.Reading, Fields()],
     name: NameOption = None,
     export: common.ExportOption = None,
     coco: common.CocoOption = False,
@@ -114,30 +108,29 @@ def segment(
     Many videos: hodor segment-many.
     """
     from hodor_cli.descriptors.session.session import DescriptorSession
-    from hodor_cli.run.exporting import ExportOptions, export_result, names_of, require_exportable, require_named
+    from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
     from hodor_cli.run.output import OutputFolder, default_folder
+    from hodor_cli.run.runner import load_network, require_adaptable
     from hodor_cli.run.settings import RunOutput
-    from hodor_cli.runtime.device import choose_device, choose_precision
-    from hodor_cli.video.source import open_source
-    from hodor_cli.weights import load_model
 
-    if known and (mask or box or click):
+    if known and marks:
         raise UsageError("--from gives the objects to follow; leave out --mask, --box and --click, or --from")
-    with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
+    with reading.open(source) as frames:
         if preview:
             from hodor_cli.cli.choosing import show
 
-            show(frames, given_inputs(frames, mask, box, click, remove, appear, name))
+            show(frames, marks.read(frames, remove=remove, appear=appear, names=name))
+            if out is not None:
+                note(f"--preview leaves {out} as it is; hodor look -o FILE names the picture")
             return
         folder, formats = out or default_folder(frames.name, source), formats_of(export)
         output, result = RunOutput(overwrite=overwrite, resume=resume), OutputFolder(folder)
         result.require(output)  # before the click network makes a mask
         require_exportable(folder, formats, overwrite=overwrite or resume)
-        model = load_model(settings.weights)
-        choose_precision(settings.precision, choose_device(settings.device))  # refused before masks are read
-        inputs = given_inputs(frames, mask, box, click, remove, appear, name)
-        if not (resume or known):  # then there may be other objects
-            require_named(names_of(name or ()), inputs.object_ids)
+        model = load_network(settings)
+        if adapt is not None:
+            require_adaptable(frames, adapt)
+        inputs = marks.read(frames, remove=remove, appear=appear, names=name, alone=not (resume or known))
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)
         session = DescriptorSession(

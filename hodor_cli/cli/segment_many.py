@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ import typer
 from hodor_cli.cli import options as common
 from hodor_cli.cli.export import formats_of
 from hodor_cli.cli.options import arg, opt, out_option
-from hodor_cli.cli.parameters import MACHINE
+from hodor_cli.cli.parameters import MACHINE, Fields
 from hodor_cli.cli.segment_texts import resuming
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn, with_flags
 from hodor_cli.errors import DeviceError, UsageError
@@ -48,8 +47,7 @@ def segment_many(
     ray: Annotated[
         str | None, opt("ADDRESS|auto", "On the machines of a Ray cluster.", rich_help_panel=MACHINE)
     ] = None,
-    start: common.StartOption = "0",
-    end: common.EndOption = None,
+    reading: Annotated[common.Reading, Fields("start", "end")],
     export: common.ExportOption = None,
 ) -> None:
     """Segment all videos of a folder or list in parallel, from the first masks in another folder.
@@ -63,15 +61,15 @@ def segment_many(
     from hodor_cli.run.many.jobs import find_jobs, unused_masks
     from hodor_cli.run.many.run import WorkOptions, segment_videos
     from hodor_cli.run.output import default_folder
+    from hodor_cli.run.runner import load_network
 
-    path, weights = Path(source).expanduser(), settings.weights
+    path = Path(source).expanduser()
     name = path.resolve().name if path.is_dir() else path.stem
     options = WorkOptions(
-        out=(out or default_folder(name, path)).resolve(),
-        # An absolute path, because workers have other working directories or run on other machines.
-        settings=replace(settings, weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights),
-        start=start,
-        end=end,
+        out=out or default_folder(name, path),
+        settings=settings,
+        start=reading.start,
+        end=reading.end,
         export=tuple(formats_of(export)),
         adapt=adapt,
         resume=resume,
@@ -82,7 +80,7 @@ def segment_many(
         verb = "belongs" if len(unused) == 1 else "belong"
         warn(f"{counted(len(unused), 'mask')} in {masks} {verb} to no video: {listed(unused, 8)}")
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
-    _check(options, local=ray is None)
+    load_network(settings, adapt=adapt, here=ray is None)  # what every video would refuse appears once
     note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
     try:
         with progress_bar("segmenting", len(jobs), unit="videos") as show:
@@ -123,21 +121,6 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
     if gpus > there:
         raise DeviceError(f"--gpus {gpus}, but this machine has {there}; leave --gpus out or take --workers")
     return LocalExecutor(workers or gpus, [f"cuda:{number}" for number in range(gpus)])
-
-
-def _check(options: WorkOptions, *, local: bool) -> None:
-    """Raise the HodorError that every video would raise, so that it appears once and nothing is written."""
-    from hodor_cli.adaptation.settings import Budget
-    from hodor_cli.engine.segmenter import Segmenter
-    from hodor_cli.runtime.device import choose_device, choose_precision
-    from hodor_cli.weights import load_model
-
-    settings = options.settings
-    if options.adapt is not None:
-        Budget.parse(options.adapt)
-    if local:
-        choose_precision(settings.precision, choose_device(settings.device))
-    Segmenter(load_model(settings.weights), min_dim=settings.min_dim, max_dim=settings.max_dim, device="cpu")
 
 
 def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:

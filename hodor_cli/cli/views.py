@@ -5,17 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hodor_cli.cli.options import (
-    BoxOption,
-    ByName,
-    ClickOption,
-    OverwriteOption,
-    arg,
-    opt,
-    out_option,
-    picture_file,
-    switch,
-)
+from hodor_cli.cli.marks import Marks
+from hodor_cli.cli.options import ByName, OverwriteOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, say
 from hodor_cli.run.settings import SegmentSettings
@@ -105,16 +96,7 @@ def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
 def heatmaps(
     source: Annotated[str, arg("VIDEO", "A video file or a folder of images.")],
     *,
-    mask: Annotated[
-        list[str] | None,
-        opt(
-            "[FRAME[:ID]=]FILE",
-            "Where the objects are, as for `hodor segment`. Of a folder with a mask for every frame, each "
-            "object's first is used, and that of the frame shown is drawn beside the prediction.",
-        ),
-    ] = None,
-    box: BoxOption = None,
-    click: ClickOption = None,
+    marks: Annotated[Marks, Fields()],
     frame: Annotated[int, opt("N", "The frame to show, from 0.", min=0)],
     out: Annotated[Path | None, out_option("FILE", "PNG to write [default: NAME_frameN.png].")] = None,
     truth: Annotated[Path | None, opt("FILE", "The true mask of that frame, to be drawn.")] = None,
@@ -123,12 +105,14 @@ def heatmaps(
 ) -> None:
     """Show where the catch-all and each of the 3x3 background descriptors are seen in a frame, as ten heat maps.
 
+    Of a folder with a mask for every frame, each object's first is used, and that of the frame shown is drawn beside
+    the prediction.
+
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     hodor heatmaps clip.mp4 --box 310,120,200,260 --frame 40
     """
     import numpy as np
 
-    from hodor_cli.cli.segment_texts import given_inputs
     from hodor_cli.datasets.labels.mask_file import read_mask
     from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, write_heatmaps
     from hodor_cli.errors import InputError
@@ -136,13 +120,13 @@ def heatmaps(
     from hodor_cli.weights import load_model
 
     with open_source(source) as frames:
-        read = source, truth, *(one.rpartition("=")[2] for one in mask or ())
-        path = picture_file(out or Path(f"{frames.name}_frame{frame}.png"), *read, overwrite=overwrite)
+        path = out or Path(f"{frames.name}_frame{frame}.png")
+        path = picture_file(path, source, truth, *marks.files, overwrite=overwrite)
         # A container's length may be an estimate: what is a little beyond it is looked for.
         if frames.length is not None and frame > 1.1 * frames.length + 10:
             raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
         segmenter = settings.segmenter(load_model(settings.weights))
-        inputs = given_inputs(frames, mask, box, click)
+        inputs = marks.read(frames)
         inputs.check(frames)
         given = {index: np.asarray(inputs.labels(index), np.uint16) for index in inputs.masks}
         for start in {*inputs.boxes, *inputs.clicks}:

@@ -24,10 +24,10 @@ T = TypeVar("T")
 #: A box or a click with its frame and the id of its object, None if it names none.
 Placed = tuple[int, int | None, T]
 
-_WHOLE, _NUMBER = r"\s*(\d{1,9})\s*", r"\s*(-?\d{1,9}(?:\.\d+)?)\s*"
-_BOX = re.compile(f"(?:{_WHOLE}(?::{_WHOLE})?=)?{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
-#: The last number is the object's id, as it was written before FRAME:ID=x,y.
-_CLICK = re.compile(rf"(?:{_WHOLE}(?::{_WHOLE})?=)?\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}(?:,{_WHOLE})?")
+_NUMBER = r"\s*(-?\d{1,9}(?:\.\d+)?)\s*"
+_PLACE = r"(?:\s*(\d{1,9})\s*(?::\s*(\d{1,9})\s*)?=)?"  # [FRAME[:ID]=]
+_BOX = re.compile(f"{_PLACE}{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
+_CLICK = re.compile(rf"{_PLACE}\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}")
 #: The smallest side of a box.
 _MIN_SIDE = 4
 
@@ -60,7 +60,7 @@ def prompts_by_frame(
         for key in given.get(frame, ()) if object_id is None and click.positive else ():
             box = placed.get(frame, {}).get(key) or box_of(labels(frame) == key)
             if box is not None and _distance(click, box) > max(box[2:]):
-                other = next(number for number in range(1, MAX_OBJECT_ID) if number not in {*given[frame], key})
+                other = _unused({*given[frame], key})
                 raise UnclearClickError(
                     f"the click {click.x},{click.y} is far from object {key} of frame {frame}, which it would correct",
                     f"{frame}:{other}={click.x},{click.y}",
@@ -81,15 +81,26 @@ def read_boxes(arguments: Sequence[str], source: FrameSource) -> list[Placed[Box
     """
     parsed: list[Placed[Box]] = []
     for argument in arguments:
-        match = _BOX.fullmatch(argument)
-        if match is None:
-            raise UsageError(f"{argument!r} is no box; give [FRAME[:ID]=]x,y,w,h in pixels, for example 120,80,200,150")
-        frame = source.start if match[1] is None else int(match[1])
-        x, y, width, height = _pixels(match.groups()[2:], argument, source)
-        require_frame(frame, argument, source)
+        frame, object_id, texts = _match(_BOX, argument, "box; give [FRAME[:ID]=]x,y,w,h", "120,80,200,150", source)
+        x, y, width, height = _pixels(texts, argument, source)
         check_box((x, y, width, height), (source.height, source.width))
-        parsed.append((frame, _object_id(match[2], argument), (x, y, width, height)))
+        parsed.append((frame, object_id, (x, y, width, height)))
     return parsed
+
+
+def _match(
+    pattern: re.Pattern[str], argument: str, form: str, example: str, source: FrameSource
+) -> tuple[int, int | None, tuple[str, ...]]:
+    """The frame, the id (None without one) and the further parts of a box or click. Raises UsageError, InputError."""
+    match = pattern.fullmatch(argument)
+    if match is None:
+        raise UsageError(f"{argument!r} is no {form} in pixels, for example {example}")
+    frame, object_id, *parts = match.groups()
+    if object_id is not None and not 1 <= int(object_id) <= MAX_OBJECT_ID:
+        raise UsageError(f"{argument!r} names the object {int(object_id)}; ids go from 1 to {MAX_OBJECT_ID}")
+    at = source.start if frame is None else int(frame)
+    require_frame(at, argument, source)
+    return at, None if object_id is None else int(object_id), tuple(parts)
 
 
 def boxes_by_frame(boxes: Sequence[Placed[Box]], taken: Collection[int] = ()) -> dict[int, dict[int, Box]]:
@@ -103,7 +114,7 @@ def boxes_by_frame(boxes: Sequence[Placed[Box]], taken: Collection[int] = ()) ->
     by_frame: dict[int, dict[int, Box]] = {}
     for frame, object_id, box in boxes:
         if object_id is None:
-            object_id = next(number for number in range(1, len(used) + 2) if number not in used)
+            object_id = _unused(used)
             used.add(object_id)
         if object_id in by_frame.setdefault(frame, {}):
             text = ",".join(map(str, box))
@@ -112,10 +123,8 @@ def boxes_by_frame(boxes: Sequence[Placed[Box]], taken: Collection[int] = ()) ->
     return by_frame
 
 
-def _object_id(text: str | None, argument: str) -> int | None:
-    if text is not None and not 1 <= int(text) <= MAX_OBJECT_ID:
-        raise UsageError(f"{argument!r} names the object {int(text)}; ids go from 1 to {MAX_OBJECT_ID}")
-    return None if text is None else int(text)
+def _unused(ids: Collection[int | None]) -> int:
+    return next(number for number in range(1, MAX_OBJECT_ID + 1) if number not in ids)
 
 
 def _pixels(texts: Sequence[str], argument: str, source: FrameSource) -> tuple[int, ...]:
@@ -154,17 +163,12 @@ def read_clicks(arguments: Sequence[str], source: FrameSource) -> list[Placed[Cl
     """
     parsed: list[Placed[Click]] = []
     for argument in arguments:
-        match = _CLICK.fullmatch(argument)
-        if match is None or (match[2] and match[6]):
-            raise UsageError(
-                f"{argument!r} is no click; give [FRAME[:ID]=][-]x,y in pixels, for example 320,200 or -300,260"
-            )
-        frame = int(match[1]) if match[1] else source.start
-        require_frame(frame, argument, source)
-        x, y = _pixels(match.group(4, 5), argument, source)
-        click = Click(x, y, not match[3])
+        form, example = "click; give [FRAME[:ID]=][-]x,y", "320,200 or -300,260"
+        frame, object_id, (minus, *texts) = _match(_CLICK, argument, form, example, source)
+        x, y = _pixels(texts, argument, source)
+        click = Click(x, y, not minus)
         check_click(click, (source.height, source.width))
-        parsed.append((frame, _object_id(match[2] or match[6], argument), click))
+        parsed.append((frame, object_id, click))
     return parsed
 
 
@@ -203,7 +207,7 @@ def _object_of_unnamed(clicks: Sequence[Placed[Click]], given: Mapping[int, Coll
             f"{frame}:{ids[0]}=320,200",
         )
     used = {*(object_id for _, object_id, _ in clicks), *(key for ids in given.values() for key in ids)}
-    return next(iter(here or (number for number in range(1, MAX_OBJECT_ID + 1) if number not in used)))
+    return next(iter(here)) if here else _unused(used)
 
 
 def check_clicks(clicks: Mapping[int, Sequence[Click]], started: Collection[int], frame: int) -> None:

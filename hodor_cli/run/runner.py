@@ -148,6 +148,31 @@ def _follow_backward(job: RunJob, segmenter: Any, folder: OutputFolder) -> int:
         )
 
 
+def load_network(settings: SegmentSettings, *, adapt: str | None = None, here: bool = True) -> Hodor:
+    """The network of a run, once its settings are known to fit it: before anything is read or written.
+
+    adapt: the budget for adapting it. here: whether it runs on this machine, or else on others. Raises UsageError,
+    WeightsError or DeviceError.
+    """
+    from hodor_cli.runtime.device import choose_device, choose_precision
+    from hodor_cli.weights import load_model
+
+    if adapt is not None:
+        Budget.parse(adapt)
+    model = load_model(settings.weights)
+    if here:
+        choose_precision(settings.precision, choose_device(settings.device))
+    model.config.resolution(settings.min_dim, settings.max_dim)
+    return model
+
+
+def require_adaptable(source: FrameSource, budget: str) -> None:
+    """Raise UsageError for another budget than `60s` or `200steps`, and for a source that can be read only once."""
+    Budget.parse(budget)
+    if not source.reiterable:
+        raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
+
+
 def adapted_to_given(
     model: Hodor,
     source: FrameSource,
@@ -168,9 +193,7 @@ def adapted_to_given(
     from hodor_cli.engine.segmenter import placed
     from hodor_cli.runtime.device import choose_device
 
-    Budget.parse(budget)  # refused before any frame is read
-    if not source.reiterable:
-        raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
+    require_adaptable(source, budget)
     inputs.check(source)
     following = followed_after(inputs.starts)
     wanted = {index: mark for mark, indices in following.items() for index in indices}

@@ -11,6 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hodor_cli.errors import UsageError, extra
@@ -43,6 +44,7 @@ class RayExecutor:
         Raises UsageError if Ray is not installed or the cluster cannot be reached.
         """
         ray = connect(self.address)
+        options = _anywhere(options)
         waiting = deque((job, 1) for job in jobs)
         running: dict[Any, tuple[VideoJob, int]] = {}
         try:
@@ -99,6 +101,13 @@ def connect(address: str) -> Any:
     except SystemExit as error:
         raise UsageError(f"what answers at {address} is not a Ray cluster's head; check the port") from error
     return ray
+
+
+def _anywhere(options: WorkOptions) -> WorkOptions:
+    """The options with absolute paths, because tasks have other working directories."""
+    weights = Path(options.settings.weights)
+    named = str(weights.resolve()) if weights.is_file() else options.settings.weights
+    return replace(options, out=options.out.resolve(), settings=replace(options.settings, weights=named))
 
 
 def _task(job: VideoJob, options: WorkOptions, retry: bool) -> JobResult:

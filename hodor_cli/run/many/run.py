@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class WorkOptions:
     """The options that all videos of a run share.
 
-    settings: As for `segment_source`. If `weights` is a file, every worker must see it under this path.
+    settings: As for `segment_source`. If `weights` is a file, every machine must see it under this path.
     start, end: The frames to read, as for `open_source`.
     adapt: The budget for adapting the network to each video's masks (`60s`, `200steps`); None to leave that out.
     export: Formats in which each result is exported (`hodor_cli.run.exporting`).

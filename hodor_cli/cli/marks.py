@@ -1,0 +1,133 @@
+"""The objects as they are typed: the options --mask, --box and --click of several commands, and how they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from hodor_cli.cli.options import opt
+from hodor_cli.cli.terminal import counted, note
+from hodor_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from hodor_cli.formats.mask_arguments import Given
+    from hodor_cli.run.inputs import RunInputs
+    from hodor_cli.video.frames import FrameSource
+
+#: Frames with masks that are named on the terminal.
+_SHOWN_MASKS = 10
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What marks the objects. A parameter `Annotated[Marks, Fields()]` becomes these three options."""
+
+    mask: Annotated[
+        list[str] | None,
+        opt(
+            "[FRAME[:ID]=]FILE",
+            "Masks of the objects in frame FRAME (from 0; the first by default): a PNG whose values are object ids, "
+            "an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or a file of "
+            "LabelMe, CVAT, COCO, YOLO or Label Studio. Repeatable; all masks are used for the whole video, and "
+            "objects that a mask does not show are not affected. FRAME:ID=FILE gives one object its id; an empty file "
+            "then means that the object is absent.",
+        ),
+    ] = None
+    box: Annotated[
+        list[str] | None,
+        opt(
+            "[FRAME[:ID]=]x,y,w,h",
+            "A box in pixels instead of a mask. A network makes a mask of it, which is saved for you to check. With "
+            "the ID of a known object it corrects that object.",
+        ),
+    ] = None
+    click: Annotated[
+        list[str] | None,
+        opt(
+            "[FRAME[:ID]=][-]x,y",
+            "A click on the object, in pixels, instead of a mask; a minus sign marks what is not the object. "
+            "Repeatable; clicks without ID belong to one object: that of the box or mask in the same frame, which they "
+            "correct, or a new one.",
+        ),
+    ] = None
+
+    def __bool__(self) -> bool:
+        return bool(self.mask or self.box or self.click)
+
+    @property
+    def files(self) -> list[str]:
+        """The files and folders of the masks."""
+        return [text.rpartition("=")[2] for text in self.mask or ()]
+
+    def read(
+        self,
+        frames: FrameSource,
+        *,
+        remove: Sequence[str] | None = None,
+        appear: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        alone: bool = True,
+    ) -> RunInputs:
+        """The inputs of a run. Prints how they were read, after all that may be refused.
+
+        remove, appear, names: the options of `hodor segment` that say more of the objects. alone: whether there can be
+        no other objects than these. Raises UsageError or InputError.
+        """
+        from hodor_cli.formats.mask_arguments import read_given
+        from hodor_cli.run.exporting import names_of, require_named
+        from hodor_cli.run.inputs import RunInputs, ids_and_frames, removals_by_frame
+        from hodor_cli.run.prompts import UnclearClickError, prompts_by_frame, read_boxes, read_clicks
+        from hodor_cli.video.image_folder import VIDEO_SUFFIXES
+
+        if videos := [file for file in self.files if Path(file).suffix.lower() in VIDEO_SUFFIXES - {".gif"}]:
+            raise UsageError(f"--mask {videos[0]} is a video; give the video first, and its mask behind --mask")
+        read = read_given(list(self.mask or ()), frames)
+        masked = {frame: one.object_ids for frame, one in read.masks.items()}
+        try:
+            boxes, clicks = prompts_by_frame(
+                read_boxes(self.box or (), frames),
+                read_clicks(self.click or (), frames),
+                masked,
+                lambda frame: read.masks[frame].labels,
+            )
+        except UnclearClickError as error:
+            raise UsageError(f"{error}, for example {error.example}") from error
+        removed = removals_by_frame(remove or (), frames)
+        for frame, ids in read.ends.items():
+            removed.setdefault(frame, []).extend(ids)
+        named, appears = names_of(names or ()), dict(ids_and_frames(appear or (), frames, "appearance"))
+        inputs = RunInputs(read.masks, boxes, removed, clicks=clicks, names={**read.names, **named}, appears=appears)
+        if alone and inputs.starts:
+            require_named(named, inputs.object_ids)
+            inputs.check(frames)
+        _tell(read, inputs)
+        return inputs
+
+
+def _tell(read: Given, inputs: RunInputs) -> None:
+    """Print from which files, boxes and clicks the objects come."""
+    for frame, given in list(read.masks.items())[:_SHOWN_MASKS]:
+        note(f"Frame {frame}: {objects_named(given.object_ids)} from {', '.join(given.files)}")
+        for line in given.notes:
+            note(f"  {line}")
+    if len(read.masks) > _SHOWN_MASKS:
+        more = counted(len(read.masks) - _SHOWN_MASKS, "more frame")
+        note(f"... and masks for {more}, up to frame {max(read.masks)}")
+    for frame, boxes in inputs.boxes.items():
+        for object_id, box in boxes.items():
+            note(f"Frame {frame}: object {object_id} from the box {','.join(map(str, box))}")
+    for frame, clicks in inputs.clicks.items():
+        begun = inputs.ids_of(frame, clicks=False)
+        for object_id, of_object in clicks.items():
+            how = "corrected by" if object_id in begun else "from"
+            note(f"Frame {frame}: object {object_id} {how} {counted(len(of_object), 'click')}")
+
+
+def objects_named(ids: Sequence[int]) -> str:
+    """The objects as in a sentence: object 1, 3 objects (1, 2, 5)."""
+    if not ids:
+        return "no object"
+    shown = ", ".join(str(key) for key in ids[:8]) + (" ..." if len(ids) > 8 else "")
+    return f"object {shown}" if len(ids) == 1 else f"{len(ids)} objects ({shown})"
