@@ -89,8 +89,8 @@ class ClipSet:
         image = read_photograph(item.frames[frame])
         if image.shape[:2] != item.size:
             raise DataSizeError(
-                f"{item.frames[frame]} is {size_text(image.shape)} but its clip began with {size_text(item.size)}; see "
-                "`check_dataset`"
+                f"{item.frames[frame]} is {size_text(image.shape)} but its clip began with {size_text(item.size)}; a "
+                "clip has one size"
             )
         return image
 
@@ -111,7 +111,7 @@ class ClipSet:
         if labels.shape != item.size:
             raise DataSizeError(
                 f"{path} is {size_text(labels.shape)} but its frame is {size_text(item.size)}"
-                f"{turned_hint(labels.shape, item.size)}; see `check_dataset`"
+                f"{turned_hint(labels.shape, item.size)}; give it a mask of its own size"
             )
         return labels.astype(np.uint16, copy=False)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder, find_coco
-from hodor_cli.datasets.faults import MISSING, OUTSIDE, Faults
+from hodor_cli.datasets.faults import MISSING, OUTSIDE, DataSizeError, Faults
 from hodor_cli.datasets.limits import ObjectLimits, area_and_sides
 from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation
 from hodor_cli.errors import DataError, as_data_error
@@ -116,10 +116,8 @@ class StillImages:
         return self._images[index].file_name
 
     def path(self, index: int) -> Path:
-        """The photograph's file. Raises DataError if it is missing, or if its name leads outside the images' folder."""
+        """The photograph's file. Raises DataError if it is missing by now."""
         name = self.name(index)
-        if refusal := self.finder.refusal(name):
-            raise DataError(f"the image {name} named in {self.annotations_file} is not read: {refusal}")
         path = self.finder.find(name)
         if path is None:
             raise DataError(f"the image {name} named in {self.annotations_file} is missing")
@@ -129,20 +127,24 @@ class StillImages:
         """The photograph and all its usable objects. Raises DataError, which names the file, if unreadable."""
         entry = self._images[index]
         image = read_photograph(self.path(index))
-        size = image.shape[:2]
-        if size != entry.size:
-            raise DataError(
-                f"{entry.file_name} is {size_text(size)} but annotated as {size_text(entry.size)}"
-                f"{turned_hint(size, entry.size)}; see `check_dataset`"
-            )
+        self.require_size(index, image.shape[:2])
         objects = []
         for item in msgspec.json.decode(self._packed[index], type=list[_StoredObject]):
             try:
-                mask = decode_segmentation(item.segmentation, *size)
+                mask = decode_segmentation(item.segmentation, *entry.size)
             except ValueError as error:
                 raise DataError(f"annotation {item.annotation_id} of {entry.file_name} is broken: {error}") from error
             objects.append(StillObject(item.annotation_id, item.category, mask))
         return Still(image, objects, entry.file_name)
+
+    def require_size(self, index: int, size: tuple[int, int]) -> None:
+        """Raise DataSizeError unless the photograph's (height, width) is the annotated one."""
+        annotated = self.sizes[index]
+        if size != annotated:
+            raise DataSizeError(
+                f"{self.name(index)} is {size_text(size)} but annotated as {size_text(annotated)}"
+                f"{turned_hint(size, annotated)}; annotate it at its own size"
+            )
 
     def _pack(self, content: CocoFile) -> None:
         """Take the images with usable objects, whose ids are kept if all are unique numbers."""

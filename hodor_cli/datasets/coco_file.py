@@ -12,7 +12,7 @@ import msgspec
 
 from hodor_cli.datasets.faults import CROWDS, Faults
 from hodor_cli.datasets.parsing import decode_json, reason_of
-from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation, check_segmentation, parse_segmentation
+from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation, check_segmentation
 from hodor_cli.errors import DataError
 from hodor_cli.images.paths import plural, read_utf8
 
@@ -119,12 +119,8 @@ def read_coco(path: Path) -> CocoFile:
 
 def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation | None:
     """The annotation's checked segmentation, None if it has no pixel. Raises ValueError if it is wrong."""
-    segmentation: Any = parse_segmentation(annotation.segmentation)
-    if not segmentation:
-        return None
-    if isinstance(segmentation, RunLengths) and segmentation.size is None:
-        segmentation.size = image.size
-    return check_segmentation(segmentation, *image.size)
+    segmentation = msgspec.json.decode(annotation.segmentation)
+    return check_segmentation(segmentation, *image.size) if segmentation else None
 
 
 def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _File:

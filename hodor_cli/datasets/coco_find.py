@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from hodor_cli.datasets.parsing import json_keys
@@ -117,17 +118,13 @@ class ImageFinder:
     def _find(self, folder: Path, name: str) -> Path | None:
         """The file below a folder. Listing each folder once is faster than a look-up of every file."""
         path = folder / name
-        names = self._names.get(path.parent)
-        if names is None:
-            try:
-                names = {entry.name: entry.name for entry in os.scandir(path.parent)}
-            except (OSError, ValueError):
-                names = {}
-            composed = {unicodedata.normalize("NFC", entry): entry for entry in names}
-            names = self._names[path.parent] = {**composed, **names}
-        actual = names.get(path.name) or names.get(unicodedata.normalize("NFC", path.name))
-        found = None if actual is None else path.with_name(actual)
-        return found if found is not None and found.is_file() else None
+        if path.parent not in self._names:
+            names: list[str] = []
+            with suppress(OSError, ValueError):
+                names = os.listdir(path.parent)
+            self._names[path.parent] = {unicodedata.normalize("NFC", name): name for name in names}
+        actual = self._names[path.parent].get(unicodedata.normalize("NFC", path.name), "")
+        return path.with_name(actual) if actual and path.with_name(actual).is_file() else None
 
 
 def workspace_stills() -> tuple[Path, Path]:

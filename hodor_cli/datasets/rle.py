@@ -20,7 +20,6 @@ from hodor_cli.images.paths import size_text
 
 #: Masks of larger pictures are refused.
 MOST_PIXELS = 1 << 28
-_FLAT = "a polygon is a flat list [x0, y0, x1, y1, ...] inside a list of polygons"
 
 
 class SizeMismatchError(ValueError):
@@ -57,16 +56,12 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentati
     ValueError, with the reason, if it is no mask of that size."""
     if not 0 < height * width <= MOST_PIXELS or height < 0:
         raise ValueError(f"a picture of {width}x{height} pixels holds no mask")
+    if isinstance(segmentation, list) and segmentation and isinstance(segmentation[0], int | float):
+        segmentation = [segmentation]  # some programs write a polygon outside a list
     try:
         checked = msgspec.convert(segmentation, Segmentation)
     except msgspec.ValidationError as error:
-        if isinstance(segmentation, dict) and segmentation.get("counts") is None:
-            raise ValueError("run lengths have no counts") from None
-        if isinstance(segmentation, list) and segmentation and isinstance(segmentation[0], int | float):
-            raise ValueError(f"the polygon is not a list of lists: {_FLAT}") from None
-        wrong = f"the segmentation is of a wrong type: {reason_of(error)}"
-        known = isinstance(segmentation, dict | list)
-        raise ValueError(wrong if known else "no polygon and no run lengths") from None
+        raise ValueError(f"no polygons [[x0, y0, x1, y1, ...], ...] and no run lengths: {reason_of(error)}") from None
     if isinstance(checked, RunLengths):
         return checked if _check_runs(checked, height, width) else None
     if not checked:
@@ -75,21 +70,6 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentati
     if any(sure):
         return checked
     return checked if _draw(checked, height, width).any() else None
-
-
-def parse_segmentation(data: bytes | msgspec.Raw) -> Any:
-    """Parse the JSON of a `segmentation` field to `Segmentation`, or to plain values if it has another form; a flat
-    polygon becomes a list of one. Raises ValueError if it is no JSON."""
-    try:
-        return msgspec.json.decode(data, type=Segmentation)
-    except msgspec.ValidationError:
-        pass
-    except (ValueError, RecursionError) as error:
-        raise ValueError("the segmentation cannot be read") from error
-    try:
-        return [msgspec.json.decode(data, type=list[float])]
-    except msgspec.ValidationError:
-        return msgspec.json.decode(data)
 
 
 def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:

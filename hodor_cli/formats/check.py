@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hodor_cli.datasets.clips import ClipSet
-from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.faults import MISSING, OUTSIDE, CheckReport, Faults
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import as_data_error
 from hodor_cli.formats.opening import open_set
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import listed, plural, size_text
+from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_header
 
 Progress = Callable[[int, int], None]
@@ -76,15 +76,11 @@ def _check_photograph(stills: StillImages, index: int, full: bool, report: Check
     """Read the header of one photograph, or with `full` the photograph and all its masks."""
     name = Path(stills.name(index)).name
     with report.noting("broken image", name), as_data_error():
-        path = stills.path(index)
-        actual, annotated = read_photograph(path).shape[:2] if full else read_header(path).size, stills.sizes[index]
-        if actual != annotated:
-            sizes = f"the file is {size_text(actual)}, annotated {size_text(annotated)}"
-            report.add("size mismatch", name, sizes + turned_hint(actual, annotated))
-        elif full:
-            empty = [item.annotation_id for item in stills.load(index).objects if not item.mask.any()]
-            for annotation in empty:
-                report.add("empty mask", f"annotation {annotation} of {name}", "no pixel", serious=False)
+        if not full:
+            return stills.require_size(index, read_header(stills.path(index)).size)
+        for item in stills.load(index).objects:
+            if not item.mask.any():
+                report.add("empty mask", f"annotation {item.annotation_id} of {name}", "no pixel", serious=False)
 
 
 def _check_clips(clips: ClipSet, limits: ObjectLimits, full: bool, progress: Progress | None) -> CheckReport:

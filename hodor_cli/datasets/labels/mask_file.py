@@ -7,7 +7,6 @@ and black is background. Transparent pixels are background.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,10 +25,10 @@ from hodor_cli.datasets.labels.mask_values import (
     numbers_of,
     pack_rgb,
 )
-from hodor_cli.datasets.parsing import reason_of
+from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import read_start, read_utf8, require_exists, size_text
+from hodor_cli.images.paths import require_exists, size_text
 from hodor_cli.images.picture import StoredPicture, read_stored
 
 _CLEAR = 8  # a lower alpha is always background
@@ -56,9 +55,16 @@ def read_mask(
     require_exists(path, "mask")
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a mask file")
-    if (other := _other_format(path)) is not None:
-        raise InputError(other)
-    if path.suffix.lower() == ".npy":
+    suffix = path.suffix.lower()
+    if suffix in NO_PICTURES and suffix != ".npy":
+        if suffix == ".json":
+            parse_json(path, object, "JSON", "save it again")  # says where it is damaged
+        raise InputError(
+            f"{path} is a {suffix[1:].upper()} file, not a mask image; a mask is a PNG or an .npy array of object ids "
+            "(unpack it from an archive), and of what LabelMe, COCO, YOLO, CVAT or Label Studio wrote "
+            "`read_annotations` makes label maps"
+        )
+    if suffix == ".npy":
         array = load_npy(path)
         stacked = array.ndim == 3 and array.dtype == bool
         if stacked and array.shape[:2] == size:
@@ -158,29 +164,6 @@ def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | 
             return replace(mask, notes=[f"{path.name}: transparent pixels are background", *mask.notes])
     note = f"{path.name} is one object cut out by transparency (alpha of {least} and more), with id 1"
     return MaskFile(shown.astype(np.uint16), [note])
-
-
-def _other_format(path: Path) -> str | None:
-    """The message for an annotation file of another tool, with the way out; None for a picture or an array."""
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        return f"{path} is an archive of arrays; save the one that is the mask as .npy"
-    if suffix not in NO_PICTURES or suffix == ".npy":
-        return None
-    start = read_start(path, 1 << 16)
-    if suffix == ".zip":
-        return f"{path} is a zip archive; unpack it and give one of its masks, or the folder"
-    if suffix == ".json" and any(key in start for key in (b'"shapes"', b'"annotations"', b'"images"')):
-        tool = "LabelMe's" if b'"shapes"' in start else "COCO or a similar tool's"
-        try:
-            json.loads(read_utf8(path))
-        except (ValueError, RecursionError) as error:
-            return f"{path} is {tool} JSON but damaged ({reason_of(error)}); save it again"
-        return f"{path} is {tool} JSON, which holds outlines and no picture; `read_annotations` makes label maps of it"
-    return (
-        f"{path} is a {suffix[1:].upper()} file, not a mask image; a mask is a PNG or an .npy array of object ids, or "
-        "what LabelMe, COCO, YOLO, CVAT or Label Studio wrote"
-    )
 
 
 def _require_size(path: Path, shape: tuple[int, ...], size: tuple[int, int] | None) -> None:

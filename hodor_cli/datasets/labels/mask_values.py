@@ -217,24 +217,20 @@ def _check_value_edges(
         )
     # If only white is solid, all other greys must be its edge, however few they are.
     if (len(soft) >= 3 and len(soft) > len(solid)) or (soft and solid == [top]):
-        black_or_white = (index_map == 0) | (index_map == len(ids) - 1)
-        binary = channels.shape[2] == 1 and present[-1] == top and float(black_or_white.mean()) > 0.5
-        raise _soft_edge_error(path, len(ids), len(soft), report.solid_share, binary)
+        raise _soft_edge_error(path, len(ids), len(soft), report.solid_share)
     if not soft:
         return []
     return [f"{path.name} has the ids {listed(soft)} only along edges: blended pixels, or something very thin?"]
 
 
-def _soft_edge_error(path: Path, values: int, soft: int, solid_share: float, binary: bool = False) -> InputError:
+def _soft_edge_error(path: Path, values: int, soft: int, solid_share: float) -> InputError:
     if solid_share < 0.2:
         return InputError(
             f"{path} holds {values} different values and hardly any even area: it looks like a photograph or a soft "
             f"(probability) map; in a mask every value is an object"
         )
-    way_out = (
-        "threshold it at 128" if binary else "save it with hard edges (no anti-aliasing, nearest-neighbour resizing)"
-    )
     return InputError(
         f"{path} has soft edges: {soft} of its {values} different values appear only along edges, as anti-aliasing, "
-        f"resizing or JPEG compression leave them, and each would become an object; {way_out}"
+        f"resizing or JPEG compression leave them, and each would become an object; save it with hard edges (without "
+        "anti-aliasing, resized by nearest neighbour), or if it is black and white, threshold it at 128"
     )
