@@ -49,11 +49,11 @@ def frames(dataset: Dataset) -> list[np.ndarray]:
     return [read_picture(file) for file in dataset.sequences["squares"].images.values()]
 
 
-def expected(found: dict[int, np.ndarray], marks: list[int]) -> tuple[float, float]:
-    """Mean J and F of the frames that were not given."""
+def expected(found: dict[int, np.ndarray], marks: list[int]) -> dict[str, float]:
+    """Mean J&F, J and F of the frames that were not given."""
     scores = [score_frame(TRUTH[index], found[index], [1, 2]) for index in range(COUNT) if index not in marks]
     mean = np.mean([list(score.values()) for score in scores], axis=(0, 1))
-    return float(mean[0]), float(mean[1])
+    return {"J&F": float(mean.mean()), "J": float(mean[0]), "F": float(mean[1])}
 
 
 def followed(network: Hodor, dataset: Dataset, marks: list[int]) -> Any:
@@ -65,9 +65,9 @@ def test_uniform_masks_begin_with_the_first_frame_and_are_not_scored(network: Ho
     scores = evaluated(network, dataset, 1, 3, choose=("uniform",))
     assert scores[1].frames["squares"] == ["00000"] and scores[3].frames["squares"] == ["00000", "00002", "00005"]
     found = {one.frame: one.labels for one in followed(network, dataset, [0, 2, 5])}
-    assert scores[3].sequences["squares"] == pytest.approx(expected(found, [0, 2, 5]))
-    rows = [scores[3].sequences["squares"]] * 2 + [scores[3].sequences["more"]]  # over objects, as everywhere
-    assert (scores[3].j, scores[3].f) == pytest.approx(tuple(np.mean(rows, axis=0)))
+    assert scores[3].means("squares") == pytest.approx(expected(found, [0, 2, 5]))
+    rows = [list(scores[3].means(name).values()) for name in ("squares", "squares", "more")]  # over objects
+    assert list(scores[3].means().values()) == pytest.approx(np.mean(rows, axis=0).tolist())
 
 
 def test_objects_that_no_given_mask_shows_are_named(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_one_way_is_what_a_live_stream_gives(network: Hodor, dataset: Dataset) -
     segmenter = Segmenter(network, min_dim=64, device="cpu")
     found = {index: segmenter.step(frame, TRUTH[4] if index == 4 else TRUTH[0] if index == 0 else None).copy()
              for index, frame in enumerate(frames(dataset))}  # fmt: skip
-    assert score.sequences["squares"] == pytest.approx(expected(found, [0, 4]))
+    assert score.means("squares") == pytest.approx(expected(found, [0, 4]))
 
 
 def test_suggested_frames_are_those_of_the_doubt_so_far(network: Hodor, dataset: Dataset) -> None:
@@ -99,7 +99,7 @@ def test_suggested_frames_are_those_of_the_doubt_so_far(network: Hodor, dataset:
     assert scores[4].frames["squares"] == [f"{mark:05d}" for mark in marks]
     # Between two counts only the frames between the neighbours of the new mask were followed again.
     found = {one.frame: one.labels for one in followed(network, dataset, marks)}
-    assert scores[4].sequences["squares"] == pytest.approx(expected(found, marks))
+    assert scores[4].means("squares") == pytest.approx(expected(found, marks))
 
 
 def test_chance_is_the_same_each_time_and_each_way_is_scored(network: Hodor, dataset: Dataset) -> None:

@@ -138,7 +138,7 @@ def evaluate_given(
         scores = evaluate_given(found, segmenter, chosen, adapt=adapt, progress=progress)
     table = score_table("chosen", "masks", "J&F", "J", "F")
     for score in scores:
-        table.add_row(score.choose, str(score.given), *map(percent, (score.jf, score.j, score.f)))
+        table.add_row(score.choose, str(score.given), *map(percent, score.means().values()))
     console.print(table)
     for score in scores:
         for name, ids in score.unknown.items():

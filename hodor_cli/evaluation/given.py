@@ -34,33 +34,28 @@ CHOICES: tuple[Choose, ...] = get_args(Choose)
 
 @dataclass(frozen=True)
 class GivenScore:
-    """The scores for a number of given masks: mean J and F (0..1) over all objects of a data set, and per sequence.
+    """The scores for a number of given masks.
 
-    choose: how the given frames were chosen. frames: the given frames by sequence. unknown: by sequence, the objects
-    that no given mask shows, which therefore cannot be found; they count as missed.
+    choose: how the given frames were chosen. By sequence, objects: (J, F) of each object, 0..1; frames: the given ones;
+    unknown: the objects that no given mask shows, which therefore cannot be found; they count as missed.
     """
 
     choose: Choose
     given: int
-    j: float
-    f: float
-    sequences: dict[str, tuple[float, float]] = field(default_factory=dict)
+    objects: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     frames: dict[str, list[str]] = field(default_factory=dict)
     unknown: dict[str, list[int]] = field(default_factory=dict)
 
-    @property
-    def jf(self) -> float:
-        """J&F: the mean of the two."""
-        return (self.j + self.f) / 2
+    def means(self, *names: str) -> dict[str, float]:
+        """J&F, J and F over the objects of some sequences, or of all."""
+        pairs = [pair for name in names or self.objects for pair in self.objects[name]]
+        j, f = np.mean(pairs, axis=0).tolist()
+        return {"J&F": (j + f) / 2, "J": j, "F": f}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        sequences = {
-            name: {"J&F": (j + f) / 2, "J": j, "F": f, "frames": self.frames[name]}
-            for name, (j, f) in self.sequences.items()
-        }
-        means = {"J&F": self.jf, "J": self.j, "F": self.f}
-        return {"choose": self.choose, "given": self.given, **means, "sequences": sequences}
+        sequences = {name: {**self.means(name), "frames": self.frames[name]} for name in self.objects}
+        return {"choose": self.choose, "given": self.given, **self.means(), "sequences": sequences}
 
 
 @dataclass(frozen=True)
@@ -100,27 +95,22 @@ def evaluate_given(
                 f"{sequence.name} has {len(sequence.masks)} labelled frames, too few to give {counts[-1]} and score "
                 "others; give fewer with `given`, or leave it out of `sequences`"
             )
-    #: By way and count, and by sequence: (J, F) of each object, the given frames, and the objects in none of them.
-    found: dict[tuple[Choose, int], dict[str, tuple[list[tuple[float, float]], list[str], list[int]]]] = {}
+    scores: dict[tuple[Choose, int], GivenScore] = {}
     runs = len(settings.choose) * len(counts)
     total, done = runs * sum(len(one) for one in dataset.sequences.values()), 0
     for name, sequence in dataset.sequences.items():
         clip = _Clip(sequence, segmenter, adapt)
         for way in settings.choose:
             for count, marks in _choices(clip, way, counts):
-                given = [clip.names[index] for index in sorted(marks)]
-                found.setdefault((way, count), {})[name] = clip.score(marks), given, clip.unknown(marks)
+                score = scores.setdefault((way, count), GivenScore(way, count))
+                score.objects[name] = clip.score(marks)
+                score.frames[name] = [clip.names[index] for index in sorted(marks)]
+                if unknown := clip.unknown(marks):
+                    score.unknown[name] = unknown
                 done += len(clip)
                 if progress is not None:
                     progress(done, total)
-    scores = []
-    for key, by_name in found.items():
-        j, f = np.mean([pair for pairs, *_ in by_name.values() for pair in pairs], axis=0).tolist()
-        means = {name: tuple(np.mean(pairs, axis=0).tolist()) for name, (pairs, *_) in by_name.items()}
-        frames = {name: given for name, (_, given, _) in by_name.items()}
-        unknown = {name: ids for name, (*_, ids) in by_name.items() if ids}
-        scores.append(GivenScore(*key, j, f, means, frames, unknown))
-    return scores
+    return list(scores.values())
 
 
 class _Clip:

@@ -62,7 +62,7 @@ def write_given_figure(scores: Sequence[GivenScore], path: Path) -> None:
     """J&F of the frames that were not given against the number of given masks, one line for each way, as PNG."""
     figure, axes = _empty_figure("the curve of `given`")
     for way, (colour, style) in _WAYS.items():
-        points = [(score.given, 100 * score.jf) for score in scores if score.choose == way]
+        points = [(score.given, 100 * score.means()["J&F"]) for score in scores if score.choose == way]
         if points:
             axes.plot(*zip(*points, strict=True), style, color=colour, label=way)
     axes.set(xlabel="given masks", ylabel="J&F of the other frames (%)", xticks=sorted({one.given for one in scores}))
