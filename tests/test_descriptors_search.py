@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, find_sources
 from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
-from hodor_cli.descriptors.search.query import parse_reference, queries_of_frames, queries_of_store, start_descriptors
+from hodor_cli.descriptors.search.query import parse_reference, queries_of_frames, queries_of_store
 from hodor_cli.descriptors.search.search import search_objects, verify_matches
+from hodor_cli.descriptors.session import session
 from hodor_cli.descriptors.session.session import start_from_store
 from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.descriptors.views.retrieval import describe_times, write_contact_sheet
@@ -133,7 +135,7 @@ def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Pat
         assert all(v.problem for v in verified[2:])  # those that cannot be checked come last
 
 
-def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
+def test_a_segmenter_starts_from_saved_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = toy_model()
     library = tmp_path / "library.h5"
     export_sources(
@@ -143,11 +145,14 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
     assert list(start_from_store(segmenter, [f"{library}#bear"])[0].unrecognised()) == [1, 2]  # nothing found yet
     found = segmenter.step(clip(1)[0][0])
     assert found.shape == (64, 96) and set(segmenter.last.objects) == {1, 2}
-    objects, background, _, baseline, labels = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], most=3)
+    monkeypatch.setattr(session, "MOST_ROWS", 3)
+    monkeypatch.setattr(Segmenter, "start_from", lambda self, *saved: given.extend(saved))
+    given: list[Any] = []
+    recognition, _ = start_from_store(segmenter, [f"{library}#bear/2", f"{library}#cow/2"])
+    objects, background = given
     assert sorted(objects) == [1, 2] and objects[1].shape == (3, 32)  # both were 2: they are renumbered
-    assert labels == {1: "bear/2", 2: "cow/2"}
-    assert background.shape == (9, 32) and [len(rows) for rows in baseline.values()] == [3, 3]
+    assert recognition.labels == {1: "bear/2", 2: "cow/2"} and background.shape == (9, 32)
     with pytest.raises(InputError, match="other weights"):
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
-    with pytest.raises(InputError, match="different models"):
-        start_descriptors([f"{library}#bear/2", f"{tmp_path / 'other.h5'}#v0/1"])
+    with pytest.raises(InputError, match=r"other.h5#v0/1 was saved with other weights"):
+        start_from_store(segmenter, [f"{library}#bear/2", f"{tmp_path / 'other.h5'}#v0/1"])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -86,48 +85,6 @@ def queries_of_frames(frames: Iterable[LabelledFrame], name: str, encoder: Frame
         features = np.stack([row.baseline for row in of_object if row.baseline is not None])
         queries.append(Query(label, descriptors, model, object_id, features, of_object[0].thumbnail))
     return queries
-
-
-class SavedObjects(NamedTuple):
-    """What a run without masks starts from.
-
-    objects: {id: (K, C)} descriptors. background: (9, C). baseline: {id: (K, B)} features of the same rows, of those
-    objects that have them. labels: {id: "VIDEO/ID"}, as they were saved.
-    """
-
-    objects: dict[int, np.ndarray]
-    background: np.ndarray
-    model_fingerprint: str
-    baseline: dict[int, np.ndarray]
-    labels: dict[int, str]
-
-
-def start_descriptors(arguments: Sequence[str], *, most: int = 8) -> SavedObjects:
-    """What `Segmenter.start_from` needs for "FILE.h5#VIDEO/ID" arguments, and what tells whether the objects are there.
-
-    Each object gives at most `most` of its descriptors, spread evenly over its frames. Ids are kept where they are all
-    different, otherwise objects are numbered from 1. The background (9, C) is that of the last frame of the first
-    argument's video: even another scene's does better than none (`benchmarks/from_descriptors.py`).
-    """
-    queries = [query for argument in arguments for query in queries_of_store(argument)]
-    fingerprints = {query.model_fingerprint for query in queries}
-    if len(fingerprints) > 1:
-        raise InputError(
-            "the given objects were saved with different models and cannot be mixed; export one file again"
-        )
-    ids = [query.object_id for query in queries]
-    if len(set(ids)) < len(ids):
-        ids = list(range(1, len(queries) + 1))
-    named = dict(zip(ids, queries, strict=True))
-    objects = {key: spread(query.descriptors, most) for key, query in named.items()}
-    baseline = {key: spread(query.baseline, most) for key, query in named.items() if query.baseline is not None}
-    path, video, _ = parse_reference(arguments[0])
-    with DescriptorStore(path) as store:
-        saved, _ = store.background(video)
-    if not len(saved):
-        raise InputError(f"{path} has no background descriptors for {video}; export it again")
-    labels = {key: query.label for key, query in named.items()}
-    return SavedObjects(objects, saved[-1], fingerprints.pop(), baseline, labels)
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:

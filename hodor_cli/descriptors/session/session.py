@@ -14,16 +14,20 @@ from hodor_cli.descriptors.export.encode import FeatureTap, object_rows
 from hodor_cli.descriptors.export.export import store_info
 from hodor_cli.descriptors.export.sources import LabelledFrame, content_files, hash_files
 from hodor_cli.descriptors.search.projection import projection_for
-from hodor_cli.descriptors.search.query import start_descriptors
+from hodor_cli.descriptors.search.query import parse_reference, queries_of_store, spread
 from hodor_cli.descriptors.session.recognition import Recognition
 from hodor_cli.descriptors.session.watches import DriftMonitor, Note
 from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
+from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.engine import Segmenter, StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.weights.checkpoint import model_fingerprint
+
+#: Descriptors of a saved object that a run starts from.
+MOST_ROWS = 8
 
 
 class DescriptorSession(AbstractContextManager["DescriptorSession"]):
@@ -124,15 +128,30 @@ def start_from_store(
 ) -> tuple[Recognition, str]:
     """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name.
 
+    Each object gives at most `MOST_ROWS` of its descriptors, spread evenly over its frames. Ids are kept where they are
+    all different, otherwise objects are numbered from 1. The background (9, C) is that of the last frame of the first
+    argument's video: even another scene's does better than none (`benchmarks/from_descriptors.py`).
+
     Returns what tells whether they are recognised, and a hash of the descriptors. Raises InputError if they were saved
     with other weights than the segmenter's, or do not exist.
     """
-    objects, background, fingerprint, baseline, labels = start_descriptors(arguments)
-    if fingerprint != model_fingerprint(segmenter.model):
+    queries = [query for argument in arguments for query in queries_of_store(argument)]
+    fingerprint = model_fingerprint(segmenter.model)
+    if other := next((query for query in queries if query.model_fingerprint != fingerprint), None):
         raise InputError(
-            f"{arguments[0]} was saved with other weights than those in use; name the same `weights`, or "
+            f"{other.store}#{other.label} was saved with other weights than those in use; name the same `weights`, or "
             "export it again"
         )
+    ids = [query.object_id for query in queries]
+    known = dict(zip(ids if len(set(ids)) == len(ids) else range(1, len(ids) + 1), queries, strict=True))
+    objects = {key: spread(query.descriptors, MOST_ROWS) for key, query in known.items()}
+    baseline = {key: spread(query.baseline, MOST_ROWS) for key, query in known.items() if query.baseline is not None}
+    path, video, _ = parse_reference(arguments[0])
+    with DescriptorStore(path) as store:
+        saved, _ = store.background(video)
+    if not len(saved):
+        raise InputError(f"{path} has no background descriptors for {video}; export it again")
+    background, labels = saved[-1], {key: query.label for key, query in known.items()}
     segmenter.start_from(objects, background)
     digest = hashlib.sha256(background.tobytes())
     for key, value in objects.items():
