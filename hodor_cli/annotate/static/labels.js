@@ -13,6 +13,7 @@ export class LabelMap {
     this.pixels = new Uint32Array(this.image.data.buffer);
     this.fill = new Uint32Array(65536);
     this.edge = new Uint32Array(65536);
+    this.thick = Math.max(1, Math.round(Math.min(width, height) / 400));   // the width of an object's edge
     this.changed = null;   // the rectangle of ids that have no pixels yet
     this.whole = new OffscreenCanvas(width, height).getContext("2d");
     this.behind = null;    // the rectangle of pixels that `whole` has not got yet
@@ -88,8 +89,7 @@ export class LabelMap {
   // Give the rectangle that has changed its pixels, with edges where an object borders on another label.
   paint() {
     if (!this.changed) return;
-    const { width, height, ids, pixels, fill, edge } = this;
-    const thick = Math.max(1, Math.round(Math.min(width, height) / 400)), down = thick * width;
+    const { width, height, thick, ids, pixels, fill, edge } = this, down = thick * width;
     const { x0, y0, x1, y1 } = within(widen(this.changed, thick), this);
     for (let y = y0; y < y1; y += 1) {
       const top = y >= thick, bottom = y < height - thick;

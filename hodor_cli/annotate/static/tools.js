@@ -90,8 +90,8 @@ const tools = {
   },
 };
 
-// The rectangle of the frame that the brush and its outline take at some places.
-const brushed = (...at) => around(at, state.brush + 3 / view.scale);
+// The rectangle of the frame in which the brush at some places, its outline, and the edges of what it paints are drawn.
+const brushed = (...at) => around(at, state.brush + view.map.thick + 3 / view.scale);
 
 // A stroke appears at once, and goes to the server when it ends.
 function paint(from, add) {

@@ -2,6 +2,7 @@
 
 import { by } from "./elements.js";
 import { LabelMap } from "./labels.js";
+import { cross, dot } from "./marks.js";
 import { mask, picture } from "./pictures.js";
 import { EVERYTHING, join, widen, within } from "./rectangles.js";
 import { state, on, set, tell, clampFrame } from "./state.js";
@@ -26,7 +27,7 @@ export const view = {
 let image = null;          // the picture of the frame in view; null if there is none
 let fitted = false;        // whether the whole frame stays in view when the canvas gets another size
 let dense = 1;             // pixels of the screen for each CSS pixel
-let dotted = false;        // whether clicks are marked in the frame as it was drawn last
+let marked = false;        // whether clicks were marked when the frame was drawn last
 let dirty = null;          // the rectangle of the frame to draw with the next screen refresh
 
 export function open() {
@@ -148,15 +149,14 @@ export async function reloadMask() {
 // Edits of the frame in view that the server has not answered.
 const underWay = () => view.sent.filter(({ message }) => message.frame === view.shown);
 const clicksUnderWay = () => underWay().filter(({ message }) => message.do === "click").map(({ message: { x, y, positive } }) => [x, y, positive]);
-
-const dots = () => [...view.clicks, ...clicksUnderWay()];
+const clicksToMark = () => [...view.clicks, ...clicksUnderWay()];
 
 // New masks of the frame in view; strokes that the server has not answered, or that are being drawn, stay on top.
 export function replaceMask(runs) {
   const strokes = [...underWay().map(({ coverage }) => coverage), view.stroke].filter(Boolean);
   const changed = view.map.load(runs, strokes);
-  if (dotted || dots().length) redraw();
-  else if (changed) redraw(changed);
+  if (marked || clicksToMark().length) redraw();
+  else if (changed) redraw(widen(changed, view.map.thick));
 }
 
 // Redraw with the next screen refresh: everything, or a rectangle in pixels of the frame.
@@ -166,7 +166,7 @@ export function redraw(part = EVERYTHING) {
 }
 
 function draw() {
-  if (!dirty) return;
+  if (!dirty) return;   // it was drawn at once
   // On the screen: whole pixels and a few more, so that no seam is seen.
   const corner = onScreen({ x: dirty.x0, y: dirty.y0 }), other = onScreen({ x: dirty.x1, y: dirty.y1 });
   const part = within(widen({ x0: corner.x * dense, y0: corner.y * dense, x1: other.x * dense, y1: other.y * dense }, 3), canvas);
@@ -194,39 +194,11 @@ function drawFrame(part) {
   context.imageSmoothingQuality = "low";   // a better one would resize the whole map for every part of it
   const corner = onFrame({ x: part.x0 / dense, y: part.y0 / dense }), other = onFrame({ x: part.x1 / dense, y: part.y1 / dense });
   view.map.draw(context, widen({ x0: corner.x, y0: corner.y, x1: other.x, y1: other.y }, 2));
-  const clicks = dots();
-  for (const [x, y, positive] of clicks) dot(x, y, positive, unit);
-  dotted = clicks.length > 0;
+  const clicks = clicksToMark();
+  for (const click of clicks) dot(context, click, unit);
+  marked = clicks.length > 0;
   view.preview?.(context, unit);
-  if (state.crosshair) cross(state.crosshair, unit);
-}
-
-// Lines across the whole frame, open at the place itself.
-function cross({ x, y }, unit) {
-  const { width, height } = state.video, gap = 6 * unit;
-  context.beginPath();
-  for (const [from, to] of [[0, x - gap], [x + gap, width]]) { context.moveTo(from, y); context.lineTo(to, y); }
-  for (const [from, to] of [[0, y - gap], [y + gap, height]]) { context.moveTo(x, from); context.lineTo(x, to); }
-  for (const [colour, thick] of [["#000a", 3], ["#fff", 1]]) {
-    context.strokeStyle = colour;
-    context.lineWidth = thick * unit;
-    context.stroke();
-  }
-}
-
-function dot(x, y, positive, unit) {
-  context.beginPath();
-  context.arc(x, y, 6 * unit, 0, 2 * Math.PI);
-  context.fillStyle = positive ? "#19a974" : "#e0483e";
-  context.fill();
-  context.lineWidth = 2 * unit;
-  context.strokeStyle = "#fff";
-  context.stroke();
-  context.beginPath();
-  context.moveTo(x - 3 * unit, y);
-  context.lineTo(x + 3 * unit, y);
-  if (positive) { context.moveTo(x, y - 3 * unit); context.lineTo(x, y + 3 * unit); }
-  context.stroke();
+  if (state.crosshair) cross(context, state.crosshair, unit);
 }
 
 function resize() {
