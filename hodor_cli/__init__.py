@@ -26,7 +26,7 @@ __version__ = "0.2.0"
 #: The public names that each module defines.
 _NAMES = {
     "hodor_cli.errors": "DataError DeviceError HodorError InputError OutputError TrainingError UsageError WeightsError",
-    "hodor_cli.engine": "Segmenter SegmenterSettings StepResult",
+    "hodor_cli.engine": "FrameDescriptors ObjectResult Segmenter SegmenterSettings StepResult",
     "hodor_cli.weights": "load_model",
     "hodor_cli.clicks.clicker": "Clicker",
     "hodor_cli.video.frames": "Frame FrameSource",
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from hodor_cli.datasets.labels.mask_file import read_mask as read_mask
     from hodor_cli.datasets.labels.mask_values import MaskFile as MaskFile
     from hodor_cli.descriptors import DescriptorStore as DescriptorStore
+    from hodor_cli.engine import FrameDescriptors as FrameDescriptors
+    from hodor_cli.engine import ObjectResult as ObjectResult
     from hodor_cli.engine import Segmenter as Segmenter
     from hodor_cli.engine import SegmenterSettings as SegmenterSettings
     from hodor_cli.engine import StepResult as StepResult

@@ -18,6 +18,7 @@ from segment_fakes import read_video
 from segmenter_fakes import frames_of, make_model, square
 
 from hodor_cli.errors import InputError, OutputError
+from hodor_cli.images.label_png import read_label_png
 from hodor_cli.model import Hodor
 from hodor_cli.run import correction
 from hodor_cli.run.earlier import together
@@ -263,3 +264,18 @@ def test_what_is_given_now_counts_object_by_object() -> None:
 def test_clicks_given_now_correct_the_box_that_was_given_then() -> None:
     both = together(RunInputs(boxes={5: {3: (1, 1, 5, 5)}}), RunInputs(clicks={5: {3: [Click(3, 3)]}}))
     assert both.boxes == {5: {3: (1, 1, 5, 5)}} and both.clicks == {5: {3: [Click(3, 3)]}}
+
+
+def test_a_box_leaves_the_objects_that_its_mask_covers(
+    network: Hodor, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(network, clip, out, overlay=False, masks={0: labels(1, square(2, 2, 16)) + labels(2, square(24, 40, 12))})
+    before = read_label_png(out / "masks" / f"{FURTHER:05d}.png")
+    assert (before == 2).any()
+    body = (before == 2) | square(2, 2, 30)
+    monkeypatch.setattr("hodor_cli.run.inputs.masks_from_prompts", lambda *_: {1: body})
+    run(network, clip, out, overlay=False, boxes={FURTHER: {1: (2, 2, 50, 40)}}, resume=True)
+    after = read_label_png(out / "masks" / f"{FURTHER:05d}.png")
+    assert np.array_equal(after == 2, before == 2)
+    assert np.array_equal(after == 1, body & (before != 2))

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.clicks.shapes import without_enclosed
 from hodor_cli.engine.following import GivenMasks, passes_backward
 from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.run.inputs import Labels, RunInputs
+from hodor_cli.run.inputs import FrameInputs, Labels, RunInputs
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
@@ -131,7 +132,7 @@ class CorrectingSegmenter:
             for index in inputs.starts:
                 if low <= index <= high:
                     for frame in source.between(index, index + 1):
-                        masks[index] = self._joined(index, inputs.at(frame).labels)
+                        masks[index] = self._joined(index, inputs.at(frame))
         self._given = given = GivenMasks(masks, inputs.removals, inputs.appears)
         segmenter.plan(given.plan, first=source.start, maps=maps)
         segmenter.choose_resolution(self._earlier.first_masks())
@@ -177,11 +178,19 @@ class CorrectingSegmenter:
         self._segmenter.load_state(state)
         self._next = int(state["correcting/next"])
 
-    def _joined(self, frame: int, given: NDArray[np.integer] | None) -> Labels:
-        """The masks given in a frame, together with the earlier masks of unchanged objects."""
-        labels = self._earlier.labels(frame)
-        labels[np.isin(labels, [*self._change.object_ids, *ids_in(given)])] = 0
-        return labels if given is None else np.where(given > 0, given, labels).astype(np.uint16)
+    def _joined(self, frame: int, given: FrameInputs) -> Labels:
+        """The masks given in a frame, together with the earlier masks of unchanged objects, over which they lie. Only
+        objects that the mask from a box covers almost whole are in front of it, such as a ball before a person."""
+        earlier = self._earlier.labels(frame)
+        earlier[np.isin(earlier, [*self._change.object_ids, *ids_in(given.labels)])] = 0
+        if given.labels is None:
+            return earlier
+        joined = np.where(given.labels > 0, given.labels, earlier).astype(np.uint16)
+        for object_id in given.boxes.keys() & given.box_masks.keys():
+            mask = given.box_masks[object_id]
+            enclosed = mask & ~without_enclosed(mask, earlier, object_id)
+            joined[enclosed] = earlier[enclosed]
+        return joined
 
     def _kept(self, frame: int) -> StepResult:
         objects = {
