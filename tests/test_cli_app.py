@@ -315,6 +315,11 @@ def test_a_switch_and_a_repeatable_option_may_be_given_twice() -> None:
     assert "there is no video" in refused("segment", "nowhere.mp4", *twice, code=3)
 
 
+def test_a_budget_without_its_unit_is_answered_with_one() -> None:
+    said = refused("segment", "a.mp4", "--mask", "m.png", "--adapt", "10", code=2)
+    assert "10 belongs to no option; if it is a budget, give its unit: --adapt 10s" in said
+
+
 def test_a_value_may_be_the_letter_of_an_option() -> None:
     assert "there is no video" in refused("segment", "nowhere.mp4", "--mask", "a", "-o", "o", code=3)
 

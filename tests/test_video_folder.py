@@ -119,3 +119,13 @@ def test_what_a_folder_holds_and_is_not_used_is_named(tmp_path: Path) -> None:
     assert [frame.name for frame in source] == ["0", "1", "2", "3"]
     said = "\n".join(source.warnings)
     assert "1 .psd file" in said and "2_mask.png looks like a mask" in said and "3.gif holds several pictures" in said
+
+
+def test_many_masks_among_the_frames_are_named_in_one_sentence(tmp_path: Path) -> None:
+    for index in range(12):
+        Image.fromarray(picture(index)).save(tmp_path / f"{index}.jpg")
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(tmp_path / f"{index}_mask.png")
+    source = open_source(tmp_path)
+    assert source.length == 12
+    (said,) = source.warnings
+    assert "0_mask.png, 1_mask.png, 2_mask.png and 9 more look like masks" in said

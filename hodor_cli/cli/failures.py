@@ -98,6 +98,8 @@ def _extra(parameters: Sequence[Any], found: re.Match[str]) -> str:
     if len(words) > 1 and len(endings) == 1 and "" not in endings:  # what a shell makes of *.png
         return f"{words[0]} and {len(words) - 1} more files belong to no option; give the folder of such files"
     flags = {flag for parameter in parameters for flag in parameter.opts}
+    if found[1].isdigit() and "--adapt" in flags:
+        return f"{found[1]} belongs to no option; if it is a budget, give its unit: --adapt {found[1]}s"
     such = next((f", such as {flag}," for flag in ("--mask", "--masks", "--data", "--out") if flag in flags), "")
     return (
         f"{found[1]} belongs to no option: a file stands behind its option{such} and the numbers of one value are "

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hodor_cli.errors import HodorError, InputError
-from hodor_cli.images.paths import readable_name, summarise_files, visible_files
+from hodor_cli.images.paths import listed, readable_name, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 #: Endings of files that are certainly no frames; they are ignored without a warning.
@@ -32,11 +32,17 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
     if files and unknown:
         left_out.append(f"{folder}: {summarise_files(unknown)} left out, which have no known ending of a picture")
     masks = _masks_among(files)
-    left_out += [
-        f"{mask} looks like a mask among the frames and is left out; rename it if it is a frame, or move it to another "
-        "folder"
-        for mask in masks
-    ]
+    if len(masks) == 1:
+        left_out.append(
+            f"{next(iter(masks))} looks like a mask among the frames and is left out; rename it if it is a frame, or "
+            "move it to another folder"
+        )
+    elif masks:
+        some = listed((file.name for file in files if file in masks), 3)
+        left_out.append(
+            f"{folder}: {some} look like masks among the frames and are left out; rename them if they are frames, or "
+            "move them to another folder"
+        )
     return list(files_by_frame(file for file in files if file not in masks).values()), left_out
 
 
