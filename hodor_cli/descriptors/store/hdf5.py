@@ -6,14 +6,18 @@ do not hold. Stores never do either, so both are refused before HDF5 follows the
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import h5py
+import msgspec
+import numpy as np
 
 from hodor_cli.descriptors.store.heap import Heaps
 from hodor_cli.descriptors.store.schema import DATASETS, FORMAT_NAME, FORMAT_VERSION, StoreInfo
@@ -26,6 +30,7 @@ MOST_BYTES = 8 << 30
 #: Bytes of one chunk, which HDF5 reads as a whole.
 MOST_CHUNK_BYTES = 64 << 20
 
+T = TypeVar("T")
 _PART = re.compile(r"\d{8,18}\.h5")
 
 
@@ -71,13 +76,13 @@ def open_file(path: Path) -> h5py.File:
                 raise InputError(
                     f"{path} is an HDF5 file but holds no hodor descriptors; give one that `export_sources` wrote"
                 )
-            version = int(number_attribute(file, "format_version", 0, 1 << 31))
+            version = int(file.attrs["format_version"])
             if version != FORMAT_VERSION:
                 raise InputError(
                     f"{path} has descriptor format version {version} and this hodor reads version {FORMAT_VERSION}; "
                     + ("update hodor" if version > FORMAT_VERSION else "export it again")
                 )
-            read_store_info(file)
+            read_attributes(file, StoreInfo)
     except BaseException:
         file.close()
         raise
@@ -99,13 +104,19 @@ def reading(path: Path, video: str | None = None) -> Iterator[None]:
         raise InputError(f"{path} is damaged{where} ({reason}); restore it from a copy or export it again") from None
 
 
-def read_store_info(file: h5py.File) -> StoreInfo:
-    """The root's attributes. Raises ValueError if one is of another type or outside its range."""
-    return StoreInfo(
-        model_fingerprint=text_attribute(file, "model_fingerprint"),
-        channels=int(number_attribute(file, "channels", 1, 1 << 16)),
-        model_name=text_attribute(file, "model_name", ""),
-    )
+def read_attributes(group: h5py.Group, form: type[T], **others: Any) -> T:
+    """A group's attributes, and `others`, as a dataclass. Raises ValueError if one is missing, of another type or
+    outside its range."""
+    held = {name: value.item() if isinstance(value, np.generic) else value for name, value in group.attrs.items()}
+    try:
+        if "settings" in held:
+            held["settings"] = msgspec.json.decode(held["settings"])
+        json.dumps(held, ensure_ascii=False, default=str).encode()  # a text of stray bytes could not be printed
+        return msgspec.convert(held | others, form)
+    except msgspec.ValidationError as error:
+        where = str(error).rpartition("$.")[2] if "$." in str(error) else str(error).rpartition(" ")[2]
+        what = "missing" if "missing" in str(error) else "not what it must be"
+        raise ValueError(f"the attribute {where.strip('`')} is {what}") from error
 
 
 def write_store_info(file: h5py.File, info: StoreInfo) -> None:
@@ -116,27 +127,6 @@ def write_store_info(file: h5py.File, info: StoreInfo) -> None:
     file.attrs["model_name"] = info.model_name
     file.attrs["channels"] = info.channels
     file.require_group("videos")
-
-
-def text_attribute(group: h5py.Group, name: str, default: str | None = None) -> str:
-    """An attribute that is text. Raises ValueError if it is missing (and has no default) or something else."""
-    value = group.attrs.get(name, default)
-    if isinstance(value, bytes):
-        value = value.decode("utf-8")
-    if not isinstance(value, str):
-        raise ValueError(f"the attribute {name} is {'missing' if value is None else 'not text'}")
-    value.encode("utf-8")  # a text that holds stray bytes could not be printed or written
-    return value
-
-
-def number_attribute(group: h5py.Group, name: str, low: float, high: float) -> float:
-    """An attribute that is one finite number in low..high. Raises ValueError for anything else."""
-    value = group.attrs.get(name)
-    if getattr(value, "shape", ()) != () or getattr(value, "dtype", None) is None or value.dtype.kind not in "iuf":
-        raise ValueError(f"the attribute {name} is not a number")
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ValueError(f"the attribute {name} is {value}")
-    return float(value)
 
 
 def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:

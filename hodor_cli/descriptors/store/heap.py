@@ -31,20 +31,11 @@ def read_values(path: Path, dataset: h5py.Dataset, rows: np.ndarray) -> list[byt
     """
     if dataset.chunks is None or dataset.id.get_create_plist().get_nfilters():
         raise ValueError(f"{dataset.name.rpartition('/')[2]} is not stored in plain chunks")
-    if len(rows) and not (rows.min() >= 0 and rows.max() < len(dataset)):
-        raise ValueError("there is no such row")
     size = dataset.chunks[0]
-    chunks: dict[int, np.ndarray] = {}
-    values = []
+    chunks = [dataset.id.read_direct_chunk((start,))[1] for start in range(0, len(dataset), size)]
+    held = np.concatenate([np.zeros(0, _REFERENCE), *(np.frombuffer(data, _REFERENCE, size) for data in chunks)])
     with Heaps(path, dataset.file.userblock_size) as heaps:
-        for row in rows.tolist():
-            number = row // size
-            if number not in chunks:
-                _, data = dataset.id.read_direct_chunk((number * size,))
-                chunks[number] = np.frombuffer(data, _REFERENCE, count=size)
-            length, address, place = chunks[number][row % size].tolist()
-            values.append(heaps.value(address, place, length) if length else b"")
-    return values
+        return [heaps.value(address, number, length) for length, address, number in held[rows].tolist()]
 
 
 class Heaps(AbstractContextManager["Heaps"]):
@@ -54,7 +45,7 @@ class Heaps(AbstractContextManager["Heaps"]):
         self._file = path.open("rb")
         self._base = base
         self._size = path.stat().st_size
-        self._read: dict[int, tuple[bytes, dict[int, tuple[int, int]]]] = {}
+        self._read: dict[int, dict[int, bytes]] = {}
 
     def check_attributes(self, group: h5py.Group) -> None:
         """Raise ValueError unless HDF5 can read the texts among a group's attributes.
@@ -84,8 +75,7 @@ class Heaps(AbstractContextManager["Heaps"]):
                     if begin < len(message) and message[begin] & 15 == _VARIABLE:
                         for place in range(begin + datatype + space, len(message) - 15, 16):
                             length, address, number = struct.unpack_from("<IQI", message, place)
-                            if length:
-                                self.value(address, number, length)
+                            self.value(address, number, length)
 
     def _bytes(self, address: int, size: int) -> bytes:
         if address + self._base + size > self._size or size > MOST_HEAP_BYTES:
@@ -95,34 +85,35 @@ class Heaps(AbstractContextManager["Heaps"]):
 
     def value(self, address: int, number: int, length: int) -> bytes:
         """The first `length` bytes of a value of the heap at an address."""
+        if not length:
+            return b""
         if length > MOST_VALUE_BYTES:
             raise ValueError(f"a value of {length} bytes")
         if address not in self._read:
             if len(self._read) > 64:  # values lie in the order of their rows
                 self._read.clear()
             self._read[address] = self._heap(address)
-        data, places = self._read[address]
-        start, size = places.get(number, (0, -1))
-        if length > size:
+        found = self._read[address].get(number, b"")
+        if length > len(found):
             raise ValueError("a value that its heap does not hold")
-        return data[start : start + length]
+        return found[:length]
 
-    def _heap(self, address: int) -> tuple[bytes, dict[int, tuple[int, int]]]:
-        """The bytes of a heap, and where in them each of its values starts and how long it is."""
+    def _heap(self, address: int) -> dict[int, bytes]:
+        """The values of a heap by number."""
         signature, version, size = struct.unpack("<4sB3xQ", self._bytes(address, 16))
         if (signature, version) != (b"GCOL", 1) or not 16 <= size <= MOST_HEAP_BYTES:
             raise ValueError("something else where a heap should be")
         data = self._bytes(address + 16, size - 16)
-        places: dict[int, tuple[int, int]] = {}
+        values: dict[int, bytes] = {}
         at = 0
         while at + 16 <= len(data):
             number, length = struct.unpack_from("<H6xQ", data, at)
             taken = 16 + (length + 7) // 8 * 8 if number else length  # number 0 is what is free, with its header
             if not 16 <= taken <= len(data) - at:
                 raise ValueError("a value that is longer than its heap")
-            places[number] = (at + 16, length if number else 0)
+            values[number] = data[at + 16 : at + 16 + length] if number else b""
             at += taken
-        return data, places
+        return values
 
     def __exit__(self, *error: object) -> None:
         self._file.close()

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 FORMAT_NAME = "hodor-descriptors"
 FORMAT_VERSION = 1
@@ -49,7 +50,7 @@ class StoreInfo:
     """The root's attributes. `model_fingerprint` is fixed for the life of the file."""
 
     model_fingerprint: str
-    channels: int
+    channels: Annotated[int, Meta(ge=1, le=1 << 16)]
     model_name: str = ""
 
     def same_model(self, other: StoreInfo) -> bool:
@@ -68,9 +69,9 @@ class VideoInfo:
 
     name: str
     source: str
-    height: int
-    width: int
-    fps: float
+    height: Annotated[int, Meta(ge=0, le=1 << 20)]
+    width: Annotated[int, Meta(ge=0, le=1 << 20)]
+    fps: Annotated[float, Meta(ge=0, le=1e6)]
     content_hash: str = ""
     model_fingerprint: str = ""
     settings: dict[str, Any] = field(default_factory=dict)

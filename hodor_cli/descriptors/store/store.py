@@ -6,7 +6,6 @@ keeps showing what it held when it was opened.
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -62,7 +61,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
     def _open(self, path: Path) -> None:
         file = hdf5.open_file(path)
         self._files.append(file)
-        info = hdf5.read_store_info(file)
+        info = hdf5.read_attributes(file, StoreInfo)
         if path == self.path:
             self.info: StoreInfo = info
         elif not info.same_model(self.info):
@@ -83,14 +82,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         """The attributes of one video."""
         path, group = self._group(name)
         with hdf5.reading(path, name):
-            settings = json.loads(hdf5.text_attribute(group, "settings"))
-            if not isinstance(settings, dict):
-                raise ValueError("the attribute settings is no JSON object")
-            height, width = (int(hdf5.number_attribute(group, side, 0, 1 << 20)) for side in ("height", "width"))
-            keys = ("source", "content_hash", "model_fingerprint", "kind")
-            texts = {key: hdf5.text_attribute(group, key) for key in keys}
-            fps, result = hdf5.number_attribute(group, "fps", 0, 1e6), hdf5.text_attribute(group, "result", "")
-            return VideoInfo(name, height=height, width=width, fps=fps, settings=settings, result=result, **texts)
+            return hdf5.read_attributes(group, VideoInfo, name=name)
 
     def rows(self, name: str) -> VideoRows:
         """All rows of one video, by frame."""

@@ -65,7 +65,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             with new_file(self.path, _NO_ROOM) as temporary, closing(WritableFile(temporary)) as new, uninterrupted():
                 hdf5.write_store_info(new.file, self.info)
         with hdf5.open_file(self.path) as file:
-            held = hdf5.read_store_info(file)
+            held = hdf5.read_attributes(file, StoreInfo)
         if held.model_fingerprint != self.info.model_fingerprint:
             models = (f"{info.model_name or 'model'} {info.model_fingerprint[:12]}" for info in (held, self.info))
             raise InputError(
