@@ -20,6 +20,7 @@ from hodor_cli.datasets.folders import (
     VideoMeta,
     depth,
     first_folders,
+    first_named,
     folders_by_name,
     masks_in,
     pictures_in,
@@ -213,9 +214,7 @@ def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:
 
 def _plain(root: Path) -> Dataset:
     inside = visible_folders(root)
-    named = {folder.name.casefold(): folder for folder in inside}
-    masks = next((named[name] for name in _MASK_FOLDERS if name in named), None)
-    images = next((named[name] for name in _IMAGE_FOLDERS if name in named), None)
+    masks, images = first_named(root, _MASK_FOLDERS), first_named(root, _IMAGE_FOLDERS)
     if len(inside) == 2 and (masks is None) != (images is None):
         other = next(folder for folder in inside if folder not in (images, masks))
         images, masks = images or other, masks or other

@@ -24,6 +24,12 @@ def folders_by_name(parent: Path) -> dict[str, Path]:
     return {unicodedata.normalize("NFC", folder.name): folder for folder in visible_folders(parent)}
 
 
+def first_named(parent: Path, names: Iterable[str]) -> Path | None:
+    """The sub-folder with the first of some names in lower case, whatever its case; None if there is none."""
+    there = {folder.name.casefold(): folder for folder in visible_folders(parent)}
+    return next((there[name] for name in names if name in there), None)
+
+
 def pictures_in(folder: Path) -> dict[str, Path]:
     """Frame name -> image file, in natural order."""
     return _files(folder, PICTURE_SUFFIXES)

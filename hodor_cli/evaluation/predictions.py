@@ -70,29 +70,24 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
         what = "a zip archive; unpack it and give" if root.suffix.lower() == ".zip" else "a file; give"
         raise InputError(f"{root} is {what} the folder of predicted masks")
     usual = [root, root / "predictions", root / "Annotations"]
-    places = dict.fromkeys([*usual, *visible_folders(root), *visible_folders(root / "Annotations")])
-    best: dict[str, Path] = {}
-    empty: dict[str, Path] = {}
-    equal: list[Path] = []
-    for place in places:
-        there = folders_by_name(place)
-        named = {name: there[name] for name in sequences if name in there}
-        found = {name: masks for name, folder in named.items() if (masks := _masks_at(folder))}
-        if len(found) > len(best):
-            best, equal = found, [place]
-        elif found and len(found) == len(best):
-            equal.append(place)
-        empty = empty or named
-    if len(equal) > 1 and equal[0] not in usual:
-        several = listed((str(place.relative_to(root)) for place in equal), 8)
+    found: dict[Path, dict[str, Path]] = {}
+    empty: list[Path] = []
+    for place in dict.fromkeys([*usual, *visible_folders(root), *visible_folders(root / "Annotations")]):
+        named = {name: folder for name, folder in folders_by_name(place).items() if name in sequences}
+        found[place] = {name: masks for name, folder in named.items() if (masks := _masks_at(folder))}
+        empty += named.values()
+    most = max(map(len, found.values()))
+    best = [place for place, masks in found.items() if masks and len(masks) == most]
+    if len(best) > 1 and best[0] not in usual:
+        several = listed((str(place.relative_to(root)) for place in best), 8)
         raise InputError(f"{root} holds the predictions of several methods: {several}; give the folder of one")
     if best:
-        return best
+        return {name: found[best[0]][name] for name in sequences if name in found[best[0]]}
     if len(sequences) == 1 and (masks := _masks_at(root)):
         return {next(iter(sequences)): masks}
-    for folder in empty.values():
-        held = listed(visible_files(folder), 3) or "no files"
-        raise InputError(f"{folder} holds no masks, which are {', '.join(MASK_SUFFIXES)} files; it holds {held}")
+    if empty:
+        held = listed(visible_files(empty[0]), 3) or "no files"
+        raise InputError(f"{empty[0]} holds no masks, which are {', '.join(MASK_SUFFIXES)} files; it holds {held}")
     raise InputError(
         f"{root} has no masks in a folder named like a sequence of the data set (such as {next(iter(sequences), '?')})"
         f"{first_folders(root)}"

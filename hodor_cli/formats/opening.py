@@ -17,7 +17,7 @@ from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
 from hodor_cli.datasets.coco_find import annotation_files, find_coco
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.faults import Faults
-from hodor_cli.datasets.folders import depth, pictures_in
+from hodor_cli.datasets.folders import depth, first_named, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats import coco, label_png
@@ -134,8 +134,7 @@ def is_clips(folder: Path) -> bool:
             return True
         if images.is_dir() or masks.is_dir():
             return not annotation_files(root)
-    named = {sub.name.casefold() for sub in visible_folders(folder)}
-    if named.isdisjoint(IMAGES) or named.isdisjoint(MASKS) or find_masks(folder) is not None:
+    if None in (first_named(folder, IMAGES), first_named(folder, MASKS)) or find_masks(folder) is not None:
         return False
     return not annotation_files(folder) and not _has_text_labels(folder)
 

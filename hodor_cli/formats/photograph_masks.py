@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_find import annotation_files
 from hodor_cli.datasets.faults import Faults
-from hodor_cli.datasets.folders import masks_in, pictures_in
+from hodor_cli.datasets.folders import first_named, masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import covers_edge
 from hodor_cli.datasets.matching import match_names
@@ -40,9 +40,7 @@ def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
 def find_masks(folder: Path) -> tuple[Path, Path] | None:
     """The folders of photographs and of their masks: images/ and masks/, or what they hold of the split train."""
     for root in (folder, folder / "train"):
-        named = {sub.name.casefold(): sub for sub in visible_folders(root)}
-        images = next((named[name] for name in IMAGES if name in named), None)
-        masks = next((named[name] for name in MASKS if name in named), None)
+        images, masks = first_named(root, IMAGES), first_named(root, MASKS)
         if images is None or masks is None or annotation_files(root):
             continue
         for pair in ((images, masks), (images / "train", masks / "train")):

@@ -57,14 +57,6 @@ def labels_from_colours(
     return table[index_map], colours, notes
 
 
-def grey_palette_ids(ids: list[int]) -> list[int]:
-    """If all `ids` are the brightness of DAVIS colours, as in an indexed mask that was converted to grey: the ids of
-    those colours, in the same order. Otherwise empty."""
-    colours = davis_palette()[1:22].astype(np.float64) @ (0.299, 0.587, 0.114)
-    of_grey = {round(grey): object_id for object_id, grey in reversed(list(enumerate(colours.tolist(), start=1)))}
-    return [of_grey[i] for i in ids] if all(i in of_grey for i in ids) else []
-
-
 def _colour(value: np.unsignedinteger | int) -> Colour:
     number = int(value)
     return number >> 16, (number >> 8) & 255, number & 255

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hodor_cli.datasets.labels.mask_colours import Colour, grey_palette_ids, labels_from_colours
+from hodor_cli.datasets.labels.mask_colours import Colour, labels_from_colours
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID, VOID, ids_in
 from hodor_cli.images.paths import listed, plural
@@ -154,12 +154,6 @@ def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None 
         labels[void] = 0
         count = plural(int(void.sum()), "pixel")
         notes.append(f"{path.name} has {count} of 255 beside other ids: taken as void, which is background")
-    objects = sorted(present - {0, VOID})
-    if palette is None and (meant := grey_palette_ids(objects)):
-        notes.append(
-            f"{path.name} has the ids {listed(objects)}, which are also the brightness of the DAVIS colours of "
-            f"{listed(meant)}: if it was converted from an indexed mask, give that one"
-        )
     return MaskFile(labels, notes, void=void)
 
 
