@@ -135,8 +135,9 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_dim: MaxDim = 987
     #: min_dim of runs that adapt first: a user who waits a minute for each video can afford more pixels. None: min_dim.
     adapted_min_dim: MinDim | None = None
-    #: min_dim of runs whose objects cover few cells of the maps. None: min_dim.
+    #: min_dim of runs whose objects cover few cells of the maps, and of those with a few more. None: min_dim.
     small_min_dim: MinDim | None = None
+    medium_min_dim: MinDim | None = None
     #: While an object is lost, keep its last descriptor instead of encoding the likeliest pixel, as the paper does.
     hold_lost_objects: bool = False
 

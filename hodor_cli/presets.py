@@ -32,6 +32,7 @@ PRESETS: dict[str, ModelConfig] = {
         max_dim=555,
         adapted_min_dim=384,
         small_min_dim=432,
+        medium_min_dim=360,
         hold_lost_objects=True,
     ),
     # For tests: a few ten thousand parameters, whole frames of 64 x 64.

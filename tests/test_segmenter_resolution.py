@@ -16,7 +16,7 @@ from hodor_cli.model import Hodor
 @pytest.fixture(scope="module")
 def model() -> Hodor:
     network = some_model("toy")
-    network.config = msgspec.structs.replace(network.config, small_min_dim=96)
+    network.config = msgspec.structs.replace(network.config, small_min_dim=96, medium_min_dim=80)
     return network
 
 
@@ -32,7 +32,7 @@ def large() -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("small", "settings", "min_dim"),
-    [(True, {}, 96), (False, {}, 64), (True, {"min_dim": 64}, 64), (True, {"matching": False}, 96)],
+    [(True, {}, 96), (False, {}, 80), (True, {"min_dim": 64}, 64), (True, {"matching": False}, 96)],
 )
 def test_the_first_masks_decide_unless_the_user_does(
     model: Hodor, small: bool, settings: dict[str, Any], min_dim: int
@@ -42,7 +42,7 @@ def test_the_first_masks_decide_unless_the_user_does(
     segmenter.step(first)  # without objects
     segmenter.step(first, {1: square(10, 10) if small else large()})
     warned = [text for text in segmenter.last.warnings if "the objects are small" in text]
-    assert segmenter.min_dim == min_dim and len(warned) == (min_dim == 96)
+    assert segmenter.min_dim == min_dim and len(warned) == (min_dim > 64)
     segmenter.step(second, {2: square(30, 30)})
     assert segmenter.min_dim == min_dim and not segmenter.last.warnings
     segmenter.reset()
@@ -55,6 +55,14 @@ def test_objects_of_several_sizes_are_judged_by_their_geometric_mean(model: Hodo
     tiny[:4, :4] = True
     segmenter.step(frames_of(1)[0], {1: tiny, 2: large() & ~tiny})
     assert segmenter.min_dim == 96
+
+
+def test_large_objects_are_seen_in_the_usual_resolution() -> None:
+    network = some_model("toy")
+    network.config = msgspec.structs.replace(network.config, min_dim=128, max_dim=256, medium_min_dim=160)
+    segmenter = segmenter_of(network)
+    segmenter.step(frames_of(1)[0], {1: large()})  # 256 cells of the network's input and more
+    assert segmenter.min_dim == 128 and not segmenter.last.warnings
 
 
 def test_a_saved_state_keeps_the_resolution(model: Hodor) -> None:
@@ -76,7 +84,7 @@ def test_a_step_that_fails_decides_nothing(model: Hodor, monkeypatch: pytest.Mon
         segmenter.step(frames_of(1)[0], {1: square(10, 10)})
     assert segmenter.min_dim == 64
     segmenter.step(frames_of(1)[0], {1: large()})
-    assert segmenter.min_dim == 64
+    assert segmenter.min_dim == 80
 
 
 def test_both_directions_see_the_same_resolution(model: Hodor) -> None:

@@ -99,7 +99,7 @@ class OfflineSegmenter(Segmenter):
         """
         other = copy.copy(self)
         Segmenter.reset(other)
-        other._finer = self._finer
+        other._chosen = self._chosen
         other._first, other._direction, other._shown, other._turn = top, -1, shown, _Turn()
         return other
 

@@ -12,7 +12,7 @@ import torch
 
 from hodor_cli.engine.decoded import StepInput
 from hodor_cli.engine.history import HistoryRing
-from hodor_cli.engine.masks import are_small, reference_masks_by_id
+from hodor_cli.engine.masks import MEDIUM_CELLS, SMALL_CELLS, reference_masks_by_id, typical_cells
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step import FrameSteps
 from hodor_cli.engine.step_result import FrameDescriptors, StepResult
@@ -64,11 +64,10 @@ class Segmenter(FrameSteps):
             keep_freed_memory()
         self.model = placed(model, self.device)
         self.history = history
-        own, small = model.config.resolution(min_dim, max_dim), model.config.small_min_dim
-        #: The working resolution, and that for small objects if there is another one.
-        self._resolutions = [own]
-        if small is not None and min_dim is None and max_dim is None:
-            self._resolutions.append(model.config.resolution(small, None))
+        config, chosen = model.config, min_dim is not None or max_dim is not None
+        finer = [None if chosen else own for own in (config.small_min_dim, config.medium_min_dim)]
+        #: The usual working resolution, that for small objects and that for objects of medium size.
+        self._resolutions = [config.resolution(own or min_dim, max_dim) for own in (None, *finer)]
         self.matching = matching
         self.maps_are_read, self.second = False, None
         self.reset()
@@ -80,18 +79,18 @@ class Segmenter(FrameSteps):
         self._geometry: Geometry | None = None
         self._known = Followed(HistoryRing(self.history))
         self._expected = []
-        #: Whether the finer resolution is used; None until the first masks decide.
-        self._finer: bool | None = None
+        #: Which of the resolutions is used; None until the first masks decide.
+        self._chosen: int | None = None
 
     @property
     def min_dim(self) -> int:
         """The shorter side of the network's input, in pixels."""
-        return self._resolutions[bool(self._finer)][0]
+        return self._resolutions[self._chosen or 0][0]
 
     @property
     def max_dim(self) -> int:
         """The limit of its longer side."""
-        return self._resolutions[bool(self._finer)][1]
+        return self._resolutions[self._chosen or 0][1]
 
     @property
     def object_ids(self) -> list[int]:
@@ -128,7 +127,7 @@ class Segmenter(FrameSteps):
         if masks is not None:
             given = reference_masks_by_id(masks, size=geometry.original, frame=index, followed=self._known.ids)
         started = clock.perf_counter()
-        before, finer, self._known = self._known, self._finer, self._known.copy()
+        before, chosen, self._known = self._known, self._chosen, self._known.copy()
         warnings: list[str] = []
         try:
             geometry = self._choose_resolution(geometry, given, warnings)
@@ -145,7 +144,7 @@ class Segmenter(FrameSteps):
             self._geometry, self._next_frame, self.last = geometry, index + 1, last
         except BaseException:  # out of memory, or interrupted
             if self._next_frame == index:
-                self._known, self._finer = before, finer
+                self._known, self._chosen = before, chosen
             raise
         return result.labels
 
@@ -187,7 +186,7 @@ class Segmenter(FrameSteps):
             "model": np.array(self.model.config.name),
             "next_frame": np.array(self._next_frame),
             "size": np.array(size),
-            "finer": np.array(-1 if self._finer is None else int(self._finer)),
+            "finer": np.array(-1 if self._chosen is None else self._chosen),
             **self._known.pack(),
         }
 
@@ -200,8 +199,8 @@ class Segmenter(FrameSteps):
         config = self.model.config
         height, width = (int(n) for n in state.get("size", (0, 0)))
         decided = int(state.get("finer", 0))
-        finer = None if decided < 0 else decided > 0 and len(self._resolutions) > 1
-        min_dim, max_dim = self._resolutions[bool(finer)]
+        chosen = None if decided < 0 else min(decided, len(self._resolutions) - 1)
+        min_dim, max_dim = self._resolutions[chosen or 0]
         geometry = Geometry.of(height, width, min_dim=min_dim, max_dim=max_dim) if height else None
         keys = None
         if self.matching and config.matching is not None and geometry is not None:
@@ -209,7 +208,7 @@ class Segmenter(FrameSteps):
         check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
         known = Followed.unpack(state, self.history, self.device, matching=self.matching)
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
-        self._known, self._next_frame, self._geometry, self._finer = known, int(state["next_frame"]), geometry, finer
+        self._known, self._next_frame, self._geometry, self._chosen = known, int(state["next_frame"]), geometry, chosen
 
     def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:
         if isinstance(frame, np.ndarray) and (frame.shape[2:] != (3,) or frame.dtype != np.uint8 or not frame.size):
@@ -231,12 +230,13 @@ class Segmenter(FrameSteps):
     def _choose_resolution(self, geometry: Geometry, given: Mapping[int, np.ndarray], warnings: list[str]) -> Geometry:
         """The frames' geometry, finer if the first masks are small; a warning says so."""
         masks = [mask for mask in given.values() if mask.any()]
-        if self._finer is not None or self._known.ids or not masks:
+        if self._chosen is not None or self._known.ids or not masks:
             return geometry
-        self._finer = len(self._resolutions) > 1 and are_small(masks, geometry.scaled)
-        if not self._finer:
-            return geometry
+        cells = typical_cells(masks, geometry.scaled)
+        self._chosen = 1 if cells < SMALL_CELLS else 2 if cells < MEDIUM_CELLS else 0
         coarse, finer = geometry.scaled, Geometry.of(*geometry.original, min_dim=self.min_dim, max_dim=self.max_dim)
+        if finer == geometry:
+            return geometry
         warnings.append(
             f"the objects are small, so that the network sees frames of {finer.scaled[1]}x{finer.scaled[0]} instead of"
             f" {coarse[1]}x{coarse[0]}; `min_dim` {self._resolutions[0][0]} is faster and less accurate"
