@@ -16,8 +16,12 @@ import msgspec
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.messages import Asked
 from hodor_cli.annotate.session import Session
+from hodor_cli.annotate.telling import Emit
 from hodor_cli.errors import HodorError
 from hodor_cli.files import harmless
+
+#: Makes the session, given the function that sends its events.
+MakeSession = Callable[[Emit], Session]
 
 #: A page with more unsent messages gets no more masks of tracking; it fetches those that it shows.
 _BEHIND = 32
@@ -55,7 +59,7 @@ _TAKEN = "This project was open in another tab, which waits now and can take it 
 class Desk:
     """Runs a session's work in its thread and passes its events to the page. Call all methods in the event loop."""
 
-    def __init__(self, make_session: Callable[[Callable[[Mapping[str, Any], bytes], None]], Session]) -> None:
+    def __init__(self, make_session: MakeSession) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hodor-annotate")
         #: The page that is served.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, open_target, write_project_report
 from hodor_cli.annotate.server import Address, listen, serve
 from hodor_cli.annotate.session import Session
+from hodor_cli.annotate.telling import Emit
 from hodor_cli.errors import OutputError
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.settings import SegmentSettings
@@ -61,7 +62,7 @@ def annotate_source(
                 _take_masks(project, readers[0], given)
             write_project_report(project, frames, settings, None)
 
-            def make(emit: Callable[[Mapping[str, Any], bytes], None]) -> Session:
+            def make(emit: Emit) -> Session:
                 return Session(project, readers[0], model, settings, emit)
 
             serve(make, (readers[1], readers[2]), listening, lambda url: opened(url, folder.root))

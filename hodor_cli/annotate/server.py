@@ -10,7 +10,7 @@ import errno
 import mimetypes
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -23,19 +23,15 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from hodor_cli.annotate.desk import Desk, Page
+from hodor_cli.annotate.desk import Desk, MakeSession, Page
 from hodor_cli.annotate.export import EXPORTS, export_path
 from hodor_cli.annotate.frames import FrameReader, jpeg_of, thumbnail_of
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.messages import Hello, decode_request, pack_runs
-from hodor_cli.annotate.session import Session
 from hodor_cli.errors import HodorError, UsageError
 
 #: The longest message that a page may send, in bytes.
 _MOST_BYTES = 8 << 20
-
-#: Makes the session, given the function that sends its events.
-MakeSession = Callable[[Callable[[Mapping[str, Any], bytes], None]], Session]
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,10 @@ class Address:
 
 
 def serve(
-    make_session: MakeSession, readers: tuple[FrameReader, FrameReader], listening: socket.socket, opened: Any
+    make_session: MakeSession,
+    readers: tuple[FrameReader, FrameReader],
+    listening: socket.socket,
+    opened: Callable[[str], Any],
 ) -> None:
     """Serve the page at a socket that `listen` gave until Ctrl-C; returns after everything is saved.
 
