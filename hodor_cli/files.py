@@ -68,7 +68,8 @@ def require_replaceable(path: Path) -> None:
     A device, a pipe or a folder must never make room for a file, and a link is neither replaced nor followed.
     """
     if os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path)):
-        raise OutputError(f"{path} is a link, a folder or a device, which is not replaced; {ELSEWHERE}")
+        what = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
+        raise OutputError(f"{path} is {what}, which is not replaced; {ELSEWHERE}")
 
 
 def require_new(path: Path, *, overwrite: bool) -> None:
