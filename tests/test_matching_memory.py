@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -100,7 +102,7 @@ def test_only_the_newest_references_are_kept_and_older_objects_follow_the_previo
 def test_a_copy_goes_its_own_way() -> None:
     memory = MatchingMemory()
     memory.remember(frame_maps(), [7], mask(0), reference=(7,))
-    copied = memory.copy()
+    copied = copy.copy(memory)
     memory.forget(7)
     assert copied.previous is not None and len(copied.references) == 1
 

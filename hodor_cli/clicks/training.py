@@ -30,7 +30,7 @@ from hodor_cli.runtime.second_thread import SecondThread, second_thread
 from hodor_cli.samples.clip_sets import ClipFrames
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.halves import learned_in_halves
-from hodor_cli.training.launch import uninterrupted
+from hodor_cli.training.interrupts import uninterrupted
 from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +21,16 @@ from hodor_cli.errors import DeviceError, WeightsError
 from hodor_cli.model.background import to_stride8
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Cue, Maps
-from hodor_cli.runtime.preprocess import Geometry, resize
+from hodor_cli.runtime.preprocess import Geometry, Scalable, resize
+
+
+class Expected(NamedTuple):
+    """A frame to come, as the network will see it, and what the second thread prepares for it."""
+
+    frame: np.ndarray | Scalable
+    geometry: Geometry
+    maps: Future[Maps]
+    carried: Future[list[Carried]]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -47,28 +46,21 @@ class HistoryEntry:
 class HistoryRing:
     """The entries of frames t - window .. t, oldest first; an entry for a frame replaces that frame's earlier one.
 
-    `pinned` entries (from another video, say) never leave.
+    `pinned` entries (from another video, say) never leave. Lists are replaced, never changed: see `Followed.copy`.
     """
 
     window: int
     pinned: list[HistoryEntry] = field(default_factory=list)
-    entries: deque[HistoryEntry] = field(default_factory=deque)
-
-    def copy(self) -> HistoryRing:
-        """Another ring of the same entries, which are immutable."""
-        return replace(self, pinned=list(self.pinned), entries=deque(self.entries))
+    entries: list[HistoryEntry] = field(default_factory=list)
 
     def put(self, entry: HistoryEntry) -> None:
         """Add an entry of the newest frame and drop those that have left the window."""
-        if self.entries and self.entries[-1].frame == entry.frame:
-            self.entries.pop()
-        self.entries.append(entry)
+        self.entries = [*(known for known in self.entries if known.frame != entry.frame), entry]
         self.advance(entry.frame)
 
     def advance(self, frame: int) -> None:
         """Drop entries that are outside the window of `frame`."""
-        while self.entries and self.entries[0].frame < frame - self.window:
-            self.entries.popleft()
+        self.entries = [entry for entry in self.entries if entry.frame >= frame - self.window]
 
     def newest(self, object_id: int) -> Tensor | None:
         """The newest descriptor (D,) of an object, or None."""
@@ -80,7 +72,7 @@ class HistoryRing:
     def forget(self, object_id: int) -> None:
         """Remove an object from every entry; entries that then hold nothing, not even a background, go too."""
         self.pinned = [kept for entry in self.pinned if (kept := entry.without(object_id)) is not None]
-        self.entries = deque(kept for entry in self.entries if (kept := entry.without(object_id)) is not None)
+        self.entries = [kept for entry in self.entries if (kept := entry.without(object_id)) is not None]
 
     def stacked(self, object_ids: Sequence[int]) -> History:
         """All entries as one batch-of-one History for these objects, absent descriptors zero and masked out."""

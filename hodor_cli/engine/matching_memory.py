@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import FEW, Matcher, with_recent
+from hodor_cli.model.matching import FEW, Matcher, at_most_one, with_recent
 from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, KeyedMasks, Maps
 
@@ -93,7 +93,8 @@ class MatchingMemory:
     """What is needed to match a frame with what came before; constant in the length of the video.
 
     recent: an earlier frame, which shows what objects look like by now. age: frames that were remembered. weights: how
-    much each reference counts for each object it holds; without them the newest counts alone.
+    much each reference counts for each object it holds; without them the newest counts alone. Lists are replaced, never
+    changed: see `Followed.copy`.
     """
 
     previous: StoredFrame | None = None
@@ -101,10 +102,6 @@ class MatchingMemory:
     age: int = 0
     references: list[StoredFrame] = field(default_factory=list)
     weights: list[Mapping[int, float]] | None = None
-
-    def copy(self) -> MatchingMemory:
-        """Another memory of the same frames, which are immutable."""
-        return replace(self, references=list(self.references))
 
     def remember(
         self, maps: Maps, object_ids: Sequence[int], masks: Tensor, *, reference: tuple[int, ...] = ()
@@ -121,8 +118,8 @@ class MatchingMemory:
         self.age += 1
         if reference:
             given = self.previous.masks[self.previous.object_ids.rows(reference)]
-            self.references.append(replace(self.previous, object_ids=ObjectIds(reference), masks=given))
-            del self.references[:-MAX_REFERENCES]
+            newest = replace(self.previous, object_ids=ObjectIds(reference), masks=given)
+            self.references = [*self.references, newest][-MAX_REFERENCES:]
 
     def _outgrown(self, frame: StoredFrame) -> bool:
         """Whether an object is so much larger in a frame than in the newest one that stays that this one must go."""
@@ -171,7 +168,7 @@ class MatchingMemory:
             reference = torch.where(
                 weight > 0, reference + (carried - reference) * (weight / counted.clamp(min=1e-9)), reference
             )
-        given = _shared(reference)
+        given = at_most_one(reference)  # frames that do not know each other's objects may claim the same pixel
         if self.recent is None:
             return Cue(previous, given, matched=matched)
         areas: dict[int, float] = {}
@@ -180,7 +177,7 @@ class MatchingMemory:
         given_areas = reference.new_tensor([[areas.get(object_id, 0.0) for object_id in object_ids]])
         shown = self.recent.keyed_masks(object_ids).masks
         both = with_recent(reference, carried_from(self.recent), shown, given_areas)
-        return Cue(previous, _shared(both), matched=matched, given=given)
+        return Cue(previous, at_most_one(both), matched=matched, given=given)
 
     def _weight(self, place: int, frame: StoredFrame, object_id: int) -> float:
         if object_id not in frame.object_ids:
@@ -194,9 +191,3 @@ class MatchingMemory:
         if self.recent is not None:
             self.recent = self.recent.without(object_id)
         self.references = [kept for frame in self.references if (kept := frame.without(object_id)) is not None]
-
-
-def _shared(masks: Tensor) -> Tensor:
-    """Masks (1, I, h, w) that sum to at most 1: frames that do not know each other's objects may claim the same
-    pixel."""
-    return masks / masks.sum(dim=1, keepdim=True).clamp(min=1)

@@ -58,18 +58,15 @@ class _Track:
 
 
 class Motion:
-    """What was seen of the objects' movement; constant in the length of the video."""
+    """What was seen of the objects' movement; constant in the length of the video.
+
+    What it holds is replaced, never changed: see `Followed.copy`.
+    """
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
         self._largest: dict[int, Extent] = {}
         self._time: float | None = None
-
-    def copy(self) -> Motion:
-        """Another one that knows the same."""
-        motion = Motion()
-        motion._tracks, motion._largest, motion._time = dict(self._tracks), dict(self._largest), self._time
-        return motion
 
     def largest(self, object_ids: Sequence[int]) -> list[Extent]:
         """How large each object has been so far, also before it was lost."""
@@ -86,6 +83,7 @@ class Motion:
     def observe(self, object_ids: Sequence[int], masks: Tensor, time: float | None) -> None:
         """Note where objects with soft masks (I, h, w) at stride 8 are at `time`, and how large."""
         passed, self._time = self._passed(time), time
+        self._tracks, self._largest = dict(self._tracks), dict(self._largest)
         for object_id, part in zip(object_ids, (masks > PART).cpu().numpy(), strict=True):
             rows, columns = part.sum(axis=1), part.sum(axis=0)
             area = int(rows.sum())
@@ -101,8 +99,8 @@ class Motion:
 
     def forget(self, object_id: int) -> None:
         """Remove an object, for example because a correction says that it was elsewhere."""
-        self._tracks.pop(object_id, None)
-        self._largest.pop(object_id, None)
+        self._tracks = {key: track for key, track in self._tracks.items() if key != object_id}
+        self._largest = {key: extent for key, extent in self._largest.items() if key != object_id}
 
     def state(self) -> dict[str, np.ndarray]:
         """As arrays that `np.savez` can write."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -69,21 +70,15 @@ class Followed:
         self.looks = {key: GivenLook.of(values.mean(dim=0), scene) for key, values in rows.items()}
 
     def copy(self) -> Followed:
-        """Another one with the same objects; what it holds is immutable."""
-        return replace(
-            self,
-            ring=self.ring.copy(),
-            memory=self.memory.copy(),
-            motion=self.motion.copy(),
-            looks=dict(self.looks),
-        )
+        """Another one with the same objects. Its parts are its own, and what they hold is never changed."""
+        return replace(self, ring=copy(self.ring), memory=copy(self.memory), motion=copy(self.motion))
 
     def forget(self, object_id: int) -> None:
         """Forget what was believed of an object; its id stays."""
         self.ring.forget(object_id)
         self.memory.forget(object_id)
         self.motion.forget(object_id)
-        self.looks.pop(object_id, None)
+        self.looks = {key: look for key, look in self.looks.items() if key != object_id}
 
     def pack(self) -> dict[str, np.ndarray]:
         """As arrays that `np.savez` can write; copies, which later steps and the caller do not share."""
@@ -109,7 +104,7 @@ class Followed:
         """What `pack` gave; without `matching` its keys are left out."""
         followed = Followed(HistoryRing(history), ObjectIds(arrays["object_ids"].tolist()))
         followed.ring.pinned = list(_unpack_all(HistoryEntry, arrays, "pinned", device))
-        followed.ring.entries.extend(_unpack_all(HistoryEntry, arrays, "history", device))
+        followed.ring.entries = list(_unpack_all(HistoryEntry, arrays, "history", device))
         if matching:
             memory = followed.memory
             memory.age = int(arrays.get("matching/age", 0))

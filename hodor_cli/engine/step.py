@@ -3,37 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.engine.ahead import Preparation
-from hodor_cli.engine.decoded import Decoded, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
+from hodor_cli.engine.decoded import Decoded, Expected, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import label_map_of_logits
+from hodor_cli.engine.matching_memory import Carried, StoredFrame
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.region import WholeFrame, holds_all, in_whole_frame
+from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.types import Cue, Descriptors, Maps
 from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import Geometry, prepare_masks
+from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks
+from hodor_cli.runtime.second_thread import SecondThread
 
 #: The logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
 
 
-class FrameSteps(Preparation):
-    """The part of a `Segmenter` that uses the network; what it knows of the objects is in `_known`."""
+class FrameSteps:
+    """The part of a `Segmenter` that uses the network; what it knows of the objects is in `_known`.
 
-    #: Whether each frame is decoded as a whole, for code that reads the decoder's logits, and not only where objects
-    #: can be.
+    second: a thread that computes beside the steps; `LookAhead` sets it. maps_are_read: whether other code reads the
+    backbone's maps of every frame, even if no object is followed; then no frame is extracted ahead. whole_frames:
+    whether each frame is decoded as a whole, for code that reads the decoder's logits, and not only where objects can
+    be.
+    """
+
+    model: Hodor
+    device: torch.device
+    dtype: torch.dtype
+    matching: bool
+    second: SecondThread | None
+    maps_are_read: bool
     whole_frames = False
+    _known: Followed
+    _geometry: Geometry | None
+    _expected: list[Expected]
+
+    def expect(self, frame: np.ndarray | Scalable) -> None:
+        """Begin to extract the maps of a frame in the second thread; it is given to the step after the next one.
+
+        Nothing happens without that thread, before the first step, and while no object is followed.
+        """
+        known, geometry = self._known, self._geometry
+        if self.second is None or self.maps_are_read or not known.ids:
+            return
+        if geometry is None or geometry.original != frame.shape[:2]:
+            return
+        maps = self.second.start(self._extract, frame, geometry)
+        stored = list(known.memory.lasting) if self.matching else []
+        carried = self.second.start(self._carry, maps, stored, tuple(known.ids))
+        self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, carried)]
+
+    def _prepared(self, frame: np.ndarray | Scalable, geometry: Geometry) -> tuple[Maps, list[Carried]]:
+        """The maps of a frame, and the masks that were carried to it if it was expected."""
+        for expected in self._expected:
+            if expected.frame is frame and expected.geometry == geometry:
+                self._expected = [other for other in self._expected if other is not expected]
+                return expected.maps.result(), expected.carried.result()
+        return self._extract(frame, geometry), []
+
+    @torch.inference_mode()
+    def _extract(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
+        config = self.model.config
+        with autocast(self.device, self.dtype):
+            return self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
+
+    @torch.inference_mode()
+    def _carry(self, maps: Future[Maps], stored: list[StoredFrame], ids: tuple[int, ...]) -> list[Carried]:
+        """Masks carried to a frame from stored ones, for the case that these are still stored in its step."""
+        if self.model.matcher is None:
+            return []
+        with autocast(self.device, self.dtype):
+            return [Carried.of(self.model.matcher, maps.result(), source, ids) for source in stored]
 
     def _follow(self, step: StepInput) -> StepResult:
         known = self._known
@@ -87,7 +141,7 @@ class FrameSteps(Preparation):
         known.ids = known.ids.adding(ids)
         objects, descriptors = self._encoded(step.maps, full, step.index)
         shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
-        known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
+        known.looks = known.looks | {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
         if join:
             known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed))
         if not existed and self.matching:

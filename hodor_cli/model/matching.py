@@ -171,6 +171,11 @@ def with_recent(reference: Tensor, carried: Tensor, recent: Tensor, given: Tenso
     return torch.where(seen, reference + (carried - reference) * share, reference)
 
 
+def at_most_one(masks: Tensor) -> Tensor:
+    """Soft masks (B, I, h, w) that sum to at most 1 at each pixel, which several objects may claim."""
+    return masks / masks.sum(dim=1, keepdim=True).clamp(min=1)
+
+
 def surroundings(masks: Tensor, spread: int) -> Tensor:
     """Where objects with soft masks (B, I, h, w) may be a frame later: 1 within `spread` cells, else 0, same shape."""
     return F.max_pool2d((masks > PART).float(), 2 * spread + 1, stride=1, padding=spread)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hodor_cli.model.matching import at_most_one
 from hodor_cli.model.types import Cue
 from hodor_cli.training.config import TrainConfig
 
@@ -132,7 +133,7 @@ class WrongCue(NamedTuple):
         """The cue with these mistakes in it; masks of a pixel still sum to at most 1."""
         reference = self._mistaken(cue.reference)
         reference = torch.where(self.both[..., None, None], reference, cue.reference)
-        return cue._replace(previous=_at_most_one(self._mistaken(cue.previous)), reference=_at_most_one(reference))
+        return cue._replace(previous=at_most_one(self._mistaken(cue.previous)), reference=at_most_one(reference))
 
     def _mistaken(self, masks: Tensor) -> Tensor:
         """Soft masks (B, I, h, w) with every object's mistake."""
@@ -145,7 +146,3 @@ class WrongCue(NamedTuple):
         shifted = masks.flatten(2).gather(2, cells.flatten(2)).view_as(masks)
         wrong = torch.where(self.moved[..., None, None], shifted, wrong)
         return torch.where(self.gone[..., None, None], 0.0, wrong)
-
-
-def _at_most_one(masks: Tensor) -> Tensor:
-    return masks / masks.sum(dim=1, keepdim=True).clamp(min=1)

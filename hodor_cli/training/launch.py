@@ -8,14 +8,11 @@ import pickle
 import re
 import signal
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import torch
@@ -227,41 +224,3 @@ class Process:
         if self.world > 1:
             distributed.all_gather_object(gathered, values)
         return gathered
-
-
-class HalfDone(KeyboardInterrupt):
-    """A second Ctrl-C, which leaves an iteration half done."""
-
-
-#: Seconds after Ctrl-C in which another one asks for the same.
-_IMPATIENCE = 1.0
-
-
-@contextmanager
-def uninterrupted(at_first: Callable[[], None] | None = None) -> Iterator[None]:
-    """Ctrl-C inside the block takes effect at its end, so that no iteration is left half done.
-
-    at_first: called at the first Ctrl-C; a later one then raises HalfDone inside the block.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[float] = []
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        caught.append(time.monotonic())
-        if at_first is not None and len(caught) == 1:
-            at_first()
-        elif at_first is not None and caught[-1] - caught[0] > _IMPATIENCE:
-            raise HalfDone
-
-    before = signal.signal(signal.SIGINT, catch)
-    try:
-        yield
-    except Exception:
-        if not caught:  # after Ctrl-C it may come from the other processes, which are gone
-            raise
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
-    if caught:
-        raise KeyboardInterrupt

@@ -25,7 +25,8 @@ from hodor_cli.training.cycles import Objective, Prediction, Step, inputs_of, sc
 from hodor_cli.training.damage import Hardship
 from hodor_cli.training.faults import not_a_number
 from hodor_cli.training.halves import can_be_halved, objective_in_halves
-from hodor_cli.training.launch import HalfDone, Process, uninterrupted
+from hodor_cli.training.interrupts import HalfDone, uninterrupted
+from hodor_cli.training.launch import Process
 from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same

@@ -20,7 +20,7 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import EncoderLayer
 from hodor_cli.model.fast import plain
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import surroundings, with_recent
+from hodor_cli.model.matching import at_most_one, surroundings, with_recent
 from hodor_cli.model.mobilenet import Conv
 from hodor_cli.model.types import Cue, History, KeyedMasks, Maps
 from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
@@ -181,5 +181,4 @@ class MatchGraph(nn.Module):
         )
         carried, given = self.model.matcher.anywhere(keys, recent), reference.masks.flatten(2).sum(dim=2)
         both = with_recent(cue.reference, carried, recent.masks, given)
-        shared = both / both.sum(dim=1, keepdim=True).clamp(min=1)
-        return cue.previous, shared, surroundings(previous.masks, self.model.matcher.spread), cue.matched
+        return cue.previous, at_most_one(both), surroundings(previous.masks, self.model.matcher.spread), cue.matched
