@@ -163,6 +163,8 @@ def test_settings_that_cannot_be_are_refused(toy: Hodor) -> None:
     ):
         with pytest.raises(kind, match=said):
             segmenter_for(toy, **settings)
+    with pytest.raises(UsageError, match="`model` is 'mini'; give a network"):
+        Segmenter("mini")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

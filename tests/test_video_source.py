@@ -433,6 +433,11 @@ def test_addresses_are_not_followed(address: str) -> None:
         open_source(address)
 
 
+def test_frames_in_memory_are_no_source() -> None:
+    with pytest.raises(UsageError, match=r"not a list; frames in memory go to `Segmenter\.step`"):
+        open_source([np.zeros((48, 64, 3), np.uint8)])
+
+
 def test_odd_names_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
     whole = write(tmp_path / "a.mp4", 2).read_bytes()
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff #%03d.mp4"))

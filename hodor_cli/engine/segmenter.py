@@ -56,6 +56,8 @@ class Segmenter(FrameSteps):
         precision: str = "auto",
         matching: bool = True,
     ) -> None:
+        if not isinstance(model, torch.nn.Module):
+            raise UsageError(f"`model` is {model!r}; give a network, such as load_model('mini')")
         if history < 1:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)

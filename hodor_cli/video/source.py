@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
 
 from hodor_cli.errors import InputError, UsageError
@@ -47,6 +49,11 @@ def open_source(
     Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end, times where frames have
     none) and `UsageError` (an impossible range).
     """
+    if not isinstance(path_or_camera, str | os.PathLike | Integral):
+        raise UsageError(
+            f"a source is a path or the index of a camera, not a {type(path_or_camera).__name__}; frames in memory go"
+            " to `Segmenter.step` one by one"
+        )
     first = number_or_seconds(start, "start")
     stop = None if end is None else number_or_seconds(end, "end")
     if isinstance(first, float) or isinstance(stop, float):
