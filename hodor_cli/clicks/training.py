@@ -81,19 +81,23 @@ def train_clicks(
     TrainingError if the loss or its gradient is not a number.
     """
     settings, out = settings or ClickTraining(), Path(out)
-    state = read_state(out) if out.is_dir() else None
-    if state is None and (out / _FILE).exists():
-        raise OutputError(f"{out} holds a click network and no run to continue; choose another folder with `out`")
-    if state is None:
-        require_empty(out, LOCK_FILE)
-    else:
-        _check_resumed(state, settings, out, resume=resume)
-    keep_freed_memory()
-    with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
-        torch.manual_seed(settings.seed)
-        net = with_extra_blocks(starting_net(weights), settings.extra_blocks)
-    run = _Run(net, _crops(data, settings, warn), settings, out)
     with locked_folder(out, advice="wait until it ends, or train into another folder with `out`"):
+        state = read_state(out)
+        if state is None and (out / _FILE).exists():
+            raise OutputError(f"{out} holds a click network and no run to continue; choose another folder with `out`")
+        if state is not None and not resume:
+            raise OutputError(
+                f"{out} holds a run already; add `resume` to continue it, or choose another folder with `out`"
+            )
+        if state is None:
+            require_empty(out, LOCK_FILE)
+        else:
+            check_same(asdict(settings), state.config, _FREE)  # states of older versions have other names for some
+        keep_freed_memory()
+        with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
+            torch.manual_seed(settings.seed)
+            net = with_extra_blocks(starting_net(weights), settings.extra_blocks)
+        run = _Run(net, _crops(data, settings, warn), settings, out)
         if state is not None:
             run.restore(state)
         try:
@@ -102,14 +106,6 @@ def train_clicks(
             run.save()
             raise
     return out / _FILE
-
-
-def _check_resumed(state: TrainingState, settings: ClickTraining, out: Path, *, resume: bool) -> None:
-    if not resume:
-        raise OutputError(
-            f"{out} holds a run already; add `resume` to continue it, or choose another folder with `out`"
-        )
-    check_same(asdict(settings), state.config, _FREE)  # states of older versions have other names for some
 
 
 def starting_net(weights: str | Path) -> ClickNet:

@@ -87,7 +87,7 @@ def _best(values: np.ndarray, before: int, after: int) -> tuple[slice, int, np.n
         far = np.minimum(far, inside - before)
     if after < len(values):
         far = np.minimum(far, after - inside)
-    tried = inside[np.unique(np.linspace(0, len(inside) - 1, min(len(inside), _TRIED)).round().astype(int))]
+    tried = inside[np.linspace(0, len(inside) - 1, min(len(inside), _TRIED)).round().astype(int)]
     near = np.abs(inside[None] - tried[:, None])
     spared = np.clip(1 - near / far, 0, 1) * values[inside]
     place = int(spared.sum(axis=1).argmax())
