@@ -22,26 +22,19 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
     The annotations are `instances.json`, another single JSON beside the images, or `annotations/instances*.json`, in
     the folder or in its sub-folder `train`, as Roboflow exports them. Raises DataError if there are none, or several.
     """
-    found = annotations_in(folder)
-    if found is not None:
-        return folder, found
-    if (folder / "train").is_dir() and (found := annotations_in(folder / "train")) is not None:
-        return folder / "train", found
+    for place in (folder, folder / "train"):
+        found = annotation_files(place)
+        if len(found) > 1:
+            names = listed((path.name for path in found), 4)
+            raise DataError(f"{place} has several annotation files ({names}): name one with `annotations`")
+        if found:
+            return place, found[0]
     for sub in visible_folders(folder):
-        if (found := annotations_in(sub)) is not None:
-            raise DataError(f"{folder} has no COCO annotations itself, but {sub.name}/ has {found.name}: give {sub}")
+        if found := annotation_files(sub):
+            raise DataError(f"{folder} has no COCO annotations itself, but {sub.name}/ has {found[0].name}: give {sub}")
     raise DataError(
         f"{folder} has no COCO annotations: an instances.json or annotations/*.json is expected beside the images"
     )
-
-
-def annotations_in(folder: Path) -> Path | None:
-    """The annotation file of a folder, None if there is none. Raises DataError if there are several."""
-    found = annotation_files(folder)
-    if len(found) > 1:
-        names = listed((path.name for path in found), 4)
-        raise DataError(f"{folder} has several annotation files ({names}): name one with `annotations`")
-    return found[0] if found else None
 
 
 def annotation_files(folder: Path) -> list[Path]:

@@ -14,8 +14,8 @@ from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import DataError, closest
-from hodor_cli.images.listing import files_by_frame
-from hodor_cli.images.paths import listed, plural, read_utf8, visible_files, visible_folders
+from hodor_cli.images.listing import frame_files
+from hodor_cli.images.paths import listed, plural, read_utf8, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 
@@ -32,12 +32,12 @@ def first_named(parent: Path, names: Iterable[str]) -> Path | None:
 
 def pictures_in(folder: Path) -> dict[str, Path]:
     """Frame name -> image file, in natural order."""
-    return _files(folder, PICTURE_SUFFIXES)
+    return frame_files(folder, PICTURE_SUFFIXES, DataError)
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
     """Frame name -> mask file, in natural order."""
-    return _files(folder, MASK_SUFFIXES)
+    return frame_files(folder, MASK_SUFFIXES, DataError)
 
 
 def masks_of_frames(folder: Path, frames: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
@@ -72,14 +72,6 @@ def first_folders(root: Path) -> str:
                 return f"; did you mean {place}?"
     names = [folder.name for folder in visible_folders(root)]
     return f"; it holds {listed(names)}" if names else "; it has no folders"
-
-
-def _files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Frame name -> file. Raises DataError if two files have the name of one frame."""
-    if not folder.is_dir():
-        return {}
-    names = [name for name in visible_files(folder) if Path(name).suffix.lower() in suffixes]
-    return files_by_frame((folder / name for name in names), DataError)
 
 
 _SCORED = ("val", "test-dev", "test-challenge", "train")

@@ -11,10 +11,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.listing import files_by_frame
+from hodor_cli.images.listing import frame_files
 from hodor_cli.images.paths import listed, plural, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
@@ -86,30 +86,29 @@ def match_names(names: Sequence[str], frames: Sequence[str], *, counted: bool = 
     return NameMatch(ordered, tuple(name for name in names if name not in ordered), how)
 
 
-def match_frames(names: Sequence[str], source: FrameSource) -> tuple[NameMatch, list[str], bool]:
-    """Match names without endings to the frames of a source; returns the match, the names of the frames, and whether
-    these are only counted. Raises InputError in doubt."""
-    frames = source.frame_names()
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def match_frames(files: Mapping[str, N], source: FrameSource, where: Path) -> tuple[dict[int, N], list[str]]:
+    """Frame index -> file, for the frames that are read, in their order; and sentences on how files were matched and
+    which are not used.
+
+    files: name without ending -> file or picture in `where`. Raises InputError in doubt, or if none belongs to such a
+    frame.
+    """
+    names, frames = list(files), source.frame_names()
     counted = frames is None
     if frames is None:
         numbers = [int(digits[-1]) for name in names if (digits := re.findall(r"[0-9]+", name))]
         last = min(max(numbers, default=0), _MOST_FRAMES)
         count = source.count_up_to(last + 1)
         frames = [f"{index:05d}" for index in range(last + 1 if count is None else min(count, last + 1))]
-    return match_names(names, frames, counted=counted), frames, counted
-
-
-def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path], list[str]]:
-    """Frame index -> mask file of a folder, and sentences on how files were matched and which are not used."""
-    names = [name for name in visible_files(folder) if Path(name).suffix.lower() in PICTURE_SUFFIXES | {".npy"}]
-    if not names:
-        found = summarise_files(visible_files(folder))
-        # The results of a run have their masks in `masks`.
-        inside = [sub for sub in visible_folders(folder) if any(name.endswith(".png") for name in visible_files(sub))]
-        hint = f"; did you mean {inside[0]}?" if inside else "; give a folder of masks named like the frames"
-        raise InputError(f"{folder} holds no masks (PNG or .npy){f' but {found}' if found else ''}{hint}")
-    files = files_by_frame(folder / name for name in names)
-    match, frames, counted = match_frames(list(files), source)
+    match = match_names(names, frames, counted=counted)
     place = {frame: index for index, frame in enumerate(frames)}
     stop = len(frames) if source.end is None else source.end
     used = {place[frame]: files[name] for name, frame in match.frames.items()}
@@ -118,14 +117,25 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
         first = source.start if counted else min(source.start, len(frames) - 1)
         example = f"by number, like {first:05d}" if counted else f"like {frames[first]}"
         raise InputError(
-            f"no mask in {folder} belongs to a frame that is read: they are named like {names[0]}, the frames "
-            f"{example}; rename them, or give one as FRAME=FILE"
+            f"no mask in {where} belongs to a frame that is read: they are named like {files[names[0]].name}, "
+            f"the frames {example}; rename them, or give one as FRAME=FILE (or FRAME=FILE#NAME)"
         )
-    notes = match.describe(folder)
-    if len(read) < len(used):
-        outside = [file.name for index, file in used.items() if index not in read]
-        notes.append(f"{folder}: {len(outside)} not used, because their frames are not read, such as {outside[0]}")
-    return dict(sorted(read.items())), notes
+    notes = match.describe(where)
+    if outside := [file.name for index, file in used.items() if index not in read]:
+        notes.append(f"{where}: {len(outside)} not used, because their frames are not read, such as {outside[0]}")
+    return read, notes
+
+
+def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path], list[str]]:
+    """Frame index -> mask file of a folder, and sentences on how files were matched and which are not used."""
+    files = frame_files(folder, PICTURE_SUFFIXES | {".npy"})
+    if not files:
+        found = summarise_files(visible_files(folder))
+        # The results of a run have their masks in `masks`.
+        inside = [sub for sub in visible_folders(folder) if any(name.endswith(".png") for name in visible_files(sub))]
+        hint = f"; did you mean {inside[0]}?" if inside else "; give a folder of masks named like the frames"
+        raise InputError(f"{folder} holds no masks (PNG or .npy){f' but {found}' if found else ''}{hint}")
+    return match_frames(files, source, folder)
 
 
 def require_frame(frame: int, argument: str, source: FrameSource) -> None:

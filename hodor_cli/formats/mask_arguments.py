@@ -209,15 +209,8 @@ def _placed(pictures: list[Picture], given: int | None, path: Path, source: Fram
         raise InputError(
             f"{path} has several pictures called {Path(twice.name).stem}; give one as FRAME={path}#{twice.name}"
         )
-    match, frames, _ = match_frames(list(stems), source)
-    place = {frame: index for index, frame in enumerate(frames)}
-    used = [(stems[name], place[frame]) for name, frame in match.frames.items() if source.has_frame(place[frame])]
-    if not used:
-        raise InputError(
-            f"no picture of {path} belongs to a frame that is read: they are named like {pictures[0].name}; "
-            f"give one as FRAME={path}#NAME"
-        )
-    return used
+    matched, _ = match_frames(stems, source, path)
+    return [(picture, index) for index, picture in matched.items()]
 
 
 def _notes(one: Annotations) -> list[str]:

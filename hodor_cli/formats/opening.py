@@ -28,11 +28,6 @@ from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import exists, listed, plural, require_exists, visible_folders
 
-_NEEDED = (
-    "photographs need annotations of a known tool beside them, such as LabelMe's or COCO's instances.json, or the "
-    "folders images/ and masks/ with files of the same names"
-)
-
 
 def open_set(
     path: str | Path,
@@ -150,25 +145,24 @@ def explain_folder(folder: Path) -> str:
             f"{folder} holds text files in labels/ without outlines (of boxes, perhaps); export segmentation (YOLO's "
             "polygons, or COCO's instances.json)"
         )
-    images = pictures_in(folder).values()
-    if not images:
-        below = visible_folders(folder)
-        if any(annotation_files(entry) for entry in below):
-            return ""
-        if (inner := next((entry for entry in below if find_tool(entry) or find_masks(entry)), None)) is not None:
-            return f"{folder} holds no data set itself; give one of its folders, such as {inner}"
-        inside = [entry for entry in below if pictures_in(entry)]
-        named = listed([entry.name for entry in inside], 3)
-        what = f"holds folders of images ({named}) but no annotations" if inside else "holds no images"
-        what = what if any(folder.iterdir()) else "is empty"
-        return f"{folder} {what}: {_NEEDED}; clips need the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
-    if annotation_files(folder.parent) or find_masks(folder.parent) is not None:
-        return f"{folder} holds images alone; give {folder.parent} if their annotations are there"
-    endings = ", ".join(sorted({file.suffix.lower() for file in images}))
+    images, below = pictures_in(folder).values(), visible_folders(folder)
+    if images:
+        if annotation_files(folder.parent) or find_masks(folder.parent) is not None:
+            return f"{folder} holds images alone; give {folder.parent} if their annotations are there"
+        endings = ", ".join(sorted({file.suffix.lower() for file in images}))
+        what = f"holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are"
+    elif any(annotation_files(entry) for entry in below):
+        return ""
+    elif (inner := next((entry for entry in below if find_tool(entry) or find_masks(entry)), None)) is not None:
+        return f"{folder} holds no data set itself; give one of its folders, such as {inner}"
+    elif inside := [entry.name for entry in below if pictures_in(entry)]:
+        what = f"holds folders of images ({listed(inside, 3)}) but no annotations"
+    else:
+        what = "holds no images" if any(folder.iterdir()) else "is empty"
     return (
-        f"{folder} holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are: "
-        f"{_NEEDED}; frames of a clip belong into "
-        f"JPEGImages/{folder.name}/ with label PNGs of the same names in Annotations/{folder.name}/"
+        f"{folder} {what}: photographs need annotations of a known tool beside them, such as LabelMe's or COCO's "
+        "instances.json, or the folders images/ and masks/ with files of the same names; clips need the folders "
+        "JPEGImages/SEQUENCE and Annotations/SEQUENCE with label PNGs of the frames' names"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from hodor_cli.errors import HodorError, InputError
@@ -44,6 +44,13 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
             "move them to another folder"
         )
     return list(files_by_frame(file for file in files if file not in masks).values()), left_out
+
+
+def frame_files(folder: Path, suffixes: Collection[str], error: type[HodorError] = InputError) -> dict[str, Path]:
+    """Frame name -> file with one of the endings, in natural order; none if the folder is missing. Raises `error` if
+    two files have the name of one frame."""
+    names = visible_files(folder) if folder.is_dir() else []
+    return files_by_frame((folder / name for name in names if Path(name).suffix.lower() in suffixes), error)
 
 
 def files_by_frame(files: Iterable[Path], error: type[HodorError] = InputError) -> dict[str, Path]:
