@@ -29,6 +29,7 @@ from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.images.picture import read_picture
 from hodor_cli.run.finish import FrameResult, frame_record
+from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.records import ObjectRecord
 from hodor_cli.run.review import DOUBT, REASONS, Recent, doubt, reasons
 from hodor_cli.video.frames import Frame
@@ -58,7 +59,7 @@ def judge(sequence: VideoSequence, segmenter: Segmenter, step: int) -> Iterator[
         image = read_picture(file)
         labels = segmenter.step(image, given or None)
         frame = Frame(index, name, image, index / 24)
-        record = frame_record(FrameResult(frame, labels, segmenter.last.objects, tuple(given)), ticks=0)
+        record = frame_record(FrameResult(frame, segmenter.last, FrameInputs(given=tuple(given))), ticks=0)
         flags = list(reasons(record, recent))
         if truth is None:
             continue

@@ -29,7 +29,7 @@ class ColourSegmenter:
     def step(self, frame: np.ndarray, masks: Any = None, *, time: float | None = None) -> np.ndarray:
         frame = np.asarray(frame)
         labels = np.zeros(frame.shape[:2], np.uint16)
-        outcome = StepResult(np.zeros((0, 0), np.uint16), network_seconds=0.001)
+        outcome = StepResult(labels, network_seconds=0.001)
         for key in [] if masks is None else np.unique(masks[masks > 0]).tolist():
             self.colours[key] = frame[masks == key].mean(axis=0)
         for key, colour in self.colours.items():

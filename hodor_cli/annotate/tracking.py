@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,15 +117,9 @@ class Tracker:
     ) -> Tracked:
         record, fps = self._project.records.get(index), self._reader.fps
         pixels = np.zeros((*labels.shape, 3), np.uint8) if image is None else image
-        followed = FrameResult(
-            frame=Frame(index, self._reader.name(index), pixels, index / fps),
-            labels=labels,
-            objects=dict(result.objects),
-            given=record.given if record else (),
-            inputs=FrameInputs(removed=record.removed if record else ()),
-            warnings=tuple(result.warnings),
-        )
-        return frame_record(followed, ticks=0), labels
+        given = FrameInputs(given=record.given, removed=record.removed) if record else FrameInputs()
+        frame = Frame(index, self._reader.name(index), pixels, index / fps)
+        return frame_record(FrameResult(frame, replace(result, labels=labels), given), ticks=0), labels
 
 
 class _Before:

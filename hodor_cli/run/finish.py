@@ -40,7 +40,7 @@ from hodor_cli.run.settings import SegmentSummary
 from hodor_cli.video.frames import Frame
 
 if TYPE_CHECKING:
-    from hodor_cli.engine import ObjectResult
+    from hodor_cli.engine import StepResult
 
 
 #: Pixels of the longer side at which components are counted; a low resolution ignores specks.
@@ -49,22 +49,19 @@ _COMPONENT_SIDE = 288
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The result for one frame. given: the ids of the masks given in it. review: what `RunHooks.on_step` returned."""
+    """A frame, what was found in it, what was given for it, and what `RunHooks.on_step` returned."""
 
     frame: Frame
-    labels: NDArray[np.uint16]
-    objects: Mapping[int, ObjectResult]
-    given: tuple[int, ...] = ()
+    step: StepResult
     inputs: FrameInputs = field(default_factory=FrameInputs)
-    warnings: tuple[str, ...] = ()
     review: tuple[ReviewNote, ...] = ()
 
 
 def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
     """The record of one frame for journal and report."""
-    objects = {}
-    for object_id, outcome in sorted(result.objects.items()):
-        mask = result.labels == object_id
+    step, inputs, objects = result.step, result.inputs, {}
+    for object_id, outcome in sorted(step.objects.items()):
+        mask = step.labels == object_id
         box = box_of(mask)
         objects[object_id] = ObjectRecord(
             area=int(outcome.area),
@@ -77,17 +74,16 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
             change=_rounded(outcome.change, 2),
             disagreement=_rounded(outcome.disagreement, 2),
         )
-    inputs = result.inputs
     return FrameRecord(
         frame=int(result.frame.index),
         name=result.frame.name,
         time=round(float(result.frame.time), 6),
         objects=objects,
-        given=tuple(sorted(result.given)),
+        given=tuple(sorted(inputs.given)),
         boxes={key: (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in inputs.boxes.items()},
         clicks={key: tuple(clicks) for key, clicks in inputs.clicks.items()},
         removed=tuple(sorted(inputs.removed)),
-        warnings=result.warnings,
+        warnings=(*inputs.warnings, *step.warnings),
         review=result.review,
         ticks=ticks,
     )

@@ -24,10 +24,11 @@ Labels = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class FrameInputs:
-    """The inputs of one frame: the label map for the segmenter (None without one), ids that end, the boxes and clicks,
-    the masks made from them, and warnings."""
+    """The inputs of one frame: the label map for the segmenter (None without one) and its ids, ids that end, the boxes
+    and clicks, the masks made from them, and warnings."""
 
     labels: Labels | None = None
+    given: tuple[int, ...] = ()
     removed: tuple[int, ...] = ()
     boxes: Mapping[int, Box] = field(default_factory=dict)
     clicks: Mapping[int, Sequence[Click]] = field(default_factory=dict)
@@ -133,7 +134,8 @@ class RunInputs:
         boxes, clicks = self.boxes.get(index, {}), self.clicks.get(index, {})
         removed = tuple(self.removals.get(index, ()))
         if not boxes and not clicks:
-            return FrameInputs(None if labels is None else labels.astype(np.uint16), removed)
+            given = None if labels is None else labels.astype(np.uint16)
+            return FrameInputs(given, tuple(ids_in(given)), removed)
         joined = np.zeros(frame.image.shape[:2], np.uint16) if labels is None else labels.astype(np.uint16)
         corrected = {key: mask for key in clicks if (mask := joined == key).any()}
         masks = masks_from_prompts(frame.image, boxes, clicks, corrected)
@@ -153,7 +155,8 @@ class RunInputs:
                 warnings.append(
                     f"{what} of object {object_id} in frame {index} holds {much} other objects; {used} used"
                 )
-        return FrameInputs(joined if joined.any() else None, removed, dict(boxes), dict(clicks), made, tuple(warnings))
+        given, ids = joined if joined.any() else None, tuple(ids_in(joined))
+        return FrameInputs(given, ids, removed, dict(boxes), dict(clicks), made, tuple(warnings))
 
     def unused(self, first: int, last: int) -> list[int]:
         """The frames of masks, boxes and removals outside the first and last frame of the run."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.errors import HodorError, InputError
-from hodor_cli.images.label_png import ids_in, read_label_png
+from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.finish import FrameResult
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind
@@ -148,16 +148,7 @@ class RunLoop:
         notes: tuple[ReviewNote, ...] = ()
         if hooks.on_step and not getattr(self._segmenter, "kept", False):
             notes = tuple(ReviewNote(*note) for note in hooks.on_step(frame, last, self._segmenter) or ())
-        result = FrameResult(
-            frame=frame,
-            labels=labels,
-            objects=dict(last.objects),
-            given=tuple(ids_in(given.labels)),
-            inputs=given,
-            warnings=(*given.warnings, *last.warnings),
-            review=notes,
-        )
-        writer.put(result)
+        writer.put(FrameResult(frame, last, given, notes))
         self._first = frame.index if self._first is None else self._first
         self._last, self._done, self._settled = frame.index, self._done + 1, True
         if hooks.progress:

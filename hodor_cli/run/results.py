@@ -120,12 +120,12 @@ class ResultsWriter:
         line = msgspec.json.encode(frame_record(item, ticks=self._ticks)) + b"\n"
         append_whole(self._journal, line)
         self._size += len(line)
-        write_label_png(self._folder.mask(frame.name), item.labels)
+        write_label_png(self._folder.mask(frame.name), item.step.labels)
         for object_id, mask in item.inputs.box_masks.items():
             self._folder.box_masks.mkdir(exist_ok=True)
             write_label_png(self._folder.box_mask(frame.name, object_id), mask.astype(np.uint16) * object_id)
         self.done += 1
-        self._draw(frame, item.labels, self._ticks)
+        self._draw(frame, item.step.labels, self._ticks)
 
     def _draw(self, frame: Frame, labels: NDArray[np.uint16], ticks: int) -> None:
         if not self._job.overlay:

@@ -52,8 +52,8 @@ class RunOutput:
 class RunSegmenter(Protocol):
     """The part of `hodor_cli.engine.Segmenter` that a run needs.
 
-    A frame is (H, W, 3) uint8 RGB, or a picture of which `np.asarray` makes that. A step that raises must not
-    change the state and `last`.
+    A frame is (H, W, 3) uint8 RGB, or a picture of which `np.asarray` makes that. `last` has the label map that `step`
+    returned. A step that raises must not change the state and `last`.
     """
 
     def step(
