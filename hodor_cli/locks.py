@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from hodor_cli.errors import OutputError
@@ -23,82 +23,74 @@ _MOST_BYTES = 200
 _held: set[int] = set()
 
 
-class WriterLock:
-    """Held while something is written. A second writer gets an OutputError that names the first and since when.
+@contextmanager
+def locked_file(
+    target: Path, path: Path | None = None, *, advice: str = "wait until it ends or write to another file"
+) -> Iterator[None]:
+    """Hold a lock while something is written. A second writer gets an OutputError that names the first.
 
     Args:
         target: what is written; messages name it.
         path: the lock file; by default beside the target.
         advice: what a second writer should do, the end of its error's sentence.
     """
-
-    def __init__(
-        self, target: Path, path: Path | None = None, *, advice: str = "wait until it ends or write to another file"
-    ) -> None:
-        self.target, self.advice = target, advice
-        self.path = path or target.with_name(target.name + ".lock")
-        self._descriptor = -1
-
-    def acquire(self) -> None:
-        """Take the lock or raise OutputError at once."""
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        while True:
-            try:
-                descriptor = os.open(self.path, flags, 0o644)
-            except OSError as error:
-                place = f"{self.path.parent} cannot be written to ({error.strerror})"
-                raise OutputError(f"{place}; choose another place") from None
-            try:
-                self._take(descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            # The former holder may have removed the file between our opening and our lock: ours is then nameless.
-            if _is_same_file(descriptor, self.path):
-                break
+    path = path or target.with_name(target.name + ".lock")
+    while True:
+        descriptor = _opened(path)
+        try:
+            _take(descriptor, path, target, advice)
+        except BaseException:
             os.close(descriptor)
-        _held.add(descriptor)
-        self._descriptor = descriptor
+            raise
+        # The former holder may have removed the file between our opening and our lock: ours is then nameless.
+        if _is_same_file(descriptor, path):
+            break
+        os.close(descriptor)
+    _held.add(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor in _held:  # and not in a forked child
+            _held.discard(descriptor)
+            _release(descriptor, path)
 
-    def _take(self, descriptor: int) -> None:
-        """Lock an open file and write into it who holds it. Raises OutputError if another process has it."""
-        granted, holder = _try_lock(descriptor), "another process"
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        return os.open(path, flags, 0o644)
+    except OSError as error:
+        raise OutputError(f"{path.parent} cannot be written to ({error.strerror}); choose another place") from None
+
+
+def _take(descriptor: int, path: Path, target: Path, advice: str) -> None:
+    """Lock an open file and write into it who holds it. Raises OutputError if another process has it."""
+    granted, holder = _try_lock(descriptor), "another process"
+    with suppress(OSError):
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        holder = os.read(descriptor, _MOST_BYTES).decode(errors="replace")
+    if granted is False:
+        raise OutputError(f"{target} is being written by {holder}; {advice}")
+    if granted is None and holder:
+        raise OutputError(
+            f"{target} is being written by {holder}, or that process was killed: then remove {path}, because this file "
+            "system has no locks"
+        )
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    with suppress(OSError):  # a full disk: the lock holds all the same, it only cannot name its holder
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
+
+
+def _release(descriptor: int, path: Path) -> None:
+    with suppress(OSError):
+        if _is_same_file(descriptor, path):
+            path.unlink(missing_ok=True)
+    os.close(descriptor)
+    if os.name == "nt":  # there a file that is open cannot be removed, not even another writer's
         with suppress(OSError):
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            holder = os.read(descriptor, _MOST_BYTES).decode(errors="replace")
-        if granted is False:
-            raise OutputError(f"{self.target} is being written by {holder}; {self.advice}")
-        if granted is None and holder:
-            raise OutputError(
-                f"{self.target} is being written by {holder}, or that process was killed: then remove {self.path}, "
-                "because this file system has no locks"
-            )
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        with suppress(OSError):  # a full disk: the lock holds all the same, it only cannot name its holder
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
-
-    def release(self) -> None:
-        """Give the lock back; does nothing if it is not held."""
-        if self._descriptor not in _held:
-            return
-        _held.discard(self._descriptor)
-        with suppress(OSError):
-            if _is_same_file(self._descriptor, self.path):
-                self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = -1
-        if os.name == "nt":  # there a file that is open cannot be removed, not even another writer's
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
-
-    def __enter__(self) -> WriterLock:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -107,12 +99,11 @@ def locked_folder(folder: Path, *, advice: str, name: str = LOCK_FILE) -> Iterat
 
     name: of the lock file. Raises OutputError if the folder is being written to, or cannot be made.
     """
-    made = not folder.exists()
-    lock = WriterLock(folder, folder / name, advice=advice)
+    made, lock = not folder.exists(), ExitStack()
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            lock.enter_context(locked_file(folder, folder / name, advice=advice))
             break
         except OSError as error:
             why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
@@ -121,9 +112,9 @@ def locked_folder(folder: Path, *, advice: str, name: str = LOCK_FILE) -> Iterat
             if folder.is_dir():  # else another run has just failed and removed its folder
                 raise
     try:
-        yield
+        with lock:
+            yield
     finally:
-        lock.release()
         if made:
             with suppress(OSError):
                 folder.rmdir()

@@ -13,7 +13,7 @@ from data_fakes import make_coco
 from hodor_cli import files
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.locks import WriterLock
+from hodor_cli.locks import locked_file
 from hodor_cli.samples.batches import Batches, quiet_worker
 from hodor_cli.samples.sets import PhotographSet
 from hodor_cli.samples.settings import MINI, BatchSettings
@@ -50,7 +50,7 @@ def test_names_of_devices_are_names_everywhere_but_on_windows(name: str, monkeyp
 
 
 def test_a_lock_file_lies_beside_its_target_while_the_lock_is_held(tmp_path: Path) -> None:
-    with WriterLock(tmp_path / "a"):
+    with locked_file(tmp_path / "a"):
         assert (tmp_path / "a.lock").is_file()
     assert not (tmp_path / "a.lock").exists()
 

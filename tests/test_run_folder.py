@@ -16,7 +16,7 @@ from segment_fakes import ColourSegmenter, MemorySource, two_squares
 from hodor_cli import locks
 from hodor_cli.errors import OutputError
 from hodor_cli.files import is_plain_name, replacing, write_whole
-from hodor_cli.locks import LOCK_FILE, WriterLock
+from hodor_cli.locks import LOCK_FILE, locked_file
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput
@@ -87,10 +87,10 @@ def test_where_the_file_system_has_no_locks_the_named_process_is_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "_try_lock", lambda descriptor: None)
-    first, second = WriterLock(tmp_path / "file"), WriterLock(tmp_path / "file")
-    with first, pytest.raises(OutputError, match=f"process {os.getpid()} on .* since .* remove {first.path}"):
-        second.acquire()
-    with second:
+    said = f"process {os.getpid()} on .* since .* remove {tmp_path / 'file.lock'}"
+    with locked_file(tmp_path / "file"), pytest.raises(OutputError, match=said), locked_file(tmp_path / "file"):
+        pass
+    with locked_file(tmp_path / "file"):
         pass
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.files import replacing, writing_file
-from hodor_cli.locks import WriterLock
+from hodor_cli.locks import locked_file
 from hodor_cli.weights.registry import Progress, require_suffix
 from hodor_cli.weights.tensor_files import file_sha256, kind_of
 
@@ -46,7 +46,7 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
         return file
     with writing_file(file.parent, _NO_DISK):
         file.parent.mkdir(parents=True, exist_ok=True)
-    with WriterLock(file, advice="wait until it is there, and run again"), writing_file(file, _NO_DISK):
+    with locked_file(file, advice="wait until it is there, and run again"), writing_file(file, _NO_DISK):
         partial = file.with_name(f"{name}.part")
         if pinned is None:
             partial.unlink(missing_ok=True)

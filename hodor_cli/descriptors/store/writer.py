@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import glob
 import shutil
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 
 from hodor_cli.descriptors.store import hdf5
@@ -22,7 +22,7 @@ from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.files import new_file, require_replaceable
 from hodor_cli.images.paths import exists
-from hodor_cli.locks import WriterLock
+from hodor_cli.locks import locked_file
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
 MERGE_SHARE = 4
@@ -48,12 +48,12 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         require_replaceable(self.path)
         if not self.path.parent.is_dir():
             raise OutputError(f"the folder {self.path.parent} does not exist; create it or choose another place")
-        self._lock = WriterLock(self.path)
-        self._lock.acquire()
+        self._lock = ExitStack()
+        self._lock.enter_context(locked_file(self.path))
         try:
             self._prepare()
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
 
     def _prepare(self) -> None:
@@ -155,7 +155,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         try:
             self.merge()
         finally:
-            self._lock.release()
+            self._lock.close()
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
