@@ -85,18 +85,10 @@ def evaluate(
         return
     if choose != "uniform":
         raise UsageError("`choose` says which frames `given` gives; give that as well")
-    if len(dataset) > 1:
-        raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
     runs = settings.weights is not None or adapt is not None or resume or len(lengths) > 1
-    if predictions is not None and runs:
-        raise UsageError(
-            "`predictions` scores masks that are there; leave out `weights`, `adapt`, `resume` and further lengths of "
-            "`history`"
-        )
+    _check_options(dataset, predictions, runs=runs, sweep=len(lengths) > 1)
     if (resume or overwrite) and out is None:
         raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")
-    if len(lengths) > 1:
-        require_matplotlib("a sweep of `history`")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.evaluation.output import sweep_json
     from hodor_cli.evaluation.runner import evaluate as run
@@ -128,6 +120,19 @@ def evaluate(
             warn(f"{name}: {message}")
         count = len(found.sequences)
         raise DataError(f"{len(failed)} of {count} sequences failed, the others are above: {', '.join(failed)}")
+
+
+def _check_options(dataset: list[Path], predictions: Path | None, *, runs: bool, sweep: bool) -> None:
+    """Raise UsageError for options that contradict each other. runs: whether some of them are for running a model."""
+    if len(dataset) > 1:
+        raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
+    if predictions is not None and runs:
+        raise UsageError(
+            "`predictions` scores masks that are there; leave out `weights`, `adapt`, `resume` and further lengths of "
+            "`history`"
+        )
+    if sweep:
+        require_matplotlib("a sweep of `history`")
 
 
 def _history_lengths(text: str) -> list[int]:

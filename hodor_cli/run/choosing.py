@@ -95,12 +95,12 @@ def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]
     """Write a PNG page of frames with their masks drawn over them. Raises InputError if the video was moved."""
     from PIL import Image, ImageDraw
 
-    from hodor_cli.video.source import open_source
+    from hodor_cli.run.exporting import open_again
 
     folder = OutputFolder(result)
     report = _report(result)
     tiles: list[Image.Image] = []
-    with open_source(report.place.get("source", "")) as source:
+    with open_again(report, report.place.get("source", "")) as source:
         for one in frames:
             for frame in source.between(one.frame, one.frame + 1):
                 drawn = draw_overlay(frame.image, np.asarray(read_label_png(folder.mask(one.name))), ids=True)

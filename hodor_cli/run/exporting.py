@@ -159,8 +159,13 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
         raise InputError(
             f"{what} needs the video of the run, which is not at {place or 'a known place'}; give `source`"
         )
-    axes = report.place.get("axes")
-    return open_source(place, start=there.start, end=there.end, value_range=there.value_range, axes=axes)
+    return open_again(report, place)
+
+
+def open_again(report: Report, place: str) -> FrameSource:
+    """The source of a run, read as the run read it. place: where it is now. Raises as `open_source`."""
+    then, axes = report.source, report.place.get("axes")
+    return open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
 
 
 def require_named(names: Iterable[int], objects: Collection[int]) -> None:
