@@ -84,6 +84,14 @@ def require_folder(path: Path) -> None:
         raise OutputError(f"there is no folder {path.parent} to write {path.name} into; make it first")
 
 
+def require_place(path: Path, *, overwrite: bool) -> None:
+    """Raise OutputError, before any work is done, unless a file can be made at `path`: its folder is there, and nothing
+    else, or a file that `overwrite` allows to replace."""
+    require_folder(path)
+    require_replaceable(path)
+    require_new(path, overwrite=overwrite)
+
+
 def require_empty(folder: Path, *ignored: str) -> None:
     """Raise OutputError if a folder for results holds files that are not `ignored`."""
     if folder.is_dir() and any(entry.name not in ignored for entry in folder.iterdir()):

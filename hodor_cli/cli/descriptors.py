@@ -141,11 +141,10 @@ def train_projection(
         fit_projection,
         stills_for_projection,
     )
-    from hodor_cli.files import require_folder, require_new
+    from hodor_cli.files import require_place
     from hodor_cli.weights import load_model, model_fingerprint
 
-    require_new(out, overwrite=overwrite)
-    require_folder(out)
+    require_place(out, overwrite=overwrite)
     stills = stills_for_projection(data, warn)
     model = load_model(settings.weights)
     count = min(photographs, len(stills))

@@ -46,16 +46,14 @@ def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Pat
     folder, and, unless `overwrite`, for a file that exists.
     """
     from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_folder, require_new, require_replaceable
+    from hodor_cli.files import require_place
 
     path = path if path.suffix else path.with_suffix(".png")
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} would hold a PNG picture; give --out a name that ends in .png")
     if any(path.resolve() == Path(given).resolve() for given in inputs if given is not None):
         raise OutputError(f"{path} is read by this command and is not replaced; give another --out")
-    require_folder(path)
-    require_replaceable(path)
-    require_new(path, overwrite=overwrite)
+    require_place(path, overwrite=overwrite)
     return path
 
 

@@ -70,7 +70,7 @@ def retrieval(
     from hodor_cli.descriptors.store.store import DescriptorStore, find_store
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
     from hodor_cli.errors import require_matplotlib
-    from hodor_cli.files import require_new
+    from hodor_cli.files import require_place
 
     _check_question(pr_curve, query, marked=bool(marks))
     image = out or Path("pr_curve.png" if pr_curve else "matches.png")
@@ -78,7 +78,7 @@ def retrieval(
     with DescriptorStore(find_store(store)) as library:
         if pr_curve:
             require_matplotlib("`pr_curve`")
-            require_new(image.with_suffix(".csv"), overwrite=overwrite)
+            require_place(image.with_suffix(".csv"), overwrite=overwrite)
             if by is None and projection is None:
                 wanted = possible_comparisons(library)
                 if len(wanted) == 1:
@@ -91,7 +91,7 @@ def retrieval(
         several = len(asked) > 1
         sheets = [image.with_stem(f"{image.stem}_{one.object_id}") if several else image for one in asked]
         for sheet in sheets:
-            require_new(sheet, overwrite=overwrite)
+            require_place(sheet, overwrite=overwrite)
         segmenter = _segmenter(settings, asked[0]) if verify else None
         comparison = choose_comparison(library, by, projection)
         compared = {"by": comparison.by, "metric": metric, "alike_below": comparison.alike_below(metric)}

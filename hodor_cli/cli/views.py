@@ -76,7 +76,7 @@ def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
     Raises OutputError for a place where they cannot be, and for a file that exists, unless `overwrite`.
     """
     from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_folder, require_new, require_replaceable
+    from hodor_cli.files import require_place
 
     path = Path(out)
     if path.name in ("", ".."):
@@ -85,11 +85,9 @@ def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
         path /= "map"
     elif path.suffix.lower() in (".png", ".html", ".csv"):
         path = path.with_suffix("")
-    require_folder(path)
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".html", ".csv")]
     for file in files:
-        require_replaceable(file)
-        require_new(file, overwrite=overwrite)
+        require_place(file, overwrite=overwrite)
     return files
 
 

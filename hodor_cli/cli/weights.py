@@ -13,7 +13,7 @@ from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_opt
 from hodor_cli.cli.parameters import fetched
 from hodor_cli.cli.terminal import note, say, say_json, stdout_console, warn
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
-from hodor_cli.files import require_new
+from hodor_cli.files import require_place
 
 app = typer.Typer(
     help="List, describe, verify, average and publish weights.\n\nhodor weights describe mini",
@@ -173,7 +173,7 @@ def average(
     from hodor_cli.weights.checkpoint import average_models, model_fingerprint, save_checkpoint
     from hodor_cli.weights.registry import load_model
 
-    require_new(out, overwrite=overwrite)
+    require_place(out, overwrite=overwrite)
     if out.suffix != ".safetensors":
         raise OutputError(f"a checkpoint is a .safetensors file, which {out} is not; let its name end so")
     try:

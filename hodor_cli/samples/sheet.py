@@ -13,7 +13,7 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError
-from hodor_cli.files import ELSEWHERE, drawable, new_file, require_folder, require_new, require_replaceable
+from hodor_cli.files import ELSEWHERE, drawable, new_file, require_place
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import TrainingSample
 from hodor_cli.samples.settings import BatchSettings, ClipOptions, augment_preset
@@ -72,9 +72,7 @@ def require_new_sheet(path: str | Path, *, overwrite: bool = False) -> None:
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise OutputError(f"the sheet is a PNG, which {target} is not; let its name end in .png")
-    require_new(target, overwrite=overwrite)
-    require_replaceable(target)
-    require_folder(target)
+    require_place(target, overwrite=overwrite)
 
 
 def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
