@@ -85,11 +85,14 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Follow objects through a video from one mask.
+    """Follow objects through a video from one mask, box or click.
 
+    hodor look clip.mp4
+    hodor segment clip.mp4 --box 310,120,200,260
     hodor segment clip.mp4 --mask first_frame.png
 
-    writes masks, an overlay video and a report to clip.hodor/. Runs on CPU, CUDA and Apple MPS. HODOR_DEBUG=1 shows
+    `look` draws a grid to read the box off (x, y, width, height); `segment` writes masks, an overlay video and a report
+    to clip.hodor/; `annotate` does both in the browser. Runs on CPU, CUDA and Apple MPS. HODOR_DEBUG=1 shows
     the full traceback of an unexpected error.
     """
     if context.invoked_subcommand is None:
