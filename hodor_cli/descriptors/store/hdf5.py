@@ -121,11 +121,7 @@ def read_attributes(group: h5py.Group, form: type[T], **others: Any) -> T:
 
 def write_store_info(file: h5py.File, info: StoreInfo) -> None:
     """Make an empty file a store without videos."""
-    file.attrs["format"] = FORMAT_NAME
-    file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["model_fingerprint"] = info.model_fingerprint
-    file.attrs["model_name"] = info.model_name
-    file.attrs["channels"] = info.channels
+    file.attrs.update({"format": FORMAT_NAME, "format_version": FORMAT_VERSION, **vars(info)})
     file.require_group("videos")
 
 

@@ -47,8 +47,7 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
         with uninterrupted():
             write_store_info(self._file.file, store)
             self._group = self._file.file["videos"].create_group(video.name)
-            for key, value in video.attributes().items():
-                self._group.attrs[key] = value
+            self._group.attrs.update(video.attributes())
             for name in self._waiting:
                 self._create(name)
 
