@@ -53,11 +53,9 @@ def open_set(
     if annotations is not None:
         require_exists(Path(annotations), "file of annotations")
     content: str | Path | CocoFile | None = annotations
-    if (other := _of_other_tool(images, annotations)) is not None:
-        images, content = (images if images.is_dir() else images.parent), other
-    elif annotations is None and (labelled := read_labelled(images)) is not None:
-        read, faults = labelled
-        content = _as_coco(read, images, faults)
+    if (read := _photographs(images, annotations)) is not None:
+        images = images if images.is_dir() else images.parent
+        content = _as_coco(*read, images)
     elif annotations is None and images.is_file() and images.suffix.lower() == ".json":
         content, images = images, images.parent.parent if images.parent.name == "annotations" else images.parent
     elif annotations is None:
@@ -75,26 +73,25 @@ def open_set(
     return found
 
 
-def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | None:
-    """The annotations of a tool other than COCO, converted to COCO; None for any other folder or file. Raises DataError
-    if they cannot be read."""
+def _photographs(images: Path, annotations: str | Path | None) -> tuple[Annotations, Faults] | None:
+    """Photographs annotated with another tool than COCO, or with label pictures, and what is wrong with others; None
+    for anything else. Raises DataError if they cannot be read."""
     place = images if annotations is None else Path(annotations)
-    if not exists(place) or (found := find_tool(place)) is None or found.reader is coco:
-        return None
+    if (found := find_tool(place)) is None or found.reader is coco:
+        return read_labelled(images) if annotations is None else None
     with as_data_error():
         read = found.read(whole=False)
     faults = Faults(place, facts=[f"{place} {read.origin}", *read.notes])
     for sentence in read.faults:
         faults.add("unreadable annotations", sentence)
-    return _as_coco(read, images, faults)
+    return read, faults
 
 
-def _as_coco(read: Annotations, images: Path, faults: Faults) -> CocoFile:
-    """Annotations of any tool as those of a COCO file. images: the folder of the pictures, or a file in it."""
+def _as_coco(read: Annotations, faults: Faults, folder: Path) -> CocoFile:
+    """Annotations of any tool as those of a COCO file. folder: of the pictures."""
     content = CocoFile(faults)
     classes: dict[str, int] = {}
     for number, picture in enumerate(read.pictures, start=1):
-        folder = images if images.is_dir() else images.parent
         inside = picture.file is not None and picture.file.is_relative_to(folder)
         name = picture.file.relative_to(folder).as_posix() if picture.file and inside else picture.name
         content.images[number] = ImageEntry(number, name, *picture.size)
