@@ -3,7 +3,7 @@ scores for the method's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import cv2
 import numpy as np
@@ -29,13 +29,15 @@ def refuse_soft_map(prediction: LabelMap, name: str, frame: str) -> None:
         )
 
 
-def exchanged_ids(truth: LabelMap, prediction: LabelMap, own: Mapping[int, float]) -> dict[int, int]:
-    """True id -> the predicted id (0: background) that covers the object instead of its own.
+def exchanged_ids(
+    name: str, frame: str, truth: LabelMap, prediction: LabelMap, own: Mapping[int, float]
+) -> Iterator[str]:
+    """Yield a sentence if predicted ids (or 0, the background) cover objects instead of the objects' own ids.
 
     own: J of each object of a frame, by its id. Meant for the first frame that counts: there no method has had the time
     to confuse objects as thoroughly as another palette does.
     """
-    found = {}
+    found = []
     for object_id, j in own.items():
         of_truth = (truth == object_id).view(np.uint8)
         if j >= _WRONG or not (area := cv2.countNonZero(of_truth)):
@@ -44,14 +46,9 @@ def exchanged_ids(truth: LabelMap, prediction: LabelMap, own: Mapping[int, float
         best = int(inside.argmax())
         union = area + int(np.count_nonzero(prediction == best)) - int(inside[best])
         if best != object_id and inside[best] / union > _RIGHT:
-            found[object_id] = best
-    return found
-
-
-def exchange_note(name: str, frame: str, exchanged: Mapping[int, int]) -> str:
-    """The sentence about `exchanged_ids`."""
-    pairs = listed((f"object {true} has the value {predicted}" for true, predicted in exchanged.items()), 6)
-    return (
-        f"the ids of {name} seem to be exchanged: in the prediction of frame {frame}, {pairs}; "
-        "keep the ids of the first frame"
-    )
+            found.append(f"object {object_id} has the value {best}")
+    if found:
+        yield (
+            f"the ids of {name} seem to be exchanged: in the prediction of frame {frame}, {listed(found, 6)}; "
+            "keep the ids of the first frame"
+        )

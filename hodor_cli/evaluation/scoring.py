@@ -16,7 +16,7 @@ from hodor_cli.datasets.labels.decode import LabelReader, Labels, present_ids
 from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import Statistics, score_frame, statistics
-from hodor_cli.evaluation.remarks import exchange_note, exchanged_ids, refuse_soft_map
+from hodor_cli.evaluation.remarks import exchanged_ids, refuse_soft_map
 from hodor_cli.images.paths import listed, plural, size_text
 
 
@@ -244,7 +244,7 @@ class SequenceScorer:
         self._predicted.update(predicted)
         scores = score_frame(truth, prediction, {*self.ids, *predicted}, void)
         if not self._scores and not self._truth.binary:
-            exchanged = exchanged_ids(truth, prediction, {i: scores[i][0] for i in self.ids})
-            self._notes += [exchange_note(self.name, frame, exchanged)] if exchanged else []
+            own = {object_id: scores[object_id][0] for object_id in self.ids}
+            self._notes += exchanged_ids(self.name, frame, truth, prediction, own)
         self._frames.append(frame)
         self._scores.append(scores)

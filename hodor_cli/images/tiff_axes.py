@@ -45,21 +45,16 @@ def pages_along(path: Path, chosen: str | None) -> Sequence[int] | None:
     axes = read_axes(path)
     if len(axes) < 2 and chosen is None:
         return None
-    shown = ", ".join(f"{name} ({length})" for name, length in axes)
-    example = ",".join([axes[0][0], *(f"{name}=0" for name, _ in axes[1:])]) if axes else ""
-    if chosen is None:
-        raise InputError(
-            f"{path} has the axes {shown}, and which one is time is not said; give `axes`, for example {example}, with "
-            "the places (from 0) of the others"
-        )
     if not axes:
         raise InputError(f"{path} does not name axes for its pages, which are all frames; leave out `axes`")
-    time, fixed = _parsed(chosen)
+    time, fixed = _parsed(chosen) if chosen is not None else ("", {})
     names = [name for name, _ in axes]
-    missing = [name for name in names if name != time and name not in fixed]
-    if time not in names or missing or not set(fixed) <= set(names):
+    if time not in names or set(fixed) | {time} != set(names):
+        shown = ", ".join(f"{name} ({length})" for name, length in axes)
+        example = ",".join([names[0], *(f"{name}=0" for name in names[1:])])
         raise InputError(
-            f"{path} has the axes {shown}; give `axes` with time and a place for each other, like {example}"
+            f"{path} has the axes {shown}; say in `axes` which one is time, with a place (from 0) for each other, like "
+            f"{example}"
         )
     pages = [0]
     for name, length in axes:
