@@ -119,7 +119,7 @@ def test_a_state_that_does_not_belong_here_is_refused_and_changes_nothing(toy: H
         ({"version": np.array(3)}, "no segmenter state"),
         ({**good, "version": np.array(1)}, "no segmenter state of version 5"),
         (other.state(), "made with the model 'toy' and this one is 'mini'"),
-        (narrow, "descriptors of 5 channels and the model makes 256"),
+        (narrow, r"objects of shape \(.*, 5\), which the model does not make here; use the `weights`"),
     ):
         with pytest.raises(InputError, match=said):
             segmenter.load_state(state)

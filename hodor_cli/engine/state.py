@@ -168,14 +168,10 @@ def check_state(
             f"the state was made with the model '{arrays['model']}' and this one is '{model}';"
             " use the weights that the run began with"
         )
-    for name in arrays:
-        if name.endswith("/objects") and arrays[name].shape[-1] != descriptor_channels:
+    for name, array in arrays.items():
+        descriptors = not name.endswith("/objects") or array.shape[-1] == descriptor_channels
+        if not descriptors or (name.endswith("/keys") and keys not in (None, array.shape)):
             raise InputError(
-                f"the state holds descriptors of {arrays[name].shape[-1]} channels and the model makes"
-                f" {descriptor_channels}; use the weights that the run began with"
-            )
-        if name.endswith("/keys") and keys is not None and arrays[name].shape != keys:
-            raise InputError(
-                f"the state holds keys of shape {arrays[name].shape} and the model makes {keys} here;"
+                f"the state holds {name} of shape {array.shape}, which the model does not make here;"
                 " use the `weights`, `min_dim` and `max_dim` that the run began with"
             )

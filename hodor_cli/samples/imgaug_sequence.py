@@ -142,20 +142,8 @@ def load_imgaug() -> tuple[Any, Any]:
             import imgaug.augmenters as augmenters
             from imgaug.augmentables.segmaps import SegmentationMapsOnImage
     except ImportError as error:
-        raise DataError(explain_import_error(error)) from error
+        raise DataError(
+            f"the paper's augmentation needs imgaug, which cannot be loaded ({error}): {_INSTALL}, without a display"
+            " opencv-python-headless in place of opencv-python, or train with `augment=fast`, which needs no imgaug"
+        ) from error
     return augmenters, SegmentationMapsOnImage
-
-
-def explain_import_error(error: ImportError) -> str:
-    """One sentence: what is missing for imgaug and the way out."""
-    text = str(error)
-    if "libGL" in text or "libgthread" in text or "libglib" in text:
-        return (
-            f"imgaug needs OpenCV, and this OpenCV needs a display library that is missing ({text}): replace"
-            " opencv-python by opencv-python-headless, or train with `augment=fast`, which needs no imgaug"
-        )
-    missing = getattr(error, "name", None) or "imgaug"
-    return (
-        f"the paper's augmentation needs imgaug, but {missing} is not installed ({text}): {_INSTALL}, or train with"
-        " `augment=fast`, which needs no imgaug"
-    )

@@ -15,16 +15,17 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import read_start, reading_file
 from hodor_cli.images.pillow import MOST_PIXELS
 
-# Formats that name further files or addresses, which FFmpeg would open; a live playlist would never end.
-_LEAD_ELSEWHERE = frozenset(
+# Formats that name further files or addresses, which FFmpeg would open (a live playlist would never end), and those of
+# text, of which it would make pictures of letters.
+_REFUSED = frozenset(
     {"applehttp", "avisynth", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap"}
     | {"sdp", "tee", "vapoursynth", "vobsub", "webm_dash_manifest"}
+    | {"adf", "bin", "idf", "tty", "xbin"}
 )
 _PLAYLIST = re.compile(
     rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0\s|RTSPtext|<(\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<?(MPD|smil|asx|playlist)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg "decodes" any .txt file into pictures of its letters.
 _STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of covers, which some versions of PyAV do not mark
 # Elements of Matroska.
 _EBML, _SEGMENT, _TRACK_NUMBER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xd7"
@@ -41,7 +42,7 @@ def open_container(file: Any, label: str) -> InputContainer:
         raise InputError(
             f"{label} is a playlist, which leads to other files; give one of those, or join them to one video first"
         )
-    allowed = ",".join(sorted(av.formats_available - _LEAD_ELSEWHERE))
+    allowed = ",".join(sorted(av.formats_available - _REFUSED))
     try:
         # Without the protocol file:, FFmpeg takes "12:30.mp4" for a URL.
         place = f"file:{file}" if isinstance(file, str) else file
@@ -73,8 +74,6 @@ def pick_stream(container: InputContainer, label: str) -> VideoStream:
     codec = getattr(stream.codec_context, "name", None)
     if codec is None:
         raise InputError(f"{label} holds a video that no installed decoder can read; convert it to H.264 first")
-    if codec in _TEXT_CODECS:
-        raise InputError(f"{label} is a text file, not a video")
     if stream.width * stream.height > MOST_PIXELS:
         raise InputError(
             f"{label} has frames of {stream.width}x{stream.height}, too large to read; scale it down first"

@@ -133,12 +133,8 @@ def _reading(file: Path) -> Iterator[None]:
     except ImportError as error:
         raise InputError(f"{file} is DICOM, which needs another package; pip install 'hodor-cli[dicom]'") from error
     except Exception as error:
-        said = " ".join(str(error).split())
-        if "missing dependencies" in said:
-            raise InputError(
-                f"{file} is compressed in a way that needs another package; pip install pylibjpeg pylibjpeg-openjpeg"
-            ) from error
-        raise InputError(f"{file} is no DICOM file that can be read: {said[:200].rstrip('.')}") from error
+        said = " ".join(str(error).split())[:400].rstrip(".")  # names the package that a compressed one needs
+        raise InputError(f"{file} is no DICOM file that can be read: {said}") from error
 
 
 def _header(file: Path) -> _Header:

@@ -176,10 +176,10 @@ def _explained(error: Exception, api: HfApi, asked: re.Match[str], file: str) ->
     from huggingface_hub import errors
 
     repo = asked["repo"]
-    if isinstance(error, errors.GatedRepoError):
-        return WeightsError(f"{repo} is on the hub, but its owner grants access; ask there, then run `hf auth login`")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return WeightsError(f"the hub has no model {repo}; check the name, or run `hf auth login` if it is private")
+    if isinstance(error, errors.RepositoryNotFoundError):  # also one whose owner grants access
+        return WeightsError(
+            f"the hub has no model {repo} for you; check the name, or ask its owner for access and run `hf auth login`"
+        )
     if isinstance(error, errors.RevisionNotFoundError):
         return WeightsError(f"{repo} has no revision {asked['revision']}; name a branch, a tag or a commit of it")
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
