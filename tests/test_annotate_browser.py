@@ -381,6 +381,25 @@ def test_a_frame_is_shown_with_the_masks_that_it_has_when_its_picture_arrives(pa
     assert not page.labels().any() and page.saved(6).any()
 
 
+def test_a_click_keeps_the_frame_that_it_changes_in_view_although_another_one_was_on_its_way(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.run(
+        "{ const ask = window.fetch; window.late = new Promise((done) => { window.arrive = done; });"
+        " window.fetch = (url) => (url === 'frame/7' ? window.late.then(() => ask(url)) : ask(url)); undefined }"
+    )
+    browser.run("import('./view.js').then((view) => { view.go(7); })")
+    browser.key("v")
+    browser.click(*page.place(30, 48), button="right")
+    browser.until("document.querySelector('#saved').textContent === 'saved'", "the answer to the click")
+    browser.run("window.arrive()")
+    browser.run(
+        "import('./pictures.js').then(({ picture }) => picture(7)).then(() => new Promise(requestAnimationFrame))"
+    )
+    assert page.state("state.frame") == 0 and browser.run("import('./view.js').then(({ view }) => view.shown)") == 0
+    page.go(7)
+
+
 def test_without_an_answer_the_frame_in_view_stays_and_comes_with_the_next_connection(page: Page) -> None:
     page.begin()
     browser = page.browser

@@ -89,6 +89,7 @@ onEvent("sent", (message) => {
     return;
   }
   if (state.job && message.do !== "hide") followed = STAY;
+  if (message.frame === view.shown) set({ frame: view.shown });   // the frame that is edited stays in view
   say("saving…");
 });
 onEvent("answered", () => {

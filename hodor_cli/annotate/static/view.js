@@ -107,7 +107,8 @@ export async function go(index) {
       try {
         const [bitmap] = await Promise.all([picture(wanted), mask(wanted)]);
         const runs = await mask(wanted);   // once more, because it may have changed while the picture was on its way
-        if (mustStay()) { set({ frame: view.shown }); return; }
+        if (mustStay()) set({ frame: view.shown });
+        if (state.frame === view.shown) return;   // it is being drawn in, or was edited meanwhile
         show(wanted, bitmap, runs);
         if (Math.abs(step) <= 12 && !state.job) picture(clampFrame(wanted + step)).catch(() => {});   // likely the next one
       } catch (error) {
