@@ -66,14 +66,14 @@ def reference_masks_by_id(
     return by_id
 
 
-def typical_cells(masks: Collection[np.ndarray], scaled: tuple[int, int]) -> float:
-    """Cells that objects cover in the network's input of this (height, width), in their geometric mean.
+def size_class(masks: Collection[np.ndarray], scaled: tuple[int, int]) -> int:
+    """0 for large objects, 1 for small ones, 2 for those of medium size, by the geometric mean of their areas.
 
-    masks: (H, W) bool each, at least one pixel true.
+    masks: (H, W) bool each, at least one pixel true. scaled: (height, width) of the network's input.
     """
-    cells = scaled[0] * scaled[1] / 64
     shares = [np.count_nonzero(mask) / mask.size for mask in masks]
-    return float(np.exp(np.mean(np.log(shares))) * cells)
+    cells = np.exp(np.mean(np.log(shares))) * scaled[0] * scaled[1] / 64
+    return 1 if cells < SMALL_CELLS else 2 if cells < MEDIUM_CELLS else 0
 
 
 def check_object_id(object_id: int, where: str) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from hodor_cli.engine.decoded import StepInput
 from hodor_cli.engine.history import HistoryRing
-from hodor_cli.engine.masks import MEDIUM_CELLS, SMALL_CELLS, reference_masks_by_id, typical_cells
+from hodor_cli.engine.masks import reference_masks_by_id, size_class
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step import FrameSteps
 from hodor_cli.engine.step_result import FrameDescriptors, StepResult
@@ -66,10 +66,7 @@ class Segmenter(FrameSteps):
             keep_freed_memory()
         self.model = placed(model, self.device)
         self.history = history
-        config, chosen = model.config, min_dim is not None or max_dim is not None
-        finer = [None if chosen else own for own in (config.small_min_dim, config.medium_min_dim)]
-        #: The usual working resolution, that for small objects and that for objects of medium size.
-        self._resolutions = [config.resolution(own or min_dim, max_dim) for own in (None, *finer)]
+        self._resolutions = model.config.resolutions(min_dim, max_dim)
         self.matching = matching
         self.maps_are_read, self.second = False, None
         self.reset()
@@ -234,8 +231,7 @@ class Segmenter(FrameSteps):
         masks = [mask for mask in given.values() if mask.any()]
         if self._chosen is not None or self._known.ids or not masks:
             return geometry
-        cells = typical_cells(masks, geometry.scaled)
-        self._chosen = 1 if cells < SMALL_CELLS else 2 if cells < MEDIUM_CELLS else 0
+        self._chosen = size_class(masks, geometry.scaled)
         coarse, finer = geometry.scaled, Geometry.of(*geometry.original, min_dim=self.min_dim, max_dim=self.max_dim)
         if finer == geometry:
             return geometry
