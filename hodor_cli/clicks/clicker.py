@@ -19,6 +19,7 @@ from hodor_cli.clicks.shapes import changed_near, without_specks
 from hodor_cli.clicks.view import View
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import UsageError
+from hodor_cli.images.spacing import evenly_spaced
 from hodor_cli.runtime.device import choose_device
 from hodor_cli.runtime.preprocess import normalise
 
@@ -171,7 +172,7 @@ class Clicker:
                 f"the first {kind} of object {object} is negative; first show where the object is, with a positive "
                 "click, a box or a mask"
             )
-        chosen = np.linspace(0, len(points) - 1, min(len(points), _STROKE_POINTS)).round().astype(int)
+        chosen = evenly_spaced(len(points), _STROKE_POINTS)
         sign = 1.0 if positive else -1.0
         added = tuple((float(points[i][0]), float(points[i][1]), sign) for i in chosen)
         return self._prompt(object, replace(state, points=(*state.points, *added)))

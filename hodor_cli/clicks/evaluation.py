@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.formats.opening import open_set
+from hodor_cli.images.spacing import evenly_spaced
 
 MOST_CLICKS = 20
 #: The mean IoU is reported after these numbers of clicks.
@@ -110,7 +111,7 @@ def cases_of(
     """
     found = open_set(folder, limits=_LIMITS, warn=warn)
     if isinstance(found, StillImages):
-        indices = _spread(list(range(len(found))), limit)
+        indices = evenly_spaced(len(found), limit).tolist()
         stills = ((still, still.objects[len(still.objects) // 2]) for still in map(found.load, indices))
         return len(indices), (Case(f"{s.name}#{one.annotation_id}", s.image, one.mask) for s, one in stills)
     objects = [
@@ -119,23 +120,13 @@ def cases_of(
         for frame in sorted({clip.labelled[0], clip.labelled[len(clip.labelled) // 2], clip.labelled[-1]})
         for object_id in _LIMITS.usable_ids(found.load_labels(number, frame))
     ]
-    objects = _spread(objects, limit)
+    objects = [objects[i] for i in evenly_spaced(len(objects), limit)]
     return len(objects), (_of_clip(found, *place) for place in objects)
 
 
 def _of_clip(clips: ClipSet, number: int, frame: int, object_id: int) -> Case:
     image, labels, clip = clips.load_frame(number, frame), clips.load_labels(number, frame), clips.clips[number]
     return Case(f"{clip.name}/{clip.frames[frame].name}#{object_id}", image, labels == object_id)
-
-
-_T = TypeVar("_T")
-
-
-def _spread(items: list[_T], limit: int | None) -> list[_T]:
-    """`limit` of the items, evenly spread; all of them without a limit."""
-    if limit is None or limit >= len(items):
-        return items
-    return [items[int(i)] for i in np.linspace(0, len(items) - 1, limit).round()]
 
 
 def _click_through(case: Case, method: ClickMethod, seconds: list[float]) -> tuple[float, ...]:

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from hodor_cli.images.spacing import evenly_spaced
+
 #: The doubt of a frame without any sign of doubt, so that suggestions are then spread evenly.
 _BASE = 0.05
 #: Weights of the disagreement of both passes and of the descriptor's change (up to _MOST_CHANGE) beside 1 - confidence.
@@ -87,7 +89,7 @@ def _best(values: np.ndarray, before: int, after: int) -> tuple[slice, int, np.n
         far = np.minimum(far, inside - before)
     if after < len(values):
         far = np.minimum(far, after - inside)
-    tried = inside[np.linspace(0, len(inside) - 1, min(len(inside), _TRIED)).round().astype(int)]
+    tried = inside[evenly_spaced(len(inside), _TRIED)]
     near = np.abs(inside[None] - tried[:, None])
     spared = np.clip(1 - near / far, 0, 1) * values[inside]
     place = int(spared.sum(axis=1).argmax())

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.images.spacing import evenly_spaced
+
 #: Highest values that programs and cameras use: of 8, 10, 12, 14 and 16 bits; in float pictures also 1.
 _INTEGER_TOPS = (255, 1023, 4095, 16383, 65535)
 _FLOAT_TOPS = (1, 255, 65535)
@@ -19,7 +21,7 @@ _MEASURED = 9  # pictures of a source
 
 def measured_places(count: int) -> list[int]:
     """On which of a source's `count` pictures its range is measured: at most nine, spread evenly."""
-    return np.unique(np.linspace(0, count - 1, _MEASURED).round().astype(int)).tolist()
+    return evenly_spaced(count, _MEASURED).tolist()
 
 
 class ValueRange(NamedTuple):

@@ -13,6 +13,7 @@ from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.store.schema import ObjectRow
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.spacing import evenly_spaced
 from hodor_cli.weights.checkpoint import model_fingerprint
 
 
@@ -89,6 +90,4 @@ def queries_of_frames(frames: Iterable[LabelledFrame], name: str, encoder: Frame
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:
     """At most `most` rows, evenly spaced, the first and the last among them."""
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+    return rows[evenly_spaced(len(rows), most)]
