@@ -61,7 +61,8 @@ class TrainingError(HodorError):
 
 def closest(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: "; did you mean NAME?", or "" if no known name is like it."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    # With the default of 0.6 two words of three letters are alike if one letter differs, such as tpu and cpu.
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -125,3 +125,5 @@ def test_nothing_is_computed_in_float64_which_apples_gpus_do_not_have() -> None:
 def test_who_asks_for_a_gpu_is_told_its_name() -> None:
     with pytest.raises(UsageError, match="did you mean cuda"):
         device.choose_device("gpu")
+    with pytest.raises(UsageError, match=r"choose auto, cpu, cuda or mps$"):
+        device.choose_device("tpu")  # not a misspelt cpu
