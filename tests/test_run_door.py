@@ -105,6 +105,7 @@ def test_results_go_beside_the_working_directory_by_default(clip: Path, first: n
         ({"box": {0: (12, 32, 56, 56)}}, "`box` names the object 0; ids go from 1"),
         ({"click": {0: {70_000: (40, 60)}}}, "`click` names the object 70000; ids go from 1 to 65535"),
         ({"click": (40, 999)}, "the click 40,999 is outside the 160x120 frame"),
+        ({"options": {"overwrite": True}}, r"`options` is a dict; give SegmentOptions\(overwrite=True\)"),
         ({"click": {3: {1: [(40, 60), (-1, 5, False)]}}}, "the click -1,5 is outside the 160x120 frame"),
     ],
 )

@@ -76,7 +76,9 @@ def segment(
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
-    options = options or SegmentOptions()
+    options = SegmentOptions() if options is None else options
+    if not isinstance(options, SegmentOptions):
+        raise UsageError(f"`options` is a {type(options).__name__}; give SegmentOptions(overwrite=True), for example")
     with open_source(source) as frames:
         inputs = _inputs(frames, mask, box, click, options.remove)
         folder = default_folder(frames.name, str(source)) if out is None else Path(out)
