@@ -158,8 +158,12 @@ def test_prompts_that_say_nothing_are_refused(clicker: Clicker, net: ClickNet) -
         clicker.click(45, 60, object=0)
     with pytest.raises(UsageError, match="call set_frame first"):
         Clicker(net).click(1, 1)
-    with pytest.raises(UsageError, match="a frame is"):
+    with pytest.raises(
+        UsageError, match=r"a frame must be \(H, W, 3\) uint8 RGB in a NumPy array, not \(4, 4\) uint8$"
+    ):
         clicker.set_frame(np.zeros((4, 4), np.uint8))
+    with pytest.raises(UsageError, match=r"it looks like \(3, H, W\), so move the channels to the end"):
+        clicker.set_frame(np.zeros((3, 4, 5), np.uint8))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 400, 3), (33, 47, 3), (700, 500, 3)])

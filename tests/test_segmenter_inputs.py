@@ -107,9 +107,16 @@ def test_frames_of_another_size_or_kind_are_refused_and_change_nothing(toy: Hodo
         (np.zeros((HEIGHT, WIDTH, 4), np.uint8), "uint8 RGB"),
         (np.zeros((HEIGHT, WIDTH, 3), np.float32), "float32"),
         (np.zeros((0, WIDTH, 3), np.uint8), r"\(0, 64, 3\)"),
+        (np.zeros((3, HEIGHT, WIDTH), np.uint8), r"it looks like \(3, H, W\), so move the channels to the end"),
+        (torch.zeros((3, HEIGHT, WIDTH), dtype=torch.uint8), r"not Tensor \(3, 48, 64\) torch.uint8; it looks like"),
+        (
+            torch.zeros((HEIGHT, WIDTH, 3), dtype=torch.uint8),
+            r"in a NumPy array, not Tensor \(48, 64, 3\) torch.uint8$",
+        ),
+        ([[0]], "in a NumPy array, not list$"),
     ):
         with pytest.raises(InputError, match=said):
-            segmenter.step(frame)
+            segmenter.step(frame)  # type: ignore[arg-type]
     assert_same_state(segmenter.state(), before)
     segmenter.step(frames[1])
 

@@ -21,7 +21,7 @@ from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import UsageError
 from hodor_cli.images.spacing import evenly_spaced
 from hodor_cli.runtime.device import choose_device
-from hodor_cli.runtime.preprocess import normalise
+from hodor_cli.runtime.preprocess import frame_fault, normalise
 
 Box = tuple[float, float, float, float]
 #: The points of a scribble are thinned to this number, because more do not add information.
@@ -84,8 +84,8 @@ class Clicker:
     def set_frame(self, image: NDArray[np.uint8]) -> None:
         """Take a frame (H, W, 3) uint8 RGB, compute its features, and forget all objects. Raises UsageError."""
         image = np.asarray(image)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise UsageError(f"a frame is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
+        if wrong := frame_fault(image):
+            raise UsageError(wrong)
         self.reset()
         self._image = np.ascontiguousarray(image)
         view = View.whole((image.shape[0], image.shape[1]), self.side)

@@ -20,7 +20,7 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
-from hodor_cli.runtime.preprocess import Geometry, Scalable
+from hodor_cli.runtime.preprocess import Geometry, Scalable, frame_fault
 
 
 class Segmenter(FrameSteps):
@@ -210,8 +210,8 @@ class Segmenter(FrameSteps):
         self._known, self._next_frame, self._geometry, self._chosen = known, int(state["next_frame"]), geometry, chosen
 
     def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:
-        if isinstance(frame, np.ndarray) and (frame.shape[2:] != (3,) or frame.dtype != np.uint8 or not frame.size):
-            raise InputError(f"a frame must be (H, W, 3) uint8 RGB, not {frame.shape} {frame.dtype}")
+        if not hasattr(frame, "scaled") and (wrong := frame_fault(frame)):
+            raise InputError(wrong)
         height, width = frame.shape[:2]
         if self._geometry is not None and self._geometry.original != (height, width):
             was = self._geometry.original

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -43,6 +43,19 @@ class Geometry:
         scaled = (max(round(scale * height), 1), max(round(scale * width), 1))
         padded = (scaled[0] + -scaled[0] % STRIDE, scaled[1] + -scaled[1] % STRIDE)
         return Geometry((height, width), scaled, padded)
+
+
+def frame_fault(frame: Any) -> str:
+    """Why a frame is not an (H, W, 3) uint8 array of at least one pixel, in a sentence; "" if it is one."""
+    array, shape = isinstance(frame, np.ndarray), tuple(getattr(frame, "shape", ()))
+    if array and shape[2:] == (3,) and frame.dtype == np.uint8 and frame.size:
+        return ""
+    found = "" if array else type(frame).__name__
+    if hasattr(frame, "dtype"):
+        found = f"{found} {shape} {frame.dtype}".strip()
+    first = len(shape) == 3 and shape[0] == 3 and shape[2] != 3
+    hint = "; it looks like (3, H, W), so move the channels to the end" if first else ""
+    return f"a frame must be (H, W, 3) uint8 RGB in a NumPy array, not {found}{hint}"
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
