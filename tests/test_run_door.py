@@ -11,7 +11,7 @@ from PIL import Image
 from segment_fakes import ColourSegmenter
 
 import hodor_cli
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.records import ObjectSummary, ReviewItem
 from hodor_cli.run.review_page import _COLUMNS, _timeline
@@ -86,6 +86,13 @@ def test_clicks_without_an_id_mean_what_they_mean_in_the_command(clip: Path, fir
 
 def test_boxes_without_an_id_start_new_objects(clip: Path, first: np.ndarray) -> None:
     assert run(clip, mask=(first == 1).astype(np.uint8), box=(104, 44, 42, 52)).object_ids == (1, 2)
+
+
+def test_the_masks_of_a_result_are_no_frames(clip: Path, first: np.ndarray) -> None:
+    run(clip, mask=first, out="r")
+    with pytest.raises(InputError, match=r"r/masks holds the masks of a result, which are no frames; give .*/<b>clip$"):
+        run(Path("r/masks"), mask=first, out="again")
+    assert not Path("again").exists()
 
 
 def test_results_go_beside_the_working_directory_by_default(clip: Path, first: np.ndarray) -> None:
