@@ -56,6 +56,20 @@ def test_one_call_follows_masks_given_as_arrays_or_files(clip: Path, first: np.n
     assert later.object_ids == (1, 2, 3)
 
 
+@pytest.mark.parametrize("values", [{0: 0, 1: 255, 2: 255}, {0: 0, 1: 255, 2: 7}, {0: 0, 1: 3, 2: 300}])
+def test_an_array_means_what_a_file_of_it_means(
+    clip: Path, first: np.ndarray, values: dict[int, int], tmp_path: Path
+) -> None:
+    array = np.vectorize(values.get)(first).astype(np.uint16 if max(values.values()) > 255 else np.uint8)
+    Image.fromarray(array).save("first.png")
+    ids = run(clip, mask=array, out="a").object_ids
+    assert ids == run(clip, mask="first.png", out="b").object_ids
+    assert ids == {7: (7,), 255: (1,), 300: (3, 300)}[values[2]]
+    assert run(clip, mask=array > 0, out="c").object_ids == (1,)
+    with pytest.raises(InputError, match="the `mask` of frame 0 holds the value -1; object ids lie in "):
+        run(clip, mask=-(first == 1).astype(int), out="d")
+
+
 def test_boxes_come_in_three_forms(clip: Path) -> None:
     red, blue = (12, 32, 56, 56), (104, 44, 42, 52)
     assert run(clip, box=red, out="one").object_ids == (1,)

@@ -54,7 +54,8 @@ def segment(
     Args:
         source: A video, a folder of images, a camera index, or anything else that `open_source` opens.
         mask: Where the objects are in the first frame, or by frame (from 0): a file, or an (H, W) integer array of the
-            frames' size whose values are object ids, 0 for the background.
+            frames' size whose values are object ids, 0 for the background. An array is understood as a file of it is:
+            one of only 0 and 255 is object 1, and 255 beside other ids is void, which is background.
         box: (x, y, width, height) in pixels, several of them, or {id: box}; of the first frame, or by frame as
             {frame: {id: box}}. The click network finds the object inside. Boxes without ids start new objects.
         click: (x, y) on an object, (x, y, False) on what is not the object, several of them, or {id: clicks}; of the
@@ -96,6 +97,7 @@ def _inputs(
     click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]],
     remove: Mapping[int, int],
 ) -> RunInputs:
+    from hodor_cli.datasets.labels.mask_array import mask_from_array
     from hodor_cli.formats.mask_arguments import read_given
 
     given = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
@@ -108,12 +110,12 @@ def _inputs(
     for frame, one in masks.items():
         if not isinstance(one, (str, Path)):
             labels = np.asarray(one)
-            if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
+            if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "biu":
                 raise UsageError(
                     f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer"
                     " array whose values are object ids"
                 )
-            arrays[frame] = labels.astype(np.uint16) if labels.dtype == bool else labels
+            arrays[frame] = mask_from_array(labels, Path(f"the `mask` of frame {frame}"), None).labels
     masked = {frame: one.object_ids for frame, one in read.masks.items()}
     masked |= {frame: tuple(ids_in(labels)) for frame, labels in arrays.items()}
     boxes, clicks = prompts_by_frame(
