@@ -193,3 +193,16 @@ def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
     assert result.frames_per_second > 0
     assert result.settings["device"].startswith("cpu")
     assert model.training
+
+
+def test_a_network_is_adapted_to_each_sequence_if_the_settings_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HODOR_CACHE_DIR", str(tmp_path / "cache"))
+    root = davis(tmp_path / "set", {"bear": moving_labels(3), "camel": moving_labels(4)})
+    settings = EvaluationSettings(device="cpu", adapt="1steps")
+    result = evaluate(root, model=build_model("toy"), settings=settings)
+    assert set(result.sequences) == {"bear", "camel"}
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 2
+    with pytest.raises(UsageError, match="budget"):
+        evaluate(root, model=build_model("toy"), settings=EvaluationSettings(adapt="soon"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli import options as common
-from hodor_cli.cli.evaluate_parts import Adapting, evaluate_given, names_in
+from hodor_cli.cli.evaluate_parts import evaluate_given, names_in
 from hodor_cli.cli.options import arg, opt, out_option, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, stderr_console, stdout_console, warn
@@ -106,8 +106,6 @@ def evaluate(
         if predictions is None:
             settings = replace(settings, weights=settings.weights or "mini", adapt=adapt)
             job["model"] = load_model(settings.weights or "mini")
-            if adapt is not None:
-                job["on_start"] = Adapting(job["model"], settings).on_start
         with progress_bar("evaluating", None) as progress:
             if len(lengths) > 1:
                 results = sweep_history(found, lengths, settings=settings, progress=progress, **job)

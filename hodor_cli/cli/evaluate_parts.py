@@ -1,15 +1,13 @@
-"""Parts of `hodor evaluate`: its tables, the curve over given masks, and networks that are adapted to given masks."""
+"""Parts of `hodor evaluate`: its tables, and the curve over given masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.cli.terminal import counted, note, progress_bar
 from hodor_cli.errors import OutputError, UsageError, require_matplotlib
-from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, Start
+from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 from hodor_cli.images.paths import listed
 from hodor_cli.pages import percent
 
@@ -17,11 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from hodor_cli.adaptation.examples import Example
-    from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.evaluation.comparison import ResultComparison
     from hodor_cli.evaluation.results import EvaluationResult
-    from hodor_cli.model.hodor import Hodor
 
 
 def print_scores(result: EvaluationResult, console: Console) -> None:
@@ -113,6 +108,7 @@ def evaluate_given(
 
     how: the texts of --given and --choose.
     """
+    from hodor_cli.evaluation.adapting import Adapting
     from hodor_cli.evaluation.given import GivenSettings, evaluate_given, given_json, write_given
     from hodor_cli.formats.opening import open_benchmark
     from hodor_cli.weights import load_model
@@ -150,34 +146,6 @@ def evaluate_given(
         write_given(scores, facts, output.folder)
         console.print(f"Results in {output.folder}: given.json and given.png")
     return given_json(scores, facts)
-
-
-class Adapting:
-    """Makes segmenters whose network is adapted to given frames, as a run of `segment` with `adapt` does it."""
-
-    def __init__(self, model: Hodor, settings: EvaluationSettings) -> None:
-        from hodor_cli.adaptation.settings import Budget
-
-        self._model, self._settings, self._budget = model, settings, settings.adapt or ""
-        Budget.parse(self._budget)
-
-    def on_start(self, segmenter: Any, start: Start) -> Any:
-        """A segmenter like this one, adapted to the first masks of a sequence."""
-        from hodor_cli.adaptation.adapt import adapted
-        from hodor_cli.adaptation.examples import Example, followed_after
-        from hodor_cli.images.picture import read_picture
-
-        after = [read_picture(start.following[n - 1]) for n in followed_after([0], len(start.following) + 1)[0]]
-        example = Example.of(start.frame, start.masks, following=after)
-        network, settings = adapted(segmenter.model, [example], self._budget, self._settings)
-        return replace(settings, history=segmenter.history, device=str(segmenter.device)).segmenter(network)
-
-    def offline(self, examples: Sequence[Example]) -> OfflineSegmenter:
-        """A segmenter for masks known beforehand, adapted to some of its frames."""
-        from hodor_cli.adaptation.adapt import adapted
-
-        network, settings = adapted(self._model, examples, self._budget, self._settings)
-        return settings.offline(network)
 
 
 def names_in(text: str | None) -> list[str] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import hodor_cli
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.errors import DataError, UsageError
+from hodor_cli.evaluation.adapting import Adapting
 from hodor_cli.evaluation.model_run import MaskFolder, run_model
 from hodor_cli.evaluation.output import check_output, pack_submission, write_everything, write_sweep
 from hodor_cli.evaluation.predictions import require_official, run_official, score_predictions
@@ -47,7 +48,8 @@ def evaluate(
         predictions: Masks that anyone made, SEQ/FRAME.png, instead of a model.
         settings: Which sequences, how the model works, what is recorded.
         output: Folder for results, report and masks. Without it only numbers are kept, in memory.
-        on_start: Called where a sequence's first objects start; returns the segmenter that continues.
+        on_start: Called where a sequence's first objects start; returns the segmenter that continues. By default it
+            adapts a network if the settings have `adapt`.
         progress: Called with frames done and frames in all.
 
     Returns:
@@ -71,6 +73,8 @@ def evaluate(
     with ExitStack() as stack:
         if isinstance(model, Hodor):
             stack.callback(model.train, model.training)
+            if settings.adapt is not None:
+                on_start = on_start or Adapting(model, settings).on_start
         if model is None:
             facts["predictions"] = str(predictions)
             run = score_predictions(found, Path(str(predictions)), workers=settings.workers, progress=progress)

@@ -46,8 +46,8 @@ class StepSegmenter(Protocol):
 class EvaluationSettings(SegmenterSettings):
     """What is evaluated, and how the network works; stored in the result and compared on resuming.
 
-    sequences: names of sequences, or of one split; None takes all. weights, adapt: what the network was made from, to
-    be recorded.
+    sequences: names of sequences, or of one split; None takes all. weights: what the network was made from, to be
+    recorded.
     """
 
     sequences: tuple[str, ...] | None = None
