@@ -135,7 +135,6 @@ def sweep_history(
     model: Hodor | StepSegmenter,
     settings: EvaluationSettings | None = None,
     output: EvaluationOutput | None = None,
-    on_start: OnStart | None = None,
     progress: Progress | None = None,
 ) -> list[EvaluationResult]:
     """Evaluate a model once per history length (HODOR, CVPR 2022, fig. 1); arguments and errors as of `evaluate`.
@@ -159,7 +158,7 @@ def sweep_history(
             there = folder.is_dir()
             place = EvaluationOutput(folder, output.resume and there, output.overwrite and there)
         once = replace(settings, history=history, sequences=None)
-        results.append(evaluate(found, model=model, settings=once, output=place, on_start=on_start, progress=advance))
+        results.append(evaluate(found, model=model, settings=once, output=place, progress=advance))
     if output is not None and all(result.sequences for result in results):
         write_sweep(results, output.folder)
     return results

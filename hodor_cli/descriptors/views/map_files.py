@@ -15,6 +15,7 @@ from hodor_cli.files import csv_text, drawable, harmless, new_file
 from hodor_cli.images.paths import plural
 from hodor_cli.pages import data_uri, render
 
+_METHODS = {"tsne": "t-SNE", "pca": "PCA"}
 PAGE = 3000  # pixels of the map's side: 25 cm at 300 dpi
 LEGEND_WIDTH = 620
 LEGEND_ROWS = 44
@@ -47,9 +48,8 @@ def write_map_image(
         _draw_point(page, places[number], points[number].crop, colours[number], side)
     draw.line((PAGE, 60, PAGE, PAGE - 60), fill=(220, 220, 220), width=3)
     objects = len({(point.video, point.object_id) for point in points})
-    name = {"tsne": "t-SNE", "pca": "PCA"}[found.method]
     counts = f"{plural(objects, 'object')}, {plural(len(found.videos), 'video')}"
-    text = f"{name} of {len(points)} {found.what}\n{counts}\nseed {found.seed}"
+    text = f"{_METHODS[found.method]} of {len(points)} {found.what}\n{counts}\nseed {found.seed}"
     draw.text((PAGE + 40, 60), text, fill=(20, 20, 20), font=ImageFont.load_default(38), spacing=14)
     for number, (group, colour) in enumerate(list(legend.items())[:LEGEND_ROWS]):
         top, group = 300 + number * 60, drawable(group)
@@ -111,8 +111,7 @@ def write_map_page(
     data = {
         "points": points, "videos": [harmless(name) for name in found.videos], "schemes": schemes, "columns": columns,
         "tile": tile, "crops": sizes, "colourBy": colour_by, "trajectories": trajectories,
-        "method": {"tsne": "t-SNE", "pca": "PCA"}[found.method], "rows": found.rows, "what": found.what,
-        "seed": found.seed,
+        "method": _METHODS[found.method], "rows": found.rows, "what": found.what, "seed": found.seed,
     }  # fmt: skip
     # "</script>" inside a name would end the script.
     text = Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
