@@ -21,6 +21,7 @@ from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.formats.check import check_dataset
 from hodor_cli.formats.opening import open_set
+from hodor_cli.formats.recognise import read_annotations
 
 LIMITS = ObjectLimits(min_area=100, min_side=5, at_area=None)
 
@@ -101,6 +102,51 @@ def test_a_mask_without_a_pixel_is_left_out(tmp_path: Path) -> None:
     report = check_dataset(changed(tmp_path, thin), limits=LIMITS)
     assert [fault.kind for fault in report.found] == ["empty mask"] * 2
     assert report.ok and report.samples == 2
+
+
+def test_an_outline_that_is_not_in_its_picture_is_told_why(tmp_path: Path) -> None:
+    shares, beyond = [0.1, 0.1, 0.4, 0.1, 0.4, 0.4], [500.0, 10.0, 560.0, 10.0, 560.0, 60.0]
+
+    def misplaced(content: dict[str, Any]) -> None:
+        content["annotations"][0]["segmentation"] = [shares]
+        content["annotations"][1]["segmentation"] = [beyond]
+
+    report = check_dataset(changed(tmp_path / "some", misplaced), limits=LIMITS)
+    assert [(fault.kind, fault.detail) for fault in report.found] == [
+        ("outline without a pixel", "its coordinates are all from 0 to 1, as if they were shares of the picture; "
+                                        "COCO's are pixels"),
+        ("outline without a pixel", "it lies outside the 128x96 picture; was it drawn at another size?"),
+    ]  # fmt: skip
+    assert report.ok and report.samples == 2
+    read = read_annotations(tmp_path / "some" / "instances.json")
+    assert read.notes[-1].startswith("outline without a pixel: 2, such as annotation 1 of 001.png: its coordinates")
+
+    def all_misplaced(content: dict[str, Any]) -> None:
+        content["annotations"] = [one | {"segmentation": [shares]} for one in content["annotations"]]
+
+    file = changed(tmp_path / "all", all_misplaced) / "instances.json"
+    with pytest.raises(InputError, match=r"has no outline that covers a pixel, such as annotation 1 .* 0 to 1"):
+        read_annotations(file)
+    with pytest.raises(DataError, match=r"outline without a pixel: annotation 1 .* from 0 to 1"):
+        open_set(tmp_path / "all", limits=LIMITS)
+
+
+def test_outlines_that_are_cut_at_the_edge_are_told_once_by_the_check_too(tmp_path: Path) -> None:
+    def far(content: dict[str, Any]) -> None:
+        content["annotations"][2]["segmentation"] = [[20.0, 20.0, 400.0, 20.0, 400.0, 90.0, 20.0, 90.0]]
+
+    told = "1 outline far outside the picture, cut at its edge, the first in 002.png; was it drawn at another size?"
+    root = changed(tmp_path / "coco", far)
+    report = check_dataset(root, limits=LIMITS)
+    assert report.ok and report.facts.count(told) == 1
+    assert told in read_annotations(root / "instances.json").notes
+    other = tmp_path / "labelme"
+    other.mkdir()
+    Image.fromarray(np.zeros((96, 128, 3), np.uint8)).save(other / "002.png")
+    outline = {"label": "cat", "points": [[20, 20], [400, 20], [400, 90]], "shape_type": "polygon"}
+    drawn = {"version": "5.4.1", "imagePath": "002.png", "imageHeight": 96, "imageWidth": 128, "shapes": [outline]}
+    (other / "002.json").write_text(json.dumps(drawn))
+    assert [fact for fact in check_dataset(other, limits=LIMITS).facts if "far outside" in fact] == [told]
 
 
 def test_what_other_programs_write_is_read(tmp_path: Path) -> None:

@@ -11,11 +11,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry, read_coco, segmentation_of
+from hodor_cli.datasets.coco_file import (
+    Annotation,
+    CocoFile,
+    ImageEntry,
+    fault_without_pixel,
+    read_coco,
+    segmentation_of,
+)
 from hodor_cli.datasets.coco_find import ImageFinder, find_coco
 from hodor_cli.datasets.faults import MISSING, OUTSIDE, DataSizeError, Faults
 from hodor_cli.datasets.limits import ObjectLimits, area_and_sides
-from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation
+from hodor_cli.datasets.rle import (
+    RunLengths,
+    Segmentation,
+    SizeMismatchError,
+    decode_segmentation,
+    reaches_far_outside,
+)
 from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.images.paths import size_text
 from hodor_cli.images.picture import read_picture
@@ -86,6 +99,8 @@ class StillImages:
         self.listed: Sequence[ImageEntry] = tuple(content.images.values())
         """Every image of the file, with objects or without."""
         self.below_limits = 0
+        self.cut: list[str] = []
+        """The photograph of each outline that reaches far outside it, where it is cut."""
         self.classes = Counter(dict.fromkeys(content.categories.values(), 0))
         self._images: list[ImageEntry] = []
         self.object_counts: list[int] = []
@@ -190,12 +205,13 @@ class StillImages:
             )
             return None
         if segmentation is None:
-            boxed = annotation.bbox is not None and bytes(annotation.segmentation) in (b"null", b"[]")
-            kind, detail = ("box without an outline", "export segmentation") if boxed else ("empty mask", "no pixel")
+            kind, detail = fault_without_pixel(annotation, image)
             self.faults.add(kind, where, detail, serious=False)
             return None
         area, box = annotation.area, annotation.bbox
         height, width = image.size
+        if reaches_far_outside(segmentation, height, width):
+            self.cut.append(image.file_name)
         if not area or area < 0 or box is None or len(box) != 4 or min(box[2:]) <= 0:  # some tools write 0
             area, *sides = area_and_sides(decode_segmentation(segmentation, height, width))
             box = [0, 0, *sides]

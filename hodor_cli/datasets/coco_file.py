@@ -12,11 +12,13 @@ import msgspec
 
 from hodor_cli.datasets.faults import CROWDS, Faults
 from hodor_cli.datasets.parsing import decode_json, reason_of
-from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation, check_segmentation
+from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation, check_segmentation, why_empty
 from hodor_cli.errors import DataError
 from hodor_cli.images.paths import plural, read_utf8
 
 Id = int | str
+#: The fault of an outline that has no pixel because its coordinates are not those of its picture.
+MISPLACED = "outline without a pixel"
 _Null = msgspec.Raw(b"null")
 
 
@@ -121,6 +123,14 @@ def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation |
     """The annotation's checked segmentation, None if it has no pixel. Raises ValueError if it is wrong."""
     segmentation = msgspec.json.decode(annotation.segmentation)
     return check_segmentation(segmentation, *image.size) if segmentation else None
+
+
+def fault_without_pixel(annotation: Annotation, image: ImageEntry) -> tuple[str, str]:
+    """The kind of fault, and the detail, of an annotation for which `segmentation_of` gives None."""
+    if annotation.bbox is not None and bytes(annotation.segmentation) in (b"null", b"[]"):
+        return "box without an outline", "export segmentation"
+    why = why_empty(msgspec.json.decode(annotation.segmentation), *image.size)
+    return (MISPLACED, why) if why else ("empty mask", "no pixel")
 
 
 def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _File:

@@ -72,6 +72,27 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentati
     return checked if _draw(checked, height, width).any() else None
 
 
+def why_empty(segmentation: Any, height: int, width: int) -> str:
+    """Why a segmentation has no pixel, if its coordinates show it; otherwise ""."""
+    polygons = segmentation if isinstance(segmentation, list) else []
+    values = np.asarray([value for polygon in polygons for value in np.ravel(polygon)], dtype=np.float64)
+    if not len(values):
+        return ""
+    x, y = values[::2], values[1::2]
+    if values.min() >= 0 and values.max() <= 1:
+        return "its coordinates are all from 0 to 1, as if they were shares of the picture; COCO's are pixels"
+    if x.max() <= 0 or y.max() <= 0 or x.min() >= width or y.min() >= height:
+        return f"it lies outside the {width}x{height} picture; was it drawn at another size?"
+    return ""
+
+
+def reaches_far_outside(segmentation: Segmentation, height: int, width: int) -> bool:
+    """Whether a polygon reaches outside the picture by more than a quarter of its side."""
+    polygons = [] if isinstance(segmentation, RunLengths) else segmentation
+    sides = [(polygon[start::2], side / 4) for polygon in polygons for start, side in enumerate((width, height))]
+    return any(min(values) < -quarter or max(values) > 5 * quarter for values, quarter in sides)
+
+
 def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
     if isinstance(segmentation, RunLengths):
         runs = {"size": [height, width], "counts": segmentation.counts}

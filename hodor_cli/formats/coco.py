@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hodor_cli.datasets.coco_file import Annotation, Id, read_coco, segmentation_of
+from hodor_cli.datasets.coco_file import MISPLACED, Annotation, Id, fault_without_pixel, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder, json_annotations
 from hodor_cli.datasets.parsing import decode_json
 from hodor_cli.datasets.rle import encode_rle
@@ -45,12 +45,17 @@ def read(path: Path, size: Size | None = None) -> Annotations:
                 segmentation = segmentation_of(item, entry)
             except ValueError as error:
                 raise InputError(f"annotation {item.id} of {entry.file_name} in {path} is wrong: {error}") from error
-            if segmentation is not None:
+            if segmentation is None:
+                kind, detail = fault_without_pixel(item, entry)
+                content.faults.add(kind, f"annotation {item.id} of {entry.file_name}", detail, serious=False)
+            else:
                 name = "" if item.category_id is None else content.categories.get(item.category_id, "")
                 shapes.append(Shape(name, segmentation, _track(item)))
         file = finder.find(entry.file_name)
         pictures.append(Picture(entry.file_name, entry.size, tuple(shapes), file=file))
     if content.annotations and not any(picture.shapes for picture in pictures):
+        if (fault := next((one for one in content.faults.found if one.kind == MISPLACED), None)) is not None:
+            raise InputError(f"{path} has no outline that covers a pixel, such as {fault}")
         raise InputError(
             f"{path} has annotations but no polygons or run lengths, as files of boxes and panoptic files have none; "
             "export instance segmentation"

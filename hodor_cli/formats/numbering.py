@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hodor_cli.datasets.rle import RunLengths
+from hodor_cli.datasets.rle import reaches_far_outside
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
+from hodor_cli.formats.annotations import Annotations, Key, Picture
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import listed, plural
+
+CUT_OUTLINE = "far outside the picture, cut at its edge"
 
 
 def number_together(several: Sequence[Annotations]) -> list[Annotations]:
@@ -75,20 +77,16 @@ def _differing_names(pictures: Iterable[Picture]) -> list[str]:
 
 
 def _outside(one: Annotations) -> list[str]:
-    """A sentence about outlines that reach outside their picture by more than a quarter of its side."""
+    """A sentence about outlines that reach far outside their picture, if there are any."""
+    shapes = [(picture, shape) for picture in one.pictures for shape in picture.shapes]
+    return cut_outlines([one.name for one, shape in shapes if reaches_far_outside(shape.segmentation, *one.size)])
 
-    def far(shape: Shape, size: tuple[int, int]) -> bool:
-        polygons = [] if isinstance(shape.segmentation, RunLengths) else shape.segmentation
-        sides = [(polygon[start::2], size[1 - start] / 4) for polygon in polygons for start in (0, 1)]
-        return any(min(values) < -quarter or max(values) > 5 * quarter for values, quarter in sides)
 
-    names = [picture.name for picture in one.pictures for shape in picture.shapes if far(shape, picture.size)]
+def cut_outlines(names: Sequence[str]) -> list[str]:
+    """A sentence about outlines that reach far outside their picture; none without any. names: of their pictures."""
     if not names:
         return []
-    return [
-        f"{plural(len(names), 'outline')} far outside the picture, cut at its edge, the first in {names[0]}; was it "
-        "drawn at another size?"
-    ]
+    return [f"{plural(len(names), 'outline')} {CUT_OUTLINE}, the first in {names[0]}; was it drawn at another size?"]
 
 
 def _identity(picture: Picture, place: int, keyed: bool) -> tuple[str, Key]:
