@@ -13,6 +13,7 @@ from hodor_cli.formats.annotations import Annotations, Key, Picture
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import listed, plural
 
+#: What `cut_outlines` says of outlines.
 CUT_OUTLINE = "far outside the picture, cut at its edge"
 
 
@@ -78,8 +79,13 @@ def _differing_names(pictures: Iterable[Picture]) -> list[str]:
 
 def _outside(one: Annotations) -> list[str]:
     """A sentence about outlines that reach far outside their picture, if there are any."""
-    shapes = [(picture, shape) for picture in one.pictures for shape in picture.shapes]
-    return cut_outlines([one.name for one, shape in shapes if reaches_far_outside(shape.segmentation, *one.size)])
+    names = [
+        picture.name
+        for picture in one.pictures
+        for shape in picture.shapes
+        if reaches_far_outside(shape.segmentation, *picture.size)
+    ]
+    return cut_outlines(names)
 
 
 def cut_outlines(names: Sequence[str]) -> list[str]:
