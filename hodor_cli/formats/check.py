@@ -13,7 +13,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.faults import MISSING, OUTSIDE, CheckReport, Faults
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import as_data_error
-from hodor_cli.formats.numbering import CUT_OUTLINE, cut_outlines
+from hodor_cli.formats.numbering import cut_outlines
 from hodor_cli.formats.opening import open_set
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import listed, plural
@@ -65,8 +65,7 @@ def _check_stills(stills: StillImages, full: bool, progress: Progress | None) ->
     if len(stills) and set(stills.classes) - {"object"}:
         counts = [f"{name} {count}" for name, count in stills.classes.most_common()]
         report.facts.append(f"objects by class: {listed(counts, 20)}")
-    if not any(CUT_OUTLINE in fact for fact in report.facts):  # the readers of other tools' files have told it
-        report.facts.extend(cut_outlines(stills.cut))
+    report.facts.extend(cut_outlines(stills.cut))
     if stills.below_limits:
         report.facts.append(f"{plural(stills.below_limits, 'object')} below the limits ({stills.limits})")
     bare = len(stills.listed) - len(stills) - report.counts[MISSING] - report.counts[OUTSIDE]

@@ -13,9 +13,6 @@ from hodor_cli.formats.annotations import Annotations, Key, Picture
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import listed, plural
 
-#: What `cut_outlines` says of outlines.
-CUT_OUTLINE = "far outside the picture, cut at its edge"
-
 
 def number_together(several: Sequence[Annotations]) -> list[Annotations]:
     """Assign object ids, so that an object has the same id in all of `several`.
@@ -92,7 +89,10 @@ def cut_outlines(names: Sequence[str]) -> list[str]:
     """A sentence about outlines that reach far outside their picture; none without any. names: of their pictures."""
     if not names:
         return []
-    return [f"{plural(len(names), 'outline')} {CUT_OUTLINE}, the first in {names[0]}; was it drawn at another size?"]
+    return [
+        f"{plural(len(names), 'outline')} far outside the picture, cut at its edge, the first in {names[0]}; was it "
+        "drawn at another size?"
+    ]
 
 
 def _identity(picture: Picture, place: int, keyed: bool) -> tuple[str, Key]:
