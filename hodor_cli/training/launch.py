@@ -126,7 +126,7 @@ def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused
                 child.join()
             raise
         except Exception:
-            # The error that a process left; the first one, if several did.
+            # The error that a process left; the first one, if several did. Only this user can write to the folder.
             left = sorted(folder.glob("error*"), key=lambda path: path.stat().st_mtime_ns)
             if not left:
                 raise
