@@ -151,7 +151,9 @@ def test_parse_clicks(tmp_path: Path) -> None:
         3: {7: (Click(50, 60),)},
         4: {7: (Click(5, 6, False),)},
     }
-    for wrong in ("10", "a,b", "3=50,60,7", "10,20,30,40", "1:2=3,4,5", ":2=3,4", "--1,2", "", "1,2,x"):
+    as_well = read_clicks(["3=50,60,7", "-5,6,7"], source)  # the id as the last number
+    assert clicks_by_frame(as_well, {}) == {1: {7: (Click(5, 6, False),)}, 3: {7: (Click(50, 60),)}}
+    for wrong in ("10", "a,b", "10,20,30,40", "1:2=3,4,5", ":2=3,4", "--1,2", "", "1,2,x"):
         with pytest.raises(UsageError, match="is no click"):
             read_clicks([wrong], source)
     with pytest.raises(UsageError, match="outside the 160x120 frame"):

@@ -27,7 +27,8 @@ Placed = tuple[int, int | None, T]
 _NUMBER = r"\s*(-?\d{1,9}(?:\.\d+)?)\s*"
 _PLACE = r"(?:\s*(\d{1,9})\s*(?::\s*(\d{1,9})\s*)?=)?"  # [FRAME[:ID]=]
 _BOX = re.compile(f"{_PLACE}{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
-_CLICK = re.compile(rf"{_PLACE}\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}")
+#: The last number is the object's id, another spelling of FRAME:ID=x,y.
+_CLICK = re.compile(rf"{_PLACE}\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}(?(2)|(?:,\s*(\d{{1,9}})\s*)?)")
 #: The smallest side of a box.
 _MIN_SIDE = 4
 
@@ -96,11 +97,15 @@ def _match(
     if match is None:
         raise UsageError(f"{argument!r} is no {form} in pixels, for example {example}")
     frame, object_id, *parts = match.groups()
-    if object_id is not None and not 1 <= int(object_id) <= MAX_OBJECT_ID:
-        raise UsageError(f"{argument!r} names the object {int(object_id)}; ids go from 1 to {MAX_OBJECT_ID}")
     at = source.start if frame is None else int(frame)
     require_frame(at, argument, source)
-    return at, None if object_id is None else int(object_id), tuple(parts)
+    return at, _object_id(object_id, argument), tuple(parts)
+
+
+def _object_id(text: str | None, argument: str) -> int | None:
+    if text is not None and not 1 <= int(text) <= MAX_OBJECT_ID:
+        raise UsageError(f"{argument!r} names the object {int(text)}; ids go from 1 to {MAX_OBJECT_ID}")
+    return None if text is None else int(text)
 
 
 def boxes_by_frame(boxes: Sequence[Placed[Box]], taken: Collection[int] = ()) -> dict[int, dict[int, Box]]:
@@ -157,18 +162,18 @@ def check_box(box: Box, size: tuple[int, int]) -> None:
 
 
 def read_clicks(arguments: Sequence[str], source: FrameSource) -> list[Placed[Click]]:
-    """Clicks from texts "[FRAME[:ID]=][-]x,y"; a minus sign marks a negative click.
+    """Clicks from texts "[FRAME[:ID]=][-]x,y" or "[FRAME=][-]x,y,ID"; a minus sign marks a negative click.
 
     Raises UsageError for an invalid click and one outside the frame, InputError for a FRAME after the end.
     """
     parsed: list[Placed[Click]] = []
     for argument in arguments:
         form, example = "click; give [FRAME[:ID]=][-]x,y", "320,200 or -300,260"
-        frame, object_id, (minus, *texts) = _match(_CLICK, argument, form, example, source)
+        frame, object_id, (minus, *texts, last) = _match(_CLICK, argument, form, example, source)
         x, y = _pixels(texts, argument, source)
         click = Click(x, y, not minus)
         check_click(click, (source.height, source.width))
-        parsed.append((frame, object_id, click))
+        parsed.append((frame, object_id or _object_id(last, argument), click))
     return parsed
 
 
