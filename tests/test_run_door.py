@@ -70,6 +70,16 @@ def test_an_array_means_what_a_file_of_it_means(
         run(clip, mask=-(first == 1).astype(int), out="d")
 
 
+def test_how_a_mask_was_read_is_among_the_warnings(clip: Path, first: np.ndarray) -> None:
+    Image.fromarray((first == 1).astype(np.uint8) * 255).save("first.png")
+    told = "first.png holds only 0 and 255: it is one object, with id 1"
+    assert told in run(clip, mask="first.png", out="file").warnings
+    void = np.where(first == 2, 255, first).astype(np.uint8)
+    told = "the `mask` of frame 3 has 1200 pixels of 255 beside other ids: taken as void, which is background"
+    assert told in run(clip, mask={0: first, 3: void}, out="array").warnings
+    assert not run(clip, mask=first, out="plain").warnings
+
+
 def test_boxes_come_in_three_forms(clip: Path) -> None:
     red, blue = (12, 32, 56, 56), (104, 44, 42, 52)
     assert run(clip, box=red, out="one").object_ids == (1,)

@@ -66,7 +66,7 @@ def segment(
         options: Weights, history, resolution, device, precision; whether to replace or resume the results in `out`.
 
     Returns:
-        The files, the frames to review, and warnings.
+        The files, the frames to review, and warnings, also how a mask was read where that is not plain.
 
     Raises:
         UsageError, InputError: The source or the masks, boxes and clicks do not fit.
@@ -107,6 +107,7 @@ def _inputs(
     alone = not isinstance(mask, Mapping)
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
     arrays: dict[int, NDArray[np.integer]] = {}
+    notes = [note for one in read.masks.values() for note in one.notes]
     for frame, one in masks.items():
         if not isinstance(one, (str, Path)):
             labels = np.asarray(one)
@@ -115,7 +116,11 @@ def _inputs(
                     f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer"
                     " array whose values are object ids"
                 )
-            arrays[frame] = mask_from_array(labels, Path(f"the `mask` of frame {frame}"), None).labels
+            decoded = mask_from_array(labels, Path(f"the `mask` of frame {frame}"), None)
+            arrays[frame] = decoded.labels
+            notes += decoded.notes
+    for note in notes:
+        frames.warn(note)
     masked = {frame: one.object_ids for frame, one in read.masks.items()}
     masked |= {frame: tuple(ids_in(labels)) for frame, labels in arrays.items()}
     boxes, clicks = prompts_by_frame(
