@@ -147,6 +147,10 @@ def test_outlines_that_are_cut_at_the_edge_are_told_once_by_the_check_too(tmp_pa
     drawn = {"version": "5.4.1", "imagePath": "002.png", "imageHeight": 96, "imageWidth": 128, "shapes": [outline]}
     (other / "002.json").write_text(json.dumps(drawn))
     assert [fact for fact in check_dataset(other, limits=LIMITS).facts if "far outside" in fact] == [told]
+    part = {"label": "cat", "points": [[20, 60], [60, 60], [60, 90]], "shape_type": "polygon", "group_id": 1}
+    (other / "002.json").write_text(json.dumps(drawn | {"shapes": [outline | {"group_id": 1}, part]}))
+    grouped = check_dataset(other, limits=LIMITS)
+    assert told in grouped.facts and grouped.objects == 1
 
 
 def test_what_other_programs_write_is_read(tmp_path: Path) -> None:

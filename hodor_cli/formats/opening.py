@@ -19,6 +19,7 @@ from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.faults import Faults
 from hodor_cli.datasets.folders import depth, first_named, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
+from hodor_cli.datasets.rle import Segmentation
 from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats import coco, label_png
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
@@ -111,8 +112,12 @@ def _joined(picture: Picture) -> list[Shape]:
     for place, shape in enumerate(picture.shapes):
         key = (shape.name, f"#{place}" if shape.key is None else shape.key)
         if (earlier := objects.get(key)) is not None:
-            whole = earlier.mask(picture.size) | shape.mask(picture.size)
-            shape = replace(shape, segmentation=run_lengths(whole))
+            before, here = earlier.segmentation, shape.segmentation
+            if isinstance(before, list) and isinstance(here, list):
+                whole: Segmentation = [*before, *here]
+            else:
+                whole = run_lengths(earlier.mask(picture.size) | shape.mask(picture.size))
+            shape = replace(shape, segmentation=whole)
         objects[key] = shape
     return list(objects.values())
 
