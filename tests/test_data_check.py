@@ -12,6 +12,7 @@ from data_fakes import make_clips, make_coco, save_coco
 from PIL import Image
 
 from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.dataset import recognise
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
@@ -463,9 +464,11 @@ def test_folders_of_single_photographs_with_a_mask_for_each_object_are_a_set(tmp
     assert kinds(check_dataset(tmp_path, limits=LIMITS)) == {"broken mask": "ab12"}
 
 
-def test_clips_in_images_and_masks_stay_clips(tmp_path):
+@pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("RGB", "truth"), ("footage", "gt")])
+def test_clips_in_two_folders_are_clips_as_for_an_evaluation(tmp_path, images, masks):
     make_clips(tmp_path, {"bear": 3, "cow": 3}, resolution=None)
-    (tmp_path / "JPEGImages").rename(tmp_path / "images")
-    (tmp_path / "Annotations").rename(tmp_path / "masks")
+    (tmp_path / "JPEGImages").rename(tmp_path / images)
+    (tmp_path / "Annotations").rename(tmp_path / masks)
+    assert list(recognise(tmp_path).sequences) == ["bear", "cow"]
     report = check_dataset(tmp_path, limits=LIMITS)
     assert is_clips(tmp_path) and (report.kind, report.images) == ("clips", 6)

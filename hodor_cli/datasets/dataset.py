@@ -20,8 +20,8 @@ from hodor_cli.datasets.folders import (
     VideoMeta,
     depth,
     first_folders,
-    first_named,
     folders_by_name,
+    images_and_masks,
     masks_in,
     pictures_in,
     read_meta,
@@ -34,9 +34,6 @@ from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import plural, require_exists, visible_folders
 
 Kind = Literal["davis-2016", "davis-2017", "youtube-vos", "davis-like", "plain"]
-
-_IMAGE_FOLDERS = ("jpegimages", "images", "image", "frames", "imgs", "img", "rgb", "input", "video")
-_MASK_FOLDERS = ("annotations", "masks", "mask", "labels", "gt", "groundtruth", "ground_truth", "truth", "annotation")
 
 
 @dataclass(frozen=True)
@@ -213,12 +210,8 @@ def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:
 
 
 def _plain(root: Path) -> Dataset:
-    inside = visible_folders(root)
-    masks, images = first_named(root, _MASK_FOLDERS), first_named(root, _IMAGE_FOLDERS)
-    if len(inside) == 2 and (masks is None) != (images is None):
-        other = next(folder for folder in inside if folder not in (images, masks))
-        images, masks = images or other, masks or other
-    if masks is None and (masks_in(root) or any(masks_in(folder) for folder in inside)):
+    images, masks = images_and_masks(root)
+    if masks is None and (masks_in(root) or any(masks_in(folder) for folder in visible_folders(root))):
         images, masks = None, root
     if masks is None:
         raise DataError(

@@ -18,6 +18,20 @@ from hodor_cli.images.listing import frame_files
 from hodor_cli.images.paths import listed, plural, read_utf8, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
+#: Names of the folders of plain pictures and of their masks, in lower case.
+IMAGES = ("images", "image", "frames", "imgs", "img", "rgb", "input", "video")
+MASKS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth", "truth", "annotation")
+
+
+def images_and_masks(root: Path) -> tuple[Path | None, Path | None]:
+    """The sub-folders of images and of masks, by their names; of only two, it is enough to know one."""
+    images, masks = first_named(root, ("jpegimages", *IMAGES)), first_named(root, ("annotations", *MASKS))
+    inside = visible_folders(root)
+    if len(inside) == 2 and (masks is None) != (images is None):
+        other = next(folder for folder in inside if folder not in (images, masks))
+        return images or other, masks or other
+    return images, masks
+
 
 def folders_by_name(parent: Path) -> dict[str, Path]:
     """Name in the composed Unicode form -> sub-folder, in natural order, without hidden ones."""

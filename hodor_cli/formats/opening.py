@@ -17,14 +17,14 @@ from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
 from hodor_cli.datasets.coco_find import annotation_files, find_coco
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.faults import Faults
-from hodor_cli.datasets.folders import depth, first_named, pictures_in
+from hodor_cli.datasets.folders import depth, images_and_masks, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import Segmentation
 from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats import coco, label_png
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
 from hodor_cli.formats.outlines import run_lengths
-from hodor_cli.formats.photograph_masks import IMAGES, MASKS, find_masks, read_labelled
+from hodor_cli.formats.photograph_masks import find_masks, read_labelled
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import exists, listed, plural, require_exists, visible_folders
@@ -131,7 +131,8 @@ def is_clips(folder: Path) -> bool:
             return True
         if images.is_dir() or masks.is_dir():
             return not annotation_files(root)
-    if None in (first_named(folder, IMAGES), first_named(folder, MASKS)) or find_masks(folder) is not None:
+    pictures, labels = images_and_masks(folder)
+    if pictures is None or labels is None or not depth(pictures) or find_masks(folder) is not None:
         return False
     return not annotation_files(folder) and not _has_text_labels(folder)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_find import annotation_files
 from hodor_cli.datasets.faults import Faults
-from hodor_cli.datasets.folders import first_named, masks_in, pictures_in
+from hodor_cli.datasets.folders import IMAGES, MASKS, first_named, masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import covers_edge
 from hodor_cli.datasets.matching import match_names
@@ -23,9 +23,6 @@ from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import plural, visible_folders
 
-#: Names of the folders of plain pictures and of their masks.
-IMAGES = ("images", "image", "imgs", "img", "frames")
-MASKS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth")
 _FEW = 5  # values of a mask whose pieces are counted; with more, each is an object
 
 
