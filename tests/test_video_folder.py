@@ -10,6 +10,7 @@ from PIL import Image
 from video_fakes import colour_at, picture
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.label_png import write_label_png
 from hodor_cli.video.source import open_source
 
 FULL = 255
@@ -129,3 +130,22 @@ def test_many_masks_among_the_frames_are_named_in_one_sentence(tmp_path: Path) -
     assert source.length == 12
     (said,) = source.warnings
     assert "0_mask.png, 1_mask.png, 2_mask.png and 9 more look like masks" in said
+
+
+@pytest.mark.parametrize("kind", ["ids", "white", "bits", "colours"])
+def test_masks_are_no_frames_and_pictures_of_any_mode_are(tmp_path: Path, kind: str) -> None:
+    labels = np.zeros((48, 64), np.uint8)
+    labels[10:30, 20:40] = 1
+    masks, pictures = tmp_path / "Annotations", tmp_path / "pictures"
+    masks.mkdir()
+    pictures.mkdir()
+    for name in ("00000.png", "00001.png"):
+        if kind == "ids":
+            write_label_png(masks / name, labels)
+        else:
+            Image.fromarray(labels > 0 if kind == "bits" else labels * FULL).save(masks / name)
+        shown = Image.fromarray(picture(1))
+        (shown.quantize(16) if kind == "colours" else shown.convert("L")).save(pictures / name)
+    with pytest.raises(InputError, match="Annotations holds masks, which are no frames; give the video or the images"):
+        open_source(masks)
+    assert len(list(open_source(pictures))) == 2

@@ -18,7 +18,7 @@ from hodor_cli.errors import InputError, OutputError
 from hodor_cli.run.choosing import suggested
 from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.output import OutputFolder, default_folder, require_no_masks
+from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.records import (
     FrameRecord,
     ReportRecord,
@@ -111,7 +111,6 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
             raise InputError(f"the video of {path} is no longer{where}; give it: hodor annotate VIDEO --out {path}")
         source, out = place, path
     frames = open_source(source)
-    require_no_masks(frames.label)
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):
         then = read_record(folder.report, ReportRecord).source

@@ -20,6 +20,8 @@ from hodor_cli.images.picture import read_stored
 MAX_ID = 65535
 #: The value of pixels that belong to no object, beside other ids.
 VOID = 255
+#: Rows in which DAVIS's and VOC's palettes are alike. The first seven are those of Windows's 16 colours, too.
+_ALIKE = 8
 
 
 def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = False) -> None:
@@ -58,6 +60,15 @@ def read_label_png(path: str | Path) -> np.ndarray:
     if highest > MAX_ID:
         raise InputError(f"{path} holds the id {highest}; ids go up to {MAX_ID}")
     return stored.values.astype(np.uint16)
+
+
+def is_label_picture(path: Path) -> bool:
+    """Whether a picture of one value per pixel is certainly a label map and no frame of a video: its palette begins
+    with the colours of DAVIS and VOC, or it has no palette and holds only 0 and 1, or 0 and 255."""
+    stored = read_stored(path)
+    if stored.palette is not None:
+        return np.array_equal(stored.palette[:_ALIKE], davis_palette()[:_ALIKE])
+    return stored.values.ndim == 2 and np.unique(stored.values).tolist() in ([0, 1], [0, VOID])
 
 
 def davis_palette() -> np.ndarray:

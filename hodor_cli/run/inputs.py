@@ -14,7 +14,6 @@ from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
-from hodor_cli.run.output import require_no_masks
 from hodor_cli.run.prompted_masks import masks_from_prompts
 from hodor_cli.run.prompts import check_box, check_click, check_clicks
 from hodor_cli.run.records import Click
@@ -79,7 +78,6 @@ class RunInputs:
 
         known: ids that the segmenter follows already, for which no mask is needed.
         """
-        require_no_masks(source.label)
         if not self.starts and not known:
             raise UsageError("there is no object to follow; give at least one `mask`, `box` or `click`")
         height, width = source.height, source.width

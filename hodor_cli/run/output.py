@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import put_in_place, require_empty, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
@@ -31,7 +31,6 @@ from hodor_cli.run.records import (
     FrameRecord,
     MadeFrame,
     MadeFrames,
-    ReportRecord,
     decode,
     is_report,
     read_record,
@@ -80,15 +79,6 @@ def _lines(path: Path, from_byte: int, to_byte: int | None) -> Iterator[bytes]:
                 return
             if line.endswith(b"\n"):
                 yield line
-
-
-def require_no_masks(label: str) -> None:
-    """Raise InputError if a source of frames is the folder `masks` of a result. label: of the source."""
-    folder = Path(label).resolve()
-    report = OutputFolder(folder.parent).report
-    if folder.name == "masks" and is_report(report):
-        video = read_record(report, ReportRecord).place.get("source", "the video that they belong to")
-        raise InputError(f"{label} holds the masks of a result, which are no frames; give {video}")
 
 
 State = Literal["new", "unfinished", "finished"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.label_png import is_label_picture
 from hodor_cli.images.listing import frame_name, list_pictures
 from hodor_cli.images.paths import plural, read_start, size_text, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_pages, read_picture
@@ -25,8 +27,8 @@ class ImageFolderSource(ListedSource):
     Pictures of more than 8 bits are scaled by one range for the whole folder: `value_range`, or measured on a few of
     them. `warnings` names what is not used: files of unknown ending, a mask among the frames, further pages of a file.
 
-    Raises `InputError`: no pictures (and what the folder holds instead), sizes that differ, two files of one frame,
-    `start` past the end; while reading, a damaged picture.
+    Raises `InputError`: no pictures (and what the folder holds instead), masks in place of frames, sizes that differ,
+    two files of one frame, `start` past the end; while reading, a damaged picture.
     """
 
     kind = "folder"
@@ -44,6 +46,8 @@ class ImageFolderSource(ListedSource):
         self.files, self.names = files[self.start : self.end], [frame_name(file) for file in files]
         self.length = len(self.files)
         headers = {file: read_header(file) for file in self.files}
+        if headers[self.files[0]].one_valued:
+            _require_no_masks(folder, self.files[0])
         self.height, self.width = headers[self.files[0]].size
         for file, header in headers.items():
             if header.size != (self.height, self.width):
@@ -67,6 +71,30 @@ class ImageFolderSource(ListedSource):
         if image.shape[:2] != (self.height, self.width):
             raise InputError(f"{file} has another size than before; run again when nothing writes to {file.parent}")
         return image
+
+
+class _Place(msgspec.Struct):
+    source: str = ""
+
+
+class _Report(msgspec.Struct):
+    """What is needed of the `report.json` beside the masks of a result."""
+
+    place: _Place
+
+
+def _require_no_masks(folder: Path, first: Path) -> None:
+    """Raise InputError if a folder holds masks. first: its first picture, which has one value per pixel."""
+    whole = folder.resolve()
+    report = whole.parent / "report.json"
+    if whole.name == "masks" and report.is_file():
+        place = ""
+        with suppress(msgspec.MsgspecError, OSError):
+            place = msgspec.json.decode(report.read_bytes(), type=_Report).place.source
+        video = place or "the video that they belong to"
+        raise InputError(f"{folder} holds the masks of a result, which are no frames; give {video}")
+    if is_label_picture(first):
+        raise InputError(f"{folder} holds masks, which are no frames; give the video or the images they belong to")
 
 
 def _found_instead(folder: Path, names: list[str]) -> str:
