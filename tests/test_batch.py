@@ -104,6 +104,13 @@ def test_a_folder_of_videos(library: Path, toy: Path, monkeypatch: pytest.Monkey
     whole(library / "clips.hodor")
 
 
+def test_paths_are_told_as_they_were_given(library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(library)
+    Image.fromarray(np.ones((5, 5), np.uint8)).save(Path("masks") / "b.png")
+    output = many("clips", "--masks", "masks", "--weights", toy.resolve(), "--no-overlay", "--end", 2, code=1)
+    assert "  b: masks/b.png is 5x5" in output
+
+
 def test_the_warnings_of_each_video_are_told(library: Path, toy: Path) -> None:
     labels = np.array(Image.open(library / "masks" / "a.png")) // 255
     labels[0, 0] = 2
@@ -249,8 +256,9 @@ def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pyte
             if not removed and state.frames >= 20:
                 removed.append(cluster.remove_node(node, allow_graceful=False))
 
-        jobs = find_jobs(library / "clips", library / "masks")
-        options = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)))
+        monkeypatch.chdir(library)  # the cluster's processes have other working directories
+        jobs = find_jobs(Path("clips"), Path("masks"))
+        options = WorkOptions(Path("out"), settings=SegmentSettings(weights=str(toy)))
         summary = segment_videos(jobs, options, RayExecutor(cluster.address), progress=remove_node)
     finally:
         cluster.shutdown()

@@ -45,7 +45,7 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
             in this folder is the mask of the first frame; a folder `clip` in it holds masks named like the frames.
 
     Returns:
-        At least one job; paths are absolute. Names are unique.
+        At least one job, with paths as the user gave them. Names are unique.
 
     Raises:
         InputError: Nothing there, a video that is missing or has no mask, or two videos of one name.
@@ -71,7 +71,7 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
         if place is None:
             missing.append(name)
         else:
-            jobs.append(VideoJob(name, source.resolve(), place.resolve()))
+            jobs.append(VideoJob(name, source, place))
     if missing:
         some, has = listed(missing, _SHOWN), "has" if len(missing) == 1 else "have"
         raise InputError(

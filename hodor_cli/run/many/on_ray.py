@@ -45,7 +45,8 @@ class RayExecutor:
         """
         ray = connect(self.address)
         options = _anywhere(options)
-        waiting = deque((job, 1) for job in jobs)
+        there = [replace(job, source=job.source.resolve(), masks=job.masks.resolve()) for job in jobs]
+        waiting = deque((job, 1) for job in there)
         running: dict[Any, tuple[VideoJob, int]] = {}
         try:
             wanted = options.settings.device in ("auto", "cuda")
