@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
+from pathlib import Path
 from typing import Any
 
+import hodor_cli
 from hodor_cli.cli.options import JsonOption
 from hodor_cli.cli.terminal import counted, say, say_json
 from hodor_cli.errors import HodorError
@@ -34,13 +38,11 @@ def info(as_json: JsonOption = False) -> None:
 
 def collect() -> dict[str, dict[str, str]]:
     """The facts, as {section: {name: value}}; what cannot be found out says why instead of failing."""
-    import platform
-    import sys
-    from importlib.metadata import PackageNotFoundError, version
-    from pathlib import Path
+    return {"versions": _versions(), "machine": _machine(), "devices": _devices(), "weights": _weights()}
 
-    import hodor_cli
-    from hodor_cli.runtime.threads import processor_name, usable_cores
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
 
     versions = {
         "hodor": f"{hodor_cli.__version__} at {Path(hodor_cli.__file__).parent}",
@@ -51,33 +53,44 @@ def collect() -> dict[str, dict[str, str]]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
+    return versions
+
+
+def _machine() -> dict[str, str]:
+    from hodor_cli.runtime.threads import processor_name, usable_cores
+
     try:
         memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
     except (AttributeError, ValueError, OSError):
         memory = "unknown"
-    machine = {
+    return {
         "system": platform.platform(),
         "processor": processor_name(),
         "cores": f"{usable_cores()} usable of {os.cpu_count()}",
         "memory": memory,
     }
-    devices, weights = {}, {}
+
+
+def _devices() -> dict[str, str]:
     try:
         import torch
 
         from hodor_cli.runtime.device import cpu_multiplies_bf16
-
-        threads = counted(torch.get_num_threads(), "thread")
-        units = ", multiplies bfloat16" if cpu_multiplies_bf16() else ""
-        devices["cpu"] = f"{threads}, {torch.backends.cpu.get_cpu_capability()}{units}"
-        for index in range(torch.cuda.device_count()):
-            card: Any = torch.cuda.get_device_properties(index)
-            devices[f"cuda:{index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
-        if not torch.cuda.is_available():
-            devices["cuda"] = "none" if torch.version.cuda else "none (this torch is built without CUDA)"
-        devices["mps"] = "available" if torch.backends.mps.is_available() else "none"
     except (ImportError, OSError) as error:
-        devices["torch"] = f"cannot be imported ({error})"
+        return {"torch": f"cannot be imported ({error})"}
+    threads = counted(torch.get_num_threads(), "thread")
+    units = ", multiplies bfloat16" if cpu_multiplies_bf16() else ""
+    devices = {"cpu": f"{threads}, {torch.backends.cpu.get_cpu_capability()}{units}"}
+    for index in range(torch.cuda.device_count()):
+        card: Any = torch.cuda.get_device_properties(index)
+        devices[f"cuda:{index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
+    if not torch.cuda.is_available():
+        devices["cuda"] = "none" if torch.version.cuda else "none (this torch is built without CUDA)"
+    return devices | {"mps": "available" if torch.backends.mps.is_available() else "none"}
+
+
+def _weights() -> dict[str, str]:
+    weights = {}
     try:
         from hodor_cli.weights.registry import available_weights
         from hodor_cli.weights.tensor_files import file_sha256
@@ -88,5 +101,4 @@ def collect() -> dict[str, dict[str, str]]:
             weights[name] = f"{path}, {size}, sha256 {file_sha256(path)}" if size else f"{path} (missing)"
     except (ImportError, HodorError, OSError) as error:
         weights["unknown"] = f"cannot be listed ({error})"
-    weights = weights or {"none": "no weights found"}
-    return {"versions": versions, "machine": machine, "devices": devices, "weights": weights}
+    return weights or {"none": "no weights found"}
