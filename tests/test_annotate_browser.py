@@ -78,8 +78,8 @@ class Page:
         self.browser.run(f"import('./view.js').then((view) => view.go({frame}))")
         self.browser.until(f"import('./view.js').then(({{ view }}) => view.shown === {frame})", f"frame {frame}")
 
-    def begin(self) -> None:
-        """Open the page anew, with one object in the first frame alone."""
+    def begin(self) -> Browser:
+        """Open the page anew, with one object in the first frame alone. Returns the browser."""
         self.open()
         self.run("state.set({ brush: 16 })")
         self.run(
@@ -91,6 +91,7 @@ class Page:
         self.browser.key("p")
         self.browser.drag(self.place(20, 48), self.place(40, 48))
         self.until("state.objects.length === 1 && state.frames.size === 1 && state.object === 1", "an object")
+        return self.browser
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """A pixel of the frame as a place of the window."""
@@ -259,8 +260,7 @@ def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
 
 
 def test_the_first_stroke_of_a_new_object_is_seen_while_it_is_drawn(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("Delete", 8)
     page.until("!state.objects.length", "no object")
     colour = page.pixel(110, 20)
@@ -273,8 +273,7 @@ def test_the_first_stroke_of_a_new_object_is_seen_while_it_is_drawn(page: Page) 
 
 
 def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     for row in (10, 30, 70, 85):
         browser.drag(page.place(90, row), page.place(120, row))
     drawn = page.labels()
@@ -328,8 +327,7 @@ def test_a_stroke_covers_what_is_within_its_radius_and_draws_only_that_once_for_
 
 
 def test_the_answer_to_a_stroke_redraws_only_what_it_changes(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     for quiet in ("document.querySelector('#saved').textContent === 'saved'", "new Promise(requestAnimationFrame)"):
         browser.until(f"Promise.resolve({quiet})", "the page to have nothing to draw")
     browser.run(
@@ -347,8 +345,7 @@ def test_the_answer_to_a_stroke_redraws_only_what_it_changes(page: Page) -> None
 
 
 def test_the_picture_does_not_vanish_when_the_window_gets_another_size(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.run(
         "{ window.seen = []; const canvas = document.querySelector('#view'); "
         "const look = () => seen.push(Math.max(...canvas.getContext('2d')"
@@ -362,8 +359,7 @@ def test_the_picture_does_not_vanish_when_the_window_gets_another_size(page: Pag
 
 
 def test_a_frame_is_shown_with_the_masks_that_it_has_when_its_picture_arrives(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("t")
     page.until(f"!state.job && state.frames.size === {FRAMES}", "tracking")
     browser.reload()
@@ -382,8 +378,7 @@ def test_a_frame_is_shown_with_the_masks_that_it_has_when_its_picture_arrives(pa
 
 
 def test_a_click_keeps_the_frame_that_it_changes_in_view_although_another_one_was_on_its_way(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.run(
         "{ const ask = window.fetch; window.late = new Promise((done) => { window.arrive = done; });"
         " window.fetch = (url) => (url === 'frame/7' ? window.late.then(() => ask(url)) : ask(url)); undefined }"
@@ -401,8 +396,7 @@ def test_a_click_keeps_the_frame_that_it_changes_in_view_although_another_one_wa
 
 
 def test_without_an_answer_the_frame_in_view_stays_and_comes_with_the_next_connection(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     shown = page.labels()
     browser.run("{ window.ask = window.fetch; window.fetch = () => Promise.reject(new TypeError('away')); undefined }")
     browser.key("End")
@@ -414,8 +408,7 @@ def test_without_an_answer_the_frame_in_view_stays_and_comes_with_the_next_conne
 
 
 def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     view = "import('./view.js').then(({ view }) => [view.scale, view.x, view.y])"
     first = page.saved(0)
     browser.key("v")
@@ -445,8 +438,7 @@ def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
 
 
 def test_a_hand_beside_the_pen_does_not_disturb_its_stroke(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     view = "import('./view.js').then(({ view }) => [view.scale, view.x, view.y])"
     browser.key("p")
     shown = browser.run(view)
@@ -459,8 +451,7 @@ def test_a_hand_beside_the_pen_does_not_disturb_its_stroke(page: Page) -> None:
 
 
 def test_everything_on_the_picture_is_done_by_keyboard_alone(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     first = page.saved(0)
 
     def to(x: float, y: float) -> None:
@@ -517,8 +508,7 @@ def test_everything_on_the_picture_is_done_by_keyboard_alone(page: Page) -> None
 
 
 def test_a_name_takes_keys_only_while_it_is_changed(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("n")
     page.until("state.object === 2", "a new object")
     box = "document.querySelector('#objects input').getBoundingClientRect()"
@@ -542,8 +532,7 @@ def test_a_name_takes_keys_only_while_it_is_changed(page: Page) -> None:
 
 
 def test_the_frame_stays_in_view_while_it_is_corrected_during_tracking(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("p")
     browser.key("t")
     browser.until("import('./view.js').then(({ view }) => view.shown > 0)", "a tracked frame")
@@ -557,8 +546,7 @@ def test_the_frame_stays_in_view_while_it_is_corrected_during_tracking(page: Pag
 
 
 def test_tracking_both_ways_comes_back_to_the_frame_where_it_was_begun(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     page.go(3)
     browser.run(
         "import('./state.js').then(({ on, state }) => on('frame', () => (window.gone ??= []).push(state.frame)))"
@@ -579,8 +567,7 @@ def test_tracking_both_ways_comes_back_to_the_frame_where_it_was_begun(page: Pag
 
 
 def test_playing_ends_where_the_user_goes(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.run("document.querySelector('#play').click()")
     browser.until("import('./view.js').then(({ view }) => view.shown > 1)", "some frames")
     browser.key("Home")
@@ -606,8 +593,7 @@ def test_a_list_of_frames_to_review_is_not_replaced_by_each_tracked_frame(page: 
 
 
 def test_review_goes_round_and_selects_the_object_to_correct(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("n")
     page.until("state.object === 2", "a second object")
     browser.run("import('./socket.js').then(({ onEvent }) => onEvent('advice', () => {}))")  # the places here stay
@@ -736,8 +722,7 @@ GESTURES = {
 
 
 def test_every_shortcut_of_the_sheet_works(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("?")
     sheet = set(browser.run("Array.from(document.querySelectorAll('#help-keys kbd')).map((one) => one.textContent)"))
     browser.key("?")
@@ -827,8 +812,7 @@ def toasts(page: Page) -> str:
 
 
 def test_an_empty_project_says_what_is_missing(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("Delete", 8)
     page.until("!state.objects.length", "no object")
     for key, modifiers, hint in (("Delete", 8, "There is no object yet"), ("k", 0, "There is nothing to review")):
@@ -847,8 +831,7 @@ def test_an_empty_project_says_what_is_missing(page: Page) -> None:
 
 
 def test_what_changes_many_frames_is_told_and_undone_in_place(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("t")
     page.until(f"!state.job && state.frames.size === {FRAMES}", "tracking")
     page.go(10)
@@ -865,8 +848,7 @@ def test_what_changes_many_frames_is_told_and_undone_in_place(page: Page) -> Non
 
 
 def test_the_space_bar_presses_what_the_keyboard_has_reached_and_plays_otherwise(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.run("document.querySelector('#outline').focus()")
     browser.key(" ")
     page.until("state.outline", "the box to be ticked")
@@ -880,8 +862,7 @@ def test_the_space_bar_presses_what_the_keyboard_has_reached_and_plays_otherwise
 
 
 def test_the_object_under_the_pointer_is_selected(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.key("n")
     page.until("state.object === 2", "a new object")
     browser.mouse("Moved", *page.place(30, 48), "none")
@@ -891,8 +872,7 @@ def test_the_object_under_the_pointer_is_selected(page: Page) -> None:
 
 
 def test_an_object_is_hidden_and_renamed_by_keyboard_alone(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     browser.run("document.querySelector('#objects .chip').focus()")
     browser.key("Tab")
     browser.key("Enter")
@@ -917,8 +897,7 @@ def test_the_timeline_shows_pictures_of_the_video(page: Page) -> None:
 
 
 def test_the_timeline_zooms_and_follows(page: Page) -> None:
-    page.begin()
-    browser = page.browser
+    browser = page.begin()
     left, top, width = browser.run(
         "(() => { const box = document.querySelector('#strip').getBoundingClientRect(); "
         "return [box.left, box.top + 30, box.width]; })()"

@@ -16,6 +16,7 @@ import pytest
 from conftest import write_video
 from segment_fakes import read_video
 from segmenter_fakes import frames_of, make_model, square
+from video_fakes import count_decoded
 
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.images.label_png import read_label_png
@@ -27,7 +28,6 @@ from hodor_cli.run.records import Click
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
-from hodor_cli.video.decoding import decode_frames
 from hodor_cli.video.source import open_source
 
 COUNT, GROUP = 48, 8
@@ -111,27 +111,19 @@ def assert_same_result(out: Path, once: Path) -> None:
 def test_only_the_part_that_a_mask_changes_is_decoded_and_the_rest_stays_byte_for_byte(
     network: Hodor, clip: Path, out: Path, finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded = 0
-
-    def counting(*arguments: Any) -> Iterator[Any]:
-        nonlocal decoded
-        for item in decode_frames(*arguments):
-            decoded += 1
-            yield item
+    decoded = count_decoded(monkeypatch)
 
     def paged(*arguments: Any) -> None:
-        nonlocal decoded
-        before_page = decoded
+        before_page = len(decoded)
         write_review_page(*arguments)
-        decoded = before_page  # which frames the page shows depends on the masks found
+        del decoded[before_page:]  # which frames the page shows depends on the masks found
 
-    monkeypatch.setattr("hodor_cli.video.file.decode_frames", counting)
     monkeypatch.setattr("hodor_cli.run.finish.write_review_page", paged)
     before = {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()}
     summary = run(network, clip, out, masks=MORE, resume=True)
     # Forward the two pieces of the overlay with 25..39, backward 40..25, four masks, each from the keyframe before it,
     # and the first frame when the file is opened.
-    assert 0 < decoded <= 2 * GROUP + 1 + (16 + GROUP) + 4 * (GROUP + 1) + 1 < COUNT * 2
+    assert 0 < len(decoded) <= 2 * GROUP + 1 + (16 + GROUP) + 4 * (GROUP + 1) + 1 < COUNT * 2
     assert summary.frames == COUNT and summary.resumed_from == COUNT - 2 * GROUP
     kept = [path for path, time in before.items() if path.stat().st_mtime_ns == time]
     assert {f"{frame:05d}.png" for frame in (*range(25), *range(40, COUNT))} <= {path.name for path in kept}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import pytest
+
+from hodor_cli.video.decoding import decode_frames
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -21,6 +26,19 @@ def colour_at(image: np.ndarray, row: float, column: float) -> str:
     """ "red", "green" or "dark" at a place given in parts of the sides."""
     red, green, _ = image[int(row * image.shape[0]), int(column * image.shape[1])].astype(int)
     return "red" if red > green + 60 else "green" if green > red + 60 else "dark"
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """A list that gets one more entry for each frame of a video that is decoded from now on."""
+    decoded: list[None] = []
+
+    def counted(*arguments: Any) -> Iterator[Any]:
+        for item in decode_frames(*arguments):
+            decoded.append(None)
+            yield item
+
+    monkeypatch.setattr("hodor_cli.video.file.decode_frames", counted)
+    return decoded
 
 
 def damaged(path: Path, *packets: int, skip: int = 0) -> Path:
