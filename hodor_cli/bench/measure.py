@@ -87,18 +87,7 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     progress(0, total)
     for runner in runners.values():
         runner.start()
-    # Until the window is full; what both find on the way is compared.
-    warm = {name: runner.run(settings.history)[1] for name, runner in runners.items()}
-    different, pixels = _compared(warm)
-    times: dict[str, list[Spent]] = {name: [] for name in runners}
-    for number in range(settings.rounds):
-        progress(1 + number, total)
-        found = {}
-        for name in (PLAIN, ENGINE) if number % 2 == 0 else (ENGINE, PLAIN):
-            spent, found[name] = runners[name].run(settings.frames)
-            times[name].append(spent)
-        more = _compared(found)
-        different, pixels = different + more[0], pixels + more[1]
+    times, different, pixels = _rounds(runners, settings, lambda done: progress(done, total))
 
     progress(settings.rounds + 1, total)
     found_stages = {name: stage_seconds(run.segmenter, run.frames(settings.frames)) for name, run in runners.items()}
@@ -129,6 +118,25 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
         "machine": machine,
         "settings": dataclasses.asdict(settings) | {"device": str(device), "precision": precision, "trained": trained},
     }
+
+
+def _rounds(
+    runners: dict[str, _Runner], settings: BenchSettings, progress: Callable[[int], None]
+) -> tuple[dict[str, list[Spent]], int, int]:
+    """What a frame took in each round, by runner; and how many pixels of their label maps differ, of how many."""
+    # Until the window is full; what both find on the way is compared.
+    warm = {name: runner.run(settings.history)[1] for name, runner in runners.items()}
+    different, pixels = _compared(warm)
+    times: dict[str, list[Spent]] = {name: [] for name in runners}
+    for number in range(settings.rounds):
+        progress(1 + number)
+        found = {}
+        for name in (PLAIN, ENGINE) if number % 2 == 0 else (ENGINE, PLAIN):
+            spent, found[name] = runners[name].run(settings.frames)
+            times[name].append(spent)
+        more = _compared(found)
+        different, pixels = different + more[0], pixels + more[1]
+    return times, different, pixels
 
 
 def _compared(found: dict[str, list[NDArray[np.uint16]]]) -> tuple[int, int]:

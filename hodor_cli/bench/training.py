@@ -74,12 +74,7 @@ def measure_training(
     device = choose_device(settings.device)
     precision = precision_name(choose_precision(settings.precision, device, training=True))
     model, trained = bench_model(settings.weights)
-    config = PRESETS[PRESET_OF["pretrain"].get(model.config.name, "paper-coco")]
-    batch_size = batch_size or (min(config.batch_size, 2) if device.type == "cpu" else config.batch_size)
-    augment = config.augment
-    if augment.maker == "imgaug" and importlib.util.find_spec("imgaug") is None:
-        augment = dataclasses.replace(augment, maker="fast")
-    config = dataclasses.replace(config, batch_size=batch_size, augment=augment, iterations=_ENDLESS, held_out=0)
+    config = _endless_config(model.config.name, batch_size, most=2 if device.type == "cpu" else None)
     machine = describe_machine(device)
     job = _Job(settings, config, RunOptions().workers if workers is None else workers)
 
@@ -120,6 +115,16 @@ def measure_training(
         | {"batch_size": config.batch_size, "schedule": config.schedule, "maker": config.augment.maker}
         | {"device": str(device), "precision": precision, "trained": trained},
     }
+
+
+def _endless_config(network: str, batch_size: int | None, most: int | None) -> TrainConfig:
+    """The network's preset for training without end. batch_size: the preset's if None, but at most `most`."""
+    config = PRESETS[PRESET_OF["pretrain"].get(network, "paper-coco")]
+    batch_size = batch_size or min(config.batch_size, most or config.batch_size)
+    augment = config.augment
+    if augment.maker == "imgaug" and importlib.util.find_spec("imgaug") is None:
+        augment = dataclasses.replace(augment, maker="fast")
+    return dataclasses.replace(config, batch_size=batch_size, augment=augment, iterations=_ENDLESS, held_out=0)
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,13 +79,9 @@ def evaluate(
             facts["predictions"] = str(predictions)
             run = score_predictions(found, Path(str(predictions)), workers=settings.workers, progress=progress)
         else:
-            folder = None if output is None else output.folder
-            if folder is None and settings.official:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodor-evaluate-")))
             segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
             facts |= _run_facts(segmenter, model, settings)
-            identity = facts | {"device": str(facts["device"]).split(" ")[0]}
-            masks = None if folder is None else MaskFolder(folder, identity, output is not None and output.resume)
+            masks = stack.enter_context(_mask_folder(output, facts, settings))
             run = run_model(found, segmenter, masks=masks, limit=settings.limit, on_start=on_start, progress=progress)
         if run.failed and not run.scores and not run.timings:
             first = next(iter(run.failed.values()))
@@ -101,6 +97,22 @@ def evaluate(
                 result = replace(result, submission=packed)
             write_everything(result, found, run.places, output.folder)
     return result
+
+
+@contextmanager
+def _mask_folder(
+    output: EvaluationOutput | None, facts: dict[str, Any], settings: EvaluationSettings
+) -> Iterator[MaskFolder | None]:
+    """Yield where a model's masks go: into the output, or into a temporary folder if only the official package needs
+    them. facts: what the masks depend on."""
+    identity = facts | {"device": str(facts["device"]).split(" ")[0]}
+    if output is not None:
+        yield MaskFolder(output.folder, identity, output.resume)
+    elif settings.official:
+        with tempfile.TemporaryDirectory(prefix="hodor-evaluate-") as folder:
+            yield MaskFolder(Path(folder), identity, resume=False)
+    else:
+        yield None
 
 
 def _result(found: Dataset, run: Scored, facts: dict[str, Any]) -> EvaluationResult:

@@ -104,25 +104,8 @@ class RunInputs:
                 check_click(click, (height, width))
             check_clicks(clicks, self.ids_of(frame, clicks=False), frame)
         self._check_removals(known)
-        for object_id, frame in self.appears.items():
-            first = min((start for start in self.starts if object_id in self.ids_of(start)), default=None)
-            if first != frame:
-                where = f"its first mask or box is that of frame {first}"
-                where = "there is no mask or box of it" if first is None else where
-                raise UsageError(
-                    f"object {object_id} cannot appear in frame {frame}: {where}; name that frame, or give a mask there"
-                )
-        named = sorted({*self.starts, *self.removals})
-        for frame in {*named[:1], *named[-1:]}:  # only two, because `has_frame` may have to count frames
-            if not source.has_frame(frame):
-                last = "the end" if source.end is None else source.end - 1
-                what = "start an object in" if frame in self.starts else "remove an object in"
-                known_length = source.exact_length and source.length is not None
-                count = f" and has {source.length} frames" if known_length else ""
-                raise InputError(
-                    f"there is no frame {frame} to {what}: {source.label} is read from frame {source.start} to {last}"
-                    f"{count}; frames count from 0"
-                )
+        self._check_appearances()
+        self._check_frames(source)
 
     def at(self, frame: Frame) -> FrameInputs:
         """The inputs of a frame.
@@ -166,6 +149,29 @@ class RunInputs:
         """The ids of the masks and boxes in a frame, and of the clicks if `clicks`."""
         prompted = {*self.boxes.get(frame, {}), *(self.clicks.get(frame, {}) if clicks else ())}
         return {*ids_in(self.labels(frame)), *map(int, prompted)}
+
+    def _check_appearances(self) -> None:
+        for object_id, frame in self.appears.items():
+            first = min((start for start in self.starts if object_id in self.ids_of(start)), default=None)
+            if first != frame:
+                where = f"its first mask or box is that of frame {first}"
+                where = "there is no mask or box of it" if first is None else where
+                raise UsageError(
+                    f"object {object_id} cannot appear in frame {frame}: {where}; name that frame, or give a mask there"
+                )
+
+    def _check_frames(self, source: FrameSource) -> None:
+        named = sorted({*self.starts, *self.removals})
+        for frame in {*named[:1], *named[-1:]}:  # only two, because `has_frame` may have to count frames
+            if not source.has_frame(frame):
+                last = "the end" if source.end is None else source.end - 1
+                what = "start an object in" if frame in self.starts else "remove an object in"
+                known_length = source.exact_length and source.length is not None
+                count = f" and has {source.length} frames" if known_length else ""
+                raise InputError(
+                    f"there is no frame {frame} to {what}: {source.label} is read from frame {source.start} to {last}"
+                    f"{count}; frames count from 0"
+                )
 
     def _check_removals(self, known: Collection[int]) -> None:
         followed = set(known)

@@ -150,21 +150,25 @@ def segment_videos(
         finally:
             running.close()  # an interrupt ends the workers now, not some time later
         summary = BatchSummary(out, tuple(results[job.name] for job in jobs), time.perf_counter() - began)
-        with writing(out):
-            facts = {
-                "format": "hodor-batch",
-                "version": 1,
-                "seconds": round(summary.seconds, 3),
-                "frames": summary.frames,
-                "failed": len(summary.failed),
-                "videos": {
-                    one.name: {"status": "failed" if one.error else "done"}
-                    | {key: value for key, value in asdict(one).items() if key != "name"}
-                    for one in summary.results
-                },
-            }
-            write_whole(out / "summary.json", json.dumps(facts, indent=1).encode())
+        _write_summary(summary)
     return summary
+
+
+def _write_summary(summary: BatchSummary) -> None:
+    facts = {
+        "format": "hodor-batch",
+        "version": 1,
+        "seconds": round(summary.seconds, 3),
+        "frames": summary.frames,
+        "failed": len(summary.failed),
+        "videos": {
+            one.name: {"status": "failed" if one.error else "done"}
+            | {key: value for key, value in asdict(one).items() if key != "name"}
+            for one in summary.results
+        },
+    }
+    with writing(summary.out):
+        write_whole(summary.out / "summary.json", json.dumps(facts, indent=1).encode())
 
 
 def segment_job(job: VideoJob, options: WorkOptions, *, retry: bool = False) -> JobResult:
