@@ -45,7 +45,7 @@ def map_command(
     from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
 
     path = find_store(store)
-    files = map_files(out, overwrite=overwrite)
+    image, page, table = map_files(out, overwrite=overwrite)
     with DescriptorStore(path) as opened:
         for name in video or []:
             opened.video(name)
@@ -61,13 +61,12 @@ def map_command(
     colour = colour or ("video" if len(found.videos) > 1 else "object")
     if len(found.points) < found.rows:
         note(f"{len(found.points)} of {found.rows} rows are shown; --max-points shows more")
-    write_map_image(files[0], found, colour_by=colour, trajectories=trajectories)
-    write_map_page(files[1], found, colour_by=colour, trajectories=trajectories, title=path.name)
-    write_points_csv(files[2], found)
-    for file, what in zip(
-        files, ("for print", "open it in a browser: zoom, hover, colours", "the points"), strict=True
-    ):
-        say(f"{file}  {what}")
+    write_map_image(image, found, colour_by=colour, trajectories=trajectories)
+    write_map_page(page, found, colour_by=colour, trajectories=trajectories, title=path.name)
+    write_points_csv(table, found)
+    say(f"{image}  for print")
+    say(f"{page}  open it in a browser: zoom, hover, colours")
+    say(f"{table}  the points")
 
 
 def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
@@ -127,9 +126,7 @@ def heatmaps(
         inputs = marks.read(frames)
         inputs.check(frames)
         given = {index: np.asarray(inputs.labels(index), np.uint16) for index in inputs.masks}
-        for start in {*inputs.boxes, *inputs.clicks}:
-            for one in frames.between(start, start + 1):
-                given[start] = np.asarray(inputs.at(one).labels, np.uint16)
+        given |= inputs.prompted(frames)
         true = None if truth is None else read_mask(truth, size=(frames.height, frames.width)).labels
         with progress_bar(frames.name, frame + 1) as show:
             found = compute_heatmaps(frames, given, frame, segmenter, progress=lambda index: show(index + 1))

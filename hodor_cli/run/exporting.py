@@ -60,17 +60,17 @@ class _Pictures(Collection[Picture]):
         return any(picture is item for picture in self)
 
     def __iter__(self) -> Iterator[Picture]:
-        frames: Iterator[Frame] | None = None if self._source is None else iter(self._source)
+        frames: Iterator[Frame] = iter(self._source or ())
         for record in self._result.frames:
             self._each()
             labels = read_label_png(self._folder.mask(record.name))
             image = duration = None
-            if frames is not None:
+            if self._source is not None:
                 found = next((frame for frame in frames if frame.index == record.frame), None)
                 if found is None or found.picture.shape[:2] != labels.shape:
                     raise InputError(
-                        f"frame {record.frame} of {self._source and self._source.label} is missing or of another size "
-                        "than its mask; give the video of this result with `source`"
+                        f"frame {record.frame} of {self._source.label} is missing or of another size than its "
+                        "mask; give the video of this result with `source`"
                     )
                 image, duration = found.image, found.duration
             file = self._files.get(record.name)

@@ -141,6 +141,14 @@ class RunInputs:
         given, ids = joined if joined.any() else None, tuple(ids_in(joined))
         return FrameInputs(given, ids, removed, dict(boxes), dict(clicks), made, tuple(warnings))
 
+    def prompted(self, source: FrameSource) -> Iterator[tuple[int, Labels]]:
+        """Yield each frame with boxes or clicks, which is read, and its label map, which has the masks made from them
+        and those given there."""
+        for start in sorted({*self.boxes, *self.clicks}):
+            for frame in source.between(start, start + 1):
+                if (labels := self.at(frame).labels) is not None:
+                    yield start, labels
+
     def unused(self, first: int, last: int) -> list[int]:
         """The frames of masks, boxes and removals outside the first and last frame of the run."""
         return sorted(frame for frame in {*self.starts, *self.removals} if not first <= frame <= last)

@@ -62,7 +62,7 @@ class RunLoop:
         # Frames of RGB that fit into 64 MiB.
         depth = max(2, min(8, 64 * 2**20 // max(1, self._source.height * self._source.width * 3)))
         writer: _Writer = WriteBehind(self.results.handle, depth)
-        began, carried = time.perf_counter(), self.seconds
+        self._began = time.perf_counter() - self.seconds  # as if nothing had interrupted the run
         try:
             try:
                 self._read_and_segment(writer, depth)
@@ -75,7 +75,7 @@ class RunLoop:
             writer.put(self._save_point())
             writer.close()
             self.results.close()
-            self.seconds = carried + time.perf_counter() - began
+            self.seconds = time.perf_counter() - self._began
         except BaseException as error:
             # Frames handed over are still written, so that a resumed run continues as late as possible.
             if self._settled and not self._unfinished and self._done and not isinstance(error, HodorError):
@@ -90,8 +90,7 @@ class RunLoop:
         # The next frame of a camera or a pipe may be long in coming, and a correction does not step through all frames.
         ahead = self._source.reiterable and self._job.parts is None
         looks_ahead = getattr(self._segmenter, "watched", self._segmenter) if ahead else None
-        saved, carried = time.perf_counter(), self.seconds
-        began = saved
+        saved = time.perf_counter()
         with (
             ReadAhead(self._frames_to_read(), depth) as read,
             LookAhead(read, looks_ahead, lambda frame: frame.picture) as frames,
@@ -104,7 +103,7 @@ class RunLoop:
                 cores.adjust()
                 self._segment(frame, writer)
                 now = time.perf_counter()
-                self.seconds = carried + now - began
+                self.seconds = now - self._began
                 if now - saved >= self._job.output.checkpoint_seconds or self._done % PIECE_FRAMES == 0:
                     writer.put(self._save_point())
                     saved = now

@@ -132,13 +132,9 @@ def _follow_backward(job: RunJob, segmenter: Any, folder: OutputFolder) -> int:
     The passes store soft maps in `.progress`, with which the segmenter joins its results when it goes forward. Returns
     the number of their frames.
     """
-    source, inputs, masks = job.source, job.inputs, dict(job.inputs.masks)
-    for at in {*inputs.boxes, *inputs.clicks}:
-        for frame in source.between(at, at + 1):
-            labels = inputs.at(frame).labels
-            if labels is not None:
-                masks[at] = PackedLabels(labels)
-    given = GivenMasks(masks, inputs.removals, inputs.appears)
+    source, inputs = job.source, job.inputs
+    made = {frame: PackedLabels(labels) for frame, labels in inputs.prompted(source)}
+    given = GivenMasks({**inputs.masks, **made}, inputs.removals, inputs.appears)
     with writing(folder.root):
         maps = MapFolder(folder.backward)
         segmenter.plan(given.plan, first=source.start, maps=maps)
