@@ -64,34 +64,20 @@ def export_descriptors(
     if name is not None and len(sources) > 1:
         raise UsageError(f"--name names one video and {len(sources)} sources are given; export them one by one")
     # A shell's DIR/* names the summary of `segment-many`, too.
-    if not (results := [path for path in sources if not is_batch_summary(path)]):
+    if not (paths := [path for path in sources if not is_batch_summary(path)]):
         raise UsageError(f"{sources[0]} is only a summary; give the folder of the results, {sources[0].parent}")
-    sources = results
 
     def sources_of(path: Path) -> list[ExportSource]:
-        own = masks / path.stem if masks is not None and len(sources) > 1 and (masks / path.stem).is_dir() else masks
+        own = masks / path.stem if masks is not None and len(paths) > 1 and (masks / path.stem).is_dir() else masks
         return find_sources(path, masks=own, annotations=annotations, every=every, name=name)
 
-    found = sources_of_each(sources, sources_of)
+    found = sources_of_each(paths, sources_of)
     for source in found:
         for line in source.notes:
             note(line)
     frames = sum(-(-(source.length or 0) // every) for source in found)
     done = itertools.count(1)
     with progress_bar("exporting", frames) as show:
-
-        def finished(video: ExportedVideo) -> None:
-            if video.outcome == "failed":
-                warn(f"{video.name}: {video.reason}")
-            elif video.outcome == "skipped":
-                say(f"{video.name}: already there, skipped")
-            else:
-                say(f"{video.name}: {counted(video.rows, 'descriptor')} from {counted(video.frames, 'frame')}")
-                for sentence in video.warnings:
-                    warn(sentence)
-                if not video.rows:
-                    warn(f"{video.name}: its masks show no object, so there is nothing to find in it; check them")
-
         encoder = FrameEncoder(load_model(settings.weights), settings)
         try:
             exported = export_sources(
@@ -101,7 +87,7 @@ def export_descriptors(
                 thumbnails=thumbnails,
                 baseline=baseline,
                 progress=lambda source, frame: show(next(done)),
-                finished=finished,
+                finished=_tell,
             )
         except KeyboardInterrupt:
             note(f"Finished videos are kept in {out}; the same command continues with the others.")
@@ -113,13 +99,26 @@ def export_descriptors(
         raise typer.Exit(3)
 
 
-_DEFAULT_OUT = Path("projection.safetensors")
+def _tell(video: ExportedVideo) -> None:
+    """Print what became of one video."""
+    if video.outcome == "failed":
+        warn(f"{video.name}: {video.reason}")
+    elif video.outcome == "skipped":
+        say(f"{video.name}: already there, skipped")
+    else:
+        say(f"{video.name}: {counted(video.rows, 'descriptor')} from {counted(video.frames, 'frame')}")
+        for sentence in video.warnings:
+            warn(sentence)
+        if not video.rows:
+            warn(f"{video.name}: its masks show no object, so there is nothing to find in it; check them")
 
 
 def train_projection(
     *,
     data: Annotated[Path, opt("FOLDER", "Photographs with labelled objects (COCO, LabelMe, YOLO, ...).")],
-    out: Annotated[Path, out_option("FILE", "The projection to write, for `--projection`.")] = _DEFAULT_OUT,
+    out: Annotated[Path, out_option("FILE", "The projection to write, for `--projection`.")] = Path(
+        "projection.safetensors"
+    ),
     photographs: Annotated[int, opt("N", "How many photographs to draw.", min=2)] = 300,
     frames: Annotated[int, opt("N", "Changed views of each.", min=2)] = 3,
     dimensions: Annotated[int, opt("N", "Numbers per vector.", min=1)] = 256,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
 from hodor_cli.cli.evaluate_parts import evaluate_given, names_in
@@ -19,6 +19,7 @@ from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hodor_cli.datasets.dataset import Dataset
     from hodor_cli.evaluation.results import EvaluationResult
 
 
@@ -72,45 +73,40 @@ def evaluate(
     if compare:
         _compare(dataset, json_file, console)
         return
+    if len(dataset) > 1:
+        raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
     lengths, names = _history_lengths(history), names_in(sequences)
+    runs = settings.weights is not None or adapt is not None or resume or len(lengths) > 1
+    settings = replace(settings, adapt=adapt)
     if given is not None:
         others = (predictions is not None, resume, settings.official, settings.workers is not None)
         if any(others) or len(lengths) > 1:
             raise UsageError(
                 "--given runs a model by itself; leave out --predictions, --resume, --official, --workers and the sweep"
             )
-        settings = replace(settings, history=lengths[0], weights=settings.weights or "mini", adapt=adapt)
+        settings = replace(settings, history=lengths[0], weights=settings.weights or "mini")
         output = None if out is None else EvaluationOutput(out, overwrite=overwrite)
-        write_json(evaluate_given(dataset, names, (given, choose), settings, output, console), json_file)
+        write_json(evaluate_given(dataset[0], names, (given, choose), settings, output, console), json_file)
         return
     if choose != "uniform":
         raise UsageError("`choose` says which frames `given` gives; give that as well")
-    runs = settings.weights is not None or adapt is not None or resume or len(lengths) > 1
-    _check_options(dataset, predictions, runs=runs, sweep=len(lengths) > 1)
+    if predictions is not None and runs:
+        raise UsageError(
+            "`predictions` scores masks that are there; leave out `weights`, `adapt`, `resume` and further lengths of "
+            "`history`"
+        )
+    if len(lengths) > 1:
+        require_matplotlib("a sweep of `history`")
     if (resume or overwrite) and out is None:
         raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.evaluation.output import sweep_json
-    from hodor_cli.evaluation.runner import evaluate as run
-    from hodor_cli.evaluation.runner import sweep_history
-    from hodor_cli.formats.opening import mask_folder, open_benchmark
-    from hodor_cli.weights import load_model
+    from hodor_cli.formats.opening import open_benchmark
 
-    with ExitStack() as stack:
-        whole = stack.enter_context(open_benchmark(dataset[0]))
-        job: dict[str, Any] = {"output": output}
-        if predictions is not None:
-            job["predictions"] = stack.enter_context(mask_folder(predictions))
+    with open_benchmark(dataset[0]) as whole:
         found = whole.select(names)
         console.print(found.describe())
-        if predictions is None:
-            settings = replace(settings, weights=settings.weights or "mini", adapt=adapt)
-            job["model"] = load_model(settings.weights or "mini")
-        with progress_bar("evaluating", None) as progress:
-            if len(lengths) > 1:
-                results = sweep_history(found, lengths, settings=settings, progress=progress, **job)
-            else:
-                results = [run(found, settings=replace(settings, history=lengths[0]), progress=progress, **job)]
+        results = _results(found, lengths, predictions, settings, output)
         _print_results(results, console, out)
         write_json(results[0].to_json() if len(results) == 1 else sweep_json(results), json_file)
     if failed := {name: message for result in results for name, message in result.failed.items()}:
@@ -120,17 +116,27 @@ def evaluate(
         raise DataError(f"{len(failed)} of {count} sequences failed, the others are above: {', '.join(failed)}")
 
 
-def _check_options(dataset: list[Path], predictions: Path | None, *, runs: bool, sweep: bool) -> None:
-    """Raise UsageError for options that contradict each other. runs: whether some of them are for running a model."""
-    if len(dataset) > 1:
-        raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
-    if predictions is not None and runs:
-        raise UsageError(
-            "`predictions` scores masks that are there; leave out `weights`, `adapt`, `resume` and further lengths of "
-            "`history`"
-        )
-    if sweep:
-        require_matplotlib("a sweep of `history`")
+def _results(
+    found: Dataset,
+    lengths: list[int],
+    predictions: Path | None,
+    settings: EvaluationSettings,
+    output: EvaluationOutput | None,
+) -> list[EvaluationResult]:
+    """The result of the predictions, or of a model with each length of history."""
+    from hodor_cli.evaluation.runner import evaluate, sweep_history
+    from hodor_cli.formats.opening import mask_folder
+    from hodor_cli.weights import load_model
+
+    if predictions is not None:
+        with mask_folder(predictions) as masks, progress_bar("evaluating", None) as progress:
+            return [evaluate(found, predictions=masks, settings=settings, output=output, progress=progress)]
+    weights = settings.weights or "mini"
+    model, settings = load_model(weights), replace(settings, weights=weights, history=lengths[0])
+    with progress_bar("evaluating", None) as progress:
+        if len(lengths) > 1:
+            return sweep_history(found, lengths, model=model, settings=settings, output=output, progress=progress)
+        return [evaluate(found, model=model, settings=settings, output=output, progress=progress)]
 
 
 def _history_lengths(text: str) -> list[int]:
@@ -149,17 +155,17 @@ def _print_results(results: list[EvaluationResult], console: Console, out: Path 
     for remark in dict.fromkeys(remark for result in results for remark in result.notes):
         note(f"note: {remark}")
     result, device = results[0], results[0].settings.get("device")
-    speed = result.frames_per_second
     if len(results) > 1:
         print_sweep(results, console)
         console.print(f"frames/s in the network, on {device}")
-    elif result.sequences:
-        print_scores(result, console)
-    if len(results) == 1 and speed is not None and speed == speed:
-        whole = result.frames_per_second_end_to_end
-        console.print(f"{speed:.2f} frames/s in the network, {whole:.2f} end to end, on {device}")
-    if len(results) == 1 and result.submission is not None:
-        console.print(f"For the server: {result.submission}")
+    else:
+        if result.sequences:
+            print_scores(result, console)
+        speed, whole = result.frames_per_second, result.frames_per_second_end_to_end
+        if speed is not None and not math.isnan(speed):
+            console.print(f"{speed:.2f} frames/s in the network, {whole:.2f} end to end, on {device}")
+        if result.submission is not None:
+            console.print(f"For the server: {result.submission}")
     if out is not None:
         console.print(f"Results in {out}; open {out / 'report.html'}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def print_sweep(results: list[EvaluationResult], console: Console) -> None:
         table.add_row(
             str(result.settings["history"]),
             *map(percent, (result.jf, result.j, result.f)),
-            "-" if speed is None or speed != speed else f"{speed:.2f}",
+            "-" if speed is None or math.isnan(speed) else f"{speed:.2f}",
         )
     console.print(table)
 
@@ -97,7 +98,7 @@ def score_table(first: str, *others: str) -> Table:
 
 
 def evaluate_given(
-    dataset: list[Path],
+    dataset: Path,
     sequences: list[str] | None,
     how: tuple[str, str],
     settings: EvaluationSettings,
@@ -119,13 +120,11 @@ def evaluate_given(
     except ValueError:
         raise UsageError(f"--given takes numbers of masks such as 1,2,3,5, not {given!r}") from None
     chosen = GivenSettings(counts, tuple(names_in(choose) or ()))  # type: ignore[arg-type]
-    if len(dataset) > 1:
-        raise UsageError(f"one data set at a time, not {len(dataset)}")
     if output is not None:
         require_matplotlib("the curve of `given`")
         if (output.folder / "given.json").exists() and not output.overwrite:
             raise OutputError(f"{output.folder} holds results already; choose another folder, or add `overwrite`")
-    with open_benchmark(dataset[0]) as whole, progress_bar("evaluating", None) as progress:
+    with open_benchmark(dataset) as whole, progress_bar("evaluating", None) as progress:
         found = whole.select(sequences)
         console.print(found.describe())
         model = load_model(settings.weights or "")
@@ -140,7 +139,7 @@ def evaluate_given(
         for name, ids in score.unknown.items():
             point = f"{score.choose}, {counted(score.given, 'mask')}"
             note(f"note: {point}: no given mask of {name} shows object {listed(ids)}, which counts as missed")
-    facts: dict[str, Any] = {"dataset": str(dataset[0]), "weights": settings.weights}
+    facts: dict[str, Any] = {"dataset": str(dataset), "weights": settings.weights}
     facts |= {"min_dim": segmenter.min_dim if adapt is None else settings.min_dim, "adapt": settings.adapt}
     if output is not None:
         write_given(scores, facts, output.folder)

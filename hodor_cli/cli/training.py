@@ -145,7 +145,7 @@ def pretrain(
     annotations: Annotated[Path | None, opt("FILE", "Their annotations, in COCO format.")] = None,
     recipe: Annotated[Recipe, Fields("preset", "weights", "backbone")],
     changes: Annotated[Changes, Fields()],
-    run: Annotated[RunOptions, Fields(panel="Run")],
+    run: Annotated[RunOptions, Fields(panel=_RUN)],
     launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
 ) -> None:
     """Train on labelled photographs: still images in, a video segmenter out.
@@ -185,7 +185,7 @@ def finetune(
     clips: Annotated[ClipOptions, Fields()],
     recipe: Annotated[Recipe, Fields("preset", "weights")],
     changes: Annotated[Changes, Fields()],
-    run: Annotated[RunOptions, Fields(panel="Run")],
+    run: Annotated[RunOptions, Fields(panel=_RUN)],
     launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
 ) -> None:
     """Continue training on clips in the DAVIS or YouTube-VOS layout, from a trained network (mini by default).
