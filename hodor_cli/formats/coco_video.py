@@ -11,7 +11,7 @@ import msgspec
 from hodor_cli.datasets.coco_file import Id
 from hodor_cli.datasets.coco_find import json_annotations
 from hodor_cli.datasets.parsing import parse_json
-from hodor_cli.datasets.rle import RunLengths, encode_rle
+from hodor_cli.datasets.rle import Segmentation, encode_rle
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
 from hodor_cli.formats.writing import FolderWriter
@@ -28,7 +28,7 @@ class _Video(msgspec.Struct):
 
 class _Track(msgspec.Struct):
     video_id: Id
-    segmentations: list[RunLengths | list[list[float]] | None]
+    segmentations: list[Segmentation | None]
     id: Id | None = None
     category_id: Id | None = None
     object_id: Id | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections import Counter
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -57,13 +58,16 @@ def _files(path: Path) -> list[Path]:
 
 def read(path: Path, size: Size | None = None) -> Annotations:
     """Read one file, or a folder with one file for each picture."""
-    notes: dict[str, int] = {}
-    pictures, faults = read_each(_files(path), lambda file: _picture(file, notes))
-    said = tuple(f"{path}: {plural(count, 'shape')} {what}" for what, count in notes.items())
-    return Annotations("LabelMe", path, pictures, notes=said, faults=faults)
+    left_out: Counter[str] = Counter()
+    pictures, faults = read_each(_files(path), lambda file: _picture(file, left_out))
+    notes = tuple(
+        f"{path}: {plural(count, 'shape')} of type {kind} left out: such shapes cover no area"
+        for kind, count in left_out.items()
+    )
+    return Annotations("LabelMe", path, pictures, notes=notes, faults=faults)
 
 
-def _picture(path: Path, notes: dict[str, int]) -> Picture:
+def _picture(path: Path, left_out: Counter[str]) -> Picture:
     content = parse_json(path, _File, "LabelMe's JSON")
     named = PureWindowsPath(content.imagePath or "").name  # only the name: the path may lead out of the folder
     beside = [path.with_name(named)] if named else []
@@ -72,7 +76,7 @@ def _picture(path: Path, notes: dict[str, int]) -> Picture:
     if file is None and content.imageData:
         file = path  # the reader of pictures finds the one inside
     size = _size(content, file, path)
-    outlined = ((item, _segmentation(item, size, path, notes)) for item in content.shapes)
+    outlined = ((item, _segmentation(item, size, path, left_out)) for item in content.shapes)
     shapes = (Shape(str(item.label), outline, item.group_id) for item, outline in outlined if outline is not None)
     name = file.name if file and file != path else named or path.stem
     return Picture(name, size, drawable(shapes, path.name, size, path), file=file)
@@ -89,7 +93,7 @@ def _size(content: _File, file: Path | None, path: Path) -> tuple[int, int]:
     return read_header(file).size
 
 
-def _segmentation(item: _Shape, size: tuple[int, int], path: Path, notes: dict[str, int]) -> Segmentation | None:
+def _segmentation(item: _Shape, size: tuple[int, int], path: Path, left_out: Counter[str]) -> Segmentation | None:
     kind, points = item.shape_type or "polygon", item.points
     if kind == "mask" and item.mask and points:
         return _mask(item.mask, points[0], size, path)
@@ -102,8 +106,7 @@ def _segmentation(item: _Shape, size: tuple[int, int], path: Path, notes: dict[s
         (x, y), (edge_x, edge_y) = points
         radius = math.hypot(edge_x - x, edge_y - y)
         return [ellipse((radius, radius), (x, y)).ravel().tolist()]
-    what = f"of type {kind} left out: such shapes cover no area"
-    notes[what] = notes.get(what, 0) + 1
+    left_out[kind] += 1
     return None
 
 

@@ -146,3 +146,8 @@ def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarr
         return 1 - unit_length(queries) @ unit_length(rows).T
     squared = (rows * rows).sum(axis=1) - 2 * (queries @ rows.T) + (queries * queries).sum(axis=1)[:, None]
     return np.maximum(squared, 0)
+
+
+def unsquared(values: np.ndarray, metric: Metric) -> np.ndarray:
+    """What `distances` gave, as distances: of the Euclidean ones the root."""
+    return np.sqrt(values) if metric == "euclidean" else values

@@ -103,9 +103,10 @@ def score_retrieval(
                 progress(done, len(asking))
     average_precision, hits_1, hits_5, *precision = (sums / done).tolist()
     return RetrievalScores(
-        "within" if within_video else "across", metric, len(index), len(np.unique(instance[usable])), done,
-        len(index) - len(usable), len(asking) < len(usable), average_precision, hits_1, hits_5, np.array(precision),
-        time.perf_counter() - started,
+        gallery="within" if within_video else "across", metric=metric, rows=len(index),
+        objects=len(np.unique(instance[usable])), queries=done, left_out=len(index) - len(usable),
+        sampled=len(asking) < len(usable), mean_average_precision=average_precision, recall_at_1=hits_1,
+        recall_at_5=hits_5, precision=np.array(precision), seconds=time.perf_counter() - started,
     )  # fmt: skip
 
 

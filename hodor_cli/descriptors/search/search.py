@@ -7,6 +7,7 @@ query's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from pycocotools import mask as coco_mask
 from hodor_cli.datasets.coco import read_photograph
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.descriptors.export.encode import FrameEncoder
-from hodor_cli.descriptors.search.comparison import Comparison, Metric, Vectors, distances
+from hodor_cli.descriptors.search.comparison import Comparison, Metric, Vectors, distances, unsquared
 from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.engine import Segmenter
@@ -92,7 +93,7 @@ def search_objects(
         )
     instance = index.instance
     nearest, row = _nearest(stored, instance, vectors, metric)
-    score = (np.sqrt(nearest) if metric == "euclidean" else nearest).mean(axis=0)
+    score = unsquared(nearest, metric).mean(axis=0)
     # Rows of a video are in the order of its frames.
     _, first, count = np.unique(instance, return_index=True, return_counts=True)
     last = len(index) - 1 - np.unique(instance[::-1], return_index=True)[1]
@@ -105,12 +106,13 @@ def search_objects(
         video, object_id = index.videos[index.video[best]], int(index.object_id[best])
         if not include_itself and inside and (video, object_id) == (query.video, query.object_id):
             continue
-        frames = int(index.frame[start]), int(index.frame[end]), int(index.frame[best])
-        times = index.time(start), index.time(end), index.time(best)
-        origin = store.video(video).source, store.image_name(video, object_id)
-        matches.append(
-            Match(video, object_id, float(score[number]), int(count[number]), *frames, best, *times, *origin)
-        )
+        found = Match(
+            video, object_id, distance=float(score[number]), frames=int(count[number]),
+            first_frame=int(index.frame[start]), last_frame=int(index.frame[end]), best_frame=int(index.frame[best]),
+            first_time=index.time(start), last_time=index.time(end), best_time=index.time(best), best_row=best,
+            source=store.video(video).source, image_name=store.image_name(video, object_id),
+        )  # fmt: skip
+        matches.append(found)
     return matches
 
 
@@ -148,10 +150,10 @@ class VerifiedMatch:
     """
 
     match: Match
-    found: bool
-    confidence: float
-    overlap: float
-    distance: float
+    found: bool = False
+    confidence: float = 0.0
+    overlap: float = 0.0
+    distance: float = math.inf
     problem: str = ""
 
 
@@ -183,12 +185,12 @@ def verify_matches(
         segmenter.start_from({1: spread(query.descriptors, DECODED_ROWS)}, scene)
         mask = segmenter.step(image) == 1
         if (box := box_of(mask)) is None:
-            return VerifiedMatch(match, False, 0.0, 0.0, float("inf"))
+            return VerifiedMatch(match)
         # Encoded as stored rows are, from a hard mask without history.
         found = encoder.encode(image, {1: mask})
         seen = replace(query, descriptors=found.objects[1][None], baseline=found.baseline[1][None])
         nearest = distances(asked, comparison.of_query(seen), metric)
-        distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
+        distance = float(unsquared(nearest, metric).mean())
         rows = store.object(match.video, match.object_id)
         stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
         overlap = float(coco_mask.iou(np.array([box], float), stored[None].astype(float), [False])[0, 0])
@@ -199,7 +201,7 @@ def verify_matches(
         try:
             results.append(verified(match))
         except HodorError as error:
-            results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf"), str(error)))
+            results.append(VerifiedMatch(match, problem=str(error)))
         if progress is not None:
             progress(number + 1)
     return sorted(results, key=lambda result: (bool(result.problem), result.distance + result.match.distance))
