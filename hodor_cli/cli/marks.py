@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from hodor_cli.cli.options import opt
 from hodor_cli.cli.terminal import counted, note
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import listed
 
 if TYPE_CHECKING:
     from hodor_cli.formats.mask_arguments import Given
@@ -129,5 +130,4 @@ def objects_named(ids: Sequence[int]) -> str:
     """The objects as in a sentence: object 1, 3 objects (1, 2, 5)."""
     if not ids:
         return "no object"
-    shown = ", ".join(str(key) for key in ids[:8]) + (" ..." if len(ids) > 8 else "")
-    return f"object {shown}" if len(ids) == 1 else f"{len(ids)} objects ({shown})"
+    return f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects ({listed(ids, 8)})"

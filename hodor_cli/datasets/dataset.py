@@ -31,7 +31,7 @@ from hodor_cli.datasets.folders import (
 from hodor_cli.datasets.labels.decode import LabelReader, is_binary
 from hodor_cli.datasets.matching import NameMatch, match_names
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
-from hodor_cli.images.paths import plural, require_exists, visible_folders
+from hodor_cli.images.paths import listed, plural, require_exists, visible_folders
 
 Kind = Literal["davis-2016", "davis-2017", "youtube-vos", "davis-like", "plain"]
 
@@ -137,7 +137,7 @@ class Dataset:
             else:
                 raise UsageError(f"{self.root} has no sequence {name!r}{suggestion(name, [*known, *self.splits])}")
         if not chosen:
-            raise UsageError(f"no sequence was named; {self.root} has {', '.join(list(known)[:8])}")
+            raise UsageError(f"no sequence was named; {self.root} has {listed(known, 8)}")
         return replace(self, sequences=chosen)
 
 

@@ -118,7 +118,7 @@ def _mask_folder(
 def _result(found: Dataset, run: Scored, facts: dict[str, Any]) -> EvaluationResult:
     kept = f"{plural(len(run.kept), 'sequence')} kept from an earlier run: {', '.join(run.kept)}"
     names = [name for name, sequence in found.sequences.items() if not sequence.has_truth]
-    untrue = f"{plural(len(names), 'sequence')} without truth: {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
+    untrue = f"{plural(len(names), 'sequence')} without truth: {listed(names, 5)}"
     groups = {(n, i): g for n, sequence in found.sequences.items() for i, g in sequence.groups.items()}
     scored = [(name, object_id) for name, score in run.scores.items() for object_id in score.objects]
     without = [f"object {i} of {name}" for name, i in scored if groups and (name, i) not in groups]

@@ -12,6 +12,7 @@ import numpy as np
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.paths import listed
 from hodor_cli.run.finish import FrameResult
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind
@@ -180,5 +181,5 @@ class RunLoop:
                 f"{last}; choose one of these"
             )
         if unused:
-            frames = ", ".join(str(frame) for frame in unused)
-            self.warnings += (f"no frame came for what was given in frame {frames}: the source ended at {last}",)
+            told = f"no frame came for what was given in frame {listed(unused, 8)}: the source ended at {last}"
+            self.warnings += (told,)

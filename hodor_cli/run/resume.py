@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
+from hodor_cli.images.paths import listed
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
@@ -186,7 +187,7 @@ def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> Non
     found = differences(then, now)
     if found:
         raise OutputError(
-            f"the run in {folder} cannot be resumed because other inputs or settings were given: {', '.join(found)}; "
+            f"the run in {folder} cannot be resumed because other inputs or settings were given: {listed(found, 8)}; "
             "give the same ones, or start again with `overwrite`"
         )
 

@@ -12,7 +12,15 @@ import numpy as np
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import is_label_picture
 from hodor_cli.images.listing import frame_name, list_pictures
-from hodor_cli.images.paths import plural, read_start, size_text, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import (
+    listed,
+    plural,
+    read_start,
+    size_text,
+    summarise_files,
+    visible_files,
+    visible_folders,
+)
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_pages, read_picture
 from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings, reached
@@ -109,7 +117,7 @@ def _found_instead(folder: Path, names: list[str]) -> str:
     deeper = _first_with_pictures(folder)
     folders = visible_folders(folder)
     if deeper is not None:
-        shown = ", ".join(sub.name for sub in folders[:3]) + (" ..." if len(folders) > 3 else "")
+        shown = listed([sub.name for sub in folders], 3)
         return f"it holds the {'folder' if len(folders) == 1 else 'folders'} {shown}; did you mean {deeper}?"
     if names or folders:
         parts = [summarise_files(names)] if names else []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import write_whole, writing
+from hodor_cli.images.paths import listed
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.many.attempts import UNFINISHED, VideoAttempts
 from hodor_cli.run.many.jobs import VideoJob
@@ -130,8 +131,7 @@ def segment_videos(
         raise OutputError(f"{out} is a file; choose another folder with `out`")
     there = [job.name for job in jobs if (out / job.name).exists()]
     if not (options.resume or options.overwrite) and (there or (out / UNFINISHED).exists()):
-        shown = ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")
-        what = f"the results of {shown}" if there else "unfinished results"
+        what = f"the results of {listed(there, 3)}" if there else "unfinished results"
         raise OutputError(
             f"{out} holds {what} already; add `resume` to continue, `overwrite` to replace them, or another `out`"
         )
