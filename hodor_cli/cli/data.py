@@ -11,6 +11,7 @@ import typer
 from hodor_cli.cli.lazy import HodorCommand
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, warn, with_flags
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.training.config import train_preset
 
@@ -42,6 +43,10 @@ FilePixelsOption = Annotated[
 ]
 
 
+def _limits_of(min_area: float, min_side: float, file_pixels: bool) -> ObjectLimits:
+    return ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
+
+
 @app.command(cls=HodorCommand)
 def check(
     path: PathArgument,
@@ -58,11 +63,10 @@ def check(
 
     Ends with exit code 7 if a fault would stop training or make it learn something wrong.
     """
-    from hodor_cli.datasets.limits import ObjectLimits
     from hodor_cli.formats.check import check_dataset
     from hodor_cli.formats.writing import lacks_pictures
 
-    limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
+    limits = _limits_of(min_area, min_side, file_pixels)
     try:
         with progress_bar("checking", None, "items") as show:
             report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=show)
@@ -95,12 +99,11 @@ def preview(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
-    from hodor_cli.datasets.limits import ObjectLimits
     from hodor_cli.formats.opening import open_set
     from hodor_cli.samples.sheet import preview_samples, require_new_sheet, write_sheet
 
     require_new_sheet(out, overwrite=overwrite)
-    limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
+    limits = _limits_of(min_area, min_side, file_pixels)
     opened = open_set(path, annotations, limits=limits, warn=warn)
     with progress_bar("drawing", count, "samples") as show:
         samples = []

@@ -68,7 +68,7 @@ def is_label_picture(path: Path) -> bool:
     stored = read_stored(path)
     if stored.palette is not None:
         return np.array_equal(stored.palette[:_ALIKE], davis_palette()[:_ALIKE])
-    return stored.values.ndim == 2 and np.unique(stored.values).tolist() in ([0, 1], [0, VOID])
+    return stored.values.ndim == 2 and not stored.values.all() and ids_in(stored.values) in ([1], [VOID])
 
 
 def davis_palette() -> np.ndarray:
