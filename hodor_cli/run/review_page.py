@@ -70,26 +70,23 @@ def write_review_page(
         for object_id, entry in record.objects.items():
             places[object_id].append((count, entry.confidence, entry.lost))
         count += 1
-    lines = [_timeline(object_id, objects[object_id], of_object, count) for object_id, of_object in places.items()]
-    for item in review:
-        line = next((line for line in lines if line.object_id == item.object_id), None)
-        if line is not None:
-            first = positions.get(item.first_frame, 0)
-            length = item.last_frame - item.first_frame + 1
-            line.marks.append((first * _COLUMNS / count, max(2.0, length * _COLUMNS / count), item.reason))
+    lines = {key: _timeline(key, objects[key], of_object, count) for key, of_object in places.items()}
     shown = [positions[item.first_frame] for item in review[:_MOST_PICTURES]]
     pictures = {} if overlay is None else _pictures(overlay, shown)
     moments = []
     for item in review:
-        begin, picture = seconds.get(item.first_frame, 0.0), pictures.get(positions.get(item.first_frame, -1))
-        moments.append({"item": item, "seconds": begin, "picture": picture})
+        first, length = positions[item.first_frame], item.last_frame - item.first_frame + 1
+        if item.object_id in lines:  # a caller's notes may be about other objects
+            mark = (first * _COLUMNS / count, max(2.0, length * _COLUMNS / count), item.reason)
+            lines[item.object_id].marks.append(mark)
+        moments.append({"item": item, "seconds": seconds[item.first_frame], "picture": pictures.get(first)})
     text = render(
         "hodor_cli.run",
         "review.html",
         identity=identity,
         frames=count,
         columns=_COLUMNS,
-        timelines=lines,
+        timelines=list(lines.values()),
         moments=moments,
         overlay=None if overlay is None else overlay.name,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import UsageError
-from hodor_cli.images.label_png import Box, ids_in
+from hodor_cli.images.label_png import Box
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import default_folder
 from hodor_cli.run.prompts import Placed, prompts_by_frame
@@ -20,6 +20,8 @@ from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
+    from hodor_cli.datasets.labels.combining import MaskInput
+    from hodor_cli.datasets.labels.mask_values import MaskFile
     from hodor_cli.model.hodor import Hodor
 
 T = TypeVar("T", Box, Click)
@@ -97,42 +99,40 @@ def _inputs(
     click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]],
     remove: Mapping[int, int],
 ) -> RunInputs:
-    from hodor_cli.datasets.labels.mask_array import mask_from_array
     from hodor_cli.formats.mask_arguments import read_given
 
-    given = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
-    masks: Mapping[int, Mask] = {_frame(frame, "mask"): one for frame, one in given.items()}
+    asked = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
+    masks: Mapping[int, Mask] = {_frame(frame, "mask"): one for frame, one in asked.items()}
     # The pictures of one file may belong to several frames.
     files = {frame: Path(one) for frame, one in masks.items() if isinstance(one, (str, Path))}
     alone = not isinstance(mask, Mapping)
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
-    arrays: dict[int, NDArray[np.integer]] = {}
-    notes = [note for one in read.masks.values() for note in one.notes]
-    for frame, one in masks.items():
-        if not isinstance(one, (str, Path)):
-            labels = np.asarray(one)
-            if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "biu":
-                raise UsageError(
-                    f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer"
-                    " array whose values are object ids"
-                )
-            decoded = mask_from_array(labels, Path(f"the `mask` of frame {frame}"), None)
-            arrays[frame] = decoded.labels
-            notes += decoded.notes
-    for note in notes:
+    arrays = {frame: _decoded(one, frame) for frame, one in masks.items() if not isinstance(one, (str, Path))}
+    given: dict[int, MaskInput | MaskFile] = {**read.masks, **arrays}
+    for note in (note for one in given.values() for note in one.notes):
         frames.warn(note)
-    masked = {frame: one.object_ids for frame, one in read.masks.items()}
-    masked |= {frame: tuple(ids_in(labels)) for frame, labels in arrays.items()}
     boxes, clicks = prompts_by_frame(
         _placed(() if box is None else box, frames.start, "box", _boxes_of),
         _placed(click, frames.start, "click", _clicks_of),
-        masked,
-        lambda frame: arrays[frame] if frame in arrays else read.masks[frame].labels,
+        {frame: one.object_ids for frame, one in given.items()},
+        lambda frame: given[frame].labels,
     )
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
         removals.setdefault(frame, []).append(object_id)
-    return RunInputs({**read.masks, **arrays}, boxes, removals, clicks=clicks, names=read.names)
+    return RunInputs(given, boxes, removals, clicks=clicks, names=read.names)
+
+
+def _decoded(mask: Any, frame: int) -> MaskFile:
+    """An array given as a mask, understood as a file of it is. Raises UsageError, InputError."""
+    from hodor_cli.datasets.labels.mask_array import mask_from_array
+
+    array, name = np.asarray(mask), f"the `mask` of frame {frame}"
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":
+        raise UsageError(
+            f"{name} is {array.dtype} of shape {array.shape}; give an (H, W) integer array whose values are object ids"
+        )
+    return mask_from_array(array, Path(name), None)
 
 
 def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) -> list[Placed[T]]:
