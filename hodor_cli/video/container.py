@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from hodor_cli.errors import InputError
@@ -26,7 +27,7 @@ _PLAYLIST = re.compile(
     rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0\s|RTSPtext|<(\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<?(MPD|smil|asx|playlist)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of covers, which some versions of PyAV do not mark
+_STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of covers, which not every file marks
 # Elements of Matroska.
 _EBML, _SEGMENT, _TRACK_NUMBER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xd7"
 _BLOCKS = (b"\xa3", b"\xa1")
@@ -95,26 +96,20 @@ def describe_unused(container: InputContainer, used: VideoStream, label: str) ->
 
 
 def _moving(container: InputContainer) -> list[VideoStream]:
-    return [stream for stream in container.streams.video if not _flag(stream, "attached_pic")]
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def _rank(stream: VideoStream) -> tuple[bool, bool, bool, int, int]:
     still = stream.frames == 1
     cover = still and getattr(stream.codec_context, "name", None) in _STILL_CODECS
     width, height = _size(stream)
-    return not cover, not still, _flag(stream, "default"), width * height, -stream.index
+    default = bool(stream.disposition & Disposition.default)
+    return not cover, not still, default, width * height, -stream.index
 
 
 def _size(stream: VideoStream) -> tuple[int, int]:
     """(width, height); zeros for a track that no installed decoder can read."""
     return getattr(stream, "width", 0) or 0, getattr(stream, "height", 0) or 0
-
-
-def _flag(stream: VideoStream, name: str) -> bool:
-    """Whether a stream has a disposition; False in versions of PyAV that do not show dispositions."""
-    disposition = getattr(stream, "disposition", None)
-    flag = getattr(type(disposition), name, None)
-    return bool(disposition is not None and flag is not None and disposition & flag)
 
 
 def count_missing_bytes(path: Path) -> int:

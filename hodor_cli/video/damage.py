@@ -85,7 +85,7 @@ class SentPackets:
         self._last: int | None = None
 
     def add(self, packet: Packet) -> None:
-        if packet.pts is not None and not getattr(packet, "is_discard", False):
+        if packet.pts is not None and not packet.is_discard:
             self._durations[packet.pts] = packet.duration or 0
 
     def passed(self, stamp: int | None = None) -> list[tuple[int, int]]:

@@ -104,7 +104,7 @@ def _without_cut_end(items: Iterable[T], is_corrupt: Callable[[T], bool], tally:
 
 def _rate(stream: VideoStream) -> float:
     """Frames per second by the file's header."""
-    rates = (stream.average_rate, getattr(stream, "guessed_rate", None))
+    rates = (stream.average_rate, stream.guessed_rate)
     return next((float(rate) for rate in rates if rate and 0 < rate <= 1000), _DEFAULT_FPS)
 
 

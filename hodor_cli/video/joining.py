@@ -48,7 +48,7 @@ def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
             with file:
                 stream = file.streams.video[0]
                 if out is None:
-                    out = add_like(joined, stream)
+                    out = joined.add_stream_from_template(stream)
                     out.time_base = tick
                 if (stream.width, stream.height) != (out.width, out.height):
                     raise OutputError(
@@ -85,10 +85,3 @@ def video_packets(file: Any) -> Iterator[Any]:
     """The packets of the first video stream of an open file."""
     packets = file.demux(file.streams.video[0])
     return (packet for packet in packets if packet.dts is not None)  # demuxing ends with an empty packet
-
-
-def add_like(container: Any, stream: Any) -> Any:
-    """Add a stream to `container` that takes the packets of `stream`."""
-    if hasattr(container, "add_stream_from_template"):
-        return container.add_stream_from_template(stream)
-    return container.add_stream(template=stream)  # PyAV before version 14

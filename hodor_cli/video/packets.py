@@ -34,7 +34,7 @@ def packets_of(container: InputContainer, stream: VideoStream, tally: Tally) -> 
 def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) -> int:
     """Number of frames according to the file's packets, which are not decoded; the count stops at `stop_at`."""
     packets = packets_of(container, stream, Tally())
-    shown = (packet for packet in packets if not getattr(packet, "is_discard", False))
+    shown = (packet for packet in packets if not packet.is_discard)
     return sum(1 for _ in islice(shown, stop_at))
 
 
@@ -64,7 +64,7 @@ def read_entries(container: InputContainer, stream: VideoStream) -> Entries | No
     """Read the table from the packets, which are not decoded. None if they do not tell every frame by its time."""
     stamps, keyframes = [], []
     for packet in packets_of(container, stream, Tally()):
-        if packet.pts is None or getattr(packet, "is_discard", False):
+        if packet.pts is None or packet.is_discard:
             return None
         stamps.append(packet.pts)
         if packet.is_keyframe:

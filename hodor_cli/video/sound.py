@@ -15,7 +15,7 @@ from av.container import InputContainer
 
 from hodor_cli.files import NO_ROOM, replacing
 from hodor_cli.video.container import open_container
-from hodor_cli.video.joining import add_like, video_packets
+from hodor_cli.video.joining import video_packets
 
 # By file format: codecs that players support, and the encoder for other sound, such as PCM.
 _CODECS = {
@@ -62,7 +62,7 @@ def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: 
         stream = pictures.streams.video[0]
         length = float(stream.duration * stream.time_base) if stream.duration else pictures.duration / 1e6  # of a WebM
         tracks = {track.index: _Track(out, track, container, begin > 0) for track in source.streams.audio}
-        picture_out = add_like(out, stream)
+        picture_out = out.add_stream_from_template(stream)
         if container == "mov":  # otherwise FFmpeg labels every ProRes as 422, and editors see no alpha
             picture_out.codec_context.codec_tag = stream.codec_context.codec_tag
 
@@ -115,7 +115,7 @@ class _Track:
         # overlap, and Opus needs 80 ms. MP4 and MOV tell players to leave them out; sound encoded again is cut.
         self.lead = 1 if self._copied and container == "webm" else 6 if opus else 2
         if self._copied:
-            self._out = add_like(out, stream)
+            self._out = out.add_stream_from_template(stream)
         else:
             self._rate = _OPUS_RATE if encoder == "libopus" else stream.codec_context.sample_rate
             self._out = out.add_stream(encoder, rate=self._rate)

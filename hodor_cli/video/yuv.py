@@ -47,8 +47,7 @@ class Colours:
     @classmethod
     def of(cls, frame: VideoFrame, context: Any) -> Colours:
         """The coding of a stream, from a decoded frame and the stream's codec context; BT.709 for RGB."""
-        matrix = int(getattr(frame, "colorspace", _NOT_STATED))
-        primaries, transfer = (int(getattr(context, key, _NOT_STATED)) for key in ("color_primaries", "color_trc"))
+        matrix, primaries, transfer = int(frame.colorspace), int(context.color_primaries), int(context.color_trc)
         if frame.format.is_rgb or matrix not in _SCALERS:
             full, matrix = False, _BT709
         else:
@@ -84,7 +83,7 @@ class Colours:
 
 
 def _is_full(frame: VideoFrame) -> bool:
-    return int(getattr(frame, "color_range", 0)) == _FULL or frame.format.name.startswith("yuvj")
+    return int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class YuvPicture:
     @classmethod
     def of(cls, frame: VideoFrame, turn: Turn, colours: Colours) -> YuvPicture | None:
         """None for a frame that is coded in another way. More than 8 bits become 8."""
-        coding = int(getattr(frame, "colorspace", _NOT_STATED)), _is_full(frame)
+        coding = int(frame.colorspace), _is_full(frame)
         if frame.width % 2 or frame.height % 2 or frame.format.is_rgb or coding != (colours.matrix, colours.full):
             return None
         name = frame.format.name
