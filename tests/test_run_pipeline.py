@@ -101,8 +101,9 @@ def _starts_thread(frame: FrameType | None) -> bool:
 def _leaves_with(frame: FrameType) -> bool:
     """Whether the next instruction begins the call of `__exit__` after a block that ended well."""
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    entered = frame.f_lasti > min(at for at, number in dis.findlinestarts(frame.f_code) if number == frame.f_lineno)
-    return line.startswith("with ") and entered
+    if not line.startswith("with "):
+        return False
+    return frame.f_lasti > min(at for at, number in dis.findlinestarts(frame.f_code) if number == frame.f_lineno)
 
 
 def _segment_like(written: list[int]) -> None:

@@ -29,7 +29,8 @@ class HistoryEntry:
             frame=frame,
             object_ids=ObjectIds(object_ids),
             objects=descriptors.objects[0].float(),
-            background=descriptors.background[0].float() if background else None,
+            # Copied in float32 too, or it would keep the encoder's rows of objects in memory.
+            background=descriptors.background[0].to(torch.float32, copy=True) if background else None,
         )
 
     def without(self, object_id: int) -> HistoryEntry | None:

@@ -22,7 +22,8 @@ class FeaturePyramid(nn.Module):
     def forward(self, maps: list[Tensor], fine_from: int = 0) -> tuple[Tensor, Tensor]:
         """Maps of B frames at strides 4..32 -> stride 4 of the frames from `fine_from` on, and stride 8 of all."""
         fine, *coarser = maps
-        x, *finer = (lateral(x) for lateral, x in zip(reversed(self.laterals[1:]), reversed(coarser), strict=True))
+        laterals = list(self.laterals)[1:]  # PyTorch 2.4 exports no slice of the ModuleList itself
+        x, *finer = (lateral(x) for lateral, x in zip(reversed(laterals), reversed(coarser), strict=True))
         for level in finer:
             x = level + F.interpolate(x, size=level.shape[-2:], mode="nearest")
         return self.norms[0](self.fine_output(fine[fine_from:], x[fine_from:])), self.norms[1](self.outputs[1](x))

@@ -185,9 +185,14 @@ def _flattened(graph: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
         if not isinstance(part, torch.fx.GraphModule):
             continue
         for node in part.graph.nodes:
-            if node.target in shaping:
+            # PyTorch before 2.6 makes `_unsafe_view`, `_to_copy` and `lift_fresh_copy`, but cannot write them to ONNX.
+            if node.target in (*shaping, aten._unsafe_view.default):
                 shape = list(node.meta["val"].shape)
                 node.target, node.args, node.kwargs = aten.reshape.default, (node.args[0], shape), {}
+            elif node.target is aten._to_copy.default:
+                node.target, node.args, node.kwargs = aten.to.dtype, (node.args[0], node.meta["val"].dtype), {}
+            elif node.target is aten.lift_fresh_copy.default:
+                node.target = aten.clone.default
         part.recompile()
     return flat
 
