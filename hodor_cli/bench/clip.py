@@ -13,6 +13,8 @@ from hodor_cli.datasets.coco import Still, StillObject
 from hodor_cli.errors import UsageError
 
 FPS = 25.0
+#: Enough synthetic photographs that a batch holds different ones.
+_PICTURES = 8
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,14 @@ class SyntheticPhotographs:
     something else is measured.
     """
 
-    def __init__(self, size: tuple[int, int], objects: int, *, count: int = 8, gate: Event | None = None) -> None:
+    def __init__(self, size: tuple[int, int], objects: int, *, gate: Event | None = None) -> None:
         width, height = size
         self.gate = gate
-        self.sizes = [(height, width)] * count
-        self.object_counts = [objects] * count
-        self.groups = ["synthetic"] * count
+        self.sizes = [(height, width)] * _PICTURES
+        self.object_counts = [objects] * _PICTURES
+        self.groups = ["synthetic"] * _PICTURES
         self._stills = []
-        for number in range(count):
+        for number in range(_PICTURES):
             clip = make_clip(width, height, 2, objects, seed=number)
             marked = [StillObject(i, "ellipse", clip.first_labels == i) for i in range(1, objects + 1)]
             self._stills.append(Still(clip.frames[0], marked, str(number)))

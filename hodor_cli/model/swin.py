@@ -12,9 +12,9 @@ from hodor_cli.model.constants import cached_constant
 class PatchEmbedding(nn.Module):
     """Non-overlapping 4x4 patches to vectors: (B, 3, H, W) -> (B, H/4, W/4, C)."""
 
-    def __init__(self, *, channels: int, patch: int = 4) -> None:
+    def __init__(self, *, channels: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, channels, kernel_size=patch, stride=patch)
+        self.proj = nn.Conv2d(3, channels, kernel_size=4, stride=4)
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, frames: Tensor) -> Tensor:
