@@ -1,6 +1,7 @@
 # make setup   prepares .venv (with .venv/bin/hodor); a second call does nothing
 # make demo    the main job on a clip made on the spot; says what to open
 # make test    lint, then pytest
+# make test-lowest   pytest with Python 3.10 and the lowest versions that pyproject.toml declares (needs uv)
 # make lint    ruff, mypy and the layers (import-linter)
 # make fuzz    2,000 runs of the commands on damaged files
 # make coverage   pytest, and which lines it does not reach
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 STAMP := $(VENV)/.hodor-ready
 
-.PHONY: setup demo test coverage fuzz reference docs tutorials release lint clean
+.PHONY: setup demo test test-lowest coverage fuzz reference docs tutorials release lint clean
 
 setup: $(STAMP)
 
@@ -50,6 +51,12 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest
 
+test-lowest:
+	uv venv -q --clear --python 3.10 $(VENV)-lowest
+	uv pip install -q --python $(VENV)-lowest --torch-backend cpu --resolution lowest-direct -e ".[$(EXTRAS)]"
+	uv pip install -q --python $(VENV)-lowest --no-deps imgaug==0.4.0 vos-benchmark==0.1
+	$(VENV)-lowest/bin/python -m pytest
+
 coverage: setup
 	$(BIN)/python -m pytest --cov=hodor_cli --cov-report=term:skip-covered
 
@@ -72,4 +79,4 @@ release: setup
 	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
-	rm -rf $(VENV) demo_output build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lowest demo_output build *.egg-info .mypy_cache .pytest_cache .ruff_cache
