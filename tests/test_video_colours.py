@@ -9,9 +9,11 @@ import av
 import numpy as np
 import pytest
 from command import hodor
+from conftest import one_sentence
 from segment_fakes import ColourSegmenter, two_squares
 from test_video_overlay import heard, with_sound
 
+from hodor_cli.errors import InputError
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
@@ -62,6 +64,34 @@ def test_written_videos_have_the_source_s_values_of_colour(tmp_path: Path, span:
     (tags, planes), (then, wanted) = first(tmp_path / "b.mp4"), first(tmp_path / "a.mp4")
     assert tags[1:] == then[1:] and (tags[0] == FULL) == (span == FULL)
     assert all(np.abs(plane - want).mean() < 2.5 for plane, want in zip(planes, wanted, strict=True))
+
+
+def tagged(path: Path, matrix: int) -> Path:
+    """A red H.264 file whose tags name a matrix, by which its values are not coded."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.colorspace = matrix
+        red = av.VideoFrame.from_ndarray(np.full((48, 64, 3), (200, 40, 30), np.uint8), format="rgb24")
+        container.mux(stream.encode(red.reformat(format="yuv420p", dst_colorspace=SCALERS[1], dst_color_range=LIMITED)))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_bt2020_with_constant_luminance_is_read_as_bt2020(tmp_path: Path) -> None:
+    pictures = []
+    for matrix in (9, 10):
+        with open_source(tagged(tmp_path / f"{matrix}.mp4", matrix)) as source:
+            pictures.append(next(iter(source)).image)
+            assert source.colours.matrix == 9
+    assert np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize("matrix", [8, 12])  # YCgCo, and one that depends on the primaries
+def test_a_matrix_that_cannot_be_converted_is_told(tmp_path: Path, matrix: int) -> None:
+    with pytest.raises(InputError, match=f"matrix {matrix} of ITU-T H.273") as caught:
+        open_source(tagged(tmp_path / "a.mp4", matrix))
+    assert one_sentence(caught)
 
 
 def test_overlay_and_mattes_of_a_full_range_video(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hodor_cli.video.container import describe_unused, pick_stream
 from hodor_cli.video.damage import SentPackets, Tally
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.packets import packets_of
-from hodor_cli.video.yuv import Colours, Turn, deep_values, picture_of, read_turn, upright_size
+from hodor_cli.video.yuv import Colours, Turn, deep_values, is_convertible, picture_of, read_turn, upright_size
 
 T = TypeVar("T")
 _MEASURED_FRAMES = 9
@@ -126,6 +126,11 @@ class DecodedSource(FrameSource):
         first = next(decoded, None)
         if first is None:
             raise InputError(no_frame)
+        if not is_convertible(first.frame):
+            raise InputError(
+                f"{self.label} codes its colours by matrix {int(first.frame.colorspace)} of ITU-T H.273, which cannot "
+                "be converted to RGB here; convert it first, for example with FFmpeg's filter zscale=matrix=709"
+            )
         self._turn = turn = read_turn(first.frame)
         self.height, self.width = upright_size(first.frame, turn)
         ratios = (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)

@@ -23,9 +23,10 @@ Plane = NDArray[np.uint8]
 #: The rotation of a stream: see `read_turn`.
 Turn = np.ndarray | None
 
-_BT709, _NOT_STATED = 1, 2
+_RGB, _BT709, _NOT_STATED = 0, 1, 2
+_BT2020, _BT2020_CONSTANT_LUMINANCE = 9, 10
 # Matrices of ITU-T H.273 that FFmpeg's scaler computes, by its own numbers; one that is not stated is BT.601 to it.
-_SCALERS = {_BT709: 1, _NOT_STATED: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_SCALERS = {_BT709: 1, _NOT_STATED: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 # By these numbers, the weights of red and blue in the brightness Y.
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.3, 0.11), 5: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 _LIMITED, _FULL = 1, 2
@@ -47,7 +48,7 @@ class Colours:
     @classmethod
     def of(cls, frame: VideoFrame, context: Any) -> Colours:
         """The coding of a stream, from a decoded frame and the stream's codec context; BT.709 for RGB."""
-        matrix, primaries, transfer = int(frame.colorspace), int(context.color_primaries), int(context.color_trc)
+        matrix, primaries, transfer = _matrix(frame), int(context.color_primaries), int(context.color_trc)
         if frame.format.is_rgb or matrix not in _SCALERS:
             full, matrix = False, _BT709
         else:
@@ -72,14 +73,27 @@ class Colours:
         return np.column_stack((matrix, -matrix @ zero)).astype(np.float32)
 
     def encoded(self, frame: VideoFrame, pixels: str) -> VideoFrame:
-        """A frame converted to the YUV format `pixels`."""
+        """A frame, RGB or of this coding, converted to the YUV format `pixels`."""
         span = _FULL if self.full else _LIMITED
+        if self.matrix == _BT2020:
+            frame.colorspace = _BT2020  # PyAV 17 reads it here, not in dst_colorspace
         return frame.reformat(format=pixels, dst_colorspace=_SCALERS[self.matrix], dst_color_range=span)
 
     def tag(self, context: Any) -> None:
         """Write the coding into an encoder's stream."""
         context.colorspace, context.color_primaries, context.color_trc = self.matrix, self.primaries, self.transfer
         context.color_range = _FULL if self.full else _LIMITED
+
+
+def is_convertible(frame: VideoFrame) -> bool:
+    """Whether FFmpeg's scaler can compute RGB of a decoded frame."""
+    return frame.format.is_rgb or _matrix(frame) in (_RGB, *_RESERVED, *_SCALERS)
+
+
+def _matrix(frame: VideoFrame) -> int:
+    """BT.2020 with constant luminance counts as BT.2020, since the scaler computes only that."""
+    matrix = int(frame.colorspace)
+    return _BT2020 if matrix == _BT2020_CONSTANT_LUMINANCE else matrix
 
 
 def _is_full(frame: VideoFrame) -> bool:
@@ -141,6 +155,10 @@ def picture_of(
     frame: VideoFrame, turn: Turn, size: tuple[int, int], colours: Colours, value_range: ValueRange | None = None
 ) -> Picture:
     """The picture of a decoded frame in a source of this (H, W) and coding; RGB if the frame is of another kind."""
+    # The scaler refuses frames with tags that it cannot use. It does not convert transfer curves; the matrix of a later
+    # frame is unknown where a stream is damaged.
+    frame.colorspace = _matrix(frame) if is_convertible(frame) else colours.matrix
+    frame.color_trc = _NOT_STATED
     picture = YuvPicture.of(frame, turn, colours) if upright_size(frame, turn) == size else None
     return to_rgb(frame, turn, size, value_range) if picture is None else picture
 
