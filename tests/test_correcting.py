@@ -24,6 +24,7 @@ from hodor_cli.model import Hodor
 from hodor_cli.run import correction
 from hodor_cli.run.earlier import together
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.prompted_masks import PromptedMask
 from hodor_cli.run.records import Click
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.runner import segment_source
@@ -266,7 +267,9 @@ def test_a_box_leaves_the_objects_that_its_mask_covers(
     before = read_label_png(out / "masks" / f"{FURTHER:05d}.png")
     assert (before == 2).any()
     body = (before == 2) | square(2, 2, 30)
-    monkeypatch.setattr("hodor_cli.run.inputs.masks_from_prompts", lambda *_: {1: body})
+    monkeypatch.setattr(
+        "hodor_cli.run.inputs.masks_from_prompts", lambda *_: {1: PromptedMask(body, np.zeros(body.shape))}
+    )
     run(network, clip, out, overlay=False, boxes={FURTHER: {1: (2, 2, 50, 40)}}, resume=True)
     after = read_label_png(out / "masks" / f"{FURTHER:05d}.png")
     assert np.array_equal(after == 2, before == 2)

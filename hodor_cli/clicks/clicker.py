@@ -107,6 +107,14 @@ class Clicker:
         found = self._objects.get(object, [_State()])[-1].mask
         return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
 
+    def log_odds(self, object: int = 1) -> NDArray[np.float32]:
+        """How sure the network is that a pixel belongs to the object's current mask: (H, W) float32, the logarithm of
+        the odds. A mask that started from a given one is certain: infinite inside, minus infinite outside."""
+        state = self._objects.get(object, [_State()])[-1]
+        if self._whole is None or state.logits is None:
+            return np.where(self.mask(object), np.float32(np.inf), np.float32(-np.inf))
+        return self._whole[0].to_frame(state.logits)
+
     def click(self, x: float, y: float, *, positive: bool = True, object: int = 1) -> NDArray[np.bool_]:
         """Add a click at pixel (x, y), counted from 0 at the upper left: on the object, or on what does not belong.
 

@@ -14,7 +14,7 @@ from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
-from hodor_cli.run.prompted_masks import masks_from_prompts
+from hodor_cli.run.prompted_masks import masks_from_prompts, owners
 from hodor_cli.run.prompts import check_box, check_click, check_clicks
 from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame, FrameSource
@@ -111,7 +111,7 @@ class RunInputs:
         """The inputs of a frame.
 
         Where a mask made from a box or clicks overlaps a given mask, the given mask wins; where two made masks overlap,
-        the smaller one does, such as a ball in a person's hands.
+        `owners` decides for each pixel.
         """
         labels, index = self.labels(frame.index), frame.index
         boxes, clicks = self.boxes.get(index, {}), self.clicks.get(index, {})
@@ -122,12 +122,13 @@ class RunInputs:
         joined = np.zeros(frame.image.shape[:2], np.uint16) if labels is None else labels.astype(np.uint16)
         corrected = {key: mask for key in clicks if (mask := joined == key).any()}
         masks = masks_from_prompts(frame.image, boxes, clicks, corrected)
+        owner = owners(masks)
         for mask in corrected.values():
             joined[mask] = 0
         made: dict[int, NDArray[np.bool_]] = {}
         warnings = []
-        for object_id, mask in sorted(masks.items(), key=lambda item: int(item[1].sum())):
-            found, mask = int(mask.sum()), mask & (joined == 0)
+        for object_id, prompted in masks.items():
+            found, mask = int(prompted.mask.sum()), (owner == object_id) & (joined == 0)
             left = int(mask.sum())
             if left:
                 made[object_id] = mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,16 @@ from hodor_cli.run.records import Click
 
 #: The smallest share of a box that an object must fill.
 _MIN_SHARE = 0.03
+#: So many times the logarithm of its area is taken from an object's log-odds. On 217 photographs with boxes of 2 to 4
+#: objects whose masks overlap, 2 gives a mean IoU of 72.5, 0 gives 70.7, and 71.7 if the smaller object always wins.
+_AREA_WEIGHT = 2.0
+
+
+class PromptedMask(NamedTuple):
+    """The mask of one object, made from its own prompts: (H, W) bool, and (H, W) float32 log-odds as of `Clicker`."""
+
+    mask: NDArray[np.bool_]
+    log_odds: NDArray[np.float32]
 
 
 def masks_from_prompts(
@@ -21,8 +32,8 @@ def masks_from_prompts(
     boxes: Mapping[int, Box],
     clicks: Mapping[int, Sequence[Click]],
     given: Mapping[int, NDArray[np.bool_]],
-) -> dict[int, NDArray[np.bool_]]:
-    """Make the masks of objects with a box or clicks in a frame: object id -> (H, W) bool.
+) -> dict[int, PromptedMask]:
+    """Make the masks of objects with a box or clicks in a frame, by object id; they may overlap.
 
     image: (H, W, 3) uint8 RGB. given: masks that clicks correct. The mask of a box without clicks stays inside the box.
     A positive click on one object is a negative one for the others.
@@ -32,7 +43,7 @@ def masks_from_prompts(
 
     clicker = Clicker(device="cpu")
     clicker.set_frame(image)
-    found: dict[int, NDArray[np.bool_]] = {}
+    found: dict[int, PromptedMask] = {}
     for object_id in sorted({*boxes, *clicks}):
         box, of_object = boxes.get(object_id), clicks.get(object_id, ())
         if box is not None:
@@ -60,5 +71,21 @@ def masks_from_prompts(
         if mask.sum() < least:
             place = f"at the clicks of object {object_id}" if box is None else f"in the box {','.join(map(str, box))}"
             raise InputError(f"nothing is found {place}; click on the object, or give a mask")
-        found[object_id] = mask
+        found[object_id] = PromptedMask(mask, clicker.log_odds(object_id))
     return found
+
+
+def owners(found: Mapping[int, PromptedMask]) -> NDArray[np.uint16]:
+    """The object that each pixel belongs to where masks may overlap: (H, W) ids, 0 for none.
+
+    A pixel of several masks belongs to the object of which the network is surest there; the smaller of two objects
+    needs less for that, because it is mostly in front, such as a ball before a person.
+    """
+    by_area = sorted(found.items(), key=lambda item: int(item[1].mask.sum()))
+    owner = np.zeros(by_area[0][1].mask.shape, np.uint16)
+    highest = np.zeros(owner.shape, np.float32)
+    for object_id, (mask, log_odds) in by_area:
+        evidence = log_odds - np.float32(_AREA_WEIGHT * np.log(max(1, mask.sum())))
+        won = mask & ((owner == 0) | (evidence > highest))
+        owner[won], highest[won] = object_id, evidence[won]
+    return owner
