@@ -17,6 +17,7 @@ from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 from PIL import Image
 from video_fakes import damaged
 
+import hodor_cli.weights
 from hodor_cli.cli.retrieval_texts import show_matches
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.search import Match, VerifiedMatch
@@ -233,7 +234,7 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
     assert "cat: its masks show no object" in empty.output
 
 
-def test_the_object_is_marked_in_a_photo_or_a_video_frame(tmp_path: Path) -> None:
+def test_the_object_is_marked_in_a_photo_or_a_video_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     davis = write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=3)
     weights = ("--weights", "toy.safetensors")
     hodor("export-descriptors", "davis", *weights)
@@ -243,6 +244,11 @@ def test_the_object_is_marked_in_a_photo_or_a_video_frame(tmp_path: Path) -> Non
     box = f"{columns.min()},{rows.min()},{np.ptp(columns) + 1},{np.ptp(rows) + 1}"
     found = hodor("retrieval", "--query", "photo.png", "--box", box, "--json", "-o", "a", *weights)
     assert len(json.loads(found.stdout)[0]["matches"]) == 4, found.output
+    loaded: list[object] = []
+    load = hodor_cli.weights.load_model
+    monkeypatch.setattr("hodor_cli.weights.load_model", lambda *given: loaded.append(given) or load(*given))
+    photo = ("retrieval", "--query", "photo.png", "--box", box, "-o", "verified", *weights)
+    assert "photo.png: 4 most similar objects" in hodor(*photo, "--verify").output and len(loaded) == 1
     video = ("retrieval", "--query", davis / "JPEGImages/480p/bear", *weights)
     found = hodor(*video, "--box", f"0:1={box}", "--box", f"2:1={box}", "-o", "b")
     assert "bear: 4 most similar objects" in found.output, found.output

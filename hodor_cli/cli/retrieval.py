@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from hodor_cli.descriptors.search.query import Query
     from hodor_cli.descriptors.search.search import Match, VerifiedMatch
     from hodor_cli.engine import Segmenter
+    from hodor_cli.model.hodor import Hodor
 
 
 def retrieval(
@@ -71,6 +74,7 @@ def retrieval(
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
     from hodor_cli.errors import require_matplotlib
     from hodor_cli.files import require_place
+    from hodor_cli.weights import load_model
 
     _check_question(pr_curve, query, marked=bool(marks))
     image = out or Path("pr_curve.png" if pr_curve else "matches.png")
@@ -87,12 +91,14 @@ def retrieval(
                 wanted = [choose_comparison(library, by, projection)]
             write_curves(measure(library, wanted, queries), image, library, as_json)
             return
-        asked = _queries(str(query), settings, marks)
+        # Once at most, and only if a mark or --verify needs it.
+        network = cache(lambda: load_model(settings.weights))
+        asked = _queries(str(query), settings, marks, network)
         several = len(asked) > 1
         sheets = [image.with_stem(f"{image.stem}_{one.object_id}") if several else image for one in asked]
         for sheet in sheets:
             require_place(sheet, overwrite=overwrite)
-        segmenter = _segmenter(settings, asked[0]) if verify else None
+        segmenter = _segmenter(settings, asked[0], network()) if verify else None
         comparison = choose_comparison(library, by, projection)
         compared = {"by": comparison.by, "metric": metric, "alike_below": comparison.alike_below(metric)}
         found: list[dict[str, Any]] = []
@@ -127,7 +133,7 @@ def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
         raise UsageError(f"{query} is stored, and --mask, --box and --click mark an object in a photo; leave them out")
 
 
-def _queries(query: str, settings: SegmentSettings, marks: Marks) -> list[Query]:
+def _queries(query: str, settings: SegmentSettings, marks: Marks, network: Callable[[], Hodor]) -> list[Query]:
     """The stored objects that are asked for, or those marked in a photo or video."""
     from hodor_cli.descriptors.search.query import queries_of_frames, queries_of_store
 
@@ -137,10 +143,9 @@ def _queries(query: str, settings: SegmentSettings, marks: Marks) -> list[Query]
     from hodor_cli.descriptors.export.sources import LabelledFrame
     from hodor_cli.descriptors.store.crops import masks_of_labels
     from hodor_cli.video.source import open_source
-    from hodor_cli.weights import load_model
 
     with open_source(query) as frames:
-        encoder = FrameEncoder(load_model(settings.weights), settings)
+        encoder = FrameEncoder(network(), settings)
         inputs = marks.read(frames)
         marked = (
             LabelledFrame(frame.index, frame.image, masks_of_labels(labels))
@@ -151,12 +156,11 @@ def _queries(query: str, settings: SegmentSettings, marks: Marks) -> list[Query]
         return queries_of_frames(marked, Path(query).name, encoder)
 
 
-def _segmenter(settings: SegmentSettings, query: Query) -> Segmenter:
+def _segmenter(settings: SegmentSettings, query: Query, model: Hodor) -> Segmenter:
     from hodor_cli.descriptors.export.export import store_info
     from hodor_cli.errors import InputError
-    from hodor_cli.weights import load_model
 
-    loaded, weights = load_model(settings.weights), settings.weights
-    if store_info(loaded).model_fingerprint != query.model_fingerprint:
+    weights = settings.weights
+    if store_info(model).model_fingerprint != query.model_fingerprint:
         raise InputError(f"{query.label} was saved with other weights than {weights}; give those with --weights")
-    return settings.segmenter(loaded)
+    return settings.segmenter(model)
