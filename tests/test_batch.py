@@ -121,6 +121,23 @@ def test_the_warnings_of_each_video_are_told(library: Path, toy: Path) -> None:
     assert "warning: a: object 2 in frame 0 is too small to be encoded" in output and "raise --min-dim" in output
 
 
+def test_how_the_masks_of_each_video_were_read_is_told_once_and_kept(library: Path, toy: Path) -> None:
+    (library / "one.txt").write_text("clips/a.mp4\nclips/b.mp4\n")
+    labels = np.array(Image.open(library / "masks" / "b.png")) // 255
+    labels[0, :5] = 255
+    (library / "masks" / "b").mkdir()
+    for index in range(COUNT):
+        Image.fromarray(labels).save(library / "masks" / "b" / f"{index:05d}.png")
+    arguments = ("--masks", library / "masks", "--weights", toy, "-o", library / "out", "--no-overlay", "--end", 20)
+    output = many(library / "one.txt", *arguments)
+    read = "a.png holds only 0 and 255: it is one object, with id 1"
+    assert output.count(f"a: {read}\n") == 1 and "warning: a: a.png" not in output
+    assert output.count("pixels of 255 beside other ids") == 10 and "notes about 10 more masks" in output
+    kept = json.loads((library / "out" / "summary.json").read_text())["videos"]
+    assert kept["a"]["notes"] == [read] and read not in kept["a"]["warnings"] and len(kept["b"]["notes"]) == 12
+    assert read in json.loads((library / "out" / "a" / "report.json").read_text())["warnings"]
+
+
 def test_masks_among_the_videos_are_no_video(library: Path) -> None:
     (library / "masks").rename(library / "clips" / "masks")
     jobs = find_jobs(library / "clips", library / "clips" / "masks")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,14 +138,18 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     if review:
         names = listed([result.name for result in review], 8)
         say(f"Frames to review in {counted(len(review), 'video')} (open NAME/review.html): {names}")
-    warnings = [f"{result.name}: {warning}" for result in done for warning in result.warnings]
-    for line in warnings[:_SHOWN]:
-        warn(line)
-    if len(warnings) > _SHOWN:
-        warn(f"... and {len(warnings) - _SHOWN} more, all in the reports")
+    _tell_lines([f"{result.name}: {text}" for result in done for text in result.notes], note)
+    _tell_lines([f"{result.name}: {text}" for result in done for text in result.warnings], warn)
     if summary.failed:
         say(f"{counted(len(summary.failed), 'video')} failed; correct these and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
             say(with_flags(f"  {result.name}: {result.error}"))
         if len(summary.failed) > _SHOWN:
             say(f"  ... and {len(summary.failed) - _SHOWN} more, all in summary.json")
+
+
+def _tell_lines(lines: Sequence[str], tell: Callable[[str], None]) -> None:
+    for line in lines[:_SHOWN]:
+        tell(line)
+    if len(lines) > _SHOWN:
+        tell(f"... and {len(lines) - _SHOWN} more, all in the reports")

@@ -23,6 +23,8 @@ from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import exists, listed, plural, require_exists, size_text
 from hodor_cli.video.frames import FrameSource
 
+#: Masks whose notes are all told.
+_NOTED = 10
 _FRAME = re.compile(r"\s*([+-]?\d+)(?::(\d+))?=(.*)", re.DOTALL)
 
 
@@ -34,6 +36,14 @@ class Given:
     masks: dict[int, MaskInput]
     ends: dict[int, list[int]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """How the masks were read, where that is not plain; of many masks with such notes, those of the first few."""
+        noted = [one.notes for one in self.masks.values() if one.notes]
+        more = len(noted) - _NOTED
+        rest = [f"there are such notes about {plural(more, 'more mask')}"] if more > 0 else []
+        return [*dict.fromkeys(note for notes in noted[:_NOTED] for note in notes), *rest]
 
 
 def read_given(arguments: Sequence[str], source: FrameSource) -> Given:

@@ -109,7 +109,7 @@ def _inputs(
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
     arrays = {frame: _decoded(one, frame) for frame, one in masks.items() if not isinstance(one, (str, Path))}
     given: dict[int, MaskInput | MaskFile] = {**read.masks, **arrays}
-    for note in (note for one in given.values() for note in one.notes):
+    for note in (*read.notes, *(note for one in arrays.values() for note in one.notes)):
         frames.warn(note)
     boxes, clicks = prompts_by_frame(
         _placed(() if box is None else box, frames.start, "box", _boxes_of),

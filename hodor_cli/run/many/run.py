@@ -54,8 +54,8 @@ class JobResult:
     """The outcome of one video.
 
     error: One sentence; empty if all went well. frames: Number of frames in the result. seconds: Duration in this run.
-    review: Number of ranges of frames that a person should review. attempts: How often it was begun in this run; more
-    than once if workers died. where: The machine, on a cluster.
+    review: Number of ranges of frames that a person should review. notes: How the masks were read. attempts: How often
+    it was begun in this run; more than once if workers died. where: The machine, on a cluster.
     """
 
     name: str
@@ -64,6 +64,7 @@ class JobResult:
     object_ids: tuple[int, ...] = ()
     seconds: float = 0.0
     review: int = 0
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     already_finished: bool = False
     attempts: int = 1
@@ -206,6 +207,8 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
 
     with open_source(job.source, start=options.start, end=options.end) as source:
         given = read_given([str(job.masks)], source)
+        for note in given.notes:
+            source.warn(note)  # into the report
         inputs = RunInputs(masks=given.masks, names=given.names)
         settings = options.settings
         if options.adapt is not None:
@@ -226,7 +229,7 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
             attempts.publish(folder, overwrite=options.overwrite)
     # What an earlier run exported of the same masks stays.
     exported = OutputFolder(attempts.final).exported() if there else []
-    warnings = list(summary.warnings)
+    warnings = [text for text in summary.warnings if text not in given.notes]
     if missing := [name for name in options.export if name not in exported]:
         export_result(attempts.final, missing, ExportOptions(overwrite=True, warn=warnings.append))
     return JobResult(
@@ -234,6 +237,7 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
         frames=summary.frames,
         object_ids=summary.object_ids,
         review=len(summary.review),
+        notes=tuple(given.notes),
         warnings=tuple(warnings),
         already_finished=summary.already_finished,
     )
