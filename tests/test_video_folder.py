@@ -10,7 +10,7 @@ from PIL import Image
 from video_fakes import colour_at, picture
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import write_label_png
+from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.source import open_source
 
 FULL = 255
@@ -132,20 +132,48 @@ def test_many_masks_among_the_frames_are_named_in_one_sentence(tmp_path: Path) -
     assert "0_mask.png, 1_mask.png, 2_mask.png and 9 more look like masks" in said
 
 
+def coloured(labels: np.ndarray, palette: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(labels)
+    picture.putpalette(palette.tobytes())
+    return picture
+
+
 @pytest.mark.parametrize("kind", ["ids", "white", "bits", "colours"])
 def test_masks_are_no_frames_and_pictures_of_any_mode_are(tmp_path: Path, kind: str) -> None:
     labels = np.zeros((48, 64), np.uint8)
     labels[10:30, 20:40] = 1
+    drawn = {
+        "ids": coloured(labels, davis_palette()),
+        "bits": Image.fromarray(labels > 0),
+    }.get(kind, Image.fromarray(labels * FULL))
     masks, pictures = tmp_path / "Annotations", tmp_path / "pictures"
     masks.mkdir()
     pictures.mkdir()
     for name in ("00000.png", "00001.png"):
-        if kind == "ids":
-            write_label_png(masks / name, labels)
-        else:
-            Image.fromarray(labels > 0 if kind == "bits" else labels * FULL).save(masks / name)
+        drawn.save(masks / name)
         shown = Image.fromarray(picture(1))
         (shown.quantize(16) if kind == "colours" else shown.convert("L")).save(pictures / name)
     with pytest.raises(InputError, match="Annotations holds masks, which are no frames; give the video or the images"):
         open_source(masks)
     assert len(list(open_source(pictures))) == 2
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P"])
+def test_black_and_white_pictures_are_frames_unless_their_folder_is_called_after_masks(
+    tmp_path: Path, mode: str
+) -> None:
+    drawing = np.zeros((48, 64), np.uint8)
+    drawing[10:30, 20:40] = FULL
+    for folder in ("drawings", "gt/480p/bear"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("0.png", "1.png"):
+            picture = Image.fromarray(drawing)
+            (picture.convert("RGB").quantize(4) if mode == "P" else picture.convert(mode)).save(
+                tmp_path / folder / name
+            )
+    source = open_source(tmp_path / "drawings")
+    assert [np.unique(frame.image).tolist() for frame in source] == [[0, FULL]] * 2
+    (said,) = source.warnings
+    assert "drawings may hold masks, because its first image is black and white; it is read as frames" in said
+    with pytest.raises(InputError, match=r"bear holds masks, which are no frames; .* save them as RGB"):
+        open_source(tmp_path / "gt/480p/bear")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import InputError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.images.paths import require_exists
-from hodor_cli.images.picture import read_stored
+from hodor_cli.images.picture import StoredPicture, read_stored
 
 MAX_ID = 65535
 #: The value of pixels that belong to no object, beside other ids.
@@ -62,13 +62,23 @@ def read_label_png(path: str | Path) -> np.ndarray:
     return stored.values.astype(np.uint16)
 
 
-def is_label_picture(path: Path) -> bool:
+def is_label_picture(picture: StoredPicture) -> bool:
     """Whether a picture of one value per pixel is certainly a label map and no frame of a video: its palette begins
-    with the colours of DAVIS and VOC, or it has no palette and holds only 0 and 1, or 0 and 255."""
-    stored = read_stored(path)
-    if stored.palette is not None:
-        return np.array_equal(stored.palette[:_ALIKE], davis_palette()[:_ALIKE])
-    return stored.values.ndim == 2 and not stored.values.all() and ids_in(stored.values) in ([1], [VOID])
+    with the colours of DAVIS and VOC, or it has no palette and holds only 0 and 1."""
+    if picture.palette is not None:
+        return np.array_equal(picture.palette[:_ALIKE], davis_palette()[:_ALIKE])
+    ids = ids_in(picture.values) if picture.values.ndim == 2 else []
+    return ids == [1] and not picture.values.all() and not picture.bilevel
+
+
+def is_black_and_white(picture: StoredPicture) -> bool:
+    """Whether a picture of one value per pixel holds black and white, and nothing else, as masks of one object do."""
+    if picture.values.ndim != 2:
+        return False
+    values = np.unique(picture.values)
+    if picture.palette is not None:
+        return np.array_equal(np.sort(picture.palette[values], axis=0), [[0] * 3, [VOID] * 3])
+    return values.tolist() == [0, 1 if picture.bilevel else VOID]
 
 
 def davis_palette() -> np.ndarray:

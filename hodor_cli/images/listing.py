@@ -71,11 +71,16 @@ def frame_name(file: Path) -> str:
     return readable_name(file.stem)
 
 
+def is_called_mask(name: str) -> bool:
+    """Whether the name of a file or a folder has a word for masks, such as Annotations or 00000_mask."""
+    return _MASK_WORD.search(name) is not None
+
+
 def _masks_among(files: Sequence[Path]) -> set[Path]:
     """Find the files that are masks, by name (00000_mask.png beside 00000.jpg, mask.png) or by content: one value per
     pixel among colour pictures, in a file with a rare ending or a rare pattern of name (first.png beside 00000.png)."""
     stems = {frame_name(file) for file in files}
-    named = {file for file in files if _MASK_WORD.search(file.stem)}
+    named = {file for file in files if is_called_mask(file.stem)}
     masks = {file for file in named if _MASK_WORD.sub("", frame_name(file)).strip("_-. ") in stems - {frame_name(file)}}
     if 2 * len(named) < len(files):
         masks |= named

@@ -57,6 +57,7 @@ class StoredPicture:
     format:  Pillow's name of the file format, such as "PNG".
     pages:   as in `PictureHeader`.
     clear:   the values (indices or grey) that the file declares fully transparent.
+    bilevel: whether the values are 0 for black and 1 for white, in a file of one bit per pixel.
     """
 
     values: NDArray[Any]
@@ -64,6 +65,7 @@ class StoredPicture:
     format: str
     pages: int
     clear: frozenset[int] = frozenset()
+    bilevel: bool = False
 
 
 def read_picture(path: Path, *, value_range: ValueRange | None = None, warn: Warn | None = None) -> NDArray[np.uint8]:
@@ -121,7 +123,7 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
             clear = frozenset(index for index, value in enumerate(alpha) if value == 0)
         else:
             clear = frozenset({alpha} if isinstance(alpha, int) else ())
-        return StoredPicture(found.upright(values), palette, str(image.format), pages, clear)
+        return StoredPicture(found.upright(values), palette, str(image.format), pages, clear, image.mode == "1")
 
 
 def read_header(path: Path) -> PictureHeader:

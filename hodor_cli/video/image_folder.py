@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import is_label_picture
-from hodor_cli.images.listing import frame_name, list_pictures
+from hodor_cli.images.label_png import is_black_and_white, is_label_picture
+from hodor_cli.images.listing import frame_name, is_called_mask, list_pictures
 from hodor_cli.images.paths import (
     listed,
     plural,
@@ -21,7 +21,15 @@ from hodor_cli.images.paths import (
     visible_files,
     visible_folders,
 )
-from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_pages, read_picture
+from hodor_cli.images.picture import (
+    PICTURE_SUFFIXES,
+    Warn,
+    measure_source_range,
+    read_header,
+    read_pages,
+    read_picture,
+    read_stored,
+)
 from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings, reached
 
@@ -55,7 +63,7 @@ class ImageFolderSource(ListedSource):
         self.length = len(self.files)
         headers = {file: read_header(file) for file in self.files}
         if headers[self.files[0]].one_valued:
-            _require_no_masks(folder, self.files[0])
+            _require_no_masks(folder, self.files[0], self.warn)
         self.height, self.width = headers[self.files[0]].size
         for file, header in headers.items():
             if header.size != (self.height, self.width):
@@ -91,8 +99,9 @@ class _Report(msgspec.Struct):
     place: _Place
 
 
-def _require_no_masks(folder: Path, first: Path) -> None:
-    """Raise InputError if a folder holds masks. first: its first picture, which has one value per pixel."""
+def _require_no_masks(folder: Path, first: Path, warn: Warn) -> None:
+    """Raise InputError if a folder holds masks, and warn if it may. first: its first picture, which has one value per
+    pixel."""
     whole = folder.resolve()
     report = whole.parent / "report.json"
     if whole.name == "masks" and report.is_file():
@@ -101,8 +110,16 @@ def _require_no_masks(folder: Path, first: Path) -> None:
             place = msgspec.json.decode(report.read_bytes(), type=_Report).place.source
         video = place or "the video that they belong to"
         raise InputError(f"{folder} holds the masks of a result, which are no frames; give {video}")
-    if is_label_picture(first):
-        raise InputError(f"{folder} holds masks, which are no frames; give the video or the images they belong to")
+    stored = read_stored(first)
+    # Drawings and thermal images may be black and white as well, so there the name of a folder decides: Annotations.
+    white = is_black_and_white(stored)
+    if is_label_picture(stored) or (white and any(map(is_called_mask, whole.parts[-3:]))):
+        raise InputError(
+            f"{folder} holds masks, which are no frames; give the video or the images they belong to, or if these are "
+            "frames, save them as RGB"
+        )
+    if white:
+        warn(f"{folder} may hold masks, because its first image is black and white; it is read as frames")
 
 
 def _found_instead(folder: Path, names: list[str]) -> str:
@@ -126,13 +143,12 @@ def _found_instead(folder: Path, names: list[str]) -> str:
     return "it is empty"
 
 
-_MASK_FOLDERS = {"annotations", "annotation", "masks", "mask", "labels", "gt"}  # suggested last
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".gif"}
 
 
 def _first_with_pictures(folder: Path, depth: int = 4) -> Path | None:
-    """The first folder below this one that holds images, which in DAVIS lie three levels down."""
-    for sub in sorted(visible_folders(folder), key=lambda sub: sub.name.casefold() in _MASK_FOLDERS):
+    """The first folder below this one that holds images, which in DAVIS lie three levels down; of masks last."""
+    for sub in sorted(visible_folders(folder), key=lambda sub: is_called_mask(sub.name)):
         if any(file.suffix.lower() in PICTURE_SUFFIXES for file in sub.glob("[!.]*")):
             return sub
         found = _first_with_pictures(sub, depth - 1) if depth > 1 else None
