@@ -10,7 +10,7 @@ from PIL import Image
 from video_fakes import colour_at, picture
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import davis_palette
+from hodor_cli.images.label_png import davis_palette, youtube_palette
 from hodor_cli.video.source import open_source
 
 FULL = 255
@@ -132,19 +132,25 @@ def test_many_masks_among_the_frames_are_named_in_one_sentence(tmp_path: Path) -
     assert "0_mask.png, 1_mask.png, 2_mask.png and 9 more look like masks" in said
 
 
+OWN_PALETTE = np.random.default_rng(0).integers(0, FULL, (FULL, 3), dtype=np.uint8)
+OWN_PALETTE[0] = 0
+
+
 def coloured(labels: np.ndarray, palette: np.ndarray) -> Image.Image:
     picture = Image.fromarray(labels)
     picture.putpalette(palette.tobytes())
     return picture
 
 
-@pytest.mark.parametrize("kind", ["ids", "white", "bits", "colours"])
+@pytest.mark.parametrize("kind", ["ids", "white", "bits", "colours", "youtube", "own palette"])
 def test_masks_are_no_frames_and_pictures_of_any_mode_are(tmp_path: Path, kind: str) -> None:
     labels = np.zeros((48, 64), np.uint8)
     labels[10:30, 20:40] = 1
     drawn = {
         "ids": coloured(labels, davis_palette()),
         "bits": Image.fromarray(labels > 0),
+        "youtube": coloured(labels * 3, youtube_palette()),
+        "own palette": coloured(labels, OWN_PALETTE),
     }.get(kind, Image.fromarray(labels * FULL))
     masks, pictures = tmp_path / "Annotations", tmp_path / "pictures"
     masks.mkdir()

@@ -13,7 +13,7 @@ from hodor_cli.datasets.labels.combining import MaskInput
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
-from hodor_cli.images.label_png import davis_palette, write_label_png
+from hodor_cli.images.label_png import davis_palette, write_label_png, youtube_palette
 from hodor_cli.video.frames import Frame, FrameSource, ReadSettings
 from hodor_cli.video.source import open_source
 
@@ -115,10 +115,14 @@ def test_rgb_colours_become_objects_and_are_told(tmp_path: Path) -> None:
     assert read_mask(save(tmp_path / "b.png", later), known_colours=mask.colours).object_ids == [2, 3]
 
 
-def test_rgb_in_palette_colours_keeps_the_palettes_ids(tmp_path: Path) -> None:
+@pytest.mark.parametrize("palette", [davis_palette(), youtube_palette()])
+def test_rgb_in_palette_colours_keeps_the_palettes_ids(tmp_path: Path, palette: np.ndarray) -> None:
     labels = blocks(i9=(5, 5, 20, 20), i3=(25, 30, 40, 60))
-    mask = read_mask(save(tmp_path / "a.png", davis_palette()[labels]))
+    mask = read_mask(save(tmp_path / "a.png", palette[labels]))
     assert np.array_equal(mask.labels, labels)
+    other = palette.copy()
+    other[3] = 7, 8, 9  # of no palette, so all colours are numbered from the top
+    assert read_mask(save(tmp_path / "b.png", other[labels])).labels[5, 5] == 1
 
 
 def test_rgba_painted_and_cut_out(tmp_path: Path) -> None:

@@ -64,11 +64,19 @@ def read_label_png(path: str | Path) -> np.ndarray:
 
 def is_label_picture(picture: StoredPicture) -> bool:
     """Whether a picture of one value per pixel is certainly a label map and no frame of a video: its palette begins
-    with the colours of DAVIS and VOC, or it has no palette and holds only 0 and 1."""
-    if picture.palette is not None:
-        return np.array_equal(picture.palette[:_ALIKE], davis_palette()[:_ALIKE])
-    ids = ids_in(picture.values) if picture.values.ndim == 2 else []
-    return ids == [1] and not picture.values.all() and not picture.bilevel
+    with the colours of DAVIS, VOC or YouTube-VOS, or has more colours than the first few, of which alone it makes use;
+    or it has no palette and holds only 0 and 1."""
+    if picture.values.ndim != 2:
+        return False
+    ids = ids_in(picture.values)
+    if picture.palette is None:
+        return ids == [1] and not picture.values.all() and not picture.bilevel
+    if any(np.array_equal(picture.palette[:_ALIKE], known[:_ALIKE]) for known in (davis_palette(), youtube_palette())):
+        return True
+    # A program that reduces a frame to few colours writes a palette of just these.
+    rest = np.unique(picture.palette[len(ids) + 1 :], axis=0)
+    consecutive = bool(ids) and ids == list(range(1, len(ids) + 1)) and not picture.values.all()
+    return consecutive and not picture.palette[0].any() and len(rest) > len(ids) + 1
 
 
 def is_black_and_white(picture: StoredPicture) -> bool:
@@ -91,6 +99,12 @@ def davis_palette() -> np.ndarray:
     davis = palette[:22]
     davis[davis == 192] = 191
     return palette
+
+
+def youtube_palette() -> np.ndarray:
+    """(11, 3) uint8 RGB of YouTube-VOS; row = object id, row 0 (background) is black."""
+    colours = "000000 ec5f67 f99157 fac863 99c794 62b3b2 6699cc c594c5 ab7967 ffffff 65737e"
+    return np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(-1, 3)
 
 
 def voc_palette() -> np.ndarray:

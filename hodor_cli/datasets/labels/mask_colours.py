@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import MAX_ID, VOID, davis_palette, voc_palette
+from hodor_cli.images.label_png import MAX_ID, VOID, davis_palette, voc_palette, youtube_palette
 from hodor_cli.images.paths import listed
 
 Colour = tuple[int, int, int]
@@ -19,8 +19,8 @@ def labels_from_colours(
     values: (K,) colours as 0xRRGGBB, ascending. index_map: (H, W) index into `values` per pixel. name: of the file,
     for notes. known: id -> colour of earlier masks; such a colour keeps its id.
     Returns labels (H, W) uint16, id -> colour, notes. Black is background; in a picture without black the colour of
-    nearly the whole border is, such as a white canvas. If all colours are DAVIS's or VOC's, they get that palette's
-    ids; otherwise they get 1, 2, ... in the order in which they appear from the top left.
+    nearly the whole border is, such as a white canvas. If all colours are DAVIS's or VOC's, or all are YouTube-VOS's,
+    they get that palette's ids; otherwise they get 1, 2, ... in the order in which they appear from the top left.
     """
     border = np.concatenate([index_map[0], index_map[-1], index_map[:, 0], index_map[:, -1]])
     counts = np.bincount(border, minlength=len(values))
@@ -34,8 +34,10 @@ def labels_from_colours(
     ids_by_colour = {colour: object_id for object_id, colour in (known or {}).items()}
     new = [k for k in order if _colour(values[k]) not in ids_by_colour]
     # The last one stays: DAVIS's before VOC's, and low ids before high ones.
-    rows = [row for table in (voc_palette(), davis_palette()) for row in reversed(list(enumerate(table.tolist())))]
-    palette = {tuple(colour): object_id for object_id, colour in rows}
+    palette = _ids_by_colour(voc_palette()) | _ids_by_colour(davis_palette())
+    youtube = _ids_by_colour(youtube_palette())
+    if {*ids_by_colour, *(_colour(values[k]) for k in new)} <= youtube.keys():
+        palette = youtube
     standard = all(_colour(values[k]) in palette for k in new)
     taken = set(ids_by_colour.values())
     table = np.zeros(len(values), dtype=np.uint16)
@@ -55,6 +57,11 @@ def labels_from_colours(
         mapping = listed((f"{_hex(colour)} is {i}" for i, colour in sorted(colours.items())), 12)
         notes.insert(0, f"{name} is RGB, each colour an object: {mapping}")
     return table[index_map], colours, notes
+
+
+def _ids_by_colour(palette: np.ndarray) -> dict[Colour, int]:
+    """The ids of a palette's colours; the lower one of a colour that has two."""
+    return {(row[0], row[1], row[2]): object_id for object_id, row in reversed(list(enumerate(palette.tolist())))}
 
 
 def _colour(value: np.unsignedinteger | int) -> Colour:
