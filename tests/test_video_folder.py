@@ -181,5 +181,8 @@ def test_black_and_white_pictures_are_frames_unless_their_folder_is_called_after
     assert [np.unique(frame.image).tolist() for frame in source] == [[0, FULL]] * 2
     (said,) = source.warnings
     assert "drawings may hold masks, because its first image is black and white; it is read as frames" in said
+    for name in ("0.png", "1.png"):  # in two colours
+        coloured(drawing // FULL, np.array([(255, 0, 0), (0, 255, 255)], np.uint8)).save(tmp_path / "drawings" / name)
+    assert open_source(tmp_path / "drawings").warnings == []
     with pytest.raises(InputError, match=r"bear holds masks, which are no frames; .* save them as RGB"):
         open_source(tmp_path / "gt/480p/bear")

@@ -85,7 +85,7 @@ def is_black_and_white(picture: StoredPicture) -> bool:
         return False
     values = np.unique(picture.values)
     if picture.palette is not None:
-        return np.array_equal(np.sort(picture.palette[values], axis=0), [[0] * 3, [VOID] * 3])
+        return sorted(picture.palette[values].tolist()) == [[0] * 3, [VOID] * 3]
     return values.tolist() == [0, 1 if picture.bilevel else VOID]
 
 
