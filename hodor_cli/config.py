@@ -195,14 +195,14 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise UsageError(f"`max_dim` must lie in {min_dim} (`min_dim`)..{MAX_MAX_DIM}, not {max_dim}; leave it out")
         return min_dim, max_dim
 
-    def resolutions(self, min_dim: int | None, max_dim: int | None) -> list[tuple[int, int]]:
-        """The usual working resolution, that for small objects and that for objects of medium size.
+    def resolutions(self, min_dim: int | None, max_dim: int | None) -> tuple[tuple[int, int], ...]:
+        """The usual working resolution, that for objects of medium size and that for small ones.
 
         All are the user's if there is a min_dim or max_dim. Raises UsageError as `resolution` does.
         """
         users = min_dim is not None or max_dim is not None
-        finer = [None if users else own for own in (self.small_min_dim, self.medium_min_dim)]
-        return [self.resolution(own or min_dim, max_dim) for own in (None, *finer)]
+        finer = (None if users else own for own in (self.medium_min_dim, self.small_min_dim))
+        return tuple(self.resolution(own or min_dim, max_dim) for own in (None, *finer))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form that `from_dict` reads back."""

@@ -175,7 +175,7 @@ def test_a_further_mask_costs_its_descriptors_and_its_reference_frame_whatever_t
         found: dict[int, int] = {}
         held(vars(segmenter), found)
         size[count, frames] = sum(found.values())
-    stored = segmenter._stored[0]
+    _, stored = segmenter._references._stored[0]
     assert stored is not None
     descriptors = (1 + NUM_BACKGROUND) * network.config.descriptor_channels * 4
     one = stored.keys.numel() * 2 + stored.masks.numel() * 4 + descriptors

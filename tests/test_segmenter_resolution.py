@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 from segmenter_fakes import HEIGHT, WIDTH, frames_of, some_model, square
 
+from hodor_cli.config import MatchingConfig
 from hodor_cli.engine import OfflineSegmenter, Segmenter, follow
 from hodor_cli.model import Hodor
 
@@ -75,6 +77,75 @@ def test_a_saved_state_keeps_the_resolution(model: Hodor) -> None:
     assert resumed.min_dim == 96
     for frame in frames[2:]:
         assert np.array_equal(whole.step(frame), resumed.step(frame))
+
+
+class Growing(Segmenter):
+    """Finds one object that has a side of `size` pixels in every frame, whatever the network says."""
+
+    size = 0
+
+    def _final_logits(self, logits: torch.Tensor) -> torch.Tensor:
+        assert self._geometry is not None
+        side = round(self.size * self._geometry.scaled[0] / HEIGHT / 4)
+        logits = torch.full_like(logits, -20.0)
+        logits[:, 1:10] = 0.0
+        logits[:, 10:, 1 : 1 + side, 1 : 1 + side] = 20.0
+        return logits
+
+
+@pytest.fixture(scope="module")
+def matching() -> Hodor:
+    config = msgspec.structs.replace(
+        some_model("toy").config,
+        matching=MatchingConfig(key_channels=8), min_dim=256, max_dim=512, medium_min_dim=288, small_min_dim=320,
+    )  # fmt: skip
+    return Hodor(config).eval()
+
+
+def growing(model: Hodor, **settings: Any) -> Growing:
+    return Growing(model, device="cpu", precision="fp32", **settings)
+
+
+def lines_of(segmenter: Growing, sizes: list[int]) -> list[int]:
+    """The lines at which frames are seen in which the object has these sizes."""
+    found, frame = [], frames_of(1)[0]
+    for segmenter.size in sizes:
+        segmenter.step(frame)
+        found.append(segmenter.min_dim)
+    return found
+
+
+def test_the_resolution_follows_an_object_that_grows_and_shrinks(matching: Hodor) -> None:
+    segmenter = growing(matching)
+    segmenter.step(frames_of(1)[0], {1: square(10, 10)})
+    assert segmenter.min_dim == 288
+    lines = lines_of(segmenter, [40] * 12)
+    assert lines[0] == 288 and lines[-1] == 256 and sorted(lines, reverse=True) == lines
+    assert lines_of(segmenter, [6] * 12)[-1] == 320
+
+
+def test_an_object_that_is_hidden_for_a_moment_or_lost_keeps_the_resolution(
+    matching: Hodor,
+) -> None:
+    segmenter = growing(matching)
+    segmenter.step(frames_of(1)[0], {1: large()})
+    assert set(lines_of(segmenter, [40, 40, *[6] * 5, 40, *[6] * 5, *[0] * 12])) == {256}
+
+
+def test_a_resumed_run_changes_the_resolution_in_the_same_frame(matching: Hodor) -> None:
+    whole, begun, resumed = (growing(matching) for _ in range(3))
+    for segmenter in (whole, begun):
+        segmenter.step(frames_of(1)[0], {1: square(10, 10)})
+    expected = lines_of(whole, [40] * 12)
+    before = lines_of(begun, [40] * 5)
+    resumed.load_state(begun.state())
+    assert before + lines_of(resumed, [40] * 7) == expected
+
+
+def test_a_user_s_own_resolution_is_kept(matching: Hodor) -> None:
+    segmenter = growing(matching, min_dim=64)
+    segmenter.step(frames_of(1)[0], {1: square(10, 10)})
+    assert set(lines_of(segmenter, [*[40] * 12, *[4] * 12])) == {64}
 
 
 def test_a_step_that_fails_decides_nothing(model: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,8 +21,9 @@ from hodor_cli.engine.decoded import Decoded
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.labels import areas
 from hodor_cli.engine.masks import reference_masks_by_id
-from hodor_cli.engine.matching_memory import StoredFrame, stored_frame
+from hodor_cli.engine.matching_memory import stored_frame
 from hodor_cli.engine.plan import Plan
+from hodor_cli.engine.references import References
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.soft_maps import PackedMaps, SoftMap
 from hodor_cli.engine.state import Followed
@@ -33,7 +33,6 @@ from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import Geometry, Scalable
 
 Masks = np.ndarray | Mapping[int, np.ndarray]
-_Kept = TypeVar("_Kept", HistoryEntry, StoredFrame)
 
 
 class OfflineSegmenter(Segmenter):
@@ -48,9 +47,7 @@ class OfflineSegmenter(Segmenter):
         """Forget all objects, frames, masks and the plan."""
         super().reset()
         self._plan: Plan | None = None
-        #: By masked frame: its history entry, and, if the model matches, its keys and masks; 2 MB at 480 lines.
-        self._entries: dict[int, HistoryEntry] = {}
-        self._stored: dict[int, StoredFrame | None] = {}
+        self._references = References()
         self._maps: PackedMaps = {}
         self._first, self._direction, self._shown, self._turn = 0, 1, True, _Turn()
         self._warnings: list[str] = []  # of encoding, for the next step forward
@@ -59,6 +56,8 @@ class OfflineSegmenter(Segmenter):
         """Reset, and follow a plan from frame `first` on. maps: results of the passes backward; in memory if None."""
         self.reset()
         self._plan, self._first, self._maps = plan, first, {} if maps is None else maps
+        # Results of both directions are joined cell by cell.
+        self._resolution_changes = next(plan.stretches(first, max(plan.marked, default=first)), None) is None
 
     @property
     def position(self) -> int:
@@ -89,8 +88,9 @@ class OfflineSegmenter(Segmenter):
             objects, descriptors = self._encoded(maps, full, frame)
         # If an object of the plan has no mask here, the unmarked pixels are not all background.
         whole = full.keys() >= {*self._plan.forward(frame), *self._plan.backward(frame)}
-        self._entries[frame] = HistoryEntry.of(-1, list(full), descriptors, background=whole)
-        self._stored[frame] = stored_frame(maps, list(full), objects[0]) if self.matching else None
+        entry = HistoryEntry.of(-1, list(full), descriptors, background=whole)
+        stored = stored_frame(maps, list(full), objects[0]) if self.matching else None
+        self._references.put(frame, entry, stored, geometry)
 
     def backward(self, top: int, *, shown: bool = False) -> OfflineSegmenter:
         """A segmenter for the frames top, top - 1, ..., whose steps store soft maps for this one.
@@ -99,7 +99,7 @@ class OfflineSegmenter(Segmenter):
         """
         other = copy.copy(self)
         Segmenter.reset(other)
-        other._chosen = self._chosen
+        other._resolution, other._resolution_changes = self._resolution, False
         other._first, other._direction, other._shown, other._turn = top, -1, shown, _Turn()
         return other
 
@@ -148,17 +148,16 @@ class OfflineSegmenter(Segmenter):
                 around = self._plan.behind(object_id, at, self._direction)
             share = around.nearness(at)
             for key, weight in ((around.before, 1 - share), (around.after, share)):
-                if key is not None and key in self._entries:
+                if key is not None and key in self._references:
                     rows.setdefault(key, {})[object_id] = weight
             if around.before is not None and around.after is not None:
                 between.add(object_id)
-        entries = (_only(self._entries[key], between.intersection(ids)) for key, ids in sorted(rows.items()))
+        entries = (self._references.entry(key, between.intersection(ids)) for key, ids in sorted(rows.items()))
         self._known.ring.pinned = [entry for entry in entries if entry is not None]
         memory = self._known.memory
         memory.references, memory.weights = [], []
         for key, weights in sorted(rows.items()):
-            kept = self._stored[key]
-            stored = None if kept is None else _only(kept, set(weights))
+            stored = self._references.stored(key, set(weights), self._resolution)
             if stored is not None:
                 memory.references.append(stored)
                 memory.weights.append(weights)
@@ -239,12 +238,3 @@ class _Turn:
     later: SoftMap | None = None
     own: SoftMap | None = None
     disagreement: Mapping[int, float] = field(default_factory=dict)
-
-
-def _only(frame: _Kept, object_ids: set[int]) -> _Kept | None:
-    """The frame with only these objects; None if it has none of them."""
-    if object_ids.isdisjoint(frame.object_ids):
-        return None
-    for object_id in set(frame.object_ids).difference(object_ids):
-        frame = frame.without(object_id) or frame
-    return frame

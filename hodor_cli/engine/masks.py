@@ -18,10 +18,6 @@ class HasLabels(Protocol):
     def labels(self) -> np.ndarray: ...
 
 
-#: Objects that typically cover fewer cells of the stride-8 map than these are small or of medium size. On composites of
-#: held-back clips, objects of 40 to 160 cells gain 0.02 of J at 1.25 times the resolution and objects alone in their
-#: clip 0.01, larger ones nothing; those below 40 cells gain as much at 1.5 times.
-SMALL_CELLS, MEDIUM_CELLS = 40, 160
 #: The largest object id: label maps and 16-bit PNG files hold no more.
 MAX_OBJECT_ID = 65_535
 
@@ -64,16 +60,6 @@ def reference_masks_by_id(
     if not isinstance(masks, np.ndarray):
         _check_overlap(by_id, frame)
     return by_id
-
-
-def size_class(masks: Collection[np.ndarray], scaled: tuple[int, int]) -> int:
-    """0 for large objects, 1 for small ones, 2 for those of medium size, by the geometric mean of their areas.
-
-    masks: (H, W) bool each, at least one pixel true. scaled: (height, width) of the network's input.
-    """
-    shares = [np.count_nonzero(mask) / mask.size for mask in masks]
-    cells = np.exp(np.mean(np.log(shares))) * scaled[0] * scaled[1] / 64
-    return 1 if cells < SMALL_CELLS else 2 if cells < MEDIUM_CELLS else 0
 
 
 def check_object_id(object_id: int, where: str) -> None:

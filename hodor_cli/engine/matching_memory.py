@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.engine.objects import ObjectIds
@@ -16,6 +17,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import FEW, Matcher, at_most_one, with_recent
 from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, KeyedMasks, Maps
+from hodor_cli.runtime.preprocess import Geometry
 
 #: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
 MAX_REFERENCES = 2
@@ -55,6 +57,14 @@ class StoredFrame:
         """The area of each object's mask, in cells."""
         return dict(zip(self.object_ids, self.masks.flatten(1).sum(dim=1).tolist(), strict=True))
 
+    def resized(self, old: Geometry, new: Geometry) -> StoredFrame:
+        """The frame as if it had been seen in another working resolution."""
+        keys = F.normalize(self.keyed_masks(self.object_ids).keys, dim=1)
+        masks = _resampled(self.masks[None], old, new)[0]
+        height, width = (-(-side // 8) for side in new.scaled)
+        masks[:, height:], masks[:, :, width:] = 0, 0  # the padding shows nothing
+        return _stored(self.object_ids, F.normalize(_resampled(keys, old, new), dim=1)[0], masks)
+
     def without(self, object_id: int) -> StoredFrame | None:
         """The frame without an object, None if it knows no other."""
         if object_id not in self.object_ids:
@@ -80,12 +90,26 @@ class Carried(NamedTuple):
 
 def stored_frame(maps: Maps, object_ids: Sequence[int], masks: Tensor) -> StoredFrame | None:
     """A frame's keys with its soft masks (I, h, w) at stride 8; None for a model that does not match."""
-    if maps.keys is None:
-        return None
-    peak = float(maps.keys[0].abs().amax())
+    return None if maps.keys is None else _stored(ObjectIds(object_ids), maps.keys[0], masks)
+
+
+def _stored(object_ids: ObjectIds, keys: Tensor, masks: Tensor) -> StoredFrame:
+    """Unit-length keys (K, h, w) and soft masks (I, h, w) in the form in which they are kept."""
+    peak = float(keys.abs().amax())
     # One order in memory, too: the last bits of a matrix product depend on it.
-    keys = (maps.keys[0] * (KEY_PEAK / max(peak, 1e-12))).round().to(torch.int16).contiguous()
-    return StoredFrame(ObjectIds(object_ids), keys, peak, masks.float().contiguous())
+    rounded = (keys * (KEY_PEAK / max(peak, 1e-12))).round().to(torch.int16).contiguous()
+    return StoredFrame(object_ids, rounded, peak, masks.float().contiguous())
+
+
+def _resampled(maps: Tensor, old: Geometry, new: Geometry) -> Tensor:
+    """Maps (1, C, h, w) at stride 8 of one geometry in the cells of another one, bilinear."""
+    places = []
+    for side in (1, 0):
+        cells = torch.arange(new.padded[side] // 8, device=maps.device) + 0.5
+        # From -1 to 1 between the outer edges of the first and the last cell, as `grid_sample` counts.
+        places.append(cells * (16 * old.scaled[side] / (new.scaled[side] * old.padded[side])) - 1)
+    grid = torch.stack(torch.meshgrid(*places, indexing="xy"), dim=-1)[None]
+    return F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @dataclass
@@ -120,6 +144,15 @@ class MatchingMemory:
             given = self.previous.masks[self.previous.object_ids.rows(reference)]
             newest = replace(self.previous, object_ids=ObjectIds(reference), masks=given)
             self.references = [*self.references, newest][-MAX_REFERENCES:]
+
+    def resized(self, old: Geometry, new: Geometry) -> MatchingMemory:
+        """The same frames in another working resolution."""
+
+        def at(frame: StoredFrame | None) -> StoredFrame | None:
+            return None if frame is None else frame.resized(old, new)
+
+        references = [frame.resized(old, new) for frame in self.references]
+        return replace(self, previous=at(self.previous), recent=at(self.recent), references=references)
 
     def _outgrown(self, frame: StoredFrame) -> bool:
         """Whether an object is so much larger in a frame than in the newest one that stays that this one must go."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +101,17 @@ class Motion:
         """Remove an object, for example because a correction says that it was elsewhere."""
         self._tracks = {key: track for key, track in self._tracks.items() if key != object_id}
         self._largest = {key: extent for key, extent in self._largest.items() if key != object_id}
+
+    def scaled(self, factor: float) -> Motion:
+        """The same in a map whose sides have so many times as many cells."""
+        motion = Motion()
+        motion._time = self._time
+        motion._tracks = {key: _Track(*(factor * n for n in astuple(track))) for key, track in self._tracks.items()}
+        motion._largest = {
+            key: Extent(factor * extent.height, factor * extent.width, factor**2 * extent.area)
+            for key, extent in self._largest.items()
+        }
+        return motion
 
     def state(self) -> dict[str, np.ndarray]:
         """As arrays that `np.savez` can write."""

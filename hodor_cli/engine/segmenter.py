@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time as clock
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,13 +11,14 @@ import torch
 
 from hodor_cli.engine.decoded import StepInput
 from hodor_cli.engine.history import HistoryRing
-from hodor_cli.engine.masks import reference_masks_by_id, size_class
+from hodor_cli.engine.masks import reference_masks_by_id
+from hodor_cli.engine.resolution import WorkingResolution
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step import FrameSteps
 from hodor_cli.engine.step_result import FrameDescriptors, StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.device import autocast, choose_device, choose_precision
+from hodor_cli.runtime.device import autocast, choose_device, choose_precision, placed
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, Scalable, frame_fault
 
@@ -38,8 +38,8 @@ class Segmenter(FrameSteps):
         model: the network, as `load_model` gives it. It stays where it is: if `device` is another one, or the model is
             in training mode, the segmenter works with a copy.
         history: frames of descriptors that are decoded from besides the newest (the paper's best is 7).
-        min_dim, max_dim: working resolution in pixels; None for the model's own, which may be a finer one where the
-            first masks are small.
+        min_dim, max_dim: working resolution in pixels; None for the model's own, which may be a finer one while the
+            objects are small.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16".
         matching: use the correspondence cue of models that have one; False leaves the plain descriptor model.
@@ -66,7 +66,7 @@ class Segmenter(FrameSteps):
             keep_freed_memory()
         self.model = placed(model, self.device)
         self.history = history
-        self._resolutions = model.config.resolutions(min_dim, max_dim)
+        self._sides = model.config.resolutions(min_dim, max_dim)
         self.matching = matching
         self.maps_are_read, self.second = False, None
         self.reset()
@@ -78,18 +78,18 @@ class Segmenter(FrameSteps):
         self._geometry: Geometry | None = None
         self._known = Followed(HistoryRing(self.history))
         self._expected = []
-        #: Which of the resolutions is used; None until the first masks decide.
-        self._chosen: int | None = None
+        self._resolution = WorkingResolution(self._sides)
+        self._resolution_changes = True
 
     @property
     def min_dim(self) -> int:
         """The shorter side of the network's input, in pixels."""
-        return self._resolutions[self._chosen or 0][0]
+        return self._resolution.min_dim
 
     @property
     def max_dim(self) -> int:
         """The limit of its longer side."""
-        return self._resolutions[self._chosen or 0][1]
+        return self._resolution.max_dim
 
     @property
     def object_ids(self) -> list[int]:
@@ -126,10 +126,11 @@ class Segmenter(FrameSteps):
         if masks is not None:
             given = reference_masks_by_id(masks, size=geometry.original, frame=index, followed=self._known.ids)
         started = clock.perf_counter()
-        before, chosen, self._known = self._known, self._chosen, self._known.copy()
+        before, resolution, self._known = self._known, self._resolution, self._known.copy()
         warnings: list[str] = []
         try:
             geometry = self._choose_resolution(geometry, given, warnings)
+            geometry = self._follow_size(geometry)
             for object_id in [key for key, mask in given.items() if not mask.any()]:
                 self.remove(object_id)
                 del given[object_id]
@@ -143,7 +144,7 @@ class Segmenter(FrameSteps):
             self._geometry, self._next_frame, self.last = geometry, index + 1, last
         except BaseException:  # out of memory, or interrupted
             if self._next_frame == index:
-                self._known, self._chosen = before, chosen
+                self._known, self._resolution = before, resolution
             raise
         return result.labels
 
@@ -185,7 +186,7 @@ class Segmenter(FrameSteps):
             "model": np.array(self.model.config.name),
             "next_frame": np.array(self._next_frame),
             "size": np.array(size),
-            "finer": np.array(-1 if self._chosen is None else self._chosen),
+            "resolution": self._resolution.packed(),
             **self._known.pack(),
         }
 
@@ -197,17 +198,16 @@ class Segmenter(FrameSteps):
         """
         config = self.model.config
         height, width = (int(n) for n in state.get("size", (0, 0)))
-        decided = int(state.get("finer", 0))
-        chosen = None if decided < 0 else min(decided, len(self._resolutions) - 1)
-        min_dim, max_dim = self._resolutions[chosen or 0]
-        geometry = Geometry.of(height, width, min_dim=min_dim, max_dim=max_dim) if height else None
+        resolution = WorkingResolution.unpacked(self._sides, state.get("resolution"))
+        geometry = resolution.of((height, width)) if height else None
         keys = None
         if self.matching and config.matching is not None and geometry is not None:
             keys = (config.matching.key_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
         check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
         known = Followed.unpack(state, self.history, self.device, matching=self.matching)
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
-        self._known, self._next_frame, self._geometry, self._chosen = known, int(state["next_frame"]), geometry, chosen
+        self._known, self._next_frame = known, int(state["next_frame"])
+        self._geometry, self._resolution = geometry, resolution
 
     def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:
         if not hasattr(frame, "scaled") and (wrong := frame_fault(frame)):
@@ -219,32 +219,31 @@ class Segmenter(FrameSteps):
                 f"frame {self._next_frame} is {width}x{height} and those before it are {was[1]}x{was[0]};"
                 " give frames of one size or reset the segmenter"
             )
-        return Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim)
+        return self._resolution.of((height, width))
 
     def choose_resolution(self, masks: Mapping[int, np.ndarray]) -> None:
         """Choose the working resolution as these masks, {id: (H, W) bool}, would if they were the first."""
-        size = next(iter(masks.values())).shape
-        self._choose_resolution(Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim), masks, [])
+        height, width = next(iter(masks.values())).shape
+        self._choose_resolution(self._resolution.of((height, width)), masks, [])
 
     def _choose_resolution(self, geometry: Geometry, given: Mapping[int, np.ndarray], warnings: list[str]) -> Geometry:
         """The frames' geometry, finer if the first masks are small; a warning says so."""
         masks = [mask for mask in given.values() if mask.any()]
-        if self._chosen is not None or self._known.ids or not masks:
+        if self._resolution.chosen is not None or self._known.ids or not masks:
             return geometry
-        self._chosen = size_class(masks, geometry.scaled)
-        coarse, finer = geometry.scaled, Geometry.of(*geometry.original, min_dim=self.min_dim, max_dim=self.max_dim)
-        if finer == geometry:
-            return geometry
-        warnings.append(
-            f"the objects are small, so that the network sees frames of {finer.scaled[1]}x{finer.scaled[0]} instead of"
-            f" {coarse[1]}x{coarse[0]}; `min_dim` {self._resolutions[0][0]} is faster and less accurate"
-        )
+        self._resolution = self._resolution.for_masks(masks)
+        finer = self._resolution.of(geometry.original)
+        if finer != geometry:
+            warnings.append(self._resolution.told(coarse=geometry))
         return finer
 
-
-def placed(model: Hodor, device: torch.device) -> Hodor:
-    """The model in evaluation mode on a device: the model itself if it already is, otherwise a copy."""
-    if model.training or any(parameter.device != device for parameter in model.parameters()):
-        model = copy.deepcopy(model).eval()
-    # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
-    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    def _follow_size(self, geometry: Geometry) -> Geometry:
+        """The geometry of the next frame, after a change of the resolution if the objects have grown or shrunk."""
+        previous = self._known.memory.previous
+        if previous is None or self._resolution.chosen is None or not self._resolution_changes:
+            return geometry
+        self._resolution = self._resolution.following(previous.areas.values(), geometry)
+        new = self._resolution.of(geometry.original)
+        if new != geometry:
+            self._known.resize(geometry, new)
+        return new

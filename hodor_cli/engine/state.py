@@ -21,8 +21,9 @@ from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.region import WholeFrame
 from hodor_cli.errors import InputError
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.preprocess import Geometry
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 
 Part = TypeVar("Part", HistoryEntry, StoredFrame, GivenLook, WholeFrame)
 
@@ -79,6 +80,12 @@ class Followed:
         self.memory.forget(object_id)
         self.motion.forget(object_id)
         self.looks = {key: look for key, look in self.looks.items() if key != object_id}
+
+    def resize(self, old: Geometry, new: Geometry) -> None:
+        """Go on in another working resolution. Descriptors are the same in all of them."""
+        self.memory = self.memory.resized(old, new)
+        self.motion = self.motion.scaled(new.scaled[0] / old.scaled[0])
+        self.whole = None
 
     def pack(self) -> dict[str, np.ndarray]:
         """As arrays that `np.savez` can write; copies, which later steps and the caller do not share."""

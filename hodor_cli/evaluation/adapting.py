@@ -8,11 +8,11 @@ from hodor_cli.adaptation.adapt import adapted
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.adaptation.settings import Budget
 from hodor_cli.engine.keyframes import OfflineSegmenter
-from hodor_cli.engine.segmenter import Segmenter, placed
+from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.evaluation.settings import EvaluationSettings, Start, StepSegmenter
 from hodor_cli.images.picture import read_picture
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.device import choose_device
+from hodor_cli.runtime.device import choose_device, placed
 
 
 class Adapting:

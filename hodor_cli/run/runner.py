@@ -186,8 +186,7 @@ def adapted_to_given(
     """
     from hodor_cli.adaptation.adapt import adapted
     from hodor_cli.adaptation.examples import Example, Rgb, followed_after
-    from hodor_cli.engine.segmenter import placed
-    from hodor_cli.runtime.device import choose_device
+    from hodor_cli.runtime.device import choose_device, placed
 
     require_adaptable(source, budget)
     inputs.check(source)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from hodor_cli.errors import DeviceError, UsageError, closest
 from hodor_cli.runtime.threads import processor_name
+
+Network = TypeVar("Network", bound=nn.Module)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: The first NVIDIA generation (Ampere) that multiplies bfloat16; earlier ones emulate it, slower than float32.
@@ -124,3 +129,11 @@ def device_name(device: str | torch.device) -> str:
         threads = torch.get_num_threads()
         return f"cpu {processor_name()}, {threads} thread{'s' * (threads != 1)}"
     return f"{device} {processor_name()}"
+
+
+def placed(model: Network, device: torch.device) -> Network:
+    """The network in evaluation mode on a device: the network itself if it already is, otherwise a copy."""
+    if model.training or any(parameter.device != device for parameter in model.parameters()):
+        model = copy.deepcopy(model).eval()
+    # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,55 @@
+"""The masked frames that others are decoded and matched with: encoded once, and resized when the resolution changes."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from hodor_cli.engine.history import HistoryEntry
+from hodor_cli.engine.matching_memory import StoredFrame
+from hodor_cli.engine.resolution import WorkingResolution
+from hodor_cli.runtime.preprocess import Geometry
+
+_Kept = TypeVar("_Kept", HistoryEntry, StoredFrame)
+
+
+class References:
+    """By masked frame: its history entry and, if the model matches, its keys and masks; 2 MB at 480 lines."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, HistoryEntry] = {}
+        self._stored: dict[int, tuple[Geometry, StoredFrame]] = {}
+        #: What was last asked for in another geometry than that of its encoding.
+        self._resized: dict[int, tuple[Geometry, StoredFrame]] = {}
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._entries
+
+    def put(self, frame: int, entry: HistoryEntry, stored: StoredFrame | None, geometry: Geometry) -> None:
+        """Keep what encoding a frame in this geometry gave."""
+        self._entries[frame] = entry
+        if stored is not None:
+            self._stored[frame] = geometry, stored
+
+    def entry(self, frame: int, object_ids: set[int]) -> HistoryEntry | None:
+        """A frame's history entry with only these objects; None if it has none of them."""
+        return _only(self._entries[frame], object_ids)
+
+    def stored(self, frame: int, object_ids: set[int], resolution: WorkingResolution) -> StoredFrame | None:
+        """Its keys and masks, in the same way, in a working resolution; None also for a model that does not match."""
+        if frame not in self._stored:
+            return None
+        encoded, stored = self._stored[frame]
+        wanted = resolution.of(encoded.original)
+        if wanted != encoded:
+            if frame not in self._resized or self._resized[frame][0] != wanted:
+                self._resized[frame] = wanted, stored.resized(encoded, wanted)
+            stored = self._resized[frame][1]
+        return _only(stored, object_ids)
+
+
+def _only(frame: _Kept, object_ids: set[int]) -> _Kept | None:
+    if object_ids.isdisjoint(frame.object_ids):
+        return None
+    for object_id in set(frame.object_ids).difference(object_ids):
+        frame = frame.without(object_id) or frame
+    return frame
