@@ -129,13 +129,22 @@ def test_fused_convolutions_are_as_near_to_float32_as_separate_ones(name: str, m
         torch.testing.assert_close(found, other, rtol=0, atol=0)
 
 
-def test_fused_convolutions_follow_a_change_of_the_weights() -> None:
+@pytest.mark.parametrize("name", list(SMALL))
+def test_fused_convolutions_in_float32_equal_separate_ones(name: str) -> None:
+    model = some_model(name)
+    separate = extracted(plain(copy.deepcopy(model)), torch.float32)
+    for found, wanted in zip(extracted(model, torch.float32), separate, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fused_convolutions_follow_a_change_of_the_weights(dtype: torch.dtype) -> None:
     model, other = build_model("mini"), some_model("mini")
-    before, wanted = extracted(model), extracted(other)
+    before, wanted = extracted(model, dtype), extracted(other, dtype)
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), other.parameters(), strict=True):
             parameter.copy_(value)
-    for found, old, new in zip(extracted(model), before, wanted, strict=True):
+    for found, old, new in zip(extracted(model, dtype), before, wanted, strict=True):
         assert not torch.equal(found, old) and torch.equal(found, new)
 
 

@@ -55,10 +55,10 @@ def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Te
     The map has one row and column of zeros before it and two after it; farther out than one pixel nothing is sampled.
     """
     batch, device = len(offsets), offsets.device
-    moved = offsets.reshape(batch, 9, 2, height, width).permute(2, 0, 3, 4, 1).contiguous()  # (2, B, H, W, 9)
+    moved = offsets.permute(0, 2, 3, 1).unflatten(3, (9, 2))  # no copy where channels are last in memory
     point = torch.arange(9, device=device)
-    y = moved[0] + (torch.arange(height, device=device).view(-1, 1, 1) + point // 3)  # in the padded map
-    x = moved[1] + (torch.arange(width, device=device).view(-1, 1) + point % 3)
+    y = moved[..., 0] + (torch.arange(height, device=device).view(-1, 1, 1) + point // 3)  # in the padded map
+    x = moved[..., 1] + (torch.arange(width, device=device).view(-1, 1) + point % 3)
     y, x = y.clamp(0, height + 1), x.clamp(0, width + 1)
     top, left = y.detach().floor(), x.detach().floor()
     down, right = y - top, x - left

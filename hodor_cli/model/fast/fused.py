@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,31 +12,37 @@ from torch import Tensor, nn
 from hodor_cli.runtime.device import autocast_dtype, cpu_multiplies_bf16, without_autocast
 
 
-def fuses(x: Tensor) -> bool:
-    """Whether the maps that come of a map may go through `fused_conv`: in bfloat16, without a gradient, on a CPU with
-    units for it. PyTorch has these operations for its compiler and does not promise to keep them."""
-    return (
-        x.device.type == "cpu"
-        and autocast_dtype(x.device) == torch.bfloat16
-        and not torch.is_grad_enabled()
-        and cpu_multiplies_bf16()
-        and all(hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_reorder_convolution_weight"))
-    )
+def fused_dtype(x: Tensor) -> torch.dtype | None:
+    """In which dtype the maps that come of a map may go through `fused_conv`; None if they may not.
+
+    They may without a gradient on a CPU: in float32, and in bfloat16 where there are units for it. PyTorch has these
+    operations for its compiler and does not promise to keep them.
+    """
+    if x.device.type != "cpu" or torch.is_grad_enabled() or not _has_fused_convolutions():
+        return None
+    dtype = autocast_dtype(x.device) or x.dtype
+    return dtype if dtype == torch.float32 or (dtype == torch.bfloat16 and cpu_multiplies_bf16()) else None
+
+
+@functools.cache
+def _has_fused_convolutions() -> bool:
+    names = "_convolution_pointwise", "_reorder_convolution_weight"
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
 def laid_out(weight: Tensor, conv: nn.Conv2d, size: Sequence[int]) -> Tensor:
-    """A weight in bfloat16 and in the order in which `fused_conv` reads it for maps of about this size."""
-    found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight.bfloat16(), *_sides(conv), conv.groups, size)
+    """A weight in the order in which `fused_conv` reads it for maps of its dtype and of about this size."""
+    found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *_sides(conv), conv.groups, size)
     return found
 
 
 def fused_conv(
     x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, *, relu6: bool = False, added: Tensor | None = None
 ) -> Tensor:
-    """The convolution of a map (B, C, H, W) in bfloat16 with the stride and groups of `conv`, padded all around.
+    """The convolution of a map (B, C, H, W) with the stride and groups of `conv`, padded all around.
 
     Args:
-        weight: as `laid_out` gives it.
+        weight: as `laid_out` gives it, of the dtype of x.
         relu6: bring the result into 0..6.
         added: a map to add to the result.
     """
@@ -51,12 +58,14 @@ def fused_conv(
 class Deriving(nn.Module):
     """A layer that keeps what it derives from its parameters. State dicts, copies and pickles do not hold it."""
 
-    def derived(self, parameters: Sequence[Tensor], make: Callable[[], Sequence[Tensor]]) -> Sequence[Tensor]:
-        """What `make` gives of these parameters, in float32 and made anew only when they may have changed."""
+    def derived(
+        self, parameters: Sequence[Tensor], make: Callable[[], Sequence[Tensor]], dtype: torch.dtype
+    ) -> Sequence[Tensor]:
+        """What `make` gives of these parameters for maps of a dtype, made anew only when they may have changed."""
         # `_version` counts the changes in place; a parameter that is moved or exchanged lies elsewhere. The old ones
         # are kept, so that nothing else gets their place in memory.
         counted = not any(parameter.is_inference() for parameter in parameters)
-        state = [(parameter.data_ptr(), parameter._version) for parameter in parameters] if counted else None
+        state = [dtype, *((one.data_ptr(), one._version) for one in parameters)] if counted else None
         kept = self.__dict__.get("_derived")
         if kept is None or state is None or kept[0] != state:
             with without_autocast(parameters[0].device):

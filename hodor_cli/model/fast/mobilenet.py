@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from hodor_cli.model.fast.fused import Deriving, fused_conv, fuses, laid_out
+from hodor_cli.model.fast.fused import Deriving, fused_conv, fused_dtype, laid_out
 from hodor_cli.model.mobilenet import InvertedResidual
 
 
@@ -13,7 +13,8 @@ class FusedResidual(InvertedResidual, Deriving):
     """A block whose activations and sum take no pass over the map of their own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not fuses(x):
+        dtype = fused_dtype(x)
+        if dtype is None:
             return super().forward(x)
         convs = [conv for conv in (self.expand, self.depthwise, self.project) if conv is not None]
 
@@ -22,12 +23,12 @@ class FusedResidual(InvertedResidual, Deriving):
             for conv in convs:
                 # Zeros before the kernel do what zeros behind the map do, and spare a copy of the map.
                 weight = conv.weight if conv.stride[0] == 1 else F.pad(conv.weight, (1, 0, 1, 0))
-                weights.append(laid_out(weight, conv, (len(x), weight.shape[1] * conv.groups, *x.shape[2:])))
-            return [*weights, *(conv.bias.bfloat16() for conv in convs if conv.bias is not None)]
+                weights.append(laid_out(weight.to(dtype), conv, (len(x), weight.shape[1] * conv.groups, *x.shape[2:])))
+            return [*weights, *(conv.bias.to(dtype) for conv in convs if conv.bias is not None)]
 
-        parts = self.derived(list(self.parameters()), make)
+        parts = self.derived(list(self.parameters()), make, dtype)
         *widening, (project, weight, bias) = zip(convs, parts, parts[len(convs) :], strict=False)
-        y = x = x.bfloat16()
+        y = x = x.to(dtype)
         for conv, kernel, shift in widening:
             y = fused_conv(y, conv, kernel, shift, relu6=True)
         return fused_conv(y, project, weight, bias, added=x if self.residual else None)

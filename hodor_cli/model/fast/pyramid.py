@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hodor_cli.model.fast.fused import Deriving, fused_conv, fuses, laid_out
+from hodor_cli.model.fast.fused import Deriving, fused_conv, fused_dtype, laid_out
 from hodor_cli.model.fpn import FeaturePyramid
 
 
@@ -19,7 +19,8 @@ class FoldedPyramid(FeaturePyramid, Deriving):
 
     def fine_output(self, fine: Tensor, x: Tensor) -> Tensor:
         lateral, output = self.laterals[0], self.outputs[0]
-        if not fuses(x) or fine.shape[2:] != (2 * x.shape[2], 2 * x.shape[3]):
+        dtype = fused_dtype(x)
+        if dtype is None or fine.shape[2:] != (2 * x.shape[2], 2 * x.shape[3]):
             return super().fine_output(fine, x)
         assert isinstance(lateral, nn.Conv2d) and isinstance(output, nn.Conv2d)
         assert lateral.bias is not None and output.bias is not None
@@ -29,13 +30,13 @@ class FoldedPyramid(FeaturePyramid, Deriving):
             weight, shift, kernel, bias = weights
             direct = torch.einsum("omyx,mi->oiyx", kernel, weight[:, :, 0, 0])
             quarters = torch.cat([part for half in _halves(kernel, 2) for part in _halves(half, 3)])
-            layouts = laid_out(direct, output, fine.shape), laid_out(quarters, output, x.shape)
-            return [*layouts, bias.bfloat16(), shift.bfloat16()[:, None, None]]
+            layouts = (laid_out(part.to(dtype), output, like.shape) for part, like in ((direct, fine), (quarters, x)))
+            return [*layouts, bias.to(dtype), shift.to(dtype)[:, None, None]]
 
-        direct, quarters, bias, shift = self.derived(weights, make)
+        direct, quarters, bias, shift = self.derived(weights, make, dtype)
         # The bias of the lateral belongs to every pixel, but not to the zeros around the map.
-        parts = fused_conv(x.bfloat16() + shift, output, quarters, None)
-        return fused_conv(fine.bfloat16(), output, direct, bias, added=_woven(parts))
+        parts = fused_conv(x.to(dtype) + shift, output, quarters, None)
+        return fused_conv(fine.to(dtype), output, direct, bias, added=_woven(parts))
 
 
 def _halves(weight: Tensor, side: int) -> list[Tensor]:
