@@ -15,10 +15,12 @@ from hodor_cli.runtime.device import autocast_dtype, cpu_multiplies_bf16, withou
 def fused_dtype(x: Tensor) -> torch.dtype | None:
     """In which dtype the maps that come of a map may go through `fused_conv`; None if they may not.
 
-    They may without a gradient on a CPU: in float32, and in bfloat16 where there are units for it. PyTorch has these
-    operations for its compiler and does not promise to keep them.
+    They may on a CPU, without a gradient and outside of compilation and export: in float32, and in bfloat16 where there
+    are units for it. PyTorch has these operations for its compiler and does not promise to keep them.
     """
-    if x.device.type != "cpu" or torch.is_grad_enabled() or not _has_fused_convolutions():
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    if not _has_fused_convolutions():
         return None
     dtype = autocast_dtype(x.device) or x.dtype
     return dtype if dtype == torch.float32 or (dtype == torch.bfloat16 and cpu_multiplies_bf16()) else None
