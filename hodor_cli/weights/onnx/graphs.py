@@ -19,9 +19,10 @@ from hodor_cli.model.background import predicted_masks, reference_masks, to_stri
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import EncoderLayer
 from hodor_cli.model.fast import plain
+from hodor_cli.model.fpn import FeaturePyramid
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import at_most_one, surroundings, with_recent
-from hodor_cli.model.mobilenet import Conv
+from hodor_cli.model.mobilenet import Conv, InvertedResidual
 from hodor_cli.model.types import Cue, History, KeyedMasks, Maps
 from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
 
@@ -31,7 +32,7 @@ _ABSENT = -1e4
 
 def exportable(model: Hodor) -> Hodor:
     """A copy of a network, float32 on the CPU, with deformable and padded convolutions as other runtimes have them."""
-    model = plain(copy.deepcopy(model), DeformConv).cpu().float().eval()
+    model = plain(copy.deepcopy(model), DeformConv, InvertedResidual, FeaturePyramid).cpu().float().eval()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Conv) and child.stride == (2, 2):
