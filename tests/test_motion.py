@@ -201,3 +201,12 @@ def test_the_model_of_the_caller_stays_where_and_as_it_is(toy: Hodor) -> None:
     segmenter_for(training)
     assert training.training
     assert segmenter_for(toy.eval()).model is toy
+
+
+def test_movement_and_size_are_the_same_in_a_finer_map() -> None:
+    motion = Motion()
+    for x in (10.0, 16.0):
+        motion.observe([5], disc(x)[None], None)
+    assert motion.radii([5], SPREAD, None) == [9] and motion.scaled(1.5).radii([5], SPREAD, None) == [14]
+    assert motion.scaled(1.5).largest([5]) == [Extent(15, 15, 180)]
+    assert motion.radii([5], SPREAD, None) == [9]

@@ -148,6 +148,20 @@ def test_a_user_s_own_resolution_is_kept(matching: Hodor) -> None:
     assert set(lines_of(segmenter, [*[40] * 12, *[4] * 12])) == {64}
 
 
+class GrowingOffline(Growing, OfflineSegmenter):
+    """The same for a plan."""
+
+
+@pytest.mark.parametrize(("marked", "last"), [((0,), 256), ((0, 11), 288)])
+def test_a_plan_follows_the_size_unless_it_goes_in_both_directions(
+    matching: Hodor, marked: tuple[int, ...], last: int
+) -> None:
+    segmenter = GrowingOffline(matching, device="cpu", precision="fp32")
+    segmenter.size = 40
+    found = list(follow(segmenter, frames_of(1) * 14, {frame: {1: square(10, 10)} for frame in marked}))
+    assert segmenter.min_dim == last and len(found) == 14
+
+
 def test_a_step_that_fails_decides_nothing(model: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter = segmenter_of(model)
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
