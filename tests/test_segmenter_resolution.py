@@ -12,6 +12,7 @@ from segmenter_fakes import HEIGHT, WIDTH, frames_of, some_model, square
 
 from hodor_cli.config import MatchingConfig
 from hodor_cli.engine import OfflineSegmenter, Segmenter, follow
+from hodor_cli.engine.resolution import WorkingResolution
 from hodor_cli.model import Hodor
 
 
@@ -97,7 +98,7 @@ class Growing(Segmenter):
 def matching() -> Hodor:
     config = msgspec.structs.replace(
         some_model("toy").config,
-        matching=MatchingConfig(key_channels=8), min_dim=256, max_dim=512, medium_min_dim=288, small_min_dim=320,
+        matching=MatchingConfig(key_channels=8), min_dim=128, max_dim=256, medium_min_dim=144, small_min_dim=160,
     )  # fmt: skip
     return Hodor(config).eval()
 
@@ -115,21 +116,45 @@ def lines_of(segmenter: Growing, sizes: list[int]) -> list[int]:
     return found
 
 
+def resolution_after(areas: list[float], frames: int, chosen: int) -> int:
+    """The resolution (0 for large objects, 2 for small ones) after frames in which objects have these areas."""
+    found = WorkingResolution(((288, 555), (360, 694), (432, 832)), chosen)
+    for _ in range(frames):
+        geometry = found.of((480, 854))
+        found = found.following([area * (found.min_dim / 288) ** 2 for area in areas], geometry)
+    assert found.chosen is not None
+    return found.chosen
+
+
+@pytest.mark.parametrize(
+    ("areas", "chosen", "after"),
+    [
+        ([500.0], 2, 0), ([500.0], 1, 0), ([300.0], 1, 1), ([300.0], 2, 1), ([90.0], 2, 2), ([20.0], 0, 2),
+        ([100.0], 0, 1), ([130.0], 0, 0), ([35.0], 1, 1), ([1000.0, 10.0], 0, 1), ([500.0, 0.0], 2, 0), ([], 1, 1),
+    ],
+)  # fmt: skip
+def test_objects_beyond_a_limit_for_some_frames_change_the_resolution(
+    areas: list[float], chosen: int, after: int
+) -> None:
+    assert resolution_after(areas, 7, chosen) == chosen
+    assert resolution_after(areas, 20, chosen) == after
+
+
 def test_the_resolution_follows_an_object_that_grows_and_shrinks(matching: Hodor) -> None:
     segmenter = growing(matching)
     segmenter.step(frames_of(1)[0], {1: square(10, 10)})
-    assert segmenter.min_dim == 288
+    assert segmenter.min_dim == 160
     lines = lines_of(segmenter, [40] * 12)
-    assert lines[0] == 288 and lines[-1] == 256 and sorted(lines, reverse=True) == lines
-    assert lines_of(segmenter, [6] * 12)[-1] == 320
+    assert lines[0] == 160 and lines[-1] == 144 and sorted(lines, reverse=True) == lines
+    assert lines_of(segmenter, [8] * 12)[-1] == 160
 
 
 def test_an_object_that_is_hidden_for_a_moment_or_lost_keeps_the_resolution(
     matching: Hodor,
 ) -> None:
     segmenter = growing(matching)
-    segmenter.step(frames_of(1)[0], {1: large()})
-    assert set(lines_of(segmenter, [40, 40, *[6] * 5, 40, *[6] * 5, *[0] * 12])) == {256}
+    segmenter.step(frames_of(1)[0], {1: square(4, 4, 40)})
+    assert set(lines_of(segmenter, [40, 40, *[8] * 5, 40, *[8] * 5, *[0] * 12])) == {128}
 
 
 def test_a_resumed_run_changes_the_resolution_in_the_same_frame(matching: Hodor) -> None:
@@ -152,7 +177,7 @@ class GrowingOffline(Growing, OfflineSegmenter):
     """The same for a plan."""
 
 
-@pytest.mark.parametrize(("marked", "last"), [((0,), 256), ((0, 11), 288)])
+@pytest.mark.parametrize(("marked", "last"), [((0,), 144), ((0, 11), 160)])
 def test_a_plan_follows_the_size_unless_it_goes_in_both_directions(
     matching: Hodor, marked: tuple[int, ...], last: int
 ) -> None:
