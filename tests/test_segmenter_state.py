@@ -115,9 +115,9 @@ def test_a_state_that_does_not_belong_here_is_refused_and_changes_nothing(toy: H
     other.step(frames[0], THREE)
     narrow = {name: value[..., :5] if name.endswith("/objects") else value for name, value in good.items()}
     for state, said in (
-        ({}, "no segmenter state of version 5"),
+        ({}, "no segmenter state of version 6"),
         ({"version": np.array(3)}, "no segmenter state"),
-        ({**good, "version": np.array(1)}, "no segmenter state of version 5"),
+        ({**good, "version": np.array(1)}, "no segmenter state of version 6"),
         (other.state(), "made with the model 'toy' and this one is 'mini'"),
         (narrow, r"objects of shape \(.*, 5\), which the model does not make here; use the `weights`"),
     ):

@@ -69,4 +69,4 @@ def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Te
     step = torch.arange(2, device=device, dtype=torch.int32)  # made there: a copy would wait for a GPU
     corners = (step[:, None] * stride + step).flatten()
     rows = (first + top.int() * stride + left.int())[..., None] + corners
-    return rows.view(-1, 4), weights.view(-1, 4)
+    return rows.reshape(-1, 4), weights.reshape(-1, 4)
