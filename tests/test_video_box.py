@@ -225,6 +225,15 @@ def test_a_click_without_an_id_far_from_its_object_is_refused(tmp_path: Path) ->
         hodor_cli.segment(video, box=(70, 50, 20, 20), click=(15, 100), out=tmp_path / "out")
 
 
+@pytest.mark.parametrize(("click", "told"), [("1=80,60", True), ("0:1=80,60", False), ("2=80,60", False)])
+def test_who_writes_an_id_for_the_frame_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], click: str, told: bool
+) -> None:
+    video = write_video(tmp_path / "clip.mp4", [scene()[0]] * 3)
+    Marks([], [], [click]).read(open_source(video))
+    assert ("0:1= means object 1 of frame 0" in capsys.readouterr().err) == told
+
+
 def test_click_in_a_run(tmp_path: Path) -> None:
 
     image, disk = scene()

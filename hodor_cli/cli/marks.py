@@ -104,6 +104,8 @@ class Marks:
             require_named(named, inputs.object_ids)
             inputs.check(frames)
         _tell(read, inputs)
+        if frames.start == 0 and min(inputs.starts, default=0) == 1:
+            note("Nothing marks frame 0: 1= means frame 1, and 0:1= means object 1 of frame 0.")
         return inputs
 
 
