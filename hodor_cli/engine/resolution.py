@@ -21,9 +21,9 @@ from hodor_cli.runtime.preprocess import Geometry
 #: objects alone in their clip 0.01, larger ones nothing; those below 40 cells gain as much at 1.5 times.
 _MEDIUM_CELLS, _SMALL_CELLS = 160, 40
 #: The resolution changes when objects are so many times as large as a limit, or as small, for so many frames in a row:
-#: an object that is hidden for a moment is not small. While objects grow, the finer resolution costs only time: with
-#: 2.5 J of ten clips and composites is the same, with 1.4 it is 0.001 lower. Of three clips in which an object shrinks,
-#: one gains 0.045 and the others nothing.
+#: an object that is hidden for a moment is not small. While objects grow, the finer resolution costs only time: J of
+#: ten clips and composites is the same if they must be 2.5 times as large, and 0.001 lower with 1.4 times. Of the clips
+#: in which an object shrinks, bmx-bumps gains 0.045 with 1.4 times.
 _LARGER, _SMALLER, _PATIENCE = 2.5, 1.4, 8
 
 
