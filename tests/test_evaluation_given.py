@@ -83,6 +83,7 @@ def test_objects_that_no_given_mask_shows_are_named(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_one_way_is_what_a_live_stream_gives(network: Hodor, dataset: Dataset) -> None:
     score = evaluated(network, dataset, 2, choose=("one-way",))[2]
     segmenter = Segmenter(network, min_dim=64, device="cpu")

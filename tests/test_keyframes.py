@@ -34,6 +34,7 @@ def labels_of(model: Hodor, given: object, count: int = 12, **how: object) -> di
     return {one.frame: one.labels for one in follow(offline(model), frames_of(count), given, **how)}  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_one_mask_in_the_first_frame_is_followed_as_ever(network: Hodor) -> None:
     plain = Segmenter(network, min_dim=64, device="cpu")
     found = labels_of(network, {0: label_map(THREE)})

@@ -206,7 +206,7 @@ class OfflineSegmenter(Segmenter):
         """The result of a step for all objects, with the result of the pass backward, in one label map."""
         size = own.labels.shape
         soft = self._turn.own or later
-        labels, confidence = soft.labels(Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim))
+        labels, confidence = soft.labels(self._resolution.of((size[0], size[1])))
         followed, at = soft.object_ids, self._turn.frame
         given = {} if masks is None else reference_masks_by_id(masks, size=size, frame=at, followed=followed)
         for object_id, mask in given.items():
