@@ -21,6 +21,7 @@ MIN_SIDE, MAX_MIN_DIM, MAX_MAX_DIM = 32, 8192, 16384
 # Ranges that hold for whatever a file says, so that no configuration costs memory or time before it is refused.
 Width = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 Depth = Annotated[int, msgspec.Meta(ge=1, le=64)]
+FittedSteps = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 Cells = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 MinDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MIN_DIM)]
@@ -140,6 +141,9 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     medium_min_dim: MinDim | None = None
     #: While an object is lost, keep its last descriptor instead of encoding the likeliest pixel, as the paper does.
     hold_lost_objects: bool = False
+    #: Steps that fit the descriptors of given masks to their own frame, where masks are decoded from them alone. Not in
+    #: the paper.
+    fitted_steps: FittedSteps = 0
 
     def __post_init__(self) -> None:
         for name in ("channels", "descriptor_channels"):

@@ -34,6 +34,7 @@ PRESETS: dict[str, ModelConfig] = {
         small_min_dim=432,
         medium_min_dim=360,
         hold_lost_objects=True,
+        fitted_steps=20,
     ),
     # For tests: a few ten thousand parameters, whole frames of 64 x 64.
     "toy": ModelConfig(

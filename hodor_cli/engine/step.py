@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hodor_cli.engine.decoded import Decoded, Expected, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
+from hodor_cli.engine.fitting import fitted_to_frame
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import label_map_of_logits
 from hodor_cli.engine.matching_memory import Carried, StoredFrame
@@ -157,9 +158,13 @@ class FrameSteps:
 
     def _encoded(self, maps: Maps, full: Mapping[int, Tensor], frame: int) -> tuple[Tensor, Descriptors]:
         """Given masks as soft ones (1, I, h, w) at stride 8, and their descriptors."""
-        objects, background = reference_masks(torch.stack(list(full.values()))[None])
+        masks = torch.stack(list(full.values()))
+        objects, background = reference_masks(masks[None])
         descriptors = self.model.encode(maps, objects, background)
         require_numbers(descriptors.objects, frame, self.dtype)
+        steps = self.model.config.fitted_steps
+        if steps and not (self.matching and self.model.matcher is not None):  # the cue shows what they look like better
+            descriptors = fitted_to_frame(self.model, maps, descriptors, masks, steps)
         return objects, descriptors
 
     def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:

@@ -120,7 +120,7 @@ def network_of(checkpoint: Checkpoint, path: str | Path) -> Hodor:
 def model_fingerprint(model: Hodor) -> str:
     """SHA-256, as hex, of the architecture and all parameters: the same for equal networks, whatever their file."""
     config = model.config.to_dict()
-    for name in ("adapted_min_dim", "small_min_dim", "medium_min_dim"):
+    for name in ("adapted_min_dim", "small_min_dim", "medium_min_dim", "fitted_steps"):
         del config[name]  # how runs are made, not what the network is
     # Parts that version 0.1 did not know change nothing where they are off, so files of that version still fit.
     for part in ("position_codes", "places", "cue_gate", "deform_channels", "upsampled_channels"):
