@@ -1,15 +1,14 @@
 """Descriptors fitted to the frame that they were made of, by gradient descent. Not in the paper.
 
-The encoder makes an object's descriptor in one pass and never sees what the decoder makes of it. So a given mask need not
-come back from its own descriptor, least of all a small one. A few steps of gradient descent, in which only the
-descriptors change and the network stays as it is, find descriptors near the encoder's from which it does. Masks that the
-network found are not fitted: mistakes would confirm themselves.
+The encoder makes an object's descriptor in one pass and never sees what the decoder makes of it. So a given mask need
+not come back from its own descriptor, least of all a small one. A few steps of gradient descent, in which only the
+descriptors change and the network stays as it is, find descriptors near the encoder's from which it does. Masks that
+the network found are not fitted: mistakes would confirm themselves.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
@@ -36,9 +35,9 @@ def fitted_to_frame(model: Hodor, maps: Maps, made: Descriptors, masks: Tensor, 
     Returns:
         float32 descriptors of the same shapes. What they say about where objects were is unchanged.
     """
-    maps = Maps(*(None if part is None else part.clone().float() for part in maps))
+    maps = Maps(maps.stride4.clone().float(), maps.stride8.clone().float())  # clones, through which gradients flow
     objects, background = made.objects.clone().float(), made.background.clone().float()
-    wanted = resize(masks.clone()[None].float(), maps.stride4.shape[-2:])[0]
+    wanted = resize(masks.clone()[None].float(), (maps.stride4.shape[2], maps.stride4.shape[3]))[0]
     changes = torch.zeros_like(objects, requires_grad=True), torch.zeros_like(background, requires_grad=True)
 
     def changed() -> Descriptors:
@@ -63,11 +62,13 @@ def _history(descriptors: Descriptors) -> History:
     """A history of these descriptors alone."""
     device, count = descriptors.objects.device, descriptors.objects.shape[1]
     present = torch.ones(1, 1, count, dtype=torch.bool, device=device)
-    return History(descriptors.objects[:, None], descriptors.background[:, None], present, present[..., 0], complete=True)
+    return History(
+        descriptors.objects[:, None], descriptors.background[:, None], present, present[..., 0], complete=True
+    )
 
 
 def _loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy and Dice loss of logits (10 + I, h, w); which of the ten has a pixel of no object is all the same."""
+    """Cross-entropy and Dice loss of logits (10 + I, h, w); a pixel of no object may belong to any of the ten."""
     likely = logits.log_softmax(dim=0)
     rest, objects = likely[:NUM_NON_OBJECT].logsumexp(dim=0), likely[NUM_NON_OBJECT:]
     cross_entropy = -((masks * objects).sum(dim=0) + (1 - masks.sum(dim=0)).clamp(min=0) * rest).mean()

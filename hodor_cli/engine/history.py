@@ -15,22 +15,34 @@ from hodor_cli.model.types import Descriptors, History
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """Descriptors of one frame: `objects` (I, D) in the order of `object_ids`, `background` (9, D) or None."""
+    """Descriptors of one frame: `objects` (I, D) in the order of `object_ids`, `background` (9, D) or None.
+
+    lasting: it does not leave the window while it has objects. A frame may have one such entry besides its own.
+    """
 
     frame: int
     object_ids: ObjectIds
     objects: Tensor
     background: Tensor | None = None
+    lasting: bool = False
 
     @staticmethod
-    def of(frame: int, object_ids: Sequence[int], descriptors: Descriptors, *, background: bool = True) -> HistoryEntry:
-        """An entry from the encoder's output for a batch of one; `background` says whether to keep the background's."""
+    def of(
+        frame: int,
+        object_ids: Sequence[int],
+        descriptors: Descriptors,
+        *,
+        background: bool = True,
+        lasting: bool = False,
+    ) -> HistoryEntry:
+        """An entry from descriptors for a batch of one; `background` says whether to keep the background's."""
         return HistoryEntry(
             frame=frame,
             object_ids=ObjectIds(object_ids),
             objects=descriptors.objects[0].float(),
             # Copied in float32 too, or it would keep the encoder's rows of objects in memory.
             background=descriptors.background[0].to(torch.float32, copy=True) if background else None,
+            lasting=lasting,
         )
 
     def without(self, object_id: int) -> HistoryEntry | None:
@@ -56,12 +68,15 @@ class HistoryRing:
 
     def put(self, entry: HistoryEntry) -> None:
         """Add an entry of the newest frame and drop those that have left the window."""
-        self.entries = [*(known for known in self.entries if known.frame != entry.frame), entry]
+        self.entries = [*(known for known in self.entries if known.lasting or known.frame != entry.frame), entry]
         self.advance(entry.frame)
 
     def advance(self, frame: int) -> None:
         """Drop entries that are outside the window of `frame`."""
-        self.entries = [entry for entry in self.entries if entry.frame >= frame - self.window]
+        oldest = frame - self.window
+        self.entries = [
+            entry for entry in self.entries if entry.frame >= oldest or (entry.lasting and entry.object_ids)
+        ]
 
     def newest(self, object_id: int) -> Tensor | None:
         """The newest descriptor (D,) of an object, or None."""

@@ -143,8 +143,9 @@ class FrameSteps:
         objects, descriptors = self._encoded(step.maps, full, step.index)
         shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
         known.looks = known.looks | {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
-        if join:
-            known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed))
+        if join or self._fits:
+            entry = HistoryEntry.of(step.index, ids, descriptors, background=not existed, lasting=self._fits)
+            known.ring.put(entry)
         if not existed and self.matching:
             known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
             known.motion.observe(ids, objects[0], step.time)
@@ -162,10 +163,14 @@ class FrameSteps:
         objects, background = reference_masks(masks[None])
         descriptors = self.model.encode(maps, objects, background)
         require_numbers(descriptors.objects, frame, self.dtype)
-        steps = self.model.config.fitted_steps
-        if steps and not (self.matching and self.model.matcher is not None):  # the cue shows what they look like better
-            descriptors = fitted_to_frame(self.model, maps, descriptors, masks, steps)
+        if self._fits:
+            descriptors = fitted_to_frame(self.model, maps, descriptors, masks, self.model.config.fitted_steps)
         return objects, descriptors
+
+    @property
+    def _fits(self) -> bool:
+        """Whether descriptors of given masks are fitted to their frame; beside the cue, fitted ones are no better."""
+        return self.model.config.fitted_steps > 0 and not (self.matching and self.model.matcher is not None)
 
     def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:
         """Decode the objects of the history: those followed so far, and those that start here and have joined it."""
