@@ -14,6 +14,7 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Descriptors, History, Maps
+from hodor_cli.runtime.device import without_autocast
 from hodor_cli.runtime.preprocess import resize
 
 #: Step size of Adam, and how much the cross-entropy of a pixel counts beside an object's Dice loss. Both were chosen on
@@ -48,7 +49,7 @@ def fitted_to_frame(model: Hodor, maps: Maps, made: Descriptors, masks: Tensor, 
         return Descriptors(objects + of_objects, background + changes[1])
 
     adam = torch.optim.Adam(changes, lr=_RATE)
-    with torch.autocast(maps.stride4.device.type, enabled=False):
+    with without_autocast(maps.stride4.device):
         for _ in range(steps):
             loss = _loss(model.decode(maps, _history(changed()))[0], wanted)
             for change, gradient in zip(changes, torch.autograd.grad(loss, changes), strict=True):

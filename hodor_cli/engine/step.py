@@ -121,7 +121,8 @@ class FrameSteps:
     def _encode_given(self, step: StepInput, ids: Collection[int], *, join: bool) -> dict[int, Tensor]:
         """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others.
 
-        join: they join the history at once; else `_finish` encodes them with all objects of the frame.
+        join: they join the history at once; else `_finish` encodes them with all objects of the frame. Fitted
+        descriptors always join, and stay.
         """
         given = {object_id: mask for object_id, mask in step.given.items() if object_id in ids}
         if not given:
