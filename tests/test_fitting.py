@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from segmenter_fakes import HEIGHT, WIDTH, frames_of, segmenter_for, square
 
 from hodor_cli.config import NUM_NON_OBJECT
-from hodor_cli.engine import Segmenter
+from hodor_cli.engine import OfflineSegmenter, Segmenter, follow
 from hodor_cli.engine.fitting import fitted_to_frame
 from hodor_cli.model import Descriptors, History, Hodor, Maps, build_model
 from hodor_cli.model.background import reference_masks
@@ -20,7 +22,7 @@ from hodor_cli.presets import preset
 @pytest.fixture
 def fitting() -> Hodor:
     torch.manual_seed(3)
-    return build_model(msgspec.structs.replace(preset("toy"), fitted_steps=10))
+    return build_model(msgspec.structs.replace(preset("toy"), fitted_steps=20))
 
 
 def _one_frame(network: Hodor) -> tuple[Maps, torch.Tensor, Descriptors]:
@@ -47,7 +49,7 @@ def test_a_frame_is_decoded_better_from_fitted_descriptors_and_the_network_stays
     before = {name: value.clone() for name, value in fitting.state_dict().items()}
     maps, masks, made = _one_frame(fitting)
     with torch.inference_mode():  # as in a step of the segmenter
-        fitted = fitted_to_frame(fitting, maps, made, masks, 20)
+        fitted = fitted_to_frame(fitting, maps, made, masks)
     assert fitted.objects.shape == made.objects.shape and fitted.background.shape == made.background.shape
     assert not fitted.objects.requires_grad
     assert _likely_inside(fitting, maps, fitted, masks) > 2 * _likely_inside(fitting, maps, made, masks)
@@ -60,7 +62,7 @@ def test_fitted_descriptors_say_where_the_objects_are(fitting: Hodor) -> None:
     maps, masks, made = _one_frame(fitting)
     place = fitting.encoder.place
     assert place is not None
-    said = fitted_to_frame(fitting, maps, made, masks, 5).objects @ place.directions.T - place.offset
+    said = fitted_to_frame(fitting, maps, made, masks).objects @ place.directions.T - place.offset
     torch.testing.assert_close(said, places_of(reference_masks(masks[None])[0]), atol=1e-4, rtol=0)
 
 
@@ -110,3 +112,17 @@ def test_a_stopped_run_with_fitted_descriptors_resumes_bit_for_bit(fitting: Hodo
     labels(first, 0, stop)
     second.load_state(first.state())
     np.testing.assert_array_equal(labels(second, stop, 10), whole[stop:])
+
+
+def test_a_mask_that_serves_both_directions_is_fitted_once(fitting: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {0: {7: square(4, 4), 9: square(20, 40)}, 5: {7: square(10, 4), 9: square(20, 30)}}
+    segmenter = OfflineSegmenter(fitting, min_dim=64, device="cpu")
+    made: list[Descriptors] = []
+
+    def counted(*arguments: Any) -> Descriptors:
+        made.append(fitted_to_frame(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr("hodor_cli.engine.step.fitted_to_frame", counted)
+    found = {one.frame: one.result for one in follow(segmenter, frames_of(8), given)}
+    assert len(made) == len(given) and sorted(found) == list(range(8))

@@ -22,17 +22,22 @@ from hodor_cli.runtime.preprocess import resize
 _RATE, _CROSS_ENTROPY = 0.1, 5.0
 
 
+def fits(model: Hodor, matching: bool) -> bool:
+    """Whether descriptors of given masks are fitted to their frame. Beside the cue, fitted ones are no better."""
+    return model.config.fitted_steps > 0 and not (matching and model.matcher is not None)
+
+
 @torch.inference_mode(False)
 @torch.enable_grad()
-def fitted_to_frame(model: Hodor, maps: Maps, made: Descriptors, masks: Tensor, steps: int) -> Descriptors:
+def fitted_to_frame(model: Hodor, maps: Maps, made: Descriptors, masks: Tensor) -> Descriptors:
     """Descriptors from which a frame's masks are decoded better than from those that were made of them.
 
     Args:
-        model: the network; it is not changed.
+        model: the network, whose configuration has the number of steps; it is not changed. A step takes about as long
+            as decoding the frame twice.
         maps: of one frame.
         made: what the encoder makes of the masks, objects (1, I, D) and background (1, 9, D).
         masks: (I, H, W) in 0..1, padded and at the network's input resolution.
-        steps: of gradient descent. One takes about twice as long as decoding the frame.
     Returns:
         float32 descriptors of the same shapes. What they say about where objects were is unchanged.
     """
@@ -50,7 +55,7 @@ def fitted_to_frame(model: Hodor, maps: Maps, made: Descriptors, masks: Tensor, 
 
     adam = torch.optim.Adam(changes, lr=_RATE)
     with without_autocast(maps.stride4.device):
-        for _ in range(steps):
+        for _ in range(model.config.fitted_steps):
             loss = _loss(model.decode(maps, _history(changed()))[0], wanted)
             for change, gradient in zip(changes, torch.autograd.grad(loss, changes), strict=True):
                 change.grad = gradient

@@ -29,6 +29,7 @@ from hodor_cli.engine.soft_maps import PackedMaps, SoftMap
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.errors import InputError
+from hodor_cli.model.types import Descriptors, Maps
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import Geometry, Scalable
 
@@ -83,6 +84,7 @@ class OfflineSegmenter(Segmenter):
         full = self._visible(given, geometry)
         if not full:
             return
+        self._turn = _Turn(frame)
         with autocast(self.device, self.dtype):
             maps = self._extract(image, geometry)
             objects, descriptors = self._encoded(maps, full, frame)
@@ -91,6 +93,14 @@ class OfflineSegmenter(Segmenter):
         entry = HistoryEntry.of(-1, list(full), descriptors, background=whole)
         stored = stored_frame(maps, list(full), objects[0]) if self.matching else None
         self._references.put(frame, entry, stored, geometry)
+
+    def _fitted(self, maps: Maps, made: Descriptors, ids: list[int], masks: Tensor) -> Descriptors:
+        """As `encode` fitted them, which took seconds, where it had the same objects and all of the background."""
+        at = self._turn.frame
+        known = self._references.entry(at, set(ids)) if at in self._references else None
+        if known is None or known.background is None or list(known.object_ids) != ids:
+            return super()._fitted(maps, made, ids, masks)
+        return Descriptors(known.objects[None], known.background[None])
 
     def backward(self, top: int, *, shown: bool = False) -> OfflineSegmenter:
         """A segmenter for the frames top, top - 1, ..., whose steps store soft maps for this one.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hodor_cli.engine.decoded import Decoded, Expected, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
-from hodor_cli.engine.fitting import fitted_to_frame
+from hodor_cli.engine.fitting import fits, fitted_to_frame
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import label_map_of_logits
 from hodor_cli.engine.matching_memory import Carried, StoredFrame
@@ -144,9 +144,9 @@ class FrameSteps:
         objects, descriptors = self._encoded(step.maps, full, step.index)
         shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
         known.looks = known.looks | {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
-        if join or self._fits:
-            entry = HistoryEntry.of(step.index, ids, descriptors, background=not existed, lasting=self._fits)
-            known.ring.put(entry)
+        lasting = fits(self.model, self.matching)
+        if join or lasting:
+            known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed, lasting=lasting))
         if not existed and self.matching:
             known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
             known.motion.observe(ids, objects[0], step.time)
@@ -164,14 +164,13 @@ class FrameSteps:
         objects, background = reference_masks(masks[None])
         descriptors = self.model.encode(maps, objects, background)
         require_numbers(descriptors.objects, frame, self.dtype)
-        if self._fits:
-            descriptors = fitted_to_frame(self.model, maps, descriptors, masks, self.model.config.fitted_steps)
+        if fits(self.model, self.matching):
+            descriptors = self._fitted(maps, descriptors, list(full), masks)
         return objects, descriptors
 
-    @property
-    def _fits(self) -> bool:
-        """Whether descriptors of given masks are fitted to their frame; beside the cue, fitted ones are no better."""
-        return self.model.config.fitted_steps > 0 and not (self.matching and self.model.matcher is not None)
+    def _fitted(self, maps: Maps, made: Descriptors, ids: list[int], masks: Tensor) -> Descriptors:
+        """The descriptors of these objects, fitted to their masks (I, H, W)."""
+        return fitted_to_frame(self.model, maps, made, masks)
 
     def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:
         """Decode the objects of the history: those followed so far, and those that start here and have joined it."""
