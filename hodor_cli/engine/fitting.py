@@ -17,8 +17,8 @@ from hodor_cli.model.types import Descriptors, History, Maps
 from hodor_cli.runtime.device import without_autocast
 from hodor_cli.runtime.preprocess import resize
 
-#: Step size of Adam, and how much the cross-entropy of a pixel counts beside an object's Dice loss. Both were chosen on
-#: composites of clips that took no part in training.
+#: Step size of Adam, chosen on composites of clips that took no part in training, and how much the cross-entropy of a
+#: pixel counts beside an object's Dice loss.
 _RATE, _CROSS_ENTROPY = 0.1, 5.0
 
 
