@@ -17,6 +17,7 @@ from hodor_cli.engine import Segmenter
 from hodor_cli.model import Hodor, accelerate, build_model, plain
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.fast import FAST_FORMS
+from hodor_cli.model.fast.fused import laid_out
 from hodor_cli.model.matching import Matcher
 from hodor_cli.runtime.device import autocast
 from hodor_cli.training.cycles import Objective, schedule
@@ -146,6 +147,27 @@ def test_fused_convolutions_follow_a_change_of_the_weights(dtype: torch.dtype) -
             parameter.copy_(value)
     for found, old, new in zip(extracted(model, dtype), before, wanted, strict=True):
         assert not torch.equal(found, old) and torch.equal(found, new)
+
+
+def test_weights_are_laid_out_for_each_size_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sizes = some_model("mini"), []
+
+    def recording(weight: Tensor, conv: torch.nn.Conv2d, size: tuple[int, ...]) -> Tensor:
+        sizes.append(tuple(size))
+        return laid_out(weight, conv, size)
+
+    for part in ("mobilenet", "pyramid"):
+        monkeypatch.setattr(f"hodor_cli.model.fast.{part}.laid_out", recording)
+
+    def laid_out_for(side: int) -> set[int]:
+        """The longest sides of the maps that weights were laid out for while frames of this side were extracted."""
+        sizes.clear()
+        with torch.inference_mode():
+            model.extract(torch.zeros(1, 3, side, side))
+        return {max(size[2:]) for size in sizes}
+
+    assert max(laid_out_for(64)) == 32 and max(laid_out_for(96)) == 48
+    assert not laid_out_for(64) and not laid_out_for(96)
 
 
 def test_weights_made_in_inference_mode_serve_as_well() -> None:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from hodor_cli.runtime.device import autocast_dtype, cpu_multiplies_bf16, without_autocast
 
+#: For how many sizes of maps a layer keeps its weights: the three that a video may be seen in.
+_SIZES = 3
+
 
 def fused_dtype(x: Tensor) -> torch.dtype | None:
     """In which dtype the maps that come of a map may go through `fused_conv`; None if they may not.
@@ -61,19 +64,28 @@ class Deriving(nn.Module):
     """A layer that keeps what it derives from its parameters. State dicts, copies and pickles do not hold it."""
 
     def derived(
-        self, parameters: Sequence[Tensor], make: Callable[[], Sequence[Tensor]], dtype: torch.dtype
+        self, parameters: Sequence[Tensor], make: Callable[[], Sequence[Tensor]], maps: tuple[torch.dtype, torch.Size]
     ) -> Sequence[Tensor]:
-        """What `make` gives of these parameters for maps of a dtype, made anew only when they may have changed."""
+        """What `make` gives of these parameters for maps of a dtype and size, made anew when they may have changed.
+
+        It is kept for the last `_SIZES` sizes, for in the layout of another size some convolutions take thirty times as
+        long.
+        """
         # `_version` counts the changes in place; a parameter that is moved or exchanged lies elsewhere. The old ones
         # are kept, so that nothing else gets their place in memory.
         counted = not any(parameter.is_inference() for parameter in parameters)
-        state = [dtype, *((one.data_ptr(), one._version) for one in parameters)] if counted else None
+        state = [(one.data_ptr(), one._version) for one in parameters] if counted else None
         kept = self.__dict__.get("_derived")
         if kept is None or state is None or kept[0] != state:
+            kept = self.__dict__["_derived"] = state, {}, [parameter.detach() for parameter in parameters]
+        made: dict[tuple[torch.dtype, torch.Size], Sequence[Tensor]] = kept[1]
+        found = made.pop(maps, None)
+        if found is None:
             with without_autocast(parameters[0].device):
-                made = make()
-            kept = self.__dict__["_derived"] = state, made, [parameter.detach() for parameter in parameters]
-        found: Sequence[Tensor] = kept[1]
+                found = make()
+        made[maps] = found  # the newest is the last one
+        while len(made) > _SIZES:
+            made.pop(next(iter(made)), None)
         return found
 
     def __getstate__(self) -> dict[str, Any]:

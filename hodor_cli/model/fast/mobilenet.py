@@ -26,7 +26,7 @@ class FusedResidual(InvertedResidual, Deriving):
                 weights.append(laid_out(weight.to(dtype), conv, (len(x), weight.shape[1] * conv.groups, *x.shape[2:])))
             return [*weights, *(conv.bias.to(dtype) for conv in convs if conv.bias is not None)]
 
-        parts = self.derived(list(self.parameters()), make, dtype)
+        parts = self.derived(list(self.parameters()), make, (dtype, x.shape))
         *widening, (project, weight, bias) = zip(convs, parts, parts[len(convs) :], strict=False)
         y = x = x.to(dtype)
         for conv, kernel, shift in widening:

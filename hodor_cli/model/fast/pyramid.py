@@ -33,7 +33,7 @@ class FoldedPyramid(FeaturePyramid, Deriving):
             layouts = (laid_out(part.to(dtype), output, like.shape) for part, like in ((direct, fine), (quarters, x)))
             return [*layouts, bias.to(dtype), shift.to(dtype)[:, None, None]]
 
-        direct, quarters, bias, shift = self.derived(weights, make, dtype)
+        direct, quarters, bias, shift = self.derived(weights, make, (dtype, x.shape))
         # The bias of the lateral belongs to every pixel, but not to the zeros around the map.
         parts = fused_conv(x.to(dtype) + shift, output, quarters, None)
         return fused_conv(fine.to(dtype), output, direct, bias, added=_woven(parts))
