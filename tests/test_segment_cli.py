@@ -58,6 +58,8 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     assert len(list((out / "masks").glob("*.png"))) == COUNT
     assert len(read_video(out / "overlay.mp4")) == COUNT
     assert "12 frames, object 1" in result.output and "clip.hodor/overlay.mp4" in result.output
+    told = "mask.png holds only 0 and 255: it is one object, with id 1"  # once on the terminal, and in the report
+    assert result.output.count(told) == 1 and told in json.loads((out / "report.json").read_text())["warnings"]
     assert re.search(r"\d frames/s", result.output) and "review" in result.output
     assert "Frame 0: object 1 from" in result.output
     report = json.loads((out / "report.json").read_text())

@@ -99,7 +99,8 @@ class Marks:
         for frame, ids in read.ends.items():
             removed.setdefault(frame, []).extend(ids)
         named, appears = names_of(names or ()), dict(ids_and_frames(appear or (), frames, "appearance"))
-        inputs = RunInputs(read.masks, boxes, removed, clicks=clicks, names={**read.names, **named}, appears=appears)
+        called, notes = {**read.names, **named}, read.notes
+        inputs = RunInputs(read.masks, boxes, removed, clicks=clicks, names=called, appears=appears, notes=notes)
         if alone and inputs.starts:
             require_named(named, inputs.object_ids)
             inputs.check(frames)

@@ -146,7 +146,7 @@ def segment(
         tell_known(session)
         exported = result.exported()
         summary = _segmented(frames, inputs, result, session, settings, output)
-    print_summary(summary)
+    print_summary(summary, told=inputs.notes)
     if gone := [name for name in exported if name not in (*result.exported(), *formats)]:
         note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
     if formats:

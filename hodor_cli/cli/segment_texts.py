@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 _SHOWN_REVIEWS = 12
 
 
-def print_summary(summary: SegmentSummary) -> None:
-    """Print the files, the frames to review, and warnings."""
+def print_summary(summary: SegmentSummary, *, told: Collection[str]) -> None:
+    """Print the files, the frames to review, and warnings, but for those that have been told."""
     for warning in summary.warnings:
-        warn(warning)
+        if warning not in told:
+            warn(warning)
     frames, objects = counted(summary.frames, "frame"), objects_named(summary.object_ids)
     if summary.already_finished:
         say(f"{summary.out} is finished already: {frames}, {objects}.")

@@ -49,6 +49,7 @@ class RunInputs:
     removals: frame -> ids that are absent from this frame on.
     appears: id -> frame of its first mask, before which the object is not in view and so not searched.
     names: object id -> its name in the report and in exports.
+    notes: how masks were read, where that is not plain; they are among the warnings of the run.
     """
 
     masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class RunInputs:
     clicks: Mapping[int, Mapping[int, Sequence[Click]]] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
     appears: Mapping[int, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @cached_property
     def starts(self) -> list[int]:

@@ -76,6 +76,8 @@ def segment_source(
     settings, output, hooks = settings or SegmentSettings(), output or RunOutput(), hooks or RunHooks()
     folder = OutputFolder(Path(out))
     folder.require(output)
+    for note in inputs.notes:
+        source.warn(note)
     if output.resume and source.kind == "camera":
         raise UsageError("a camera's frames do not come again, so it cannot be resumed; use `overwrite`")
     ready = hasattr(network, "step")

@@ -109,8 +109,7 @@ def _inputs(
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
     arrays = {frame: _decoded(one, frame) for frame, one in masks.items() if not isinstance(one, (str, Path))}
     given: dict[int, MaskInput | MaskFile] = {**read.masks, **arrays}
-    for note in (*read.notes, *(note for one in arrays.values() for note in one.notes)):
-        frames.warn(note)
+    notes = (*read.notes, *(note for one in arrays.values() for note in one.notes))
     boxes, clicks = prompts_by_frame(
         _placed(() if box is None else box, frames.start, "box", _boxes_of),
         _placed(click, frames.start, "click", _clicks_of),
@@ -120,7 +119,7 @@ def _inputs(
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
         removals.setdefault(frame, []).append(object_id)
-    return RunInputs(given, boxes, removals, clicks=clicks, names=read.names)
+    return RunInputs(given, boxes, removals, clicks=clicks, names=read.names, notes=notes)
 
 
 def _decoded(mask: Any, frame: int) -> MaskFile:

@@ -207,9 +207,7 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
 
     with open_source(job.source, start=options.start, end=options.end) as source:
         given = read_given([str(job.masks)], source)
-        for note in given.notes:
-            source.warn(note)  # into the report
-        inputs = RunInputs(masks=given.masks, names=given.names)
+        inputs = RunInputs(masks=given.masks, names=given.names, notes=given.notes)
         settings = options.settings
         if options.adapt is not None:
             model, settings = adapted_to_given(model, source, inputs, options.adapt, settings)
