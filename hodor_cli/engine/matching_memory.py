@@ -166,6 +166,10 @@ class MatchingMemory:
         """The stored frames that most steps leave as they are."""
         return self.references if self.recent is None else [*self.references, self.recent]
 
+    def has_given(self, object_id: int) -> bool:
+        """Whether a frame is kept in which the user gave the object's mask."""
+        return any(object_id in frame.object_ids for frame in self.references)
+
     def cue(
         self,
         model: Hodor,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hodor_cli.engine.absence import without_absent
 from hodor_cli.engine.decoded import Decoded, Expected, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
 from hodor_cli.engine.fitting import fits, fitted_to_frame
@@ -187,10 +188,11 @@ class FrameSteps:
             logits = in_whole_frame(logits, region)
         elif region is not None:
             logits, cue = self._logits(step, None)
-        largest = known.motion.largest(known.ids)
         height, width = step.geometry.scaled
         size = -(-height // 4), -(-width // 4)
-        logits, shares = limited(logits, was, radii, largest, size, None if cue is None else cue.matched)
+        assert cue is not None  # there is a previous frame to match with
+        logits, shares = limited(logits, was, radii, known.motion.largest(known.ids), size, cue.matched)
+        logits = without_absent(logits, cue, [known.memory.has_given(object_id) for object_id in known.ids])
         return Decoded(known.ids, self._final_logits(logits), cue, dict(zip(known.ids, shares, strict=True)), followed)
 
     def _logits(self, step: StepInput, region: Region | None) -> tuple[Tensor, Cue | None]:
@@ -220,8 +222,7 @@ class FrameSteps:
         if self.model.config.hold_lost_objects:
             entry = hold_lost(entry, masks[0], known.ring, self.model)
         if decoded.cue is not None:
-            given = decoded.cue.reference if decoded.cue.given is None else decoded.cue.given
-            measures = agreements(given[0], masks[0, : len(decoded.object_ids)])
+            measures = agreements(decoded.cue.of_given[0], masks[0, : len(decoded.object_ids)])
             found.agreement = dict(zip(decoded.object_ids, measures, strict=True))
         found.change = changes(known.looks, known.ids, entry.objects, entry.background)
         for object_id in reference:  # these measures are only for masks that the network found

@@ -78,3 +78,8 @@ class Cue(NamedTuple):
     near: Tensor | None = None
     matched: Tensor | None = None
     given: Tensor | None = None
+
+    @property
+    def of_given(self) -> Tensor:
+        """(B, I, h, w): what the frames with given masks say."""
+        return self.reference if self.given is None else self.given
