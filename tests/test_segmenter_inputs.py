@@ -149,7 +149,11 @@ def test_frames_that_are_views_or_read_only_are_taken_silently(toy: Hodor, recwa
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_on_the_cpu_gives_nearly_the_same(model: Hodor, precision: str) -> None:
+def test_half_precision_on_the_cpu_gives_nearly_the_same(
+    model: Hodor, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of random weights all masks are unsure, and roundings would decide which objects are let go.
+    monkeypatch.setattr("hodor_cli.engine.step.without_absent", lambda logits, cue, given: logits)
     exact, rounded = segmenter_for(model, precision="fp32"), segmenter_for(model, precision=precision)
     for index, frame in enumerate(frames_of(4)):
         given = {0: {7: THREE[7], 300: THREE[300]}, 2: {65535: THREE[65535]}}.get(index)

@@ -1,0 +1,144 @@
+"""Is an object let go that is no longer in view, and found again when it returns? Composites of real clips.
+
+    python benchmarks/leaving.py DAVIS2016 --count 14 --sequences car-turn,dance-jump,soccerball
+
+The data set has at least three clips, each with one object. In each composite two to four objects, cut out of two clips
+as they were filmed, drift over a third one. Some vanish after a while, and some of these return elsewhere. J (1 for an
+object that is not there and not found), over all frames of all objects: while the object is there, before it has
+vanished and afterwards, and while it is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hodor_cli.datasets.dataset import recognise
+from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.engine import Segmenter
+from hodor_cli.evaluation.metrics import jaccard
+from hodor_cli.images.picture import read_picture
+from hodor_cli.weights import load_model
+
+#: Frames of a composite; range of an object's area as a share of the frame; the smallest that can be cut out.
+FRAMES, AREAS, LEAST = 40, (0.009, 0.11), 0.0065
+
+Clip = list[tuple[np.ndarray, np.ndarray]]  # images and masks (H, W) bool
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An object that drifts over a composite: what was filmed, its scale, whether it is mirrored, its first place and
+    its drift a frame (x, y in pixels), the frames in which it is gone, and how far away it returns."""
+
+    filmed: Clip
+    scale: float
+    mirrored: bool
+    place: tuple[float, float]
+    drift: tuple[float, float]
+    gone: range
+    away: tuple[float, float]
+
+    def paste(self, index: int, frame: np.ndarray, labels: np.ndarray, number: int) -> None:
+        """Draw the object into a frame and its label map (H, W), unless it is gone."""
+        if index in self.gone:
+            return
+        height, width = labels.shape
+        x, y = self.place
+        if self.gone and index >= self.gone.stop:
+            x = min(max(x + self.away[0], 0.08 * width), 0.92 * width)
+            y = min(max(y + self.away[1], 0.1 * height), 0.9 * height)
+        rows, columns = np.nonzero(self.filmed[0][1])
+        across = -self.scale if self.mirrored else self.scale
+        x, y = x + index * self.drift[0] - across * columns.mean(), y + index * self.drift[1] - self.scale * rows.mean()
+        warp = np.array([[across, 0, x], [0, self.scale, y]], np.float32)
+        image, mask = self.filmed[index]
+        if self.scale < 1:
+            image = cv2.GaussianBlur(image, (0, 0), 0.4 / self.scale)
+        shown = cv2.warpAffine(mask.astype(np.uint8), warp, (width, height), flags=cv2.INTER_NEAREST) > 0
+        frame[shown] = cv2.warpAffine(image, warp, (width, height))[shown]
+        labels[shown] = number
+
+
+def drawn_layer(filmed: Clip, column: float, draw: random.Random) -> Layer | None:
+    """A layer of a clip, whose object begins about this column (0..1); None if it is too small there to be cut out."""
+    height, width = filmed[0][1].shape
+    share = float(filmed[0][1].mean())
+    if share < LEAST:
+        return None
+    gone, away = range(0), (0.0, 0.0)
+    if draw.random() < 0.6:
+        begin = draw.randrange(5, 18)
+        gone = range(begin, begin + draw.randrange(4, 14) if draw.random() < 0.6 else FRAMES)
+        away = draw.uniform(-0.35, 0.35) * width, draw.uniform(-0.2, 0.2) * height
+    return Layer(
+        filmed,
+        scale=math.sqrt(math.exp(draw.uniform(*map(math.log, AREAS))) / share),
+        mirrored=draw.random() < 0.5,
+        place=(column * width, draw.uniform(0.3, 0.7) * height),
+        drift=(draw.uniform(-1.5, 1.5) * width / 427, draw.uniform(-0.4, 0.4) * width / 427),
+        gone=gone,
+        away=away,
+    )
+
+
+def composite(clips: list[Clip], draw: random.Random) -> tuple[Clip, list[Layer]]:
+    """Frames with label maps (H, W) uint8, and the layers, of which layer n has the number n + 1."""
+    while True:
+        ground, *kinds = draw.sample(clips, 3)
+        count = draw.choice([2, 3, 4])
+        layers = []
+        for place in range(count):
+            kind = draw.choice(kinds)
+            begin = draw.randrange(len(kind) - FRAMES + 1)
+            column = (place + 0.5 + draw.uniform(-0.25, 0.25)) / count
+            layers.append(drawn_layer(kind[begin : begin + FRAMES], column, draw))
+        begin, frames = draw.randrange(len(ground) - FRAMES + 1), []
+        usable = [layer for layer in layers if layer is not None]
+        for index, (image, mask) in enumerate(ground[begin : begin + FRAMES]):
+            frame, labels = image.copy(), np.zeros(mask.shape, np.uint8)
+            for number, layer in enumerate(usable, 1):
+                layer.paste(index, frame, labels, number)
+            frames.append((frame, labels))
+        if len(usable) == count and all((frames[0][1] == n).mean() > LEAST / 2 for n in range(1, count + 1)):
+            return frames, usable
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("davis", type=Path, help="a folder in the DAVIS layout")
+    parser.add_argument("--sequences", help="the clips to use, separated by commas; all without it")
+    parser.add_argument("--count", type=int, default=14, help="composites")
+    parser.add_argument("--weights", default="mini")
+    options = parser.parse_args()
+    wanted = options.sequences.split(",") if options.sequences else None
+    clips: list[Clip] = []
+    for sequence in recognise(options.davis).sequences.values():
+        if wanted is None or sequence.name in wanted:
+            reader = LabelReader(sequence.name)
+            names = [name for name in sequence.images if name in sequence.masks]
+            clip = [(read_picture(sequence.images[n]), reader.read(sequence.masks[n]).ids > 0) for n in names]
+            clips += [clip] if len(clip) >= FRAMES else []
+    segmenter, scores = Segmenter(load_model(options.weights), precision="fp32"), defaultdict(list)
+    for number in range(options.count):
+        frames, layers = composite(clips, random.Random(number))
+        segmenter.reset()
+        for index, (frame, labels) in enumerate(frames):
+            found = segmenter.step(frame, None if index else labels)
+            for layer_number, layer in enumerate(layers, 1):
+                truth = labels == layer_number
+                when = "back" if layer.gone and index >= layer.gone.stop else "there"
+                if index:
+                    scores[when if truth.any() else "gone"].append(jaccard(truth, found == layer_number))
+        print(number + 1, *(f"{when} {np.mean(scores[when]):.3f} ({len(scores[when])})" for when in sorted(scores)))
+
+
+if __name__ == "__main__":
+    main()
