@@ -1,6 +1,6 @@
 # make setup   prepares .venv (with .venv/bin/hodor); a second call does nothing
 # make demo    the main job on a clip made on the spot; says what to open
-# make test    lint, then pytest
+# make test    lint, then pytest in one process per core (WORKERS=1: in one)
 # make test-lowest   pytest with Python 3.10 and the lowest versions that pyproject.toml declares (needs uv)
 # make lint    ruff, mypy and the layers (import-linter)
 # make fuzz    2,000 runs of the commands on damaged files
@@ -16,7 +16,10 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10 p
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 EXTRAS ?= annotate,demo,dev,figures,hub,onnx,ray,tensorboard
 VENV := .venv
+WORKERS ?= auto
 BIN := $(VENV)/bin
+# Tests of a file share what they make, so a file stays in one process.
+PYTEST := -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 STAMP := $(VENV)/.hodor-ready
 
@@ -49,16 +52,16 @@ lint: setup
 	$(BIN)/lint-imports --no-logo --no-cache
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 test-lowest:
 	uv venv -q --clear --python 3.10 $(VENV)-lowest
 	uv pip install -q --python $(VENV)-lowest --torch-backend cpu --resolution lowest-direct -e ".[$(EXTRAS)]"
 	uv pip install -q --python $(VENV)-lowest --no-deps imgaug==0.4.0 vos-benchmark==0.1
-	$(VENV)-lowest/bin/python -m pytest
+	$(VENV)-lowest/bin/python $(PYTEST)
 
 coverage: setup
-	$(BIN)/python -m pytest --cov=hodor_cli --cov-report=term:skip-covered
+	$(BIN)/python $(PYTEST) --cov=hodor_cli --cov-report=term:skip-covered
 
 fuzz: setup
 	cd tests && ../$(BIN)/python -m fuzz.fuzz --runs 2000

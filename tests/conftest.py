@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Before torch or NumPy is imported anywhere: tests are small, and more threads than cores only slow them down.
+_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, str(min(2, os.cpu_count() or 1)))
+    os.environ.setdefault(_variable, str(max(1, min(2, (os.cpu_count() or 1) // _processes))))
 # On a shared machine, threads that spin while they wait take the time of those they wait for.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Help texts are compared line by line: one width everywhere.
