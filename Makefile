@@ -1,16 +1,16 @@
-# make setup   prepares .venv (with .venv/bin/hodor); a second call does nothing
-# make demo    the main job on a clip made on the spot; says what to open
+# make setup   prepares .venv (with .venv/bin/hodor), if it is not there yet
+# make demo    makes a clip, segments it, and says what to open
 # make test    lint, then pytest in one process per core (WORKERS=1: in one)
 # make test-lowest   pytest with Python 3.10 and the lowest versions that pyproject.toml declares (needs uv)
 # make lint    ruff, mypy and the layers (import-linter)
 # make fuzz    2,000 runs of the commands on damaged files
-# make coverage   pytest, and which lines it does not reach
-# make reference  writes docs/commands.md anew
+# make coverage   pytest, and the lines that it does not run
+# make reference  regenerates docs/commands.md
 # make docs    serves the documentation site on this machine
-# make tutorials  runs every command that README and tutorials show (many minutes)
+# make tutorials  runs every command of README and the tutorials (many minutes)
 # make release    builds wheel and sdist and checks them
 #
-# PYTHON=... chooses the interpreter (3.10 or newer); without it the first suitable one on PATH is taken.
+# PYTHON=... chooses the interpreter (3.10 or newer); the default is the first suitable one on PATH.
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10 python; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo $$p; break; }; done)
@@ -18,7 +18,7 @@ EXTRAS ?= annotate,demo,dev,figures,hub,onnx,ray,tensorboard
 VENV := .venv
 WORKERS ?= auto
 BIN := $(VENV)/bin
-# Tests of a file share what they make, so a file stays in one process.
+# Tests of a file share fixtures, so each file runs in one process.
 PYTEST := -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 STAMP := $(VENV)/.hodor-ready
@@ -27,8 +27,8 @@ STAMP := $(VENV)/.hodor-ready
 
 setup: $(STAMP)
 
-# An interpreter of another version than the environment's own means a new environment.
-# imgaug and vos-benchmark ask for the OpenCV that needs a display's libraries; the headless one does all they use.
+# If the interpreter's version differs from the environment's, the environment is recreated.
+# imgaug and vos-benchmark require the OpenCV that needs a display's libraries; the headless one has all that they use.
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@python='$(PYTHON)'; \
 	if [ -z "$$python" ]; then echo "error: no Python 3.10 or newer with venv on PATH; name one: make setup PYTHON=/path/to/python" >&2; exit 1; fi; \

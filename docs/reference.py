@@ -1,4 +1,4 @@
-"""Writes docs/commands.md from what the commands say about themselves: python docs/reference.py"""
+"""Writes docs/commands.md from the help of the commands: python docs/reference.py"""
 
 from __future__ import annotations
 

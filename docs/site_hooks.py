@@ -1,4 +1,4 @@
-"""Pages of the site that lie elsewhere in the repository, and links that lead out of docs/."""
+"""Adds pages of the repository outside docs/ to the site, and rewrites links that lead out of docs/."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-#: Where a page of the site is written, and what it is there.
+#: Files outside docs/, and the names of their pages on the site.
 ELSEWHERE = {
     "hodor_cli/weights/bundled/MODEL_CARD.md": "model_card.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -20,7 +20,7 @@ _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
-    """A page of docs/ that the nav does not name yet stands at the end of "How to"."""
+    """Append pages of docs/ that the nav does not name to "How to"."""
     named = re.findall(r"[\w./-]+\.md", str(config.nav))
     more = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name not in named)
     next(part for part in config.nav if "How to" in part)["How to"].extend(more)
@@ -28,7 +28,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages from elsewhere."""
+    """Add the pages from outside docs/."""
     for path, page in ELSEWHERE.items():
         if page != "index.md":
             files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
@@ -36,7 +36,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Let links between files of the repository lead to the site's pages; others become plain text."""
+    """Point links between files of the repository to pages of the site; links to other files become plain text."""
     written = next((path for path, name in ELSEWHERE.items() if name == page.file.src_uri and name != "index.md"), None)
     folder = (ROOT / (written or f"docs/{page.file.src_uri}")).parent
     depth = "../" * page.file.src_uri.count("/")

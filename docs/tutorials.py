@@ -1,13 +1,13 @@
-"""Runs what README and tutorials show, and makes the tutorials' pictures.
+"""Runs the commands that README and the tutorials show, and makes the tutorials' pictures.
 
-    python docs/tutorials.py                    # every page; ends with the first command that fails
-    python docs/tutorials.py one-video --pictures   # one page, and its pictures anew
-    python docs/tutorials.py --files try        # makes the files that the pages name, to try the commands on them
+    python docs/tutorials.py                    # every page; stops at the first command that fails
+    python docs/tutorials.py one-video --pictures   # one page, and update its pictures
+    python docs/tutorials.py --files try        # makes the files that the pages use, to try the commands
 
-A page is run in an empty folder that holds what `prepare` makes: the demo's clip, masks, photographs in COCO format, a
-DAVIS tree. Blocks of ```bash and ```python are run in their order; a comment `<!-- not run: reason -->` before a block
-leaves it out. `<!-- picture: FILE[@FRAME] NAME.jpg -->` says of which file a picture of the page is made; NAME.webp is
-an animation.
+A page is run in a new folder that holds what `prepare` makes: the demo's clip, masks, photographs in COCO format, a
+DAVIS tree. Blocks of ```bash and ```python are run in order; a comment `<!-- not run: reason -->` before a block skips
+it. `<!-- picture: FILE[@FRAME] NAME.jpg -->` names the file from which a picture of the page is made; NAME.webp is an
+animation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MOVING_WIDTH, _MOVING_QUALITY = 640, 40
 
 @dataclass(frozen=True)
 class Block:
-    """What a page tells its reader to run."""
+    """A block of a page, to be run by its reader."""
 
     kind: str
     code: str
@@ -54,7 +54,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(page: Path) -> Iterator[str]:
-    """Every line of a page's blocks that begins with `hodor`, also those that are not run, up to a `>`."""
+    """Every line that begins with `hodor`, up to a `>`, in all blocks of a page, including those that are not run."""
     for block in blocks(page):
         for line in block.code.replace("\\\n", " ").splitlines():
             if line.split(" ")[0] in ("hodor", ".venv/bin/hodor"):
@@ -71,7 +71,7 @@ def run_page(page: Path, folder: Path) -> None:
         if block.skipped:
             continue
         print(f"--- {page.name}\n{block.code}", flush=True)
-        # README's lines are alternatives: each may make the default folder anew.
+        # README's lines are alternatives: each may write the default result folder again.
         alone = block.kind == "bash" and page.parent == ROOT
         for code in block.code.splitlines() if alone else [block.code]:
             if alone and code.startswith("hodor segment "):
@@ -82,7 +82,7 @@ def run_page(page: Path, folder: Path) -> None:
 
 
 def make_pictures(page: Path, folder: Path) -> None:
-    """The pictures that a page names, from what its commands made."""
+    """Make the pictures that a page names from the output of its commands."""
     for found in _PICTURE.finditer(page.read_text(encoding="utf-8")):
         target = DOCS / "pictures" / found["name"]
         target.parent.mkdir(exist_ok=True)
@@ -94,7 +94,7 @@ def make_pictures(page: Path, folder: Path) -> None:
 
 
 def _draw(file: Path, frame: str | None, target: Path) -> None:
-    """A still of a picture, or of a frame of a video."""
+    """Save a picture, or a frame of a video, as a small JPEG."""
     import av
     from PIL import Image
 
@@ -108,7 +108,7 @@ def _draw(file: Path, frame: str | None, target: Path) -> None:
 
 
 def _animate(file: Path, target: Path) -> None:
-    """Every second frame of a video, at its speed, for ever."""
+    """Save every second frame of a video as an endless animation at its original speed."""
     import av
 
     with av.open(str(file)) as video:
@@ -122,7 +122,7 @@ def _animate(file: Path, target: Path) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Everything that the pages name: clips, masks, photographs, a benchmark."""
+    """Make everything that the pages use: clips, masks, photographs, a benchmark."""
     from demo_clip import DemoClip, write_clip
 
     davis = write_clip(folder / "DAVIS", DemoClip(frames=24))
@@ -149,7 +149,7 @@ def prepare(folder: Path) -> None:
 
 
 def _write_masks(folder: Path, masks: Path) -> None:
-    """cat.png and dog.png, one object each, and two masks in a folder."""
+    """Write cat.png and dog.png, one object each, and a folder of two masks."""
     import numpy as np
     from PIL import Image
 
@@ -162,7 +162,7 @@ def _write_masks(folder: Path, masks: Path) -> None:
 
 
 def _write_photographs(folder: Path, frames: Path, masks: Path) -> None:
-    """Every fourth frame as a photograph in COCO format, labelled by its true masks."""
+    """Write every fourth frame as a photograph in COCO format, labelled by its true masks."""
     import numpy as np
     from PIL import Image
     from pycocotools import mask as coco
@@ -191,8 +191,8 @@ def main() -> int:
     """Run the pages; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="names of pages without .md; all of them by default")
-    parser.add_argument("--pictures", action="store_true", help="make the pages' pictures anew")
-    parser.add_argument("--files", type=Path, metavar="FOLDER", help="make the files that the pages name, to try them")
+    parser.add_argument("--pictures", action="store_true", help="update the pages' pictures")
+    parser.add_argument("--files", type=Path, metavar="FOLDER", help="make the files that the pages use")
     asked = parser.parse_args()
     if unknown := sorted(set(asked.names) - {page.stem for page in pages()}):
         parser.error(f"there is no page {unknown[0]}; the pages are {', '.join(page.stem for page in pages())}")
@@ -201,7 +201,7 @@ def main() -> int:
             parser.error(f"{asked.files} exists already; name a new folder")
         asked.files.mkdir(parents=True)
         prepare(asked.files.resolve())
-        print(f"Made {asked.files}; go on there: cd {asked.files}")
+        print(f"Made {asked.files}; continue there: cd {asked.files}")
         return 0
     for page in pages():
         if asked.names and page.stem not in asked.names:
