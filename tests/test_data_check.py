@@ -380,7 +380,7 @@ def test_mistakes_with_folders_of_masks_are_told(tmp_path):
     for number in range(4):
         Image.new("RGB", (80, 60)).save(tmp_path / "images" / f"{number}.png")
         Image.fromarray(square).save(tmp_path / "masks" / f"{number}.jpg")
-    assert "0.jpg is a JPEG, which changes the values" in check_dataset(tmp_path).sentence()
+    assert "0.jpg is a JPEG, whose compression changes the values" in check_dataset(tmp_path).sentence()
     for number, path in enumerate(sorted((tmp_path / "masks").iterdir())):
         path.unlink()
         Image.fromarray(square).save(tmp_path / "masks" / f"cell{3 * number + 1}.png")

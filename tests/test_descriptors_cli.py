@@ -253,7 +253,7 @@ def test_the_object_is_marked_in_a_photo_or_a_video_frame(tmp_path: Path, monkey
     found = hodor(*video, "--box", f"0:1={box}", "--box", f"2:1={box}", "-o", "b")
     assert "bear: 4 most similar objects" in found.output, found.output
     write_label_png("small.png", labels[0][:32])
-    assert "the mask was made for other pictures" in refused(*video, "--mask", "small.png", "-o", "c")
+    assert "was it made for other frames?" in refused(*video, "--mask", "small.png", "-o", "c")
 
 
 def test_a_match_among_photographs_names_the_file(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_list_that_names_nothing_or_cannot_be_read_is_told(tmp_path: Path) -> 
     davis(tmp_path, {"bear": moving_labels(4)})
     write_split(tmp_path, "2017", "val", ["not-here"])
     assert recognise(tmp_path).notes == (
-        f"no sequence that {tmp_path / 'ImageSets/2017'} lists is on disk, so all sequences are taken",
+        f"no sequence listed in {tmp_path / 'ImageSets/2017'} is on disk, so all sequences are used",
     )
     (tmp_path / "ImageSets/2017/train.txt").mkdir()
     with pytest.raises(DataError, match=r"2017/train\.txt cannot be read"):
@@ -115,7 +115,7 @@ def test_two_plain_folders(tmp_path: Path, names: tuple[str, str]) -> None:
     assert (found.kind, list(found.sequences)) == ("plain", ["one", "two"])
     found = recognise(flat)
     assert {name: len(sequence.images) for name, sequence in found.sequences.items()} == {"flat": 4}
-    assert "taken for one clip" in found.describe() and "one clip" not in recognise(nested).describe()
+    assert "read as one clip" in found.describe() and "one clip" not in recognise(nested).describe()
 
 
 def test_true_masks_alone(tmp_path: Path) -> None:

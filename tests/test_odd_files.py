@@ -174,7 +174,7 @@ def test_an_animation_as_a_mask_is_told(tmp_path: Path, ending: str) -> None:
     first.save(tmp_path / f"a.{ending}", save_all=True, append_images=[second], lossless=True)
     mask = read_mask(tmp_path / f"a.{ending}")
     np.testing.assert_array_equal(mask.labels > 0, LABELS > 0)
-    assert f"a.{ending} holds 2 pictures, of which the first is read" in mask.notes
+    assert f"a.{ending} holds 2 pictures; only the first is read" in mask.notes
 
 
 def test_arrays_of_another_layout_say_which_is_read(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_an_array_means_what_a_file_of_it_means(
     assert ids == run(clip, mask="first.png", out="b").object_ids
     assert ids == {7: (7,), 255: (1,), 300: (3, 300)}[values[2]]
     assert run(clip, mask=array > 0, out="c").object_ids == (1,)
-    with pytest.raises(InputError, match="the `mask` of frame 0 holds the value -1; object ids lie in "):
+    with pytest.raises(InputError, match="the `mask` of frame 0 holds the value -1; object ids must be between 1 and "):
         run(clip, mask=-(first == 1).astype(int), out="d")
 
 
@@ -75,7 +75,7 @@ def test_how_a_mask_was_read_is_among_the_warnings(clip: Path, first: np.ndarray
     told = "first.png holds only 0 and 255: it is one object, with id 1"
     assert told in run(clip, mask="first.png", out="file").warnings
     void = np.where(first == 2, 255, first).astype(np.uint8)
-    told = "the `mask` of frame 3 has 1200 pixels of 255 beside other ids: taken as void, which is background"
+    told = "the `mask` of frame 3 has 1200 pixels of 255 besides other ids: read as void, which is background"
     assert told in run(clip, mask={0: first, 3: void}, out="array").warnings
     assert not run(clip, mask=first, out="plain").warnings
 

@@ -1,4 +1,4 @@
-"""Annotated clips for training, from any layout of videos that `recognise` knows."""
+"""Annotated clips for training, from any video layout that `recognise` knows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from hodor_cli.images.picture import read_header
 
 @dataclass(frozen=True)
 class Clip:
-    """One sequence: its frames in order, each with its annotation file or None, and (height, width) of the frames.
+    """One sequence: its frames in order, each with its annotation file or None, and the frames' (height, width).
 
-    `listed`, from a meta.json: object id -> numbers of the frames in which it is annotated; None without a meta.json.
-    strays: annotation files that have no frame.
+    listed: object id -> numbers of the frames in which meta.json says it is annotated; None without a meta.json.
+    strays: annotation files without a frame.
     """
 
     name: str
@@ -43,10 +43,11 @@ class ClipSet:
     """The clips of a data set (DAVIS, YouTube-VOS, MOSE, LVOS, or folders of images and masks) that have frames and at
     least one annotation.
 
-    Sequences are numbered 0.. in the order of `clips`. Opening reads only names and one header per clip. resolution: a
-    folder below JPEGImages, if there are several. split: a list below ImageSets ("train", "2017/train"), by default the
-    training list if there is one. `faults` are the sequences that cannot be used, with `frames_left_out` frames.
-    Raises DataError if the folder is no such set or, unless `allow_empty`, if no clip is left.
+    Methods take a clip's index in `clips`. Opening reads only file names and one image header per clip. resolution: the
+    folder below JPEGImages to use if there are several. split: a list below ImageSets ("train", "2017/train"); by
+    default the training list, if there is one. `faults` lists the sequences that cannot be used, and `frames_left_out`
+    counts their frames. Raises DataError if the folder is not such a data set or, unless `allow_empty`, has no usable
+    clip.
     """
 
     def __init__(
@@ -84,20 +85,20 @@ class ClipSet:
         return len(self.clips)
 
     def load_frame(self, clip: int, frame: int) -> NDArray[np.uint8]:
-        """Frame number `frame` of a clip, (H, W, 3) uint8 RGB. Raises DataError if its size is not the clip's."""
+        """Load a frame of a clip as (H, W, 3) uint8 RGB. Raises DataError if its size is not the first frame's."""
         item = self.clips[clip]
         image = read_photograph(item.frames[frame])
         if image.shape[:2] != item.size:
             raise DataSizeError(
-                f"{item.frames[frame]} is {size_text(image.shape)} but its clip began with {size_text(item.size)}; a "
-                "clip has one size"
+                f"{item.frames[frame]} is {size_text(image.shape)} but its clip began with {size_text(item.size)}; the "
+                "frames of a clip must have one size"
             )
         return image
 
     def load_labels(self, clip: int, frame: int) -> NDArray[np.uint16]:
-        """The label map of an annotated frame, (H, W) uint16; void is background.
+        """Load the label map of an annotated frame, (H, W) uint16; void is background.
 
-        Raises DataError if it is missing or broken, or has another size than the clip's frames.
+        Raises DataError if it is missing, broken, or not of the clip's size.
         """
         item = self.clips[clip]
         path = item.annotations[frame]
@@ -111,7 +112,7 @@ class ClipSet:
         if labels.shape != item.size:
             raise DataSizeError(
                 f"{path} is {size_text(labels.shape)} but its frame is {size_text(item.size)}"
-                f"{turned_hint(labels.shape, item.size)}; give it a mask of its own size"
+                f"{turned_hint(labels.shape, item.size)}; give it a mask of the frame's size"
             )
         return labels.astype(np.uint16, copy=False)
 
@@ -147,7 +148,7 @@ class ClipSet:
 
 
 def _instead(folder: Path | None) -> str:
-    """The end of a sentence about missing frames or annotations: what their folder holds instead."""
+    """The end of a sentence about missing frames or annotations: what is in their folder instead."""
     if folder is None or not folder.is_dir():
         return "" if folder is None else f": there is no folder {folder}"
     names = visible_files(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +32,12 @@ from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.images.paths import size_text
 from hodor_cli.images.picture import read_picture
 
-_HINTS = 20  # of missing files whose names are compared with those that are there
+_HINTS = 20  # missing files for which a similarly named file is looked for
 
 
 @dataclass(frozen=True)
 class StillObject:
-    """One object of a photograph: its annotation id, category name, and (H, W) bool mask."""
+    """An object in a photograph: its annotation id, category name, and (H, W) bool mask."""
 
     annotation_id: int
     category: str
@@ -47,7 +46,7 @@ class StillObject:
 
 @dataclass(frozen=True)
 class Still:
-    """One photograph, (H, W, 3) uint8 RGB, with its usable objects."""
+    """A photograph, (H, W, 3) uint8 RGB, with its usable objects."""
 
     image: NDArray[np.uint8]
     objects: list[StillObject]
@@ -68,14 +67,14 @@ class _StoredObject(msgspec.Struct, array_like=True):
 
 
 class StillImages:
-    """A set of photographs in COCO format, those with at least one object within the limits.
+    """The photographs of a COCO-format set that have at least one object within the limits.
 
-    folder: the photographs. annotations: a COCO file, or what was read from any file; by default the file that
-    `find_coco` finds. Crowds are left out. Polygons and run lengths are read, compressed or not; masks are decoded when
-    their photograph is loaded, so that the set needs little memory. `faults` are the entries that cannot be used,
-    `below_limits` is the number of objects that are too small, and `classes` counts those that are not. Photographs
-    whose file is missing are left out. If annotation ids are words or not unique, all are replaced by 1, 2, ... in
-    their order. Raises DataError if the annotations cannot be read or, unless `allow_empty`, if no photograph is left.
+    folder: the photographs. annotations: a COCO file or parsed annotations; by default the file that `find_coco` finds.
+    Masks may be polygons or run lengths, compressed or not; they are decoded when their photograph is loaded, so that
+    the set needs little memory. Crowds, and photographs whose file is missing, are left out. `faults` lists the entries
+    that cannot be used, `below_limits` counts the objects that are too small, and `classes` counts the others by class.
+    If annotation ids are words or not unique, all are replaced by 1, 2, ... in file order. Raises DataError if the
+    annotations cannot be read or, unless `allow_empty`, if no photograph is left.
     """
 
     def __init__(
@@ -96,19 +95,19 @@ class StillImages:
         self.annotations_file = content.faults.path
         self.finder = ImageFinder(images)
         self.faults: Faults = content.faults
-        self.listed: Sequence[ImageEntry] = tuple(content.images.values())
-        """Every image of the file, with objects or without."""
+        self.images_listed = len(content.images)
+        """Number of images in the file, with or without objects."""
         self.below_limits = 0
         self.cut: list[str] = []
-        """The photograph of each outline that reaches far outside it, where it is cut."""
+        """For each outline that reaches far outside its photograph and is cut at the edge, the photograph's name."""
         self.classes = Counter(dict.fromkeys(content.categories.values(), 0))
         self._images: list[ImageEntry] = []
         self.object_counts: list[int] = []
         """Number of usable objects of each photograph."""
         self.sizes: list[tuple[int, int]] = []
         """(height, width) of each photograph, as annotated."""
-        # The usable objects of each image as JSON: as Python objects, COCO's would need gigabytes, and every worker
-        # process would get a copy of them.
+        # The usable objects of each image as JSON. As Python objects, COCO's annotations would need gigabytes, copied
+        # into every worker process.
         self._packed: list[bytes] = []
         self._pack(content)
         if not self._images and not allow_empty:
@@ -123,7 +122,7 @@ class StillImages:
 
     @property
     def groups(self) -> list[str]:
-        """`source/coverage` of each photograph, or `source` if it has no `coverage`; sampling balances these groups."""
+        """For each photograph `source/coverage`, or `source` if it has no coverage; sampling balances these groups."""
         return [f"{image.source or ''}{f'/{image.coverage}' if image.coverage else ''}" for image in self._images]
 
     def name(self, index: int) -> str:
@@ -131,7 +130,7 @@ class StillImages:
         return self._images[index].file_name
 
     def path(self, index: int) -> Path:
-        """The photograph's file. Raises DataError if it is missing by now."""
+        """The photograph's file. Raises DataError if it has been deleted."""
         name = self.name(index)
         path = self.finder.find(name)
         if path is None:
@@ -139,7 +138,7 @@ class StillImages:
         return path
 
     def load(self, index: int) -> Still:
-        """The photograph and all its usable objects. Raises DataError, which names the file, if unreadable."""
+        """Load a photograph with all its usable objects. Raises DataError, which names the file, if unreadable."""
         entry = self._images[index]
         image = read_photograph(self.path(index))
         self.require_size(index, image.shape[:2])
@@ -153,7 +152,7 @@ class StillImages:
         return Still(image, objects, entry.file_name)
 
     def require_size(self, index: int, size: tuple[int, int]) -> None:
-        """Raise DataSizeError unless the photograph's (height, width) is the annotated one."""
+        """Raise DataSizeError unless `size`, the photograph's (height, width), is the annotated size."""
         annotated = self.sizes[index]
         if size != annotated:
             raise DataSizeError(
@@ -162,7 +161,7 @@ class StillImages:
             )
 
     def _pack(self, content: CocoFile) -> None:
-        """Take the images with usable objects, whose ids are kept if all are unique numbers."""
+        """Store the images that have usable objects. Annotation ids are kept if all are unique numbers."""
         ids = [annotation.id for image in content.images for annotation in content.annotations.get(image, ())]
         kept = len(set(ids)) == len(ids) and all(isinstance(value, int) and 0 < value < 2**31 for value in ids)
         place = 0
@@ -184,7 +183,7 @@ class StillImages:
                 self._packed.append(msgspec.json.encode(usable))
 
     def _is_there(self, image: ImageEntry) -> bool:
-        """Whether the image has a file; if not, the fault is noted."""
+        """Whether the image's file exists; if not, add a fault."""
         if refusal := self.finder.refusal(image.file_name):
             self.faults.add(OUTSIDE, image.file_name, refusal)
         elif self.finder.find(image.file_name) is None:
@@ -195,7 +194,7 @@ class StillImages:
         return False
 
     def _usable(self, annotation: Annotation, image: ImageEntry) -> Segmentation | None:
-        """The annotation's segmentation if it is valid and large enough; otherwise None, and the fault is noted."""
+        """The annotation's segmentation if it is valid and large enough, else None; adds a fault if it is not valid."""
         where = f"annotation {annotation.id} of {image.file_name}"
         try:
             segmentation = segmentation_of(annotation, image)

@@ -1,4 +1,4 @@
-"""Parsing of COCO annotations: entries become typed structs, and entries that cannot be used become named faults."""
+"""Parses COCO annotations: entries become typed structs, and entries that cannot be used become named faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hodor_cli.errors import DataError
 from hodor_cli.images.paths import plural, read_utf8
 
 Id = int | str
-#: The fault of an outline that has no pixel because its coordinates are not those of its picture.
+#: The fault of an outline that covers no pixel because its coordinates do not fit its picture.
 MISPLACED = "outline without a pixel"
 _Null = msgspec.Raw(b"null")
 
@@ -34,7 +34,7 @@ class ImageEntry(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels; zeros if the entry has none that is possible."""
+        """(height, width) in pixels; (0, 0) if the entry has no valid size."""
         height, width = self.height, self.width
         if not (0 < height * width <= MOST_PIXELS and height > 0 and height == int(height) and width == int(width)):
             return 0, 0
@@ -42,7 +42,7 @@ class ImageEntry(msgspec.Struct, frozen=True):
 
 
 class Annotation(msgspec.Struct, frozen=True):
-    """One object of a COCO file. Only CVAT writes `attributes`. track_id, object_id: the object's number in a video."""
+    """One object in a COCO file. track_id, object_id: the object's number in a video. Only CVAT writes `attributes`."""
 
     image_id: Id
     id: Id | None = None
@@ -79,7 +79,7 @@ class _AuthorsImage(msgspec.Struct):
 
 
 class _AuthorsFile(msgspec.Struct):
-    """The format of the authors' annotations: each image holds the lists of its masks."""
+    """The annotation format of the paper's authors, in which each image has parallel lists of its objects' fields."""
 
     meta: _AuthorsMeta
     images: list[_AuthorsImage]
@@ -87,7 +87,7 @@ class _AuthorsFile(msgspec.Struct):
 
 @dataclass
 class CocoFile:
-    """A parsed file: its images by id, their annotations (crowds left out), and the names of categories by id."""
+    """A parsed file: images by id, annotations by image id (without crowds), and category names by id."""
 
     faults: Faults
     images: dict[Id, ImageEntry] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class CocoFile:
 def read_coco(path: Path) -> CocoFile:
     """Parse a COCO file, or a file in the authors' format.
 
-    `faults` names the entries that cannot be used. Raises DataError if the file is missing or has neither format.
+    `faults` lists the entries that cannot be used. Raises DataError if the file is missing or in neither format.
     """
     data = read_utf8(path, DataError)
     try:
@@ -120,13 +120,13 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation | None:
-    """The annotation's checked segmentation, None if it has no pixel. Raises ValueError if it is wrong."""
+    """The annotation's checked segmentation, or None if it covers no pixel. Raises ValueError if it is invalid."""
     segmentation = msgspec.json.decode(annotation.segmentation)
     return check_segmentation(segmentation, *image.size) if segmentation else None
 
 
 def fault_without_pixel(annotation: Annotation, image: ImageEntry) -> tuple[str, str]:
-    """The kind of fault, and the detail, of an annotation for which `segmentation_of` gives None."""
+    """(kind, detail) of the fault of an annotation for which `segmentation_of` returns None."""
     if annotation.bbox is not None and bytes(annotation.segmentation) in (b"null", b"[]"):
         return "box without an outline", "export segmentation"
     why = why_empty(msgspec.json.decode(annotation.segmentation), *image.size)
@@ -134,13 +134,13 @@ def fault_without_pixel(annotation: Annotation, image: ImageEntry) -> tuple[str,
 
 
 def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _File:
-    """COCO lists from a file in the authors' format. Raises DataError if it does not have that format either."""
+    """Convert a file in the authors' format to COCO's lists. Raises DataError if it is not in that format either."""
     try:
         content = decode_json(data, _AuthorsFile)
     except (ValueError, RecursionError) as error:
         reason = error if b'"meta"' in data[:4096] and b'"annotations"' not in data[: 1 << 20] else first
         raise DataError(
-            f"{path} is not in COCO format, where the lists 'images' and 'annotations' are needed: {reason_of(reason)}"
+            f"{path} is not in COCO format, which needs the lists 'images' and 'annotations': {reason_of(reason)}"
         ) from error
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -152,7 +152,7 @@ def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _F
             [None] * len(entry.segmentations) if column is None else column for column in given
         ]
         if len({len(column) for column in columns}) > 1:
-            raise DataError(f"{path} gives {entry.image_path} lists of different lengths; write the file again")
+            raise DataError(f"{path} has lists of different lengths for {entry.image_path}; write the file again")
         size = [entry.height, entry.width]
         for counts, category, crowd, area, box in zip(*columns, strict=True):
             one = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category, "iscrowd": crowd}
@@ -166,7 +166,7 @@ def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _F
 
 
 def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
-    """Fill `coco.images`; returns the ids of entries that cannot be used."""
+    """Fill `coco.images` and return the ids of entries that cannot be used."""
     refused: set[Id] = set()
     names: Counter[str] = Counter()
     for place, raw in enumerate(entries):
@@ -174,7 +174,8 @@ def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
             image = decode_json(raw, ImageEntry)
         except (ValueError, RecursionError) as error:
             known, name = _member(raw, "id"), _member(raw, "file_name")
-            refused |= {known} if known is not None else set()
+            if known is not None:
+                refused.add(known)
             unnamed = known is None or not isinstance(name, str)
             kind = "image entry without id or file_name" if unnamed else "image entry without height or width"
             coco.faults.add(kind, name if isinstance(name, str) else f"images[{place}]", reason_of(error))
@@ -209,11 +210,12 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
             kind = "annotation without image_id" if _member(raw, "image_id") is None else "broken annotation"
             coco.faults.add(kind, f"annotations[{place}]", reason_of(error))
             continue
-        if item.id is not None and item.id in seen:
-            coco.faults.add("duplicate annotation id", item.id)
-        seen |= set() if item.id is None else {item.id}
+        if item.id is not None:
+            if item.id in seen:
+                coco.faults.add("duplicate annotation id", item.id)
+            seen.add(item.id)
         if item.image_id in refused:
-            continue  # the fault of its image is noted already
+            continue  # its image's fault is already listed
         if item.image_id not in coco.images:
             coco.faults.add("annotation of an unknown image", f"annotation {item.id}", f"image {item.image_id!r}")
             continue
@@ -228,20 +230,20 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
             where = f"annotation {item.id}"
             coco.faults.add("annotation of an unknown category", where, str(item.category_id), serious=False)
     if brushed:
-        coco.faults.facts.append(f"{brushed} masks that CVAT marks as crowds (iscrowd) are taken for one object each")
+        coco.faults.facts.append(f"{brushed} masks that CVAT marks as crowds (iscrowd) are read as one object each")
     if crowds:
         coco.faults.facts.append(f"{plural(crowds, 'crowd annotation')} left out")
     if crowds > 0.1 * len(entries) and crowds > 1:
         coco.faults.add(
             CROWDS, coco.faults.path.name,
-            f"{crowds} of {len(entries)} annotations have iscrowd 1, which says that a mask holds many objects; "
-            "brushes of labelling tools set it too: write iscrowd 0 where a mask is one object",
+            f"{crowds} of {len(entries)} annotations have iscrowd 1, which marks a mask of many objects; some tools "
+            "also set it for brushed masks: write iscrowd 0 where a mask is one object",
             serious=crowds == len(entries),
         )  # fmt: skip
 
 
 def _member(raw: msgspec.Raw, name: str) -> Id | None:
-    """A number or word in an entry; None if there is none of that name."""
+    """A field of an entry that is a number or a word; None if it is missing or anything else."""
     try:
         return msgspec.convert(decode_json(raw, dict[str, Any]).get(name), Id, strict=False)  # type: ignore[arg-type]
     except (ValueError, RecursionError):

@@ -19,8 +19,8 @@ _NAME = "coco_2017_train"
 def find_coco(folder: Path) -> tuple[Path, Path]:
     """(image folder, annotation file) of a COCO-format folder.
 
-    The annotations are `instances.json`, another single JSON beside the images, or `annotations/instances*.json`, in
-    the folder or in its sub-folder `train`, as Roboflow exports them. Raises DataError if there are none, or several.
+    The annotations are `instances.json`, another single JSON file next to the images, or `annotations/instances*.json`,
+    in the folder itself or in `train/`, where Roboflow puts them. Raises DataError if there are none, or several.
     """
     for place in (folder, folder / "train"):
         found = annotation_files(place)
@@ -32,40 +32,38 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
     for sub in visible_folders(folder):
         if found := annotation_files(sub):
             raise DataError(f"{folder} has no COCO annotations itself, but {sub.name}/ has {found[0].name}: give {sub}")
-    raise DataError(
-        f"{folder} has no COCO annotations: an instances.json or annotations/*.json is expected beside the images"
-    )
+    raise DataError(f"{folder} has no COCO annotations: put an instances.json or annotations/*.json next to the images")
 
 
 def annotation_files(folder: Path) -> list[Path]:
-    """The annotation files of a folder; several if nothing says which is meant."""
+    """The annotation file of a folder, or several if it is unclear which is meant; empty if there is none."""
     if (folder / "instances.json").is_file():
         return [folder / "instances.json"]
     for pattern in ("annotations/instances*.json", "annotations/*.json", "*.json"):
         if found := list(filter(_may_annotate, sorted(folder.glob(pattern)))):
-            # COCO has its training and validation annotations in one folder; take the training ones.
+            # COCO keeps its training and validation annotations in one folder; use the training ones.
             training = [path for path in found if "train" in path.stem]
             return training if len(found) > 1 and training else found
     return []
 
 
 def json_annotations(path: Path) -> tuple[Path | None, frozenset[str]]:
-    """A file itself, or the annotation file of a folder, with its `json_keys`; None if there is none, or several."""
+    """A file itself, or the annotation file of a folder, with its `json_keys`; None if there is not exactly one."""
     found = annotation_files(path) if path.is_dir() else [path]
     return (found[0], json_keys(found[0])) if len(found) == 1 else (None, frozenset())
 
 
 def _may_annotate(path: Path) -> bool:
-    """Whether a JSON may annotate many pictures: it has a list of COCO's or Label Studio's, or is damaged."""
+    """Whether a JSON file may annotate many pictures: it has a key of COCO's or Label Studio's, or is damaged."""
     keys = json_keys(path)
     return not keys or bool(keys & {"images", "annotations", "data", "original_width"})
 
 
 class ImageFinder:
-    """Finds the image files that annotations name, below the folder of a set's images.
+    """Finds the image files that annotations name, below the folder of a data set.
 
-    A name is relative to the folder, its `images`, or a split such as `train2017`. It may have any Unicode form, and
-    the backslashes of Windows. A name that leads outside the folder is refused.
+    A name is relative to that folder or to a sub-folder such as `images` or `train2017`. It may be in any Unicode form
+    and have Windows backslashes. A name that leads outside the folder is refused.
     """
 
     def __init__(self, root: Path) -> None:
@@ -77,7 +75,7 @@ class ImageFinder:
         self._names: dict[Path, dict[str, str]] = {}
 
     def find(self, file_name: str) -> Path | None:
-        """The file of that name, None if it is missing or refused."""
+        """The file of that name, or None if it is missing or refused."""
         if self.refusal(file_name):
             return None
         for name in dict.fromkeys((file_name, file_name.replace("\\", "/"))):
@@ -88,9 +86,9 @@ class ImageFinder:
         return None
 
     def hint(self, file_name: str) -> str:
-        """What may be wrong with the name of a missing file; "" if nothing is seen."""
+        """What may be wrong with the name of a missing file; "" if nothing is found."""
         stem = PureWindowsPath(file_name).stem
-        for names in self._names.values():  # of the folders that were looked into
+        for names in self._names.values():
             for name in map(Path, names):
                 if name.stem == stem and name.suffix.lower() in PICTURE_SUFFIXES:
                     return f"{name} is there"
@@ -98,7 +96,7 @@ class ImageFinder:
 
     @staticmethod
     def refusal(file_name: str) -> str:
-        """Why a name is refused: it is absolute, or leads outside the images' folder; "" if it is accepted."""
+        """Why a name is refused, for example because it leads outside the folder; "" if it is accepted."""
         windows = PureWindowsPath(file_name)
         if "\0" in file_name:
             return "no file can have this name"
@@ -109,7 +107,7 @@ class ImageFinder:
         return ""
 
     def _find(self, folder: Path, name: str) -> Path | None:
-        """The file below a folder. Listing each folder once is faster than a look-up of every file."""
+        """The file called `name` below `folder`. Each folder is listed once, which is faster than looking up files."""
         path = folder / name
         if path.parent not in self._names:
             names: list[str] = []
@@ -121,9 +119,9 @@ class ImageFinder:
 
 
 def workspace_stills() -> tuple[Path, Path]:
-    """(image folder, annotation file) of a workspace prepared by the authors' instructions: the photographs in
-    $HODOR_WORKSPACE_DIR/dataset_images/coco_2017_train, their annotations beside them or in
-    $HODOR_WORKSPACE_DIR/dataset_json_annotations/coco_2017_train.json. Raises DataError, with the way out, if missing.
+    """(image folder, annotation file) of a workspace set up as the paper's authors describe: the photographs are in
+    $HODOR_WORKSPACE_DIR/dataset_images/coco_2017_train, the annotations next to them or in
+    $HODOR_WORKSPACE_DIR/dataset_json_annotations/coco_2017_train.json. Raises DataError if they are missing.
     """
     workspace = os.environ.get(VARIABLE, "")
     if not workspace:

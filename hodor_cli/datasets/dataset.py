@@ -1,10 +1,10 @@
-"""Benchmarks on disk, recognised by their layout.
+"""Video data sets on disk, recognised by their layout.
 
 DAVIS         JPEGImages/RES/SEQ/*.jpg  Annotations/RES/SEQ/*.png  [ImageSets/YEAR/SPLIT.txt]
 YouTube-VOS   JPEGImages/SEQ/*.jpg      Annotations/SEQ/*.png      meta.json
 MOSE, LVOS    JPEGImages/SEQ/*.jpg      Annotations/SEQ/*.png
 two folders   images/[SEQ/]*            masks/[SEQ/]*.png
-truth alone   [SEQ/]*.png               (to score predictions only)
+masks only    [SEQ/]*.png               (only to score predictions)
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ Kind = Literal["davis-2016", "davis-2017", "youtube-vos", "davis-like", "plain"]
 class VideoSequence:
     """One video: its images and masks by frame name, in order.
 
-    objects: object id -> names of the frames in which it is labelled, None without a meta.json. groups: object id ->
-    "seen" or "unseen". known_truth: whether the masks are the truth, None to find out from the masks. folders: the
+    objects: object id -> names of the frames in which it is labelled; None without a meta.json. groups: object id ->
+    "seen" or "unseen". known_truth: whether the masks are ground truth; None to infer it from the masks. folders: the
     folders of images and masks.
     """
 
@@ -58,12 +58,12 @@ class VideoSequence:
 
     @property
     def frames(self) -> list[str]:
-        """The names of its frames in order: those of the images, or of the masks if there are no images."""
+        """The frame names in order: the images' names, or the masks' names if there are no images."""
         return list(self.images) or list(self.masks)
 
     @cached_property
     def has_truth(self) -> bool:
-        """Whether the masks are the truth; False if they only show where objects start."""
+        """Whether the masks are ground truth; False if they only show the first frame of each object."""
         if self.known_truth is not None:
             return self.known_truth
         if not self.masks or len(self.masks) >= len(self.images):
@@ -80,11 +80,11 @@ class VideoSequence:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The frames that an evaluation server asks for; empty if it asks for all."""
+        """The frames that the evaluation server wants; empty if it wants all."""
         return tuple(sorted({frame for frames in (self.objects or {}).values() for frame in frames}))
 
     def check_names(self) -> str:
-        """What is wrong with the names of the masks (no frame has them, or they are numbered otherwise); "" if fine."""
+        """What is wrong with the masks' names (they match no frame, or only by number); "" if nothing is."""
         if not self.images or not self.masks:
             return ""
         match = NameMatch({})
@@ -93,12 +93,12 @@ class VideoSequence:
         if match.frames and not match.how:
             return ""
         example = f"frames such as {next(iter(self.images))}, masks such as {next(iter(self.masks))}"
-        return example + (f" ({match.how}, it seems; rename them)" if match.how else "")
+        return example + (f" (apparently {match.how}; rename them)" if match.how else "")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A recognised data set: its layout and its sequences by name. `kind` decides which rules of scoring apply."""
+    """A recognised data set: its layout and its sequences by name. `kind` decides which scoring rules apply."""
 
     root: Path
     kind: Kind
@@ -107,21 +107,21 @@ class Dataset:
     notes: tuple[str, ...] = ()
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     others: Mapping[str, VideoSequence] = field(default_factory=dict)
-    """Sequences on disk outside the chosen split; they can be asked for by name."""
+    """Sequences on disk that are not in the chosen split; `select` finds them by name."""
 
     @property
     def has_truth(self) -> bool:
-        """Whether anything can be scored."""
+        """Whether any sequence can be scored."""
         return any(sequence.has_truth for sequence in self.sequences.values())
 
     def describe(self) -> str:
-        """One sentence: the layout and how much the data set holds."""
+        """One sentence: the layout, and how many sequences and frames there are."""
         frames = plural(sum(len(sequence) for sequence in self.sequences.values()), "frame")
         truth = "" if self.has_truth else ", truth not public"
         return f"{self.root}: {self.layout}, {plural(len(self.sequences), 'sequence')}, {frames}{truth}"
 
     def select(self, names: Sequence[str] | None) -> Dataset:
-        """The data set with these sequences only, in their given order; a split's name stands for its sequences.
+        """The data set with only these sequences, in the given order; a split's name stands for its sequences.
 
         Raises UsageError for an unknown name.
         """
@@ -146,8 +146,8 @@ def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: 
 
     resolution: the folder below JPEGImages and Annotations to use if there are several; 480p by default.
 
-    Raises InputError if the folder is missing, DataError if it is not a data set (the message says what is expected and
-    where it may be instead) or has no masks.
+    Raises InputError if the folder is missing, DataError if it has no masks or is not a data set (the message says what
+    is expected, and where a data set was found instead).
     """
     root = Path(root)
     require_exists(root, "data set")
@@ -177,11 +177,11 @@ def _davis(root: Path, resolution: str | None) -> Dataset:
         raise DataError(f"there is no folder {images / resolution}; there are {', '.join(sizes)}")
     size = resolution or ("480p" if "480p" in both else min(both, key=lambda name: name.startswith("Full")))
     sequences = _sequences(images / size, masks / size)
-    # The first sequence with a mask that is not empty tells.
+    # The first sequence with a non-empty mask decides.
     known = (is_binary(sequence.name, sequence.masks.values()) for sequence in sequences.values())
     binary = bool(next((found for found in known if found is not None), False))
     members, split, remarks = scored_splits(root, "2016" if binary else "2017", sequences)
-    notes = [f"{size} is taken; there is also {', '.join(n for n in both if n != size)}"] if len(both) > 1 else []
+    notes = [f"{size} is used; there is also {', '.join(n for n in both if n != size)}"] if len(both) > 1 else []
     layout = f"DAVIS {'2016 (one object: 255)' if binary else '2017 (object ids)'} at {size}"
     chosen = sequences
     if split is not None:
@@ -215,15 +215,15 @@ def _plain(root: Path) -> Dataset:
         images, masks = None, root
     if masks is None:
         raise DataError(
-            f"{root} is no data set: it has neither JPEGImages and Annotations (DAVIS, YouTube-VOS, MOSE, LVOS: "
+            f"{root} is not a data set: it has neither JPEGImages and Annotations (DAVIS, YouTube-VOS, MOSE, LVOS: "
             "JPEGImages/SEQUENCE/00000.jpg, Annotations/SEQUENCE/00000.png), nor a folder of images and one of masks"
             f"{first_folders(root)}"
         )
     name = root.resolve().name
     flat = not depth(masks)
     sequences = {name: _sequence(name, images, masks)} if flat else _sequences(images, masks)
-    layout = f"two folders, {images.name} and {masks.name}" if images is not None else "true masks alone"
-    layout += ", taken for one clip" if flat and images is not None else ""
+    layout = f"two folders, {images.name} and {masks.name}" if images is not None else "ground-truth masks only"
+    layout += ", read as one clip" if flat and images is not None else ""
     return Dataset(root, "plain", layout, sequences)
 
 

@@ -1,4 +1,4 @@
-"""The faults of a data set, collected while it is read and reported all at once."""
+"""The faults of a data set, collected while it is read and reported together."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LONGEST = 400  # characters of a name or a detail
 
 
 class DataSizeError(DataError):
-    """A picture or an annotation of another size than its data set says."""
+    """A picture or an annotation whose size differs from what its data set says."""
 
 
 @dataclass(frozen=True)
 class Fault:
     """One fault. kind: for example "missing image". where: the file or annotation. detail: more about this one.
 
-    serious: training would stop at it or learn something wrong; any other entry with a fault is left out.
+    serious: training would fail on it or learn something wrong. An entry with any other fault is only left out.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The faults of the set at `path` in the order of reading, and facts: sentences for the user that are no faults."""
+    """The faults of the data set at `path`, in reading order. facts: sentences for the user about anything else."""
 
     path: Path
     found: list[Fault] = field(default_factory=list)
@@ -49,14 +49,14 @@ class Faults:
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: str, where: object, detail: str = "", *, serious: bool = True) -> None:
-        """Note one fault."""
+        """Add one fault. Only the first thousand of a kind are kept; the others are counted."""
         self.counts[kind] += 1
         if self.counts[kind] <= _KEPT:
             self.found.append(Fault(kind, _cut(str(where)), _cut(detail), serious))
 
     @contextmanager
     def noting(self, kind: str, where: str) -> Iterator[None]:
-        """Note a DataError of the block as a fault of that kind, and continue after the block."""
+        """Turn a DataError in the block into a fault of that kind, and continue after the block."""
         try:
             yield
         except DataError as error:
@@ -70,7 +70,7 @@ class Faults:
         return dict(sorted(kinds.items(), key=lambda item: not any(fault.serious for fault in item[1])))
 
     def missing(self) -> str:
-        """A sentence on the images that are left out because they are missing; "" if none is."""
+        """A sentence on the images that are left out because their files are missing; "" if none are."""
         if not (count := self.counts[MISSING]):
             return ""
         are, first = "is" if count == 1 else "are", self.kinds()[MISSING][0]
@@ -78,8 +78,8 @@ class Faults:
         return f"{missing}, such as {first}; `check_dataset` lists them"
 
     def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:
-        """The serious faults in one sentence, for an error message; "" if there are none. empty: no sample is left.
-        use: what they stand against."""
+        """The serious faults in one sentence, for an error message; "" if there are none. empty: no sample is left, so
+        say this and name all faults. use: what the data set cannot be."""
         parts = [
             f"{kind} ({self.counts[kind]:,}, such as {found[0]}){_WAYS_OUT.get(kind, '')}"
             for kind, found in self.kinds().items()
@@ -92,9 +92,9 @@ class Faults:
 
 @dataclass
 class CheckReport(Faults):
-    """The result of a check of a data set, with all its faults.
+    """The result of checking a data set, with all its faults.
 
-    full: whether every file was opened. kind: "coco" or "clips". images: number of photographs or frames. objects:
+    kind: "coco" or "clips". full: whether every file was opened. images: number of photographs or frames. objects:
     number of usable objects. samples: number of photographs or labelled frames with a usable object.
     """
 
@@ -106,7 +106,7 @@ class CheckReport(Faults):
 
     @property
     def serious(self) -> list[Fault]:
-        """The faults to mend before training."""
+        """The faults to fix before training."""
         return [fault for fault in self.found if fault.serious]
 
     @property
@@ -115,7 +115,7 @@ class CheckReport(Faults):
         return not self.serious and self.samples > 0
 
     def lines(self, examples: int = 3) -> list[str]:
-        """The report as text: what the set holds, the facts, then each kind of fault with its number and `examples`."""
+        """The report as text: the set's size, the facts, then each kind of fault with its count and some `examples`."""
         held = plural(self.images, "photograph" if self.kind == "coco" else "frame")
         crowds = "; masks marked as crowds are left out" if self.counts[CROWDS] else ""
         left = f"{self.samples} left to train on with {plural(self.objects, 'object')}{crowds}"
@@ -129,10 +129,8 @@ class CheckReport(Faults):
         if not self.samples:
             out.append("fault: nothing is left to train on")
         if not self.full:
-            read = (
-                "of each image only the header was" if self.kind == "coco" else "images and masks themselves were not"
-            )
-            out.append(f"{read} read; `full` reads every image and mask")
+            read = "only the headers of images were read" if self.kind == "coco" else "images and masks were not read"
+            out.append(f"{read}; `full` reads every image and mask")
         return out
 
     def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:

@@ -1,5 +1,5 @@
-"""What the folder of a data set holds (sub-folders, pictures, masks) and lists (sequences in ImageSets, YouTube-VOS's
-meta.json), and what to suggest for a wrong one."""
+"""The contents of a data set's folder: sub-folders, pictures and masks, the sequences listed in ImageSets and in
+YouTube-VOS's meta.json, and suggestions for a wrong folder or name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hodor_cli.images.listing import frame_files
 from hodor_cli.images.paths import listed, plural, read_utf8, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
-#: Names of the folders of plain pictures and of their masks, in lower case.
+#: Usual names of folders of images and of masks, in lower case.
 IMAGES = ("images", "image", "frames", "imgs", "img", "rgb", "input", "video")
 MASKS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth", "truth", "annotation")
 
 
 def images_and_masks(root: Path) -> tuple[Path | None, Path | None]:
-    """The sub-folders of images and of masks, by their names; of only two, it is enough to know one."""
+    """The sub-folders of images and of masks, found by name. If there are only two, one known name is enough."""
     images, masks = first_named(root, ("jpegimages", *IMAGES)), first_named(root, ("annotations", *MASKS))
     inside = visible_folders(root)
     if len(inside) == 2 and (masks is None) != (images is None):
@@ -34,12 +34,12 @@ def images_and_masks(root: Path) -> tuple[Path | None, Path | None]:
 
 
 def folders_by_name(parent: Path) -> dict[str, Path]:
-    """Name in the composed Unicode form -> sub-folder, in natural order, without hidden ones."""
+    """Name in composed Unicode form -> sub-folder, in natural order, without hidden ones."""
     return {unicodedata.normalize("NFC", folder.name): folder for folder in visible_folders(parent)}
 
 
 def first_named(parent: Path, names: Iterable[str]) -> Path | None:
-    """The sub-folder with the first of some names in lower case, whatever its case; None if there is none."""
+    """The sub-folder called by the first possible of `names` (lower case), ignoring case; None if there is none."""
     there = {folder.name.casefold(): folder for folder in visible_folders(parent)}
     return next((there[name] for name in names if name in there), None)
 
@@ -56,14 +56,14 @@ def masks_in(folder: Path) -> dict[str, Path]:
 
 def masks_of_frames(folder: Path, frames: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
     """Frame name -> mask file of a folder, and sentences on how files were matched and which are not used. Raises
-    InputError if it is doubtful to which frames they belong."""
+    InputError if it is ambiguous which frames they belong to."""
     files = masks_in(folder)
     match = match_names(list(files), list(frames))
     return {frame: files[name] for name, frame in match.frames.items()}, match.describe(folder)
 
 
 def depth(folder: Path) -> int:
-    """Number of levels between `folder` and its pictures: 0, 1 (SEQ) or 2 (RES/SEQ); 0 also without pictures."""
+    """Number of folders between `folder` and its pictures: 0, 1 (SEQ) or 2 (RES/SEQ); also 0 without pictures."""
     if pictures_in(folder):
         return 0
     inside = visible_folders(folder)
@@ -73,13 +73,13 @@ def depth(folder: Path) -> int:
 
 
 def suggestion(name: str, known: Iterable[str], there: str = "it has") -> str:
-    """The end of a sentence about an unknown name: "; did you mean ...?" or, after `there`, the known names."""
+    """The end of a sentence about an unknown name: "; did you mean ...?" or `there` followed by the known names."""
     known = list(known)
     return closest(name, known) or f"; {there} {listed(known, 15)}"
 
 
 def first_folders(root: Path) -> str:
-    """The end of a sentence about a folder that is not a data set: the data set below it, or what it holds."""
+    """The end of a sentence about a folder that is not a data set: the data set inside it, or the folders it has."""
     for sub in visible_folders(root):
         for place in (sub, *visible_folders(sub)):
             if (place / "Annotations").is_dir() or (place / "JPEGImages").is_dir():
@@ -93,7 +93,7 @@ _TRAINED = ("2017/train", "train", "480p/train", "2016/train")
 
 
 def read_lists(root: Path) -> dict[str, tuple[str, ...]]:
-    """Every list below ImageSets: its name, such as "2017/train" or "train", -> the names of its sequences."""
+    """Name of each list below ImageSets, such as "2017/train" or "train" -> the names of its sequences."""
     sets = root / "ImageSets"
     files = sorted(sets.glob("*.txt")) if sets.is_dir() else []
     files += [file for year in visible_folders(sets) for file in sorted(year.glob("*.txt"))]
@@ -103,8 +103,8 @@ def read_lists(root: Path) -> dict[str, tuple[str, ...]]:
 def scored_splits(
     root: Path, year: str, available: Container[str]
 ) -> tuple[dict[str, tuple[str, ...]], str | None, list[str]]:
-    """The lists of `year`, or of the first year if it has none, without sequences that are not on disk; the list that
-    is scored by default (None: all sequences); and notes for the user."""
+    """The lists of `year`, or of the first year if that has none, without sequences that are not on disk; the name of
+    the list that is scored by default (None: all sequences); and notes for the user."""
     lists = read_lists(root)
     years = [name.partition("/")[0] for name in lists if "/" in name]
     prefix = f"{year if year in years or not years else years[0]}/"
@@ -117,12 +117,12 @@ def scored_splits(
         file, missing = root / "ImageSets" / f"{prefix}{chosen}.txt", f"of which {len(members[chosen])} are on disk"
         notes = [f"{file} lists {plural(len(of_year[chosen]), 'sequence')}, {missing}"]
     elif chosen is None and any(of_year.values()):
-        notes = [f"no sequence that {root / 'ImageSets' / prefix} lists is on disk, so all sequences are taken"]
+        notes = [f"no sequence listed in {root / 'ImageSets' / prefix} is on disk, so all sequences are used"]
     return members, chosen, notes
 
 
 def training_split(root: Path, split: str | None, available: Mapping[str, object]) -> tuple[str, ...]:
-    """The sequences to train on: those of the list `split` ("train", "2017/train"), by default of the training list, or
+    """The sequences to train on: those in the list `split` ("train", "2017/train"), by default in the training list, or
     all if there is none. Raises DataError if the list `split` is missing."""
     lists = read_lists(root)
     if split is not None and split not in lists:
@@ -133,7 +133,8 @@ def training_split(root: Path, split: str | None, available: Mapping[str, object
 
 
 def _names(file: Path) -> tuple[str, ...]:
-    """Sequence names; DAVIS 2016 lists every frame's files instead, /JPEGImages/480p/SEQ/00000.jpg and its mask."""
+    """The sequences in a list. DAVIS 2016 lists each frame's files instead, /JPEGImages/480p/SEQ/00000.jpg and its
+    mask."""
     names: dict[str, None] = {}
     for line in read_utf8(file, DataError).decode("utf-8", "replace").splitlines():
         parts = (line.split() or [""])[0].strip("/").split("/")
@@ -142,7 +143,7 @@ def _names(file: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-#: The categories of the training set. Objects of these and of all other categories are scored separately.
+#: The categories in YouTube-VOS's training set. Seen and unseen categories are scored separately.
 SEEN_CATEGORIES = frozenset({
     "airplane", "ape", "bear", "bike", "bird", "boat", "bucket", "bus", "camel", "cat", "cow", "crocodile", "deer",
     "dog", "dolphin", "duck", "eagle", "earless_seal", "elephant", "fish", "fox", "frisbee", "frog", "giant_panda",
@@ -173,8 +174,8 @@ def read_meta(root: Path) -> dict[str, VideoMeta] | None:
     """Read meta.json: video name -> its objects (id -> names of the frames in which it is labelled) and their groups
     (id -> "seen" or "unseen").
 
-    None without a meta.json, or if it is another data set's (LVOS lists ranges of frames). Raises DataError if it is
-    damaged.
+    None without a meta.json, or if it belongs to another data set (LVOS's lists ranges of frames). Raises DataError if
+    it is damaged.
     """
     path = root / "meta.json"
     if not path.is_file():

@@ -16,12 +16,12 @@ from hodor_cli.settings import about, check_settings
 class ObjectLimits:
     """Which objects of a picture are large enough to be a reference.
 
-    Areas and sides are those in an image of `at_area` pixels, the size at which the paper trains: objects are measured
-    as if their file were scaled to that. With `at_area=None` they are measured in the pixels of the file.
+    Objects are measured as if their image were scaled to `at_area` pixels, the size at which the paper trains. With
+    `at_area=None` they are measured in the pixels of the file.
     """
 
-    min_area: Annotated[float, about("Least area of an object, in pixels.", least=0)] = 2000.0
-    min_side: Annotated[float, about("Least width and height of its box, in pixels.", least=0)] = 20.0
+    min_area: Annotated[float, about("Minimum area of an object, in pixels.", least=0)] = 2000.0
+    min_side: Annotated[float, about("Minimum width and height of its box, in pixels.", least=0)] = 20.0
     at_area: Annotated[float, about("Pixels of the image that objects are measured in; none: the file's.", above=0)] | (
         None
     ) = 300_000.0
@@ -46,7 +46,7 @@ class ObjectLimits:
 
 def area_and_sides(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
     """(area, box width, box height) of an (H, W) mask in pixels; zeros for an empty one."""
-    from hodor_cli.images.label_png import box_of  # not with the module, which the help of `pretrain` imports
+    from hodor_cli.images.label_png import box_of  # slow to import, and the help of `pretrain` imports this module
 
     _, _, width, height = box_of(mask) or (0, 0, 0, 0)
     return int(np.count_nonzero(mask)), width, height

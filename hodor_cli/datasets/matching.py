@@ -1,7 +1,7 @@
-"""Finds the frame that a file belongs to by its name, for masks, predictions and data sets alike.
+"""Finds the frame that a file belongs to by its name, for masks, predictions and data sets.
 
-Programs number differently: frames img_001.jpg with masks 001.png, or ffmpeg's pictures from 00001 beside a video whose
-frames count from 0. Each name gets its most likely meaning; the match can be shown to the user, and doubt is refused.
+Programs number frames differently: masks 001.png may belong to frames img_001.jpg, and ffmpeg counts from 00001 where a
+video's frames count from 0. The most likely interpretation is used and can be shown to the user; ambiguous names raise.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
 
 _SHOWN = 4
-#: In a source of unknown length, frame numbers in names may go up to this.
+#: The highest frame number in a name that is looked for in a source of unknown length.
 _MOST_FRAMES = 1 << 20
 
 
 @dataclass(frozen=True)
 class NameMatch:
-    """frames: name of a file -> name of its frame, in the frames' order. unused: names that match no frame. how: a
+    """frames: file name -> name of its frame, in the frames' order. unused: file names that match no frame. how: a
     sentence on how names were matched, empty if they are equal."""
 
     frames: Mapping[str, str]
@@ -36,33 +36,33 @@ class NameMatch:
     how: str = ""
 
     def describe(self, where: object) -> list[str]:
-        """Sentences for the user: how the files of `where` were matched, and which are not used."""
-        said = [f"{where}: {self.how}"] if self.how else []
+        """Sentences for the user: how the files in `where` were matched, and which are not used."""
+        notes = [f"{where}: {self.how}"] if self.how else []
         if self.unused:
-            said.append(
+            notes.append(
                 f"{where}: {len(self.unused)} not used, because no frame has their name: {listed(self.unused, _SHOWN)}"
             )
-        return said
+        return notes
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to understand the names. shift: whether it counts frames instead of comparing names."""
+    """One interpretation of the names. counts: whether their numbers count the frames instead of naming them."""
 
     pairs: dict[str, str]
     how: str = ""
-    shift: bool = False
+    counts: bool = False
 
 
 def match_names(names: Sequence[str], frames: Sequence[str], *, counted: bool = False) -> NameMatch:
     """Match the names of files to the names of frames, both without endings and in order.
 
-    The ways, in this order: equal names; equal numbers in names with a common pattern (img_001 and 001); a common
-    addition (bear_mask and bear); numbers that count the frames from 0, then from 1. The first way that matches all
+    These are tried in order: equal names; equal numbers in names with a common pattern (img_001 and 001); a common
+    prefix or suffix (bear_mask and bear); numbers that count the frames from 0, then from 1. The first that matches all
     files or all frames is used, or else the first that matches any. counted: the frames have no names but are numbered
     from 0, as in a video.
 
-    The match is empty if no way matches. Raises InputError if two ways are equally likely.
+    The match is empty if nothing fits. Raises InputError if two interpretations are equally likely.
     """
     if not counted and (given := set(names)) <= set(frames):
         return NameMatch({frame: frame for frame in frames if frame in given})
@@ -98,8 +98,8 @@ def match_frames(files: Mapping[str, N], source: FrameSource, where: Path) -> tu
     """Frame index -> file, for the frames that are read, in their order; and sentences on how files were matched and
     which are not used.
 
-    files: name without ending -> file or picture in `where`. Raises InputError in doubt, or if none belongs to such a
-    frame.
+    files: name without ending -> file or picture in `where`. Raises InputError if the names are ambiguous, or if none
+    belongs to a frame that is read.
     """
     names, frames = list(files), source.frame_names()
     counted = frames is None
@@ -131,7 +131,7 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
     files = frame_files(folder, PICTURE_SUFFIXES | {".npy"})
     if not files:
         found = summarise_files(visible_files(folder))
-        # The results of a run have their masks in `masks`.
+        # A run writes its masks to the sub-folder `masks`.
         inside = [sub for sub in visible_folders(folder) if any(name.endswith(".png") for name in visible_files(sub))]
         hint = f"; did you mean {inside[0]}?" if inside else "; give a folder of masks named like the frames"
         raise InputError(f"{folder} holds no masks (PNG or .npy){f' but {found}' if found else ''}{hint}")
@@ -143,7 +143,7 @@ def require_frame(frame: int, argument: str, source: FrameSource) -> None:
     if source.has_frame(frame):
         return
     if frame < source.start:
-        raise InputError(f"frame {frame} of {argument!r} lies before `start` {source.start} and is never read")
+        raise InputError(f"frame {frame} of {argument!r} comes before `start` {source.start} and is never read")
     if source.end is not None and frame >= source.end:
         raise InputError(f"frame {frame} of {argument!r} is not read, because `end` is {source.end}")
     count = source.count_up_to(frame + 1) or 0
@@ -159,12 +159,12 @@ def _refuse_doubt(
     frames: Sequence[str],
     numbers: Mapping[str, int] | None,
 ) -> None:
-    """Raise InputError if another way to read the names is as likely as the best one."""
-    if not best.shift or len(best.pairs) == len(names) == len(frames):
+    """Raise InputError if another interpretation of the names is as likely as the best one."""
+    if not best.counts or len(best.pairs) == len(names) == len(frames):
         return
-    rivals = [reading for reading in fitting if not reading.shift]
+    rivals = [reading for reading in fitting if not reading.counts]
     if not rivals and numbers is not None and min(numbers.values()) == 1:
-        # Numbers from 1 on may count from 1, or from 0 without a file for the first frame.
+        # Numbers that start at 1 may count from 1, or from 0 without a file for the first frame.
         rivals = [reading for reading in fitting if reading is not best and len(best.pairs) <= len(reading.pairs)]
     if not rivals:
         return
@@ -177,8 +177,8 @@ def _refuse_doubt(
 
 
 def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, int] | None) -> list[_Reading]:
-    """Names that are equal in any Unicode form (if none is, also in another case), with the number of their frame, or
-    with a common addition to the frame's name."""
+    """The interpretations that compare names: equal in any Unicode form (if none are, ignoring case), equal in their
+    number, or equal without a common prefix or suffix."""
     readings = []
     for form in (_composed, lambda name: _composed(name).casefold()):
         same = {form(frame): frame for frame in frames}
@@ -193,7 +193,7 @@ def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, 
         readings.append(_Reading(pairs, "names are matched by their number"))
     for longer, shorter, swap in ((names, frames, False), (frames, names, True)):
         for ends in (True, False):
-            added = _addition(longer, shorter, ends)
+            added = _affix(longer, shorter, ends)
             if added:
                 cut = {name: name[: -len(added)] if ends else name[len(added) :] for name in longer}
                 known = {_composed(name): name for name in shorter}
@@ -203,8 +203,8 @@ def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, 
     return readings
 
 
-def _addition(longer: Sequence[str], shorter: Sequence[str], ends: bool) -> str:
-    """The text that all `longer` names begin or end with, and whose removal turns the first into a `shorter` one."""
+def _affix(longer: Sequence[str], shorter: Sequence[str], ends: bool) -> str:
+    """The prefix or, with `ends`, suffix of all `longer` names whose removal turns the first into a `shorter` one."""
     if not longer:
         return ""
     first = _composed(longer[0])
@@ -220,11 +220,11 @@ def _counting(numbers: Mapping[str, int], frames: Sequence[str], first: int, how
     pairs = {name: frames[number - first] for name, number in numbers.items() if 0 <= number - first < len(frames)}
     if first and min(numbers.values()) != first:
         pairs = {}  # only a file for the first frame suggests counting from 1
-    return _Reading(pairs, how, shift=True)
+    return _Reading(pairs, how, counts=True)
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int] | None:
-    """The number in each name, if the names differ only in it and no number occurs twice; otherwise None."""
+    """The number in each name, if the names differ only in that number and it is unique; otherwise None."""
     parts = {name: re.split(r"([0-9]+)", _composed(name).casefold()) for name in names}
     if not parts or len({len(split) for split in parts.values()}) != 1:
         return None

@@ -1,4 +1,4 @@
-"""JSON and XML files that people and tools write: what is in them, and one sentence about what is wrong with them."""
+"""Parses JSON and XML files that people and tools write, with one sentence about what is wrong with a broken one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 def parse_json(path: Path, form: type[T], what: str, advice: str = "", error: type[HodorError] = InputError) -> T:
-    """The file's JSON as a value of type `form`. Whole numbers may be written as 2.0 or "2", and NaN reads as null.
+    """Parse a JSON file as a value of type `form`. Whole numbers may be written as 2.0 or "2"; NaN is read as null.
 
-    Raises `error` with the reason, and `advice`, if the file is not `what`.
+    Raises `error`, with the reason and `advice`, if the file is not `what`.
     """
     data = read_utf8(path, error)
     try:
@@ -33,7 +33,7 @@ def parse_json(path: Path, form: type[T], what: str, advice: str = "", error: ty
 
 
 def decode_json(data: bytes | msgspec.Raw, form: type[T]) -> T:
-    """`parse_json` of text. Raises ValueError, and RecursionError where it is nested too deeply."""
+    """`parse_json` for text. Raises ValueError, or RecursionError if it is nested too deeply."""
     try:
         return msgspec.json.decode(data, type=form, strict=False)
     except msgspec.ValidationError:
@@ -41,23 +41,23 @@ def decode_json(data: bytes | msgspec.Raw, form: type[T]) -> T:
     except msgspec.DecodeError:
         if not any(word in bytes(data) for word in (b"NaN", b"Infinity")):
             raise
-        # Python writes these numbers, which JSON does not have.
+        # Python's json module writes these numbers, although JSON does not have them.
         plain = msgspec.json.encode(json.loads(bytes(data), parse_constant=lambda _: None))
         return msgspec.json.decode(plain, type=form, strict=False)
 
 
 def reason_of(error: Exception) -> str:
-    """A parser's message as part of a sentence: without a capital at its start, but for words such as JSON.
+    """A parser's message as part of a sentence: it starts in lower case, except for words such as JSON.
 
-    Its backticks become quotation marks; in ours they mark parameters, which the command shows as its options.
+    Its backticks become quotation marks, because the command line shows words in backticks as options.
     """
     text = str(error).replace("`", "'")
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def json_keys(path: Path) -> frozenset[str]:
-    """The keys of the object in a JSON file, by which its format is recognised; of a list, those of its first object.
-    Empty for any other file. `original_width`, which only Label Studio writes, counts wherever it stands in a list."""
+    """The keys of the object in a JSON file, or of the first object in a list, by which its format is recognised; empty
+    for any other file. For a list, `original_width`, which only Label Studio writes, is found at any depth."""
     try:
         state = path.stat()
     except OSError:
@@ -65,7 +65,7 @@ def json_keys(path: Path) -> frozenset[str]:
     return _keys(path, state.st_mtime_ns, state.st_size)
 
 
-@lru_cache(maxsize=256)  # the keys of a file of hundreds of megabytes are asked for several times
+@lru_cache(maxsize=256)  # each format asks for the keys, and the file may have hundreds of megabytes
 def _keys(path: Path, _time: int, _size: int) -> frozenset[str]:
     try:
         data = read_utf8(path)
@@ -78,8 +78,8 @@ def _keys(path: Path, _time: int, _size: int) -> frozenset[str]:
 
 
 def xml_elements(path: Path, what: str) -> Iterator[Element]:
-    """Yield each element of an XML file when it is complete. Entities and external files are never loaded. Raises
-    InputError if it is not `what`."""
+    """Yield each element of an XML file as soon as it is complete. Entities and external files are never loaded. Raises
+    InputError if the file is not `what`."""
     from xml.etree.ElementTree import ParseError
 
     from defusedxml import DefusedXmlException
@@ -90,6 +90,6 @@ def xml_elements(path: Path, what: str) -> Iterator[Element]:
             for _, element in iterparse(file, forbid_dtd=True):
                 yield element
     except DefusedXmlException as error:
-        raise InputError(f"{path} is not {what}: it has a DTD or entities, which are never read") from error
+        raise InputError(f"{path} is not {what}: it has a DTD or entities, which are refused") from error
     except (ParseError, ValueError) as error:
         raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error

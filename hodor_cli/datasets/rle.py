@@ -1,7 +1,7 @@
-"""Masks from and to COCO segmentations: compressed and uncompressed run lengths, and polygons.
+"""Converts masks to and from COCO segmentations: polygons, and run lengths with or without compression.
 
-pycocotools draws them without checking its input. So this file first checks that run lengths fill exactly the picture,
-and that drawing a polygon cannot write outside its memory.
+pycocotools draws them without checking its input. So this module first checks that run lengths fill the picture
+exactly, and that drawing a polygon cannot write outside its memory.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pycocotools import mask as coco_mask
 from hodor_cli.datasets.parsing import reason_of
 from hodor_cli.images.paths import size_text
 
-#: Masks of larger pictures are refused.
+#: Masks of pictures with more pixels are refused.
 MOST_PIXELS = 1 << 28
 
 
 class SizeMismatchError(ValueError):
-    """Run lengths of another size than their image."""
+    """Run lengths whose size differs from their image's."""
 
 
 class RunLengths(msgspec.Struct):
-    """COCO's run lengths: `counts` as compressed text or a list, down the columns, background first."""
+    """COCO's run lengths. counts: compressed text or a list; runs go down the columns, background first."""
 
     counts: str | list[int]
     size: tuple[int, int] | None = None
@@ -45,49 +45,47 @@ def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
 def decode_segmentation(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     """Draw the (height, width) bool mask of an annotation's `segmentation` field (parsed JSON or `Segmentation`).
 
-    Raises ValueError, with the reason, if it is no mask of that size.
+    Raises ValueError, with the reason, if it is not a mask of that size.
     """
     checked = check_segmentation(segmentation, height, width)
     return np.zeros((height, width), dtype=bool) if checked is None else _draw(checked, height, width)
 
 
 def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation | None:
-    """Check that a segmentation can be drawn and return it as `Segmentation`, or None if it has no pixel. Raises
-    ValueError, with the reason, if it is no mask of that size."""
+    """Check that a segmentation can be drawn and return it as `Segmentation`, or None if it covers no pixel. Raises
+    ValueError, with the reason, if it is not a mask of that size."""
     if not 0 < height * width <= MOST_PIXELS or height < 0:
-        raise ValueError(f"a picture of {width}x{height} pixels holds no mask")
+        raise ValueError(f"a picture of {width}x{height} pixels cannot have a mask")
     if isinstance(segmentation, list) and segmentation and isinstance(segmentation[0], int | float):
-        segmentation = [segmentation]  # some programs write a polygon outside a list
+        segmentation = [segmentation]  # some programs write a single polygon without the outer list
     try:
         checked = msgspec.convert(segmentation, Segmentation)
     except msgspec.ValidationError as error:
-        raise ValueError(f"no polygons [[x0, y0, x1, y1, ...], ...] and no run lengths: {reason_of(error)}") from None
+        raise ValueError(f"neither polygons [[x0, y0, x1, y1, ...], ...] nor run lengths: {reason_of(error)}") from None
     if isinstance(checked, RunLengths):
         return checked if _check_runs(checked, height, width) else None
     if not checked:
-        raise ValueError("no polygon and no run lengths")
-    sure = [_check_polygon(polygon, height, width) for polygon in checked]
-    if any(sure):
-        return checked
-    return checked if _draw(checked, height, width).any() else None
+        raise ValueError("neither polygons nor run lengths")
+    certain = [_check_polygon(polygon, height, width) for polygon in checked]
+    return checked if any(certain) or _draw(checked, height, width).any() else None
 
 
 def why_empty(segmentation: Any, height: int, width: int) -> str:
-    """Why a segmentation has no pixel, if its coordinates show it; otherwise ""."""
+    """Why a segmentation covers no pixel, if its coordinates explain it; otherwise ""."""
     polygons = segmentation if isinstance(segmentation, list) else []
     values = np.asarray([value for polygon in polygons for value in np.ravel(polygon)], dtype=np.float64)
     if not len(values):
         return ""
     x, y = values[::2], values[1::2]
     if values.min() >= 0 and values.max() <= 1:
-        return "its coordinates are all from 0 to 1, as if they were shares of the picture; COCO's are pixels"
+        return "its coordinates are all from 0 to 1, like fractions of the picture's size; COCO's are pixels"
     if x.max() <= 0 or y.max() <= 0 or x.min() >= width or y.min() >= height:
         return f"it lies outside the {width}x{height} picture; was it drawn at another size?"
     return ""
 
 
 def reaches_far_outside(segmentation: Segmentation, height: int, width: int) -> bool:
-    """Whether a polygon reaches outside the picture by more than a quarter of its side."""
+    """Whether a polygon reaches outside the picture by more than a quarter of the picture's width or height."""
     polygons = [] if isinstance(segmentation, RunLengths) else segmentation
     sides = [(polygon[start::2], side / 4) for polygon in polygons for start, side in enumerate((width, height))]
     return any(min(values) < -quarter or max(values) > 5 * quarter for values, quarter in sides)
@@ -103,7 +101,7 @@ def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.boo
 
 
 def _check_runs(runs: RunLengths, height: int, width: int) -> bool:
-    """Whether the run lengths have a pixel. Raises ValueError if they do not fill exactly the picture."""
+    """Whether the run lengths cover a pixel. Raises ValueError if they do not fill the picture exactly."""
     if runs.size is not None and tuple(runs.size) != (height, width):
         raise SizeMismatchError(f"mask is {size_text(runs.size)}, image {width}x{height}")
     total = height * width
@@ -111,14 +109,15 @@ def _check_runs(runs: RunLengths, height: int, width: int) -> bool:
     # Each run length is compared with the total first, so that their sum cannot overflow.
     outside = next((count for count in (counts.min(initial=0), counts.max(initial=0)) if not 0 <= count <= total), None)
     if outside is not None:
-        raise ValueError(f"a run length is {outside}, the image has {total} pixels")
+        raise ValueError(f"a run length is {outside}, but the image has {total} pixels")
     if int(counts.sum()) != total:
-        raise ValueError(f"run lengths cover {counts.sum()} pixels, the image has {total} pixels")
+        raise ValueError(f"run lengths cover {counts.sum()} pixels, but the image has {total} pixels")
     return bool(counts[1::2].any())
 
 
 def _counts(runs: RunLengths) -> NDArray[np.int64]:
-    """The run lengths as numbers. COCO's text has 5 bits per character, and the fourth run on as differences."""
+    """Decode the run lengths. COCO's text has 5 bits per character, and stores each run from the fourth on as its
+    difference from the run two before it."""
     if isinstance(runs.counts, list):
         try:
             return np.asarray(runs.counts, dtype=np.int64)
@@ -127,7 +126,7 @@ def _counts(runs: RunLengths) -> NDArray[np.int64]:
     codes = np.frombuffer(runs.counts.encode("utf-8", "replace"), dtype=np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(codes & 32 == 0)
     digits = np.diff(ends, prepend=-1)
-    # Seven characters hold more than the pixels of any picture, and keep the sums below within 64 bits.
+    # Seven characters are enough for any picture, and keep the sums below within 64 bits.
     if len(codes) and (codes.min() < 0 or codes.max() > 63 or codes[-1] & 32 or digits.max() > 7):
         raise ValueError("compressed run lengths are damaged")
     if not len(codes):
@@ -142,11 +141,12 @@ def _counts(runs: RunLengths) -> NDArray[np.int64]:
 
 
 def _check_polygon(polygon: Sequence[float], height: int, width: int) -> bool:
-    """Whether the polygon certainly has a pixel: it lies inside and is not thin. Raises ValueError if wrong."""
+    """Whether the polygon certainly covers a pixel: it is inside the picture and not thin. Raises ValueError if it is
+    invalid."""
     if len(polygon) < 6 or len(polygon) % 2 or not all(map(math.isfinite, polygon)):
         raise ValueError("a polygon needs at least 3 finite points")
     points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2).clip(-1e7, 1e7)
-    # pycocotools needs memory for every step along the outline, so an outline far longer than the picture is refused.
+    # pycocotools needs memory for each step along the outline, so one that is far too long for the picture is refused.
     steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
     if np.abs(points).max() > 1e6 or steps > height * width + 16 * (height + width) + len(points):
         raise ValueError(f"the polygon reaches far outside the image of {width}x{height} pixels")

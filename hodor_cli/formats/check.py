@@ -56,7 +56,7 @@ def check_opened(
 
 def _check_stills(stills: StillImages, full: bool, progress: Progress | None) -> CheckReport:
     full = full or len(stills) <= OPENED
-    report = CheckReport(**vars(stills.faults), full=full, images=len(stills.listed))
+    report = CheckReport(**vars(stills.faults), full=full, images=stills.images_listed)
     report.samples, report.objects = len(stills), sum(stills.object_counts)
     for index in range(len(stills)):
         _check_photograph(stills, index, full, report)
@@ -68,7 +68,7 @@ def _check_stills(stills: StillImages, full: bool, progress: Progress | None) ->
     report.facts.extend(cut_outlines(stills.cut))
     if stills.below_limits:
         report.facts.append(f"{plural(stills.below_limits, 'object')} below the limits ({stills.limits})")
-    bare = len(stills.listed) - len(stills) - report.counts[MISSING] - report.counts[OUTSIDE]
+    bare = stills.images_listed - len(stills) - report.counts[MISSING] - report.counts[OUTSIDE]
     if bare > 0:
         report.facts.append(f"{plural(bare, 'photograph')} without an object to train on")
     return report

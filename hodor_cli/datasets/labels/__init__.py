@@ -1,1 +1,1 @@
-"""Masks in files: one decoder from what a file holds to object ids; `hodor_cli.datasets` says what is where."""
+"""The one decoder from mask files to object ids; see `hodor_cli.datasets` for an overview."""

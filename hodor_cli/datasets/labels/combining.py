@@ -1,4 +1,4 @@
-"""Masks given for one frame in several files, combined into one label map."""
+"""Combines the masks that several files give for one frame into one label map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hodor_cli.images.paths import listed, plural
 
 
 class PackedLabels:
-    """An (H, W) label map, compressed, so that those of hundreds of frames need little memory."""
+    """A compressed (H, W) label map, so that hundreds of frames need little memory."""
 
     def __init__(self, labels: NDArray[np.integer]) -> None:
         self._data, self.shape = zlib.compress(labels.astype(np.uint16).tobytes(), 1), labels.shape
@@ -34,7 +34,7 @@ class MaskInput:
     """The mask of one frame, combined from all files given for it.
 
     files: the files it comes from. notes: sentences for the user. colours: id -> colour, from RGB masks. named: whether
-    the user named its one object's id, which then stays.
+    the user chose the id of its only object, which then stays.
     """
 
     files: tuple[str, ...]
@@ -45,8 +45,8 @@ class MaskInput:
     named: bool = False
 
     @property
-    def numbered(self) -> bool:
-        """Whether the object gets its id when masks are combined: it is the only one and has none of its own."""
+    def needs_id(self) -> bool:
+        """Whether `combine_masks` chooses the object's id: it is the only object, and the user has not chosen one."""
         return self.object_ids == (1,) and not self.named
 
     @property
@@ -56,28 +56,28 @@ class MaskInput:
 
     @classmethod
     def of(cls, files: tuple[str, ...], mask: MaskFile) -> MaskInput:
-        """Pack a mask that comes from these files."""
+        """Pack a mask that was read from these files."""
         return cls(files, tuple(mask.object_ids), PackedLabels(mask.labels), list(mask.notes), mask.colours)
 
 
 def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInput]:
     """Combine the masks of each frame, in the given order.
 
-    Masks of one frame that each hold only the id 1 are different objects: the first keeps 1, the others get the
-    smallest ids that no mask uses. The ids of all other masks stay. Raises `InputError`, which names both files, if two
-    masks of a frame hold the same pixels, or different pixels of one object.
+    Masks of one frame that each contain only the id 1 are different objects: the first keeps 1, the others get the
+    smallest ids that no mask uses. All other ids stay. Raises `InputError`, which names both files, if two masks of a
+    frame give a pixel to different objects, or give one object different pixels.
     """
     by_frame: dict[int, list[MaskInput]] = {}
     for frame, entry in entries:
         by_frame.setdefault(frame, []).append(entry)
-    explicit = {i for group in by_frame.values() for entry in group if not entry.numbered for i in entry.object_ids}
+    explicit = {i for group in by_frame.values() for entry in group if not entry.needs_id for i in entry.object_ids}
     combined = {frame: _combine_frame(frame, by_frame[frame], explicit) for frame in sorted(by_frame)}
     first: dict[int, int] = {}
-    told = len(combined) > 10  # a folder with a mask for every frame
+    noted = len(combined) > 10  # a folder with a mask for every frame
     for frame, entry in combined.items():
         again = [i for i in entry.object_ids if i in first]
-        if again and not told:  # once, because it holds for later masks as well
-            told = True
+        if again and not noted:  # once, because the same is true of later masks
+            noted = True
             entry.notes.append(
                 f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {listed(again, 8)} of "
                 f"frame {first[again[0]]}; to start a new object there, draw it with another value"
@@ -90,7 +90,7 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
 def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> MaskInput:
     if len(group) == 1:
         return group[0]
-    here = {i for entry in group if not entry.numbered for i in entry.object_ids}
+    here = {i for entry in group if not entry.needs_id for i in entry.object_ids}
     labels = np.zeros(group[0].packed.shape, dtype=np.uint16)
     owners: dict[int, MaskInput] = {}
     notes: list[str] = []
@@ -98,7 +98,7 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
     renamed: list[str] = []
     for entry in group:
         mine = entry.labels
-        if entry.numbered:
+        if entry.needs_id:
             new = 1 if 1 not in here else smallest_free_id(here | explicit | {1})
             here.add(new)
             mine[mine > 0] = new
@@ -108,7 +108,7 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
             if other is not entry and ((labels == object_id) != (mine == object_id)).any():
                 raise InputError(
                     f"{other.files[0]} and {entry.files[0]} give different masks of object {object_id} in frame "
-                    f"{frame}; give one of them, or give another object another id"
+                    f"{frame}; give only one of them, or use another id if it is another object"
                 )
             if other is not entry:  # the same mask twice
                 mine[mine == object_id] = 0
@@ -118,7 +118,7 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
             first, same = owners[int(labels[y, x])], plural(int(clash.sum()), "pixel")
             raise InputError(
                 f"{first.files[0]} and {entry.files[0]} give the same {same} of frame {frame} to the "
-                f"objects {labels[y, x]} and {mine[y, x]}; a pixel belongs to one object, so cut one of the masks"
+                f"objects {labels[y, x]} and {mine[y, x]}; a pixel can belong to only one object, so trim one mask"
             )
         labels += mine
         notes += [note for note in entry.notes if note not in notes]

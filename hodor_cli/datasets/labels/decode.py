@@ -1,7 +1,7 @@
 """The one decoder from mask files to object ids.
 
 Training, evaluation and descriptor export read masks through it. `mask_values` defines what a value means in one mask;
-here the meaning is kept for all masks of a sequence.
+this module keeps the meaning the same for all masks of a sequence.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from hodor_cli.images.paths import size_text
 class Labels:
     """One decoded mask.
 
-    ids: (H, W) uint8 or uint16 object ids, 0 is background. void: (H, W) bool, the pixels that belong to no object and
-    are background in `ids`; None without any. new: ids that no earlier mask of the sequence has.
+    ids: (H, W) uint8 or uint16 object ids, 0 is background. void: (H, W) bool, the pixels that are neither object nor
+    background (0 in `ids`); None if there are none. new: ids that no earlier mask of the sequence has.
     """
 
     ids: LabelMap
@@ -39,12 +39,12 @@ class Labels:
 class LabelReader:
     """Reads the masks of one sequence, one after the other.
 
-    A sequence is binary if its first mask that is not empty holds only 0 and 255. In all its masks 255 is the object
-    then; in any other sequence 255 is void, unless an id above 255 occurs. Colours keep the ids of earlier masks.
+    A sequence is binary if its first non-empty mask contains only 0 and 255. In a binary sequence 255 is the object; in
+    any other it is void, unless an id above 255 occurs. A colour keeps the id that it got in an earlier mask.
     """
 
     def __init__(self, name: str, *, binary: bool | None = None, check_edges: bool = True) -> None:
-        """binary: whether the sequence is binary, None to find out from its masks. check_edges: refuse masks with soft
+        """binary: whether the sequence is binary; None to infer it from the masks. check_edges: refuse masks with soft
         edges; to save time, only masks with a new id are examined."""
         self.name, self.binary, self.check_edges = name, binary, check_edges
         self.ids: list[int] = []
@@ -52,14 +52,14 @@ class LabelReader:
         self.has_void = False
         """Whether a mask so far has void pixels."""
         self.colour_notes: list[str] = []
-        """Sentences for the user about colours that are objects."""
+        """Sentences for the user about which colour is which object."""
         self._size = ""
         self._colours: dict[int, Colour] = {}
 
     def read(self, source: Path | LabelMap, frame: str = "") -> Labels:
         """Decode the next mask, a file or an (H, W) array of ids. `frame` names it in messages.
 
-        Raises InputError for a file that `read_mask` refuses, DataError for another size than the sequence's.
+        Raises InputError for a file that `read_mask` refuses, DataError if its size differs from the first mask's.
         """
         values = self._values(source) if isinstance(source, Path) else source
         frame = frame or (source.name if isinstance(source, Path) else "")
@@ -67,8 +67,8 @@ class LabelReader:
         self._size = self._size or size
         if values.ndim != 2 or size != self._size:
             raise DataError(
-                f"the masks of {self.name} have mixed sizes: frame {frame} is {size}, the first {self._size}; a "
-                "sequence has one size"
+                f"the masks of {self.name} have mixed sizes: frame {frame} is {size}, the first {self._size}; the "
+                "masks of a sequence must have one size"
             )
         if values.dtype == np.bool_:
             values = values.view(np.uint8)
@@ -81,7 +81,7 @@ class LabelReader:
             present = present_ids(values, [1])
         elif self.check_edges and isinstance(source, Path) and len(present) > 1 and present - {*self.ids, VOID}:
             read_mask(source, known_colours=self._colours, allow_empty=True)  # raises for soft edges
-        # A caller who passed binary=False knows that 255 is void, before the reader has seen another id.
+        # With binary=False, 255 is void even if no other id has been seen yet.
         others = {*present, *self.ids} - {VOID}
         if not self.binary and VOID in present and (not others or has_void({VOID, *others})):
             white = values == VOID
@@ -93,8 +93,8 @@ class LabelReader:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the user about how values were understood, where void is taken for background."""
-        void = f"the masks of {self.name} have void pixels (255), which are taken for background"
+        """Sentences for the user about how values were interpreted, for callers that treat void as background."""
+        void = f"the masks of {self.name} have void pixels (255), which are treated as background"
         return [*self.colour_notes, *([void] if self.has_void else [])]
 
     def _values(self, path: Path) -> LabelMap:
@@ -109,13 +109,13 @@ class LabelReader:
 
 
 def read_labels(path: Path, *, binary: bool | None = None, check_edges: bool = True) -> Labels:
-    """Decode one mask file alone. binary: whether the sequence of the mask is binary, if known. Raises InputError."""
+    """Decode a single mask file. binary: whether the mask's sequence is binary, if known. Raises InputError."""
     return LabelReader(path.stem, binary=binary, check_edges=check_edges).read(path)
 
 
 def is_binary(name: str, files: Iterable[Path]) -> bool | None:
-    """Whether a sequence is binary: its first mask that is not empty holds only 0 and 255; None if there is no such
-    mask. Masks that cannot be read are passed over: they are reported when they are used."""
+    """Whether a sequence is binary: its first non-empty mask contains only 0 and 255; None if all are empty. Masks that
+    cannot be read are skipped, because they are reported when they are used."""
     reader = LabelReader(name, check_edges=False)
     for file in files:
         with suppress(HodorError):
@@ -126,7 +126,7 @@ def is_binary(name: str, files: Iterable[Path]) -> bool | None:
 
 
 def present_ids(labels: LabelMap, likely: Iterable[int] = ()) -> set[int]:
-    """The ids in a label map, without 0. Fast if all of them are among the `likely` ones."""
+    """The ids in a label map, without 0. Fast if all of them are in `likely`."""
     left, found = cv2.countNonZero(labels), set()
     for object_id in likely:
         if left and (pixels := cv2.countNonZero((labels == object_id).view(np.uint8))):

@@ -1,4 +1,4 @@
-"""Masks in NumPy's files: ids, probabilities, colours, or a stack of masks."""
+"""Masks in .npy files: ids, probabilities, colours, or a stack of masks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import plural, read_start
 
-#: What a mask's array must be, for messages.
+#: The shapes that a mask array may have, for messages.
 ARRAYS = "a mask is (height, width), or (objects, height, width) of booleans"
 
 
 def load_npy(path: Path) -> np.ndarray:
-    """The array of an .npy file: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans. Never unpickles, and allocates
-    no memory for an array that the file does not hold. Raises `InputError` if it is damaged or has another layout."""
+    """Load an .npy array: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans. Never unpickles, and allocates no
+    memory for data that the file does not contain. Raises `InputError` if it is damaged or has another layout."""
     if read_start(path, 6) != b"\x93NUMPY":
         raise InputError(f"{path} is not an .npy array, whatever its name says; save the mask with numpy.save")
     try:
@@ -28,11 +28,11 @@ def load_npy(path: Path) -> np.ndarray:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if "mmap length" in reason:
             raise InputError(
-                f"{path} is cut off: its header declares an array of shape and type that need more bytes than it has"
+                f"{path} is cut off: its header declares an array of more bytes than it has; save the mask again"
             ) from error
         raise InputError(f"{path} is not an .npy array that can be read: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
-        raise InputError(f"{path} holds no numbers; a mask is an array of object ids or booleans")
+        raise InputError(f"{path} contains no numbers; a mask is an array of object ids or booleans")
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array.reshape(array.shape[1:] if array.shape[0] == 1 else array.shape[:2])
     deep = array.ndim == 3 and (array.dtype == bool or (array.shape[2] == 3 and array.dtype == np.uint8))
@@ -42,7 +42,7 @@ def load_npy(path: Path) -> np.ndarray:
 
 
 def mask_from_array(array: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
-    """Labels of an array with one of `load_npy`'s layouts. Raises `InputError` for values that cannot be ids."""
+    """Convert an array in one of `load_npy`'s layouts to labels. Raises `InputError` for values that cannot be ids."""
     if array.ndim == 3:
         return _from_stack(array, path) if array.dtype == bool else mask_from_rgb(array, path, known)
     if array.dtype == bool:
@@ -53,31 +53,32 @@ def mask_from_array(array: np.ndarray, path: Path, known: dict[int, Colour] | No
 
 
 def mask_from_floats(array: np.ndarray, path: Path) -> MaskFile:
-    """One object where probabilities (H, W) are above 0.5, or the ids that whole numbers are. Raises `InputError`."""
+    """Convert (H, W) floats to labels: whole numbers are ids; fractions are probabilities, of one object where they are
+    above 0.5. Raises `InputError` for other values."""
     if not np.isfinite(array).all():
-        raise InputError(f"{path} holds values that are no numbers (NaN or infinite)")
+        raise InputError(f"{path} contains values that are not finite (NaN or infinity)")
     low, high = float(array.min()), float(array.max())
     if np.array_equal(array, np.round(array)) and abs(low) < 2**31 and abs(high) < 2**31:
         return mask_from_values(array.astype(np.int64), path)
     if low < 0 or high > 1:
         raise InputError(
-            f"{path} holds numbers from {low:g} to {high:g} that are not whole; a mask is object ids, or probabilities "
-            f"from 0 to 1"
+            f"{path} has numbers from {low:g} to {high:g} that are not whole; a mask contains object ids, or "
+            "probabilities from 0 to 1"
         )
-    note = f"{path.name} holds fractions from 0 to 1, taken as probabilities: one object with id 1, above 0.5"
+    note = f"{path.name} holds fractions from 0 to 1, read as probabilities: one object with id 1 where above 0.5"
     return MaskFile((array > 0.5).astype(np.uint16), [note])
 
 
 def _from_stack(stack: np.ndarray, path: Path) -> MaskFile:
     if len(stack) > MAX_ID:
-        raise InputError(f"{path} holds {len(stack)} masks; there are at most {MAX_ID} objects")
+        raise InputError(f"{path} holds {len(stack)} masks, but there can be at most {MAX_ID} objects")
     overlap = stack.sum(axis=0, dtype=np.int32) > 1
     if overlap.any():
         first, second = np.flatnonzero(stack[:, overlap][:, 0])[:2]
         raise InputError(
             f"{path} gives {plural(int(overlap.sum()), 'pixel')} to several of its masks, such as {first} and {second} "
-            f"(counted from 0); a pixel belongs to one object"
+            "(counted from 0); a pixel can belong to only one object"
         )
     numbers = np.arange(1, len(stack) + 1, dtype=np.uint16)
     labels = (stack * numbers[:, None, None]).sum(axis=0, dtype=np.uint16)
-    return MaskFile(labels, [f"{path.name} is a stack of {len(stack)} masks: the objects 1 to {len(stack)}"])
+    return MaskFile(labels, [f"{path.name} is a stack of {len(stack)} masks, read as the objects 1 to {len(stack)}"])

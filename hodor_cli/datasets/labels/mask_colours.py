@@ -1,4 +1,4 @@
-"""RGB masks: which colour is which object."""
+"""RGB masks: assigns an object id to each colour."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Colour = tuple[int, int, int]
 def labels_from_colours(
     values: np.ndarray, index_map: np.ndarray, name: str, known: dict[int, Colour] | None
 ) -> tuple[np.ndarray, dict[int, Colour], list[str]]:
-    """Give every colour an object id.
+    """Give every colour an object id; returns labels (H, W) uint16, id -> colour, and notes.
 
-    values: (K,) colours as 0xRRGGBB, ascending. index_map: (H, W) index into `values` per pixel. name: of the file,
-    for notes. known: id -> colour of earlier masks; such a colour keeps its id.
-    Returns labels (H, W) uint16, id -> colour, notes. Black is background; in a picture without black the colour of
-    nearly the whole border is, such as a white canvas. If all colours are DAVIS's or VOC's, or all are YouTube-VOS's,
-    they get that palette's ids; otherwise they get 1, 2, ... in the order in which they appear from the top left.
+    values: (K,) colours as 0xRRGGBB, ascending. index_map: (H, W) index into `values` per pixel. name: the file's name,
+    for notes. known: id -> colour of earlier masks, whose colours keep their ids.
+
+    Black is background; in a picture without black it is the colour of nearly the whole border, such as a white canvas.
+    If all colours are in the palettes of DAVIS and VOC, or all in YouTube-VOS's palette, they get its ids; otherwise
+    they get 1, 2, ... in order of appearance from the top left.
     """
     border = np.concatenate([index_map[0], index_map[-1], index_map[:, 0], index_map[:, -1]])
     counts = np.bincount(border, minlength=len(values))
@@ -28,12 +29,12 @@ def labels_from_colours(
     plain = values[0] != 0 and len(values) > 1 and counts.max() > 0.9 * len(border)
     ground = canvas if plain and _colour(canvas) not in (known or {}).values() else 0
     first_seen = np.zeros(len(values), dtype=np.int64)
-    # A colour's first pixel is written last, so it remains.
+    # Pixels are written in reverse order, so that each colour keeps its first one.
     first_seen[index_map.ravel()[::-1]] = np.arange(index_map.size)[::-1]
     order = [int(k) for k in np.argsort(first_seen, kind="stable") if values[k] != ground]
     ids_by_colour = {colour: object_id for object_id, colour in (known or {}).items()}
     new = [k for k in order if _colour(values[k]) not in ids_by_colour]
-    # The last one stays: DAVIS's before VOC's, and low ids before high ones.
+    # Later entries win: DAVIS's palette over VOC's, and low ids over high ones.
     palette = _ids_by_colour(voc_palette()) | _ids_by_colour(davis_palette())
     youtube = _ids_by_colour(youtube_palette())
     if {*ids_by_colour, *(_colour(values[k]) for k in new)} <= youtube.keys():
@@ -47,7 +48,7 @@ def labels_from_colours(
         if colour not in ids_by_colour:
             object_id = palette[colour] if standard else 0
             if standard and object_id == VOID and len(order) > 1:
-                notes.append(f"{name}: the colour {_hex(colour)} is void, so background")
+                notes.append(f"{name}: the colour {_hex(colour)} means void, which is treated as background")
                 continue
             ids_by_colour[colour] = object_id if object_id and object_id not in taken else smallest_free_id(taken)
             taken.add(ids_by_colour[colour])
@@ -60,7 +61,7 @@ def labels_from_colours(
 
 
 def _ids_by_colour(palette: np.ndarray) -> dict[Colour, int]:
-    """The ids of a palette's colours; the lower one of a colour that has two."""
+    """Colour -> id in a palette; the lower id if a colour occurs twice."""
     return {(row[0], row[1], row[2]): object_id for object_id, row in reversed(list(enumerate(palette.tolist())))}
 
 

@@ -1,8 +1,8 @@
-"""Reads one mask file that a person made, and says how it was understood.
+"""Reads a mask file that a person made, and says how it was interpreted.
 
-What a value means: in an indexed or grey picture it is the object id, 0 is background; a picture of only 0 and 255 is
-one object with id 1; 255 beside other ids is void and becomes background. In an RGB picture every colour is an object
-and black is background. Transparent pixels are background.
+In an indexed or grey picture, a value is an object id and 0 is background. A picture of only 0 and 255 is one object
+with id 1; besides other ids, 255 is void and becomes background. In an RGB picture, every colour is an object and black
+is background. Transparent pixels are background.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import require_exists, size_text
 from hodor_cli.images.picture import StoredPicture, read_stored
 
-_CLEAR = 8  # a lower alpha is always background
-_COATS = 8  # more even levels of alpha are a gradient
+_CLEAR = 8  # pixels with a lower alpha are always background
+_COATS = 8  # most opacities that paint may have; more levels of alpha are a gradient
 
 
 def read_mask(
@@ -46,10 +46,10 @@ def read_mask(
 
         labels = read_mask("first.png", size=(480, 854)).labels  # (H, W) ids, 0 is background
 
-    size: the (height, width) that it must have. known_colours: object id -> colour of earlier masks, so that a colour
-    keeps its id. An .npy is (H, W) ids or booleans, (N, H, W) booleans for the objects 1..N, or (H, W, 3) colours.
-    allow_empty: accept a mask without an object. Raises `InputError`, which names the file, for another size, no
-    object, soft edges, or ids out of 1..65535.
+    An .npy array is (H, W) ids or booleans, (N, H, W) booleans for the objects 1..N, or (H, W, 3) colours. size: the
+    (height, width) that the mask must have. known_colours: object id -> colour of earlier masks, whose colours keep
+    their ids. allow_empty: accept a mask without objects. Raises `InputError`, which names the file, for a wrong size,
+    soft edges, ids above 65535, or no object.
     """
     path = Path(path)
     require_exists(path, "mask")
@@ -58,11 +58,11 @@ def read_mask(
     suffix = path.suffix.lower()
     if suffix in NO_PICTURES and suffix != ".npy":
         if suffix == ".json":
-            parse_json(path, object, "JSON", "save it again")  # says where it is damaged
+            parse_json(path, object, "JSON", "save it again")  # raises if it is damaged, and says where
         raise InputError(
             f"{path} is a {suffix[1:].upper()} file, not a mask image; a mask is a PNG or an .npy array of object ids "
-            "(unpack it from an archive), and of what LabelMe, COCO, YOLO, CVAT or Label Studio wrote "
-            "`read_annotations` makes label maps"
+            "(unpack archives first); annotations from LabelMe, COCO, YOLO, CVAT or Label Studio are read by "
+            "`read_annotations`"
         )
     if suffix == ".npy":
         array = load_npy(path)
@@ -76,7 +76,7 @@ def read_mask(
         _require_size(path, picture.values.shape[:2], size)
         mask = _from_picture(picture, path, known_colours)
         if picture.pages > 1:
-            mask.notes.append(f"{path.name} holds {picture.pages} pictures, of which the first is read")
+            mask.notes.append(f"{path.name} holds {picture.pages} pictures; only the first is read")
     if not allow_empty and not mask.labels.any():
         raise InputError(f"{path} holds no object: every pixel is background")
     if mask.labels.all():
@@ -88,22 +88,23 @@ def read_mask(
 
 
 def covers_edge(labels: NDArray[np.integer]) -> bool:
-    """Whether objects cover nearly the whole edge of a label map (H, W), as the background mostly does."""
+    """Whether objects cover nearly the whole edge of a label map (H, W), where background is usual."""
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return bool(np.count_nonzero(edge) > 0.9 * len(edge))
 
 
 def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] | None) -> MaskFile:
-    if picture.values.dtype == np.uint16 and picture.clear:  # such a picture of 8 bits may be a cut-out
+    # In 16 bits, transparent values are background; in 8 bits, the picture may be a cut-out (`_from_transparency`).
+    if picture.values.dtype == np.uint16 and picture.clear:
         clear = np.isin(picture.values, list(picture.clear))
         picture = replace(picture, values=np.where(clear, 0, picture.values), clear=frozenset())
     values = numbers_of(picture, path, grey_in_colour=False)
     if values is not None and (table := picture.palette) is not None:
         mask = mask_from_values(values, path, table[values])
         black = [index for index in ids_in(values) if not table[index].any()]
-        if black and table[0].any():  # some painting programs order a palette so
+        if black and table[0].any():  # some painting programs do not put black first in the palette
             drawn = f"{path.name} is indexed: index 0, drawn in #{table[0].tobytes().hex()}, is the background"
-            note = f"the black index {black[0]} is an object; save it as RGB if black is meant to be the background"
+            note = f"the black index {black[0]} is an object; save it as RGB if black should be the background"
             mask.notes.insert(0, f"{drawn} and {note}")
         return mask
     if values is not None:
@@ -132,22 +133,22 @@ def _colours(picture: StoredPicture) -> np.ndarray:
 
 
 def _from_jpeg(rgb: np.ndarray, path: Path) -> MaskFile:
-    """JPEG changes values, so only a black and white picture is accepted."""
+    """Threshold a black and white JPEG. Any other is refused, because JPEG changes values."""
     grey = (rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).round()
     coloured = float((np.ptp(rgb, axis=2) > 48).mean())
     between = float(((grey > 64) & (grey < 192)).mean())
     if coloured > 0.01 or between > 0.05 or not (grey >= 192).any():
         raise InputError(
-            f"{path} is a JPEG, which changes the values that say which object a pixel belongs to; save the mask as PNG"
+            f"{path} is a JPEG, whose compression changes the values that identify objects; save the mask as PNG"
         )
-    note = f"{path.name} is a JPEG, which blurs values: thresholded at 128 to one object, with id 1"
+    note = f"{path.name} is a JPEG, which blurs values: it was thresholded at 128 to one object, with id 1"
     return MaskFile((grey >= 128).astype(np.uint16), [note])
 
 
 def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
     """Transparent pixels are background; the visible ones are painted objects, or one object that was cut out."""
-    # The least alpha (1..255) of visible pixels: half the alpha of the most transparent even area, or half the highest
-    # alpha if no area is even. So paint of any opacity is visible, and its soft edges are cut in the middle.
+    # The lowest alpha (1..255) that counts as visible is half the alpha of the most transparent even area, or half the
+    # highest alpha if no area is even. So paint of any opacity is visible, and soft edges are cut in the middle.
     levels, index_map = index_values(rgba[..., 3])
     solid = [int(level) for level in levels[examine_edges(index_map, rgba[..., 3:]).solid] if level >= _CLEAR]
     least = max(1, ((min(solid) if 0 < len(solid) <= _COATS else int(levels[-1])) + 1) // 2)
@@ -157,7 +158,7 @@ def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | 
     visible = rgba[..., :3] * shown[..., None]
     colours, index_map = index_values(pack_rgb(visible))
     if len(np.unique(pack_rgb(rgba[..., :3][shown]))) > 1:
-        # Painted areas are even, a photograph is not. The transparent part is not counted.
+        # Painted areas are even, unlike a photograph. The transparent part, also even, is subtracted.
         even = examine_edges(index_map, visible).solid_share - float((~shown).mean())
         if len(colours) <= 8 or even > 0.3 * float(shown.mean()):
             mask = mask_from_rgb(visible, path, known)
@@ -171,12 +172,12 @@ def _require_size(path: Path, shape: tuple[int, ...], size: tuple[int, int] | No
         return
     both = f"{path} is {size_text(shape)} but the frames are {size_text(size)}"
     if tuple(shape) == size[::-1]:
-        raise InputError(f"{both}: the mask lies on its side; turn it by 90 degrees")
+        raise InputError(f"{both}: the mask is on its side; rotate it by 90 degrees")
     ratio, want_ratio = (width / height for height, width in (shape, size))
     if abs(ratio / want_ratio - 1) < 0.01:
         raise InputError(
-            f"{both}, the same shape at another size; resize the mask without smoothing (nearest neighbour)"
+            f"{both}, the same aspect ratio at another size; resize the mask without smoothing (nearest neighbour)"
         )
     raise InputError(
-        f"{both}, another aspect ratio ({ratio:.2f} instead of {want_ratio:.2f}): the mask was made for other pictures"
+        f"{both}, a different aspect ratio ({ratio:.2f} instead of {want_ratio:.2f}); was it made for other frames?"
     )

@@ -1,4 +1,4 @@
-"""From the values in a mask to object ids: what numbers and colours mean, and which values are refused."""
+"""Converts the values in a mask to object ids: what numbers and colours mean, and which values are refused."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from hodor_cli.images.picture import StoredPicture, read_stored
 LabelMap = npt.NDArray[np.uint16] | npt.NDArray[np.uint8]
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm", ".webp")
-#: Endings of files that are not pictures; `read_mask` says what they are.
+#: Endings of files that are not pictures; `read_mask` reads .npy and explains the others.
 NO_PICTURES = (".npy", ".npz", ".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".zip")
 
 
 def read_numbers(path: Path) -> LabelMap | None:
-    """(H, W) uint8 or uint16 numbers of a mask file, upright: indexed, grey, or grey stored as RGB.
+    """Read a mask file of plain numbers (indexed, grey, or grey stored as RGB) as (H, W) uint8 or uint16, upright.
 
-    None for a file that `read_mask` has to interpret: colours, transparency, JPEG, floats, an array. Raises InputError,
-    which names the file, if it cannot be read.
+    Returns None for a file that `read_mask` has to interpret: colours, transparency, JPEG, floats, an array. Raises
+    InputError, which names the file, if it cannot be read.
     """
     if path.suffix.lower() in NO_PICTURES:
         return None
@@ -35,8 +35,8 @@ def read_numbers(path: Path) -> LabelMap | None:
 
 
 def numbers_of(picture: StoredPicture, path: Path, *, grey_in_colour: bool = True) -> LabelMap | None:
-    """(H, W) numbers of a picture that has one per pixel; None for any other, and if a value but 0 is transparent
-    (then transparency, and not 0, is the background). grey_in_colour: read RGB without any colour as grey."""
+    """(H, W) numbers of a picture with one per pixel; None for any other picture, and if a value other than 0 is
+    transparent (then that value is the background, not 0). grey_in_colour: also accept grey stored as RGB."""
     values = picture.values
     if picture.format == "JPEG" or values.dtype.kind == "f":
         return None
@@ -54,14 +54,16 @@ def require_ids(lowest: int, highest: int, path: Path) -> None:
     """Raise InputError unless all values of a mask file are object ids or 0."""
     if lowest < 0 or highest > MAX_ID:
         wrong = lowest if lowest < 0 else highest
-        raise InputError(f"{path} holds the value {wrong}; object ids lie in 1..{MAX_ID} and 0 is background")
+        raise InputError(
+            f"{path} holds the value {wrong}; object ids must be between 1 and {MAX_ID}, and 0 is background"
+        )
 
 
 @dataclass(frozen=True)
 class EdgeReport:
-    """soft: values that occur only between others, as blended edges leave them. solid: values that fill at least one
-    3x3 block. Both are indices into the examined values. solid_share: share of all pixels at the middle of such blocks.
-    """
+    """soft: values that occur only along edges, as blending of two others. solid: values that fill at least one 3x3
+    block. Both are indices into the examined values. solid_share: fraction of all pixels that are the centre of such a
+    block."""
 
     soft: np.ndarray
     solid: np.ndarray
@@ -69,14 +71,14 @@ class EdgeReport:
 
 
 def examine_edges(index_map: np.ndarray, channels: np.ndarray) -> EdgeReport:
-    """Tell solid values from soft ones.
+    """Distinguish solid values from soft ones.
 
-    index_map: (H, W) non-negative integers, one number per different value. channels: (H, W, C) the values themselves.
-    A value is soft if it fills no 3x3 block and if, in some channel, at least half of its pixels lie strictly between
-    the lowest and the highest of their neighbours. A tiny object is not soft, because it differs from all neighbours.
+    index_map: (H, W) non-negative integers, one number per distinct value. channels: (H, W, C) the values themselves.
+    A value is soft if it fills no 3x3 block and at least half of its pixels are, in some channel, strictly between the
+    lowest and the highest of their neighbours. A tiny object is not soft, because it differs from all neighbours.
     """
     block = np.ones((3, 3), np.uint8)
-    places = index_map.astype(np.float32)  # exact, as are all values: both stay below 2 to the 24
+    places = index_map.astype(np.float32)  # exact: indices and values stay below 2 to the 24
     solid_pixels = cv2.erode(places, block) == cv2.dilate(places, block)
     between = np.zeros(index_map.shape, dtype=bool)
     for channel in np.moveaxis(channels, -1, 0):
@@ -95,10 +97,10 @@ class MaskFile:
     """One mask as read.
 
     labels:  (H, W) uint16 object ids, 0 background.
-    void:    (H, W) bool, the pixels that belong to no object (background in `labels`); None if there are none.
-    white:   whether the file holds only 0 and white.
-    notes:   how the file was understood, one sentence each, for the user.
-    colours: for an RGB mask, object id -> (r, g, b) in it.
+    notes:   sentences for the user about how the file was interpreted.
+    colours: for an RGB mask, object id -> (r, g, b) in the file.
+    void:    (H, W) bool, the pixels that are neither object nor background (0 in `labels`); None if there are none.
+    white:   whether the file contains only 0 and white.
     """
 
     labels: np.ndarray
@@ -109,7 +111,7 @@ class MaskFile:
 
     @property
     def object_ids(self) -> list[int]:
-        """The ids in it, ascending."""
+        """The ids in the mask, ascending."""
         return ids_in(self.labels)
 
 
@@ -123,17 +125,19 @@ def white_value(present: Collection[int]) -> int | None:
 
 
 def has_void(present: Collection[int]) -> bool:
-    """Whether 255 means void: if other ids occur, none above 255, and not so many that 255 is one of them. present: the
-    values that occur in the mask."""
+    """Whether 255 means void: there are other ids, none above 255, and not so many that 255 is probably one of them.
+
+    present: the values that occur in the mask.
+    """
     others = set(present) - {0, VOID}
     return VOID in present and bool(others) and max(others) < VOID and not (VOID - 1 in others and len(others) > 126)
 
 
 def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None = None) -> MaskFile:
-    """Labels from (H, W) integers, one per pixel: value = id, only 0 and white = one object, 255 beside others = void.
+    """Labels from (H, W) integers: a value is an id; only 0 and white are one object; 255 next to other ids is void.
 
-    palette: (H, W, 3) colours of an indexed picture, in which soft edges are visible. Raises `InputError` for ids out
-    of range and for soft edges.
+    palette: (H, W, 3) colours of an indexed picture, which also show soft edges. Raises `InputError` for ids out of
+    range and for soft edges.
     """
     ids, index_map = index_values(values)
     require_ids(int(ids[0]), int(ids[-1]), path)
@@ -153,16 +157,16 @@ def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None 
         void = labels == VOID
         labels[void] = 0
         count = plural(int(void.sum()), "pixel")
-        notes.append(f"{path.name} has {count} of 255 beside other ids: taken as void, which is background")
+        notes.append(f"{path.name} has {count} of 255 besides other ids: read as void, which is background")
     return MaskFile(labels, notes, void=void)
 
 
 def mask_from_rgb(rgb: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
-    """Labels from (H, W, 3) uint8 colours: each is an object, black is background. known: id -> earlier colour.
-    Raises `InputError` for soft edges and photographs."""
+    """Labels from (H, W, 3) uint8 colours: each is an object, black is background. known: id -> colour of earlier
+    masks. Raises `InputError` for soft edges and photographs."""
     if not known and (rgb == rgb[..., :1]).all():
         mask = mask_from_values(rgb[..., 0], path)
-        return replace(mask, notes=[f"{path.name} is RGB without any colour: read as grey, value = id", *mask.notes])
+        return replace(mask, notes=[f"{path.name} is RGB but all grey: each grey value is an id", *mask.notes])
     packed = pack_rgb(rgb)
     values, index_map = index_values(packed)
     if len(values) > 2:
@@ -181,35 +185,35 @@ def pack_rgb(rgb: np.ndarray) -> np.ndarray:
 
 
 def index_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values, ascending, and the index of each pixel's value."""
+    """The distinct values, ascending, and the index of each pixel's value."""
     if values.dtype.kind == "u" and int(values.max()) < 1 << 24:  # a table is many times faster than sorting the pixels
         seen = np.zeros(int(values.max()) + 1, dtype=bool)
         seen[values] = True
         table = np.cumsum(seen, dtype=np.int32) - 1
         return np.flatnonzero(seen).astype(values.dtype), table[values]
     found, index_map = np.unique(values, return_inverse=True)
-    return found, index_map.reshape(values.shape)  # NumPy 2.0 returns it flat
+    return found, index_map.reshape(values.shape)  # flat in some versions of NumPy
 
 
 def _check_value_edges(
     ids: np.ndarray, index_map: np.ndarray, channels: np.ndarray, top: int | None, path: Path
 ) -> list[str]:
-    """Raise `InputError` if most values come from soft edges; return a note if a few may."""
+    """Raise `InputError` if most values come from soft edges; return a note if only a few may."""
     if len(ids) < 3:
         return []
     report = examine_edges(index_map, channels)
     soft = [int(i) for i in ids[report.soft] if i]
     solid = [int(i) for i in ids[report.solid] if i]
     present = [int(i) for i in ids]
-    # Values like 0, 1, 254, 255; those of 0, 1, 2, 255 may well be objects and void.
+    # Refuses values like 0, 1, 254, 255, but not 0, 1, 2, 255, which are probably objects and void.
     inner = present[1:-1]
     near = all(i <= 8 or i >= 247 for i in inner) and any(i >= 247 for i in inner)
     if top == VOID and {0, VOID} < set(present) and near:
         raise InputError(
-            f"{path} holds 0 and 255 but also values next to them ({listed(inner)}), as a JPEG leaves them of "
-            f"a black and white mask, and each would become an object; threshold it at 128"
+            f"{path} holds 0 and 255 but also values close to them ({listed(inner)}), as if a black and white mask had "
+            "been saved as JPEG, and each would become an object; threshold it at 128"
         )
-    # If only white is solid, all other greys must be its edge, however few they are.
+    # If only white is solid, all other greys must belong to its edge, however few they are.
     if (len(soft) >= 3 and len(soft) > len(solid)) or (soft and solid == [top]):
         raise _soft_edge_error(path, len(ids), len(soft), report.solid_share)
     if not soft:
@@ -221,10 +225,10 @@ def _soft_edge_error(path: Path, values: int, soft: int, solid_share: float) -> 
     if solid_share < 0.2:
         return InputError(
             f"{path} holds {values} different values and hardly any even area: it looks like a photograph or a soft "
-            f"(probability) map; in a mask every value is an object"
+            "(probability) map; in a mask, every value is an object"
         )
     return InputError(
-        f"{path} has soft edges: {soft} of its {values} different values appear only along edges, as anti-aliasing, "
-        f"resizing or JPEG compression leave them, and each would become an object; save it with hard edges (without "
+        f"{path} has soft edges: {soft} of its {values} different values appear only along edges, an effect of "
+        "anti-aliasing, resizing or JPEG compression, and each would become an object; save it with hard edges (no "
         "anti-aliasing, resized by nearest neighbour), or if it is black and white, threshold it at 128"
     )
