@@ -1,4 +1,4 @@
-"""The parts of a step: its input, the decoded logits, what is measured besides masks, and the masks to encode."""
+"""The data of a step: its input, the decoded logits, measures of each object's mask, and the masks to encode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hodor_cli.runtime.preprocess import Geometry, Scalable, resize
 
 
 class Expected(NamedTuple):
-    """A frame to come, as the network will see it, and what the second thread prepares for it."""
+    """An upcoming frame, and what the second thread prepares for it: its maps, and the masks carried to it."""
 
     frame: np.ndarray | Scalable
     geometry: Geometry
@@ -35,8 +35,8 @@ class Expected(NamedTuple):
 
 @dataclass(frozen=True)
 class StepInput:
-    """The input of a step: the frame's index, time, geometry and maps, the masks given in it, and those that are known
-    to be carried to it."""
+    """The input of a step: a frame's index, time in seconds, geometry and maps, the masks given in it by object id, the
+    list to which the step adds warnings, and masks that were carried to the frame in advance."""
 
     index: int
     time: float | None
@@ -49,8 +49,11 @@ class StepInput:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The result of decoding a frame: logits (1, 10 + I, h, w) of its objects, the cue that was used, and the share of
-    each object that was cut off, by id. followed: the objects of earlier frames, which come first."""
+    """The result of decoding a frame.
+
+    logits: (1, 10 + I, h, w) at stride 4, objects in the order of `object_ids`. cue: the cue that was used. cut_off: by
+    object id, as in `ObjectResult`. followed: the objects of earlier frames; they come first in `object_ids`.
+    """
 
     object_ids: ObjectIds
     logits: Tensor
@@ -59,14 +62,14 @@ class Decoded:
     followed: ObjectIds
 
     def of_followed(self) -> Decoded:
-        """Without the objects that start in this frame, whose masks are given."""
+        """The same without the objects that start in this frame: their masks are given."""
         kept = self.logits[:, : NUM_NON_OBJECT + len(self.followed)]
         return replace(self, object_ids=self.followed, logits=kept)
 
 
 @dataclass
 class Measures:
-    """The results of decoding besides the masks, by object id."""
+    """What is measured about the masks, by object id; see `ObjectResult`."""
 
     confidence: dict[int, float] = field(default_factory=dict)
     cut_off: dict[int, float] = field(default_factory=dict)
@@ -96,7 +99,7 @@ def masks_to_encode(logits: Tensor, reference: dict[int, Tensor], ids: ObjectIds
     """
     probabilities = logits.softmax(dim=1)
     if not reference:
-        # The same as upsampling to the padded size and sampling at stride 8.
+        # Equals upsampling to the padded size and resizing that to stride 8.
         return torch.nn.functional.avg_pool2d(probabilities[:, NUM_NON_OBJECT:], 2)
     full = resize(probabilities, geometry.padded)
     # Inside a reference mask its own channel is the mask, and every other channel is 0.
@@ -108,8 +111,8 @@ def masks_to_encode(logits: Tensor, reference: dict[int, Tensor], ids: ObjectIds
 
 
 def hold_lost(entry: HistoryEntry, masks: Tensor, ring: HistoryRing, model: Hodor) -> HistoryEntry:
-    """Give objects without any likely pixel in `masks` (I, h, w) their newest earlier descriptor; they may return
-    anywhere."""
+    """Give objects that have no pixel above 0.5 in `masks` (I, h, w) their newest earlier descriptor, without the place
+    that it describes: they may return anywhere."""
     lost = (masks.flatten(1).amax(dim=1) <= 0.5).tolist()
     if not any(lost):
         return entry
@@ -122,11 +125,11 @@ def hold_lost(entry: HistoryEntry, masks: Tensor, ring: HistoryRing, model: Hodo
 
 
 def require_numbers(values: Tensor, frame: int, dtype: torch.dtype) -> None:
-    """Raise WeightsError or DeviceError if the network, computing in `dtype`, gave NaN or an infinite value."""
+    """Raise WeightsError or DeviceError if the network, computing in `dtype`, returned NaN or an infinite value."""
     if bool(torch.isfinite(values).all()):
         return
-    what = f"the network computes values that are not numbers in frame {frame}"
+    what = f"the network returned NaN or infinite values in frame {frame}"
     if dtype == torch.float32:
-        raise WeightsError(f"{what}; its weights are damaged or overtrained, take others with `weights`")
+        raise WeightsError(f"{what}; its weights are damaged or diverged in training, so choose others with `weights`")
     name = str(dtype).removeprefix("torch.")
-    raise DeviceError(f"{what} in {name}; run it in `precision` fp32, or take other weights with `weights`")
+    raise DeviceError(f"{what} in {name}; set `precision` to fp32, or choose other weights with `weights`")

@@ -1,8 +1,8 @@
 """Which part of a frame is decoded: where the objects can be, given where they were.
 
-Objects stay near where they were (see `motion`), so what is decoded far from them is background and decided before.
-An object that is not found, or that reaches the border of the region, is looked for in the whole frame. On six clips
-that took no part in training, J&F is 84.8 with regions, of half of the frame on average, and without them.
+Objects stay near where they were (see `motion`), so pixels far from them are background and need no decoding. If an
+object is not found in the region, or reaches its border, the whole frame is decoded instead. On six clips that took no
+part in training, J&F is 84.8 both with regions, which are half of the frame on average, and without them.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.model.matching import FAR, PART
 from hodor_cli.model.region import Region
 
-#: Cells of stride 8 that are decoded around those where an object can be.
+#: Width, in cells of stride 8, of the margin that is decoded around the cells where an object can be.
 _MARGIN = 2
-#: After so many frames, a frame is decoded as a whole.
+#: One frame out of this many, or more, is decoded as a whole.
 _EVERY = 8
-#: Sides of regions are multiples of so many cells.
+#: Regions start and end at multiples of this many cells.
 _STEP = 4
-#: A larger share of the frame is not worth a region.
+#: A region that covers more than this share of the frame would not save enough time.
 _LARGEST = 0.75
 
 
 @dataclass(frozen=True)
 class WholeFrame:
-    """What decoding these objects in a whole frame left for decoding parts of the next ones.
+    """What is kept from the last frame that was decoded as a whole, for decoding regions of the next frames.
 
-    norms: the decoder's `Norms.statistics`. age: frames since then, itself included.
+    object_ids: the objects decoded in it. norms: the decoder's `Norms.statistics`. age: frames decoded from it on.
     """
 
     object_ids: ObjectIds
@@ -41,9 +41,9 @@ class WholeFrame:
     age: int = 1
 
     def region(self, object_ids: ObjectIds, masks: Tensor, radii: Sequence[int]) -> Region | None:
-        """The part to decode of a frame, None for all of it.
+        """The region of the next frame to decode; None for the whole frame.
 
-        masks (I, h, w): soft masks at stride 8 in the frame before. radii: cells that each object may have moved.
+        masks: (I, h, w) soft masks of the previous frame, at stride 8. radii: cells that each object may have moved.
         """
         if self.object_ids != object_ids or self.age >= _EVERY:
             return None
@@ -58,12 +58,12 @@ class WholeFrame:
 
 
 def holds_all(logits: Tensor, region: Region) -> bool:
-    """Whether every object is found in a region, and none at a border behind which the frame continues.
+    """Whether every object is found in a region, and none touches a border beyond which the frame continues.
 
     logits: (1, 10 + I, 2h, 2w) of the region, at stride 4.
     """
     found = logits.softmax(dim=1)[0, NUM_NON_OBJECT:] > 0.5
-    lines = found.any(dim=2), found.any(dim=1)  # of each object: which rows and which columns
+    lines = found.any(dim=2), found.any(dim=1)  # the rows and the columns of each object
     if not bool(lines[0].any(dim=1).all()):
         return False
     for line, part, size in zip(lines, region[:2], region.whole, strict=True):
@@ -74,7 +74,7 @@ def holds_all(logits: Tensor, region: Region) -> bool:
 
 
 def in_whole_frame(logits: Tensor, region: Region) -> Tensor:
-    """Logits (1, 10 + I, 2h, 2w) of the whole frame from those of a region; outside of it is background."""
+    """Logits (1, 10 + I, 2h, 2w) of the whole frame from those of a region; everything outside is background."""
     finer = region.doubled()
     (height, width), rows, columns = finer.whole, finer.rows, finer.columns
     around = (columns.start, width - columns.stop, rows.start, height - rows.stop)
@@ -83,13 +83,13 @@ def in_whole_frame(logits: Tensor, region: Region) -> Tensor:
 
 
 def _range(lines: Tensor, radii: Sequence[int], size: int) -> slice | None:
-    """The part of a side that objects with true lines (I, size) can reach by their radii; None if one has no line."""
+    """The rows (or columns) that the objects can reach from their own, `lines` (I, size) bool; None if one has none."""
     first, last = size, 0
     for line, radius in zip(lines.cpu().numpy(), radii, strict=True):
         places = line.nonzero()[0]
         if not len(places):
             return None
         first, last = min(first, places[0] - radius), max(last, places[-1] + 1 + radius)
-    # In steps, so that maps of few sizes are computed: for each new one, libraries prepare anew.
+    # Rounded to steps, because libraries set up their convolutions again for each new size of map.
     start, stop = max(0, int(first) - _MARGIN) // _STEP, -(-(int(last) + _MARGIN) // _STEP)
     return slice(start * _STEP, min(size, stop * _STEP))

@@ -118,7 +118,7 @@ class Segmenter(FrameSteps):
             Label map (H, W) uint16, 0 for background; inside reference masks exactly those. `last` holds more.
         Raises:
             InputError if the frame or a mask is of another size or kind. WeightsError or DeviceError if the network
-            computes values that are not numbers. After any exception the state is unchanged.
+            returns NaN or infinite values. After any exception the state is unchanged.
         """
         geometry = self._check_frame(frame)
         index = self._next_frame

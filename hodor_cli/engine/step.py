@@ -1,4 +1,4 @@
-"""The steps of one frame: encode the given masks, decode the history, and make the frame's result and next entry."""
+"""What a step does with one frame: encode the given masks, decode the history, make the result and history entry."""
 
 from __future__ import annotations
 
@@ -30,17 +30,16 @@ from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks
 from hodor_cli.runtime.second_thread import SecondThread
 
-#: The logit of an object at a pixel where it cannot be.
+#: Logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
 
 
 class FrameSteps:
-    """The part of a `Segmenter` that uses the network; what it knows of the objects is in `_known`.
+    """The part of a `Segmenter` that runs the network; what is known about the objects is in `_known`.
 
-    second: a thread that computes beside the steps; `LookAhead` sets it. maps_are_read: whether other code reads the
-    backbone's maps of every frame, even if no object is followed; then no frame is extracted ahead. whole_frames:
-    whether each frame is decoded as a whole, for code that reads the decoder's logits, and not only where objects can
-    be.
+    second: a thread that works on the next frame during a step; `LookAhead` sets it.
+    maps_are_read: other code reads the backbone's maps of every frame, so no frame is extracted ahead of its step.
+    whole_frames: other code reads the decoder's logits, so all of each frame is decoded, not only where objects can be.
     """
 
     model: Hodor
@@ -55,9 +54,9 @@ class FrameSteps:
     _expected: list[Expected]
 
     def expect(self, frame: np.ndarray | Scalable) -> None:
-        """Begin to extract the maps of a frame in the second thread; it is given to the step after the next one.
+        """Start extracting a frame's maps in the second thread, while the next step works on the frame before it.
 
-        Nothing happens without that thread, before the first step, and while no object is followed.
+        Does nothing without that thread, before the first step, or while no object is followed.
         """
         known, geometry = self._known, self._geometry
         if self.second is None or self.maps_are_read or not known.ids:
@@ -70,7 +69,7 @@ class FrameSteps:
         self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, carried)]
 
     def _prepared(self, frame: np.ndarray | Scalable, geometry: Geometry) -> tuple[Maps, list[Carried]]:
-        """The maps of a frame, and the masks that were carried to it if it was expected."""
+        """The maps of a frame and, if it was expected, the masks already carried to it."""
         for expected in self._expected:
             if expected.frame is frame and expected.geometry == geometry:
                 self._expected = [other for other in self._expected if other is not expected]
@@ -85,7 +84,7 @@ class FrameSteps:
 
     @torch.inference_mode()
     def _carry(self, maps: Future[Maps], stored: list[StoredFrame], ids: tuple[int, ...]) -> list[Carried]:
-        """Masks carried to a frame from stored ones, for the case that these are still stored in its step."""
+        """Masks carried to a frame from stored frames; its step uses those whose source is still stored by then."""
         if self.model.matcher is None:
             return []
         with autocast(self.device, self.dtype):
@@ -95,14 +94,14 @@ class FrameSteps:
         known = self._known
         known.ring.advance(step.index)
         followed = known.ids
-        # 1. As in the paper, objects that start here join the history, and with it the decoding of this frame.
+        # 1. As in the paper, objects that start here join the history and so take part in decoding this frame.
         early = step.given.keys() - set(followed) if followed and self._starts_are_decoded else set()
         reference = self._encode_given(step, early, join=True)
-        # 2. Decode the history. A correction does not change it, and so leaves the other objects as they were.
+        # 2. Decode the history. Corrections join it only later, so that they leave the other objects unchanged.
         decoded = self._decode(step, followed) if followed else None
         reference |= self._encode_given(step, step.given.keys() - early, join=not followed)
         if decoded is not None:
-            # 3. Put the reference masks in, and encode what came out as this frame's entry.
+            # 3. Put the reference masks in, and encode the result as this frame's history entry.
             labels, found = self._finish(step, decoded, reference)
         else:
             labels, found = np.zeros(step.geometry.original, dtype=np.uint16), Measures()
@@ -110,20 +109,20 @@ class FrameSteps:
             labels[labels == object_id] = 0
             labels[mask] = object_id
             found.confidence[object_id] = 1.0
-        # Objects too small to be encoded as well: their masks were given.
+        # `given` also has objects too small to be encoded.
         ids = known.ids.adding(step.given)
         return StepResult(labels=labels, objects=found.results(labels, ids))
 
     @property
     def _starts_are_decoded(self) -> bool:
-        """Whether objects take part in decoding the frame in which they start; a subclass may decide otherwise."""
+        """Whether objects take part in decoding the frame in which they start; subclasses may override this."""
         return True
 
     def _encode_given(self, step: StepInput, ids: Collection[int], *, join: bool) -> dict[int, Tensor]:
-        """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others.
+        """Encode given masks, and warn about those that are too small. Returns the others, {id: (padded H, padded W)}.
 
-        join: they join the history at once; else `_finish` encodes them with all objects of the frame. Fitted
-        descriptors always join, and stay.
+        join: add them to the history now; otherwise only `_finish` does, with all objects of the frame. Fitted
+        descriptors are always added, as a lasting entry.
         """
         given = {object_id: mask for object_id, mask in step.given.items() if object_id in ids}
         if not given:
@@ -154,13 +153,13 @@ class FrameSteps:
         return full
 
     def _visible(self, given: Mapping[int, np.ndarray], geometry: Geometry) -> dict[int, Tensor]:
-        """The masks {id: (padded H, padded W)} that are large enough to be encoded."""
+        """Those of the masks that are large enough to be encoded, as the network sees them: (padded H, padded W)."""
         prepared = prepare_masks(np.stack(list(given.values())), geometry, self.device)
         visible = (to_stride8(prepared)[0] > 0.5).flatten(1).any(dim=1).tolist()
         return {key: mask for key, mask, seen in zip(given, prepared[0], visible, strict=True) if seen}
 
     def _encoded(self, maps: Maps, full: Mapping[int, Tensor], frame: int) -> tuple[Tensor, Descriptors]:
-        """Given masks as soft ones (1, I, h, w) at stride 8, and their descriptors."""
+        """Given masks at stride 8, (1, I, h, w), and their descriptors."""
         masks = torch.stack(list(full.values()))
         objects, background = reference_masks(masks[None])
         descriptors = self.model.encode(maps, objects, background)
@@ -170,19 +169,19 @@ class FrameSteps:
         return objects, descriptors
 
     def _fitted(self, maps: Maps, made: Descriptors, ids: list[int], masks: Tensor) -> Descriptors:
-        """The descriptors of these objects, fitted to their masks (I, H, W)."""
+        """Descriptors fitted to the objects' masks (I, H, W)."""
         return fitted_to_frame(self.model, maps, made, masks)
 
     def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:
-        """Decode the objects of the history: those followed so far, and those that start here and have joined it."""
+        """Decode all objects in the history: those followed so far, and those that start here and have joined it."""
         known, matcher = self._known, self.model.matcher if self.matching else None
         if matcher is None or known.memory.previous is None:
             logits, cue = self._logits(step, None)
             return Decoded(known.ids, self._final_logits(logits), cue, {}, followed)
-        was = known.memory.previous.keyed_masks(known.ids).masks[0]
+        before = known.memory.previous.keyed_masks(known.ids).masks[0]
         radii = known.motion.radii(known.ids, matcher.spread, step.time)
         whole = None if self.whole_frames else known.whole
-        region = None if whole is None else whole.region(known.ids, was, radii)
+        region = None if whole is None else whole.region(known.ids, before, radii)
         logits, cue = self._logits(step, region)
         if region is not None and holds_all(logits, region):
             logits = in_whole_frame(logits, region)
@@ -191,31 +190,35 @@ class FrameSteps:
         height, width = step.geometry.scaled
         size = -(-height // 4), -(-width // 4)
         assert cue is not None  # there is a previous frame to match with
-        logits, shares = limited(logits, was, radii, known.motion.largest(known.ids), size, cue.matched)
+        logits, shares = limited(logits, before, radii, known.motion.largest(known.ids), size, cue.matched)
         logits = without_absent(logits, cue, [known.memory.has_given(object_id) for object_id in known.ids])
         return Decoded(known.ids, self._final_logits(logits), cue, dict(zip(known.ids, shares, strict=True)), followed)
 
     def _logits(self, step: StepInput, region: Region | None) -> tuple[Tensor, Cue | None]:
-        """Logits of a region, by the norms of the last whole frame, or of the whole frame, and the cue for them."""
+        """The logits of a region, or of the whole frame if None, and the cue they were decoded with.
+
+        A region is normalised with the statistics of the last whole frame.
+        """
         known, maps = self._known, step.maps
         cue = known.memory.cue(self.model, maps, known.ids, step.carried, region) if self.matching else None
-        norms = None if cue is None else Norms(None if region is None or known.whole is None else known.whole.norms)
+        whole = None if region is None else known.whole
+        norms = None if cue is None else Norms(None if whole is None else whole.norms)
         logits = self.model.decode(maps, known.ring.stacked(known.ids), cue, region, norms)
         require_numbers(logits, step.index, self.dtype)
-        if region is not None and known.whole is not None:
-            known.whole = replace(known.whole, age=known.whole.age + 1)
+        if whole is not None:
+            known.whole = replace(whole, age=whole.age + 1)
         elif norms is not None:
             known.whole = WholeFrame(known.ids, norms.statistics)
         return logits, cue
 
     def _finish(self, step: StepInput, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, Measures]:
-        """Make the frame's label map and other results, and add the frame to history and matching memory."""
+        """Make the frame's label map and measures, and add the frame to the history and the matching memory."""
         known, maps = self._known, step.maps
-        # Objects that start here and were not decoded have no channel yet; their masks are given.
+        # Objects that start here and were not decoded have no channel yet; their reference masks will fill it.
         started = len(known.ids) - len(decoded.object_ids)
         logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
         found = Measures(cut_off=dict(decoded.cut_off))
-        shown = None if self.second is None else self.second.start(self._labels_of, decoded, step.geometry)
+        ahead = None if self.second is None else self.second.start(self._labels_of, decoded, step.geometry)
         masks = masks_to_encode(logits, reference, known.ids, step.geometry)
         objects, background = predicted_masks(masks)
         entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
@@ -225,24 +228,24 @@ class FrameSteps:
             measures = agreements(decoded.cue.of_given[0], masks[0, : len(decoded.object_ids)])
             found.agreement = dict(zip(decoded.object_ids, measures, strict=True))
         found.change = changes(known.looks, known.ids, entry.objects, entry.background)
-        for object_id in reference:  # these measures are only for masks that the network found
+        for object_id in reference:  # these measures are for masks found by the network, not for given ones
             for measure in (found.cut_off, found.agreement, found.change):
                 measure.pop(object_id, None)
         known.ring.put(entry)
         if self.matching:
             known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))
             known.motion.observe(known.ids, masks[0], step.time)
-        labels, found.confidence = self._labels_of(decoded, step.geometry) if shown is None else shown.result()
+        labels, found.confidence = self._labels_of(decoded, step.geometry) if ahead is None else ahead.result()
         return labels, found
 
     @torch.inference_mode()
     def _labels_of(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
-        """What a step returns of the objects followed so far; nothing later depends on it."""
+        """`_labels` of the objects followed so far. Nothing in the step depends on it, so any thread may run it."""
         with autocast(self.device, self.dtype):
             return self._labels(decoded.of_followed(), geometry)
 
     def _final_logits(self, logits: Tensor) -> Tensor:
-        """The logits from which a frame's masks and its history entry are made; a subclass may change them."""
+        """The logits from which a frame's masks and its history entry are made; subclasses may override this."""
         return logits
 
     def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
