@@ -237,7 +237,7 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
     assert "hodor segment-many" in error(clips, "--mask", mask, code=3, command="segment")
     assert "give one video to `hodor segment`, with its mask" in error(clips / "a.mp4", "--masks", masks, code=3)
     assert "is a file" in error(clips, "--masks", mask, code=3)
-    assert "one video itself" in error(masks, "--masks", masks, code=3)
+    assert "so it is a single video" in error(masks, "--masks", masks, code=3)
     assert "contradict" in error(clips, "--masks", masks, "--resume", "--overwrite", "--weights", toy, code=2)
     assert "contradict" in error(clips, "--masks", masks, "--gpus", 1, "--device", "cpu", code=2)
     assert "GPU" in error(clips, "--masks", masks, "--gpus", 99, "--weights", toy, code=5).upper()

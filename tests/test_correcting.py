@@ -225,7 +225,7 @@ def test_a_result_that_lacks_frames_is_not_corrected(network: Hodor, clip: Path,
     report = json.loads((out / "report.json").read_text())
     del report["frames"][30]
     (out / "report.json").write_text(json.dumps(report))
-    with pytest.raises(OutputError, match=f"holds masks of only {COUNT - 1} frames"):
+    with pytest.raises(OutputError, match=f"has masks of only {COUNT - 1} frames"):
         run(network, clip, out, masks=MORE, resume=True)
     assert (out / "report.json").exists() and not (out / ".progress").exists()
 

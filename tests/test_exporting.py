@@ -146,7 +146,7 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path))
     with pytest.raises(InputError, match="prores needs the video of the run"):
         export_result(result.out, ["prores"], ExportOptions(out=tmp_path, source=str(tmp_path / "gone.mp4")))
-    with pytest.raises(UsageError, match="'mug' names no object; give ID=NAME"):
+    with pytest.raises(UsageError, match="'mug' is not a valid name; give ID=NAME"):
         names_of(["mug"])
     with pytest.raises(UsageError, match="there is no object 5 to name; the ids are 1"):
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "named", names={5: "mug"}))
@@ -174,7 +174,7 @@ def test_a_missing_mask_and_an_unreadable_picture_are_named(tmp_path: Path, monk
         assert refused("convert", *arguments, code=3).endswith("0.png cannot be read: Permission denied")
     (out / "masks" / "1.png").unlink()
     said = refused("export", out, "--to", "csv", code=3)
-    assert said.endswith("1.png is missing; make the result again: `hodor segment` with --overwrite")
+    assert said.endswith("1.png is missing; recompute the result: `hodor segment` with --overwrite")
 
 
 def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_auto_on_a_gpu_takes_bf16_only_where_it_is_not_emulated(
 def test_a_precision_that_pytorch_lacks_on_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: kind != "mps")
     assert device.choose_precision("auto", torch.device("mps")) == torch.float32
-    with pytest.raises(DeviceError, match="fp32 alone on mps"):
+    with pytest.raises(DeviceError, match="only fp32 on mps"):
         device.choose_precision("bf16", torch.device("mps"))
 
 

@@ -92,7 +92,7 @@ def test_texts_become_removals_and_boxes_of_known_objects() -> None:
     assert boxes_by_frame(boxes, {2}) == {0: {3: box}, 3: {4: box, 1: box}}
     with pytest.raises(UsageError, match="second box for object 1"):
         boxes_by_frame(read_boxes([f"3:1={text}", f"3:1={text}"], source))
-    with pytest.raises(UsageError, match="ids go from 1 to 65535"):
+    with pytest.raises(UsageError, match="ids must be between 1 and 65535"):
         read_boxes([f"3:70000={text}"], source)
 
 

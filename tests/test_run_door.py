@@ -104,7 +104,7 @@ def test_clicks_without_an_id_mean_what_they_mean_in_the_command(clip: Path, fir
     assert clicked(box={5: (12, 32, 56, 56)}, click=red) == ["5"]
     assert clicked(mask={3: first}, click=red) == ["3"]  # a new object
     assert clicked(mask=first, click={0: {2: blue}}) == clicked(mask=first, click={2: blue}) == ["2"]
-    with pytest.raises(UsageError, match="the objects 1, 2 it is; give `click` the frame and the id as well"):
+    with pytest.raises(UsageError, match="any of the objects 1, 2; give `click` the frame and the id"):
         run(clip, mask=first, click=red)
 
 
@@ -129,12 +129,12 @@ def test_results_go_beside_the_working_directory_by_default(clip: Path, first: n
         ({}, "there is no object to follow"),
         ({"box": (1, 2, 3)}, "give x, y, width and height in pixels"),
         ({"box": {1: "abcd"}}, "give x, y, width and height in pixels"),
-        ({"click": (1, "b")}, r"give `click` \(x, y\)"),
+        ({"click": (1, "b")}, r"is not a valid `click`; give \(x, y\)"),
         ({"mask": np.zeros((120, 160, 3))}, "give an .H, W. integer array"),
         ({"mask": np.zeros((120, 160))}, "give an .H, W. integer array"),
-        ({"mask": {"a": np.zeros((120, 160), int)}}, "`mask` names the frame 'a'; give its number"),
-        ({"box": {0: (12, 32, 56, 56)}}, "`box` names the object 0; ids go from 1"),
-        ({"click": {0: {70_000: (40, 60)}}}, "`click` names the object 70000; ids go from 1 to 65535"),
+        ({"mask": {"a": np.zeros((120, 160), int)}}, "`mask` has the frame 'a'; give a frame number"),
+        ({"box": {0: (12, 32, 56, 56)}}, "`box` has the object id 0; ids must be between 1"),
+        ({"click": {0: {70_000: (40, 60)}}}, "`click` has the object id 70000; ids must be between 1 and 65535"),
         ({"click": (40, 999)}, "the click 40,999 is outside the 160x120 frame"),
         ({"options": {"overwrite": True}}, r"`options` is a dict; give SegmentOptions\(overwrite=True\)"),
         ({"click": {3: {1: [(40, 60), (-1, 5, False)]}}}, "the click -1,5 is outside the 160x120 frame"),
@@ -204,4 +204,4 @@ def test_a_notebook_escapes_names_and_survives_files_that_are_gone(tmp_path: Pat
     gone = {"overlay": tmp_path / "overlay.mp4", "report": tmp_path / "report.json"}
     html = SegmentSummary(tmp_path, 3, (1,), 9.0, (item,), ("a <b> warning",), gone)._repr_html_()
     assert "<script>" not in html and "<b>" not in html and "&lt;script&gt;" in html
-    assert "The video is not put in here" in html
+    assert "The video is not embedded" in html

@@ -96,9 +96,7 @@ def test_appear_names_the_frame_of_the_first_mask(tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", frames_of(6))
     write_label_png(tmp_path / "a.png", GIVEN[4])
     result = hodor("segment", clip, "--mask", f"3={tmp_path}/a.png", "--appear", "1=2", code=2)
-    assert "object 1 cannot appear in frame 2: its first mask or box is that of frame 3" in " ".join(
-        result.output.split()
-    )
+    assert "object 1 cannot appear in frame 2: its first mask or box is in frame 3" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize("there", ["the file", "an empty mask", "remove", "resumed", "python"])

@@ -79,7 +79,7 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     ("options", "said"),
     [
         (("--name", "7=mug"), "there is no object 7 to name"),
-        (("--name", "mug"), "'mug' names no object"),
+        (("--name", "mug"), "'mug' is not a valid name"),
         (("--remove", "7=3"), "object 7 cannot be removed in frame 3"),
         (("--appear", "7=3"), "object 7 cannot appear in frame 3"),
         (("--adapt=5x",), "5x"),

@@ -51,7 +51,8 @@ def test_a_folder_or_video_without_a_run_is_refused(tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", frames_of(4))
     for place in (tmp_path, clip):
         code, said = words(place)
-        assert code == InputError.exit_code and "holds no finished run" in said and "give its first --mask" in said
+        assert code == InputError.exit_code and "not the result of a finished run" in said
+        assert "also give its first --mask" in said
     code, said = words(tmp_path / "nothing")
     assert code == InputError.exit_code and f"{tmp_path} holds clip.mp4" in said
 

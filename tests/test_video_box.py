@@ -100,7 +100,7 @@ def test_of_overlapping_objects_the_smaller_one_lies_in_front(monkeypatch: pytes
     assert labels is not None and np.array_equal(labels == 2, ball) and (labels == 1).sum() == 100 * 80 - 20 * 10
     given = RunInputs(masks={0: np.where(person | (ball & (np.arange(160) < 128)), 7, 0)}, boxes=boxes).at(frame)
     assert given.labels is not None and (given.labels == 2).sum() == 40
-    said = "box of object 2 in frame 0 holds mostly other objects; only the other 40 pixels were used"
+    said = "the box of object 2 in frame 0 is mostly on other objects; only 40 pixels were used"
     assert any(said in warning for warning in given.warnings)
 
 
@@ -149,9 +149,9 @@ def test_nothing_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from hodor_cli import Clicker
 
     monkeypatch.setattr(Clicker, "mask", lambda self, object=1: np.zeros((120, 160), bool))
-    with pytest.raises(InputError, match=r"nothing is found in the box 45,25,70,70"):
+    with pytest.raises(InputError, match=r"no object was found in the box 45,25,70,70"):
         mask_from_box(scene()[0], (45, 25, 70, 70))
-    with pytest.raises(InputError, match=r"nothing is found at the clicks of object 3"):
+    with pytest.raises(InputError, match=r"no object was found at the clicks of object 3"):
         masks_from_prompts(scene()[0], {}, {3: (Click(80, 60),)}, {})
 
 
@@ -160,14 +160,14 @@ def test_parse_boxes(tmp_path: Path) -> None:
     assert boxes_by_frame(read_boxes(["10,20,30,40"], source)) == {1: {1: (10, 20, 30, 40)}}
     assert boxes_by_frame(read_boxes([" 4 = 10, 20.4 ,30,40 "], source), taken={1}) == {4: {2: (10, 20, 30, 40)}}
     for wrong in ("10,20,30", "a,b,c,d", "x=1,2,3,4", "", "1=2=3,4,5,6", "1,2,3,nan", "-3=1,2,3,4", f"{10**400},1,9,9"):
-        with pytest.raises(UsageError, match="is no box"):
+        with pytest.raises(UsageError, match="is not a valid box"):
             read_boxes([wrong], source)
     with pytest.raises(InputError, match="past the end"):
         read_boxes(["5=45,25,70,70"], source)
     for outside in ("45,25,700,70", "-5,25,70,70"):
         with pytest.raises(UsageError, match="outside"):
             read_boxes([outside], source)
-    with pytest.raises(UsageError, match=r"'0.25,0.5,0.5,0.25' has shares .* give pixels, here 40,60,80,30"):
+    with pytest.raises(UsageError, match=r"'0.25,0.5,0.5,0.25' looks like fractions .* give pixels, here 40,60,80,30"):
         read_boxes(["0.25,0.5,0.5,0.25"], source)
     with pytest.raises(UsageError, match="give pixels, here 40,60"):
         read_clicks(["-0.25,0.5"], source)
@@ -184,11 +184,11 @@ def test_parse_clicks(tmp_path: Path) -> None:
     as_well = read_clicks(["3=50,60,7", "-5,6,7"], source)  # the id as the last number
     assert clicks_by_frame(as_well, {}) == {1: {7: (Click(5, 6, False),)}, 3: {7: (Click(50, 60),)}}
     for wrong in ("10", "a,b", "10,20,30,40", "1:2=3,4,5", ":2=3,4", "--1,2", "", "1,2,x"):
-        with pytest.raises(UsageError, match="is no click"):
+        with pytest.raises(UsageError, match="is not a valid click"):
             read_clicks([wrong], source)
     with pytest.raises(UsageError, match="outside the 160x120 frame"):
         read_clicks(["160,5"], source)
-    with pytest.raises(UsageError, match="ids go from 1"):
+    with pytest.raises(UsageError, match="ids must be between 1"):
         read_clicks(["1:0=16,5"], source)
     with pytest.raises(InputError, match="past the end"):
         read_clicks(["9=16,5"], source)
@@ -199,11 +199,11 @@ def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path) -> N
     clicks = read_clicks(["50,60", "-5,6"], source)
     assert clicks_by_frame(clicks, {0: [4]}) == {0: {4: (Click(50, 60), Click(5, 6, False))}}
     assert clicks_by_frame(clicks, {2: [1]}).keys() == {0} and 2 in clicks_by_frame(clicks, {2: [1]})[0]
-    with pytest.raises(UsageError, match="objects 1, 4 it is; give `click` the frame and the id as well"):
+    with pytest.raises(UsageError, match="objects 1, 4; give `click` the frame and the id"):
         clicks_by_frame(clicks, {0: [4, 1]})
     boxes = ("--box", "0:1=60,40,40,40", "--box", "0:4=5,5,20,20")
     said = refused("segment", tmp_path / "clip.mp4", *boxes, "--click", "50,60", "-o", tmp_path / "out")
-    assert "the objects 1, 4 it is; give --click the frame and the id as well" in said
+    assert "any of the objects 1, 4; give --click the frame and the id" in said
     assert said.endswith("for example 0:1=320,200")
     assert clicks_by_frame(read_clicks(["0:9=50,60"], source), {0: [4, 1]}) == {0: {9: (Click(50, 60),)}}
 

@@ -104,13 +104,13 @@ class Tracker:
                 self._segmenter, source, inputs, Part(change, earlier, frames), MapFolder(Path(maps)),
                 RunHooks(progress=tell),
             )  # fmt: skip
-            done = segmenter.behind
+            done = segmenter.backward_frames
             for first, stop in ranges:
                 for frame in source.between(first, stop):
                     labels, done = segmenter.step(frame.picture, time=frame.time), done + 1
                     if not segmenter.kept:
                         yield self._tracked(frame.index, labels, segmenter.last, frame.image)
-                    tell(done, segmenter.behind + len(frames))
+                    tell(done, segmenter.backward_frames + len(frames))
 
     def _tracked(
         self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None

@@ -1,7 +1,7 @@
-"""Segments a source into a result folder. `runner.py` is the run as a whole; the others are its parts.
+"""Segments a source into a result folder. `runner.py` has the whole run; the other modules are its parts.
 
-settings, inputs, prompts        what a run is told: settings, masks, boxes, clicks
-loop, pipeline, results          frame by frame: read, segment, write, each in a thread of its own
+settings, inputs, prompts        the input of a run: settings, masks, boxes, clicks
+loop, pipeline, results          frame by frame: read, segment and write, each in its own thread
 finish, review, review_page      the end: report.json, the frames to review, review.html
 output, records, resume          the result folder, the schemas of its files, continuing an interrupted run
 earlier, correcting, correction  additional masks for a finished run

@@ -1,4 +1,4 @@
-"""Pictures that help to choose masks: a frame with a grid and the masks so far; the frames to mask next."""
+"""Pictures for choosing masks: a frame with a grid and the masks so far, and the frames to mask next."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from hodor_cli.run.records import FrameRecord, Report, SuggestedFrame, is_report
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.overlay import draw_overlay
 
-#: The most lines along the longer side, and the possible distances of lines, in pixels.
+#: The most grid lines along the longer side, the possible distances between lines in pixels, and their opacity.
 _LINES = 13
 _STEPS = (10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000)
 _LINE_SHARE = 0.35
 
 
 def frame_to_show(source: FrameSource, inputs: RunInputs, index: int | None = None) -> Frame:
-    """Frame `index`; if None, the first frame with inputs, or else the first frame. Raises InputError if the frame is
-    missing or the inputs do not fit the source."""
+    """Frame `index`; if None, the first frame with inputs, or else the first of the source.
+
+    Raises InputError if the frame is missing or the inputs do not fit the source.
+    """
     if inputs.starts:
         inputs.check(source)
     index = min(inputs.starts, default=source.start) if index is None else index
@@ -36,7 +38,7 @@ def frame_to_show(source: FrameSource, inputs: RunInputs, index: int | None = No
 
 
 def draw_look(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None = None) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) RGB with its objects drawn over it, and a grid labelled with pixel coordinates."""
+    """The (H, W, 3) RGB picture with its objects and a grid with pixel coordinates drawn over it."""
     import cv2
 
     drawn = image.copy() if labels is None else draw_overlay(image, labels, ids=True)
@@ -61,7 +63,7 @@ def grid_step(side: int) -> int:
 
 
 def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int], scale: float) -> None:
-    """White digits with a black edge, in place."""
+    """Draw white digits with a black outline, in place."""
     import cv2
 
     stroke = max(1, round(scale * 1.6))
@@ -69,7 +71,7 @@ def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int], scale:
         cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, wide, cv2.LINE_AA)
 
 
-#: Pixels of a picture's longer side on the page, and pictures in a row.
+#: The longer side of a picture on the page, in pixels, and the number of pictures in a row.
 _SIDE, _COLUMNS = 400, 3
 
 
@@ -92,7 +94,7 @@ def suggested_in(result: Path, count: int = 5) -> tuple[SuggestedFrame, ...]:
 
 
 def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> None:
-    """Write a PNG page of frames with their masks drawn over them. Raises InputError if the video was moved."""
+    """Write a PNG page of frames with their masks drawn over them. Raises InputError if the video is missing."""
     from PIL import Image, ImageDraw
 
     from hodor_cli.run.exporting import open_again
@@ -110,7 +112,7 @@ def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]
                 ImageDraw.Draw(tile).text((6, 4), caption, fill="white", stroke_width=2, stroke_fill="black")
                 tiles.append(tile)
     if not tiles:
-        raise InputError(f"no frame of {result} can be shown: {report.place.get('source')} does not hold them any more")
+        raise InputError(f"no frame of {result} can be shown: they are no longer in {report.place.get('source')}")
     width, height = tiles[0].size
     columns = min(_COLUMNS, len(tiles))
     page = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
@@ -123,5 +125,5 @@ def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]
 def _report(result: Path) -> Report:
     report = OutputFolder(result).report
     if not is_report(report):
-        raise InputError(f"{result} holds no finished run of hodor segment; for a video, give its first `mask` as well")
+        raise InputError(f"{result} is not the result of a finished run; for a video, also give its first `mask`")
     return read_record(report, Report)

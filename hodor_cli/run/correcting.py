@@ -39,8 +39,8 @@ class ChangedPart:
     def between(then: RunInputs, now: RunInputs, first: int, last: int) -> ChangedPart:
         """The frames of first..last that may change.
 
-        An input that is added, removed or replaced changes its object from the object's mask before that input to its
-        mask after it, not including them; of the two sets of inputs, the one whose masks lie farther apart counts.
+        Adding, removing or replacing an input changes its object in the frames between the object's previous mask and
+        its next one. If these differ between the two sets of inputs, the wider range is taken.
         """
         marked = [GivenMasks(inputs.masks, inputs.removals, inputs.appears).plan.marked for inputs in (then, now)]
         changed = _differing(then, now)
@@ -56,7 +56,7 @@ class ChangedPart:
 
 
 def _differing(then: RunInputs, now: RunInputs) -> set[tuple[int, int]]:
-    """(object id, frame) of each input that is not the same in both."""
+    """(object id, frame) of each input that differs."""
     found: set[tuple[int, int]] = set()
     for frame in {*then.starts, *then.removals, *now.starts, *now.removals}:
         before, after = _given(then, frame), _given(now, frame)
@@ -68,7 +68,7 @@ def _differing(then: RunInputs, now: RunInputs) -> set[tuple[int, int]]:
 
 
 def _given(inputs: RunInputs, frame: int) -> dict[int, tuple[Any, ...]]:
-    """Object id -> its mask, box, clicks and end in a frame, as values that can be compared."""
+    """Object id -> its mask, box, clicks and removal in a frame, in a form that can be compared."""
     labels, removed = inputs.labels(frame), inputs.removals.get(frame, ())
     masks = {} if labels is None else {key: (labels == key).tobytes() for key in ids_in(labels)}
     boxes, clicks = inputs.boxes.get(frame, {}), inputs.clicks.get(frame, {})
@@ -88,7 +88,7 @@ def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 class EarlierResult(Protocol):
-    """The result that is corrected; see `EarlierRun`."""
+    """The result that is corrected, such as an `EarlierRun`."""
 
     @property
     def records(self) -> Mapping[int, FrameRecord]: ...
@@ -98,7 +98,7 @@ class EarlierResult(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """The part of a result that is corrected: the ranges and objects that change, and the frames to segment again."""
+    """The part of a result that is corrected: what changes in it, and the frames to segment again."""
 
     change: ChangedPart
     earlier: EarlierResult
@@ -120,7 +120,7 @@ class CorrectingSegmenter:
         maps: PackedMaps,
         hooks: RunHooks,
     ) -> None:
-        """Make the passes backward at once and store their results in `maps`."""
+        """Make the passes backward immediately and store their results in `maps`."""
         self._segmenter, self._next = segmenter, 0
         self._change, self._earlier, self._frames = part.change, part.earlier, part.frames
         ranges = self._change.ranges
@@ -138,7 +138,7 @@ class CorrectingSegmenter:
         segmenter.choose_resolution(self._earlier.first_masks())
         stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
         #: Number of frames in the passes backward.
-        self.behind = passes_backward(
+        self.backward_frames = passes_backward(
             segmenter, source, given, stretches, maps, progress=hooks.backward_progress(len(self._frames))
         )
         self.last = StepResult(np.zeros((0, 0), np.uint16))
@@ -148,7 +148,7 @@ class CorrectingSegmenter:
 
     @property
     def object_ids(self) -> list[int]:
-        """Always empty, because the plan decides which objects are followed, and callers must not remove any."""
+        """Always empty: the plan decides which objects are followed, so callers must not remove any."""
         return []
 
     @property
@@ -179,8 +179,8 @@ class CorrectingSegmenter:
         self._next = int(state["correcting/next"])
 
     def _joined(self, frame: int, given: FrameInputs) -> Labels:
-        """The masks given in a frame, together with the earlier masks of unchanged objects, over which they lie. Only
-        objects that the mask from a box covers almost whole are in front of it, such as a ball before a person."""
+        """The masks given in a frame, in front of the earlier masks of unchanged objects. Only an object that a mask
+        made from a box covers almost completely stays in front of it, such as a ball before a person."""
         earlier = self._earlier.labels(frame)
         earlier[np.isin(earlier, [*self._change.object_ids, *ids_in(given.labels)])] = 0
         if given.labels is None:

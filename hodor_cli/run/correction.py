@@ -1,7 +1,7 @@
-"""Corrects a finished run with additional masks: only frames between a new mask's neighbours are segmented again.
+"""Corrects a finished run with additional masks: only frames from the previous mask to the next one are recomputed.
 
-A correction is a run of its own in a folder inside `.progress`, over the parts of the video that change (whole pieces
-of the overlay, if there is one). When it is finished, its masks replace those that differ, and journal and overlay are
+A correction is a separate run in a folder inside `.progress`, over the parts of the video that change (whole pieces of
+the overlay, if there is one). When it is finished, its masks replace those that differ, and journal and overlay are
 joined from both runs. Until then the earlier result does not change.
 """
 
@@ -46,7 +46,7 @@ def correct(
         correction = Correction(folder, earlier, job)
         part = Part(correction.change, earlier, list(correction.frames))
         correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, part, MapFolder(own.backward), job.hooks)
-        job = replace(job, parts=correction.parts, ticks=correction.ticks, backward=correcting.behind)
+        job = replace(job, parts=correction.parts, ticks=correction.ticks, backward=correcting.backward_frames)
         run = RunLoop(job, correcting, own, checkpoint)
         run.work()
         if job.overlay:
@@ -54,14 +54,14 @@ def correct(
             join_overlay(folder, job.source, correction.pieces(run.results.pieces()), begin)
         correction.write_journal()
     except HodorError as error:
-        if not isinstance(error, OutputError):  # after a full disk the correction can be resumed
+        if not isinstance(error, OutputError):  # after an OutputError (a full disk) the correction can be resumed
             shutil.rmtree(folder.progress, ignore_errors=True)
         raise
     return finish_correction(folder)
 
 
 def is_moving(folder: OutputFolder) -> bool:
-    """Whether a correction was interrupted while its masks were moved to their places."""
+    """Whether a correction was interrupted while its masks were being moved to their places."""
     return folder.journal.is_file() and folder.correction.journal.is_file() and not is_report(folder.report)
 
 
@@ -76,7 +76,7 @@ def finish_correction(folder: OutputFolder) -> SegmentSummary:
 
 
 def move_masks(folder: OutputFolder) -> None:
-    """Move the masks that differ, and the overlay, to their places. Can be called again after an interruption."""
+    """Move the masks that differ, and the overlay, to their places. Safe to repeat after an interruption."""
     own = folder.correction
     with writing(folder.root):
         if is_report(folder.report):  # a folder with masks of both runs must not look finished
@@ -95,10 +95,10 @@ def move_masks(folder: OutputFolder) -> None:
 
 
 class Correction:
-    """The parts of a finished run that are made again, and how they are joined with the rest."""
+    """The parts of a finished run that are recomputed, and how they are joined with the rest."""
 
     def __init__(self, folder: OutputFolder, earlier: EarlierRun, job: RunJob) -> None:
-        """job: with the inputs of the earlier run and the new ones together."""
+        """job: its inputs are those of the earlier run together with the new ones."""
         self.folder, self.earlier = folder, earlier
         self._frames = sorted(earlier.records)
         self.change = ChangedPart.between(earlier.inputs, job.inputs, self._frames[0], self._frames[-1])
@@ -117,7 +117,7 @@ class Correction:
             return [(first, last + 1)]
         parts = []
         for low, high in self.change.ranges:
-            low, high = max(low - 1, first), min(high, last)  # it begins with the objects' masks in the frame before
+            low, high = max(low - 1, first), min(high, last)  # starting from the masks in the frame before
             if self.ticks:
                 low = first + (low - first) // PIECE_FRAMES * PIECE_FRAMES
                 high = min(first + ((high - first) // PIECE_FRAMES + 1) * PIECE_FRAMES - 1, last)
@@ -129,7 +129,7 @@ class Correction:
         return (frame for first, stop in self.parts for frame in range(first, stop))
 
     def pieces(self, made: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces of the whole overlay in order. made: those that were drawn again."""
+        """Yield the pieces of the whole overlay in order. made: those that were drawn again."""
         if not self.ticks:
             yield from made
             return
@@ -155,7 +155,7 @@ class Correction:
     def write_journal(self) -> None:
         """Write the journal of the whole result, with the new records of frames that may change.
 
-        If it exists without a report, masks are being moved.
+        A journal without a report marks a folder in which masks are being moved.
         """
         again = {record.frame: record for record in read_journal(self.folder.correction.journal)}
         with writing(self.folder.root), replacing(self.folder.journal) as temporary, temporary.open("wb") as file:

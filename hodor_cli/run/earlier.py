@@ -23,7 +23,7 @@ from hodor_cli.video.frames import FrameSource
 
 
 class EarlierRun:
-    """The masks and the report of a finished run. records: by frame."""
+    """The masks and the report of a finished run. records: frame -> its record."""
 
     def __init__(self, folder: OutputFolder) -> None:
         """Raises OutputError for a damaged report."""
@@ -35,14 +35,14 @@ class EarlierRun:
         return read_label_png(self._folder.mask(self.records[frame].name))
 
     def first_masks(self) -> dict[int, NDArray[np.bool_]]:
-        """The masks with which the run began, by object, also those made from boxes and clicks."""
+        """Object id -> its mask in the first frame with masks, including those made from boxes and clicks."""
         frame = next(frame for frame in sorted(self.records) if self.records[frame].given)
         labels = self.labels(frame)
         return {object_id: labels == object_id for object_id in self.records[frame].given}
 
     @cached_property
     def inputs(self) -> RunInputs:
-        """The inputs of the run; masks without those made from boxes and clicks."""
+        """The inputs of the run; `masks` does not include those made from boxes and clicks."""
         report, masks = self.report, dict[int, HasLabels]()
         for frame, record in self.records.items():
             if ids := set(record.given).difference(record.boxes, report.clicks.get(frame, {})):
@@ -52,7 +52,7 @@ class EarlierRun:
 
 
 def together(then: RunInputs, now: RunInputs) -> RunInputs:
-    """The inputs of an earlier run together with new ones, which take precedence for each object in a frame.
+    """The inputs of an earlier run and new ones together; new ones replace those of the same object and frame.
 
     New clicks correct an earlier mask or box.
     """
@@ -74,7 +74,8 @@ def together(then: RunInputs, now: RunInputs) -> RunInputs:
         if was is not None:
             kept = np.where(np.isin(was, list(settled)), 0, was).astype(np.uint16)
             labels = kept if labels is None else np.where(labels > 0, labels, kept).astype(np.uint16)
-        masks[frame] = np.zeros((0, 0), np.uint16) if labels is None else labels
+        if labels is not None:
+            masks[frame] = labels
     first = {key: frame for frame in reversed(now.starts) for key in now.ids_of(frame)}
     return replace(
         now,
@@ -90,7 +91,7 @@ def together(then: RunInputs, now: RunInputs) -> RunInputs:
 def corrected_run(
     folder: OutputFolder, source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: RunSegmenter
 ) -> tuple[EarlierRun | None, RunInputs]:
-    """The finished run that these inputs correct, or None; and the inputs together with those of that run."""
+    """The finished run that these inputs correct, or None; and the inputs of both together."""
     if folder.state() != "finished":
         return None, inputs
     earlier = EarlierRun(folder)
@@ -105,7 +106,7 @@ def corrected_run(
     frames = sorted(earlier.records)
     if not frames or frames != list(range(source.start, frames[-1] + 1)):
         raise OutputError(
-            f"{folder.root} holds masks of only {len(frames)} frames, so it cannot be corrected; track the others with "
-            "hodor annotate, or start again with `overwrite`"
+            f"{folder.root} has masks of only {len(frames)} frames, so it cannot be corrected; track the other frames "
+            "with hodor annotate, or start again with `overwrite`"
         )
     return earlier, joined

@@ -27,9 +27,9 @@ class ExportOptions:
 
     out: the folder that gets a subfolder for each format; RESULT/export if None. overwrite: replace earlier exports.
     tolerance: how far, in pixels, polygons may deviate from the edge of a mask (0: exact, with many points). frames:
-    also write the pictures. names: object id -> name, instead of that in the report. source: the video or folder of
-    the run, if it was moved. each: called for each frame that is read; an exception that it raises ends the export.
-    warn: called with a sentence about anything that is missing in an export, such as sound.
+    also write the pictures. names: object id -> name, used instead of the report's. source: the video or folder of the
+    run, if it was moved. each: called for each frame that is read; an exception that it raises ends the export. warn:
+    called with a sentence about anything that is missing from an export, such as sound.
     """
 
     out: Path | None = None
@@ -43,7 +43,7 @@ class ExportOptions:
 
 
 class _Pictures(Collection[Picture]):
-    """The frames of a result, read one by one, with the pictures of `source` unless it is None."""
+    """The frames of a result, read one by one, with pictures if there is a `source`."""
 
     def __init__(
         self, folder: OutputFolder, result: Report, options: ExportOptions, source: FrameSource | None
@@ -69,8 +69,8 @@ class _Pictures(Collection[Picture]):
                 found = next((frame for frame in frames if frame.index == record.frame), None)
                 if found is None or found.picture.shape[:2] != labels.shape:
                     raise InputError(
-                        f"frame {record.frame} of {self._source.label} is missing or of another size than its "
-                        "mask; give the video of this result with `source`"
+                        f"frame {record.frame} of {self._source.label} is missing or has another size than "
+                        "its mask; give the video of this result with `source`"
                     )
                 image, duration = found.image, found.duration
             file = self._files.get(record.name)
@@ -144,42 +144,40 @@ def _read(folder: OutputFolder) -> Report:
         ) from error
     masks = (folder.mask(frame.name) for frame in report.frames)
     if missing := next((mask for mask in masks if not mask.exists()), None):
-        raise InputError(f"the mask {missing} is missing; make the result again: `segment_source` with `overwrite`")
+        raise InputError(f"the mask {missing} is missing; recompute the result: `segment_source` with `overwrite`")
     return report
 
 
 def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -> Any:
-    """The opened source of the run if an export needs its frames; otherwise a context that yields None."""
+    """The opened source of the run if an export needs it; otherwise a context that yields None."""
     media = [writer.name for writer in writers if writer.media]
     place, there = options.source or report.place.get("source", ""), report.source
-    if not media and not options.frames:  # only the endings of the pictures' names are needed
+    if not media and not options.frames:  # only the file names of the pictures are needed
         return open_source(place, start=there.start, end=there.end) if place and Path(place).is_dir() else nullcontext()
     if not place or not Path(place).exists():
-        what = ", ".join(media) or "`frames`"
-        raise InputError(
-            f"{what} needs the video of the run, which is not at {place or 'a known place'}; give `source`"
-        )
+        what, where = ", ".join(media) or "`frames`", f"not at {place}" if place else "not named in its report"
+        raise InputError(f"{what} needs the video of the run, which is {where}; give `source`")
     return open_again(report, place)
 
 
 def open_again(report: Report, place: str) -> FrameSource:
-    """The source of a run, read as the run read it. place: where it is now. Raises as `open_source`."""
+    """The source of a run, opened with the run's options. place: where it is now. Raises as `open_source` does."""
     then, axes = report.source, report.place.get("axes")
     return open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
 
 
 def require_named(names: Iterable[int], objects: Collection[int]) -> None:
-    """Raise UsageError for a name of an object that is not among `objects`."""
+    """Raise UsageError if a named object is not among `objects`."""
     if unknown := sorted(set(names).difference(objects)):
         raise UsageError(f"there is no object {unknown[0]} to name; the ids are {listed(sorted(objects), 8)}")
 
 
 def names_of(arguments: Sequence[str]) -> dict[int, str]:
-    """Object id -> name, from texts "ID=NAME". Raises UsageError for another text."""
+    """Parse texts "ID=NAME" into object id -> name. Raises UsageError for any other text."""
     names: dict[int, str] = {}
     for argument in arguments:
         number, sign, name = argument.partition("=")
         if not sign or not name.strip() or not number.strip().isdecimal() or not 0 < int(number) <= 65_535:
-            raise UsageError(f"{argument!r} names no object; give ID=NAME, for example 1=mug")
+            raise UsageError(f"{argument!r} is not a valid name; give ID=NAME, for example 1=mug")
         names[int(number)] = name.strip()
     return names

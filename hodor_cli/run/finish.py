@@ -1,4 +1,4 @@
-"""The report of a run: the result for every object in every frame; and the end of a run, which writes it."""
+"""The end of a run: report.json, with the result for every object in every frame, and review.html."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from hodor_cli.engine import StepResult
 
 
-#: Pixels of the longer side at which components are counted; a low resolution ignores specks.
+#: The longer side, in pixels, at which components are found; a low resolution ignores specks.
 _COMPONENT_SIDE = 288
 
 
 @dataclass(frozen=True)
 class FrameResult:
-    """A frame, what was found in it, what was given for it, and what `RunHooks.on_step` returned."""
+    """A frame with its result, its inputs, and the notes that `RunHooks.on_step` returned."""
 
     frame: Frame
     step: StepResult
@@ -58,7 +58,7 @@ class FrameResult:
 
 
 def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
-    """The record of one frame for journal and report."""
+    """The record of one frame for the journal and the report."""
     step, inputs, objects = result.step, result.inputs, {}
     for object_id, outcome in sorted(step.objects.items()):
         mask = step.labels == object_id
@@ -90,7 +90,7 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
 
 
 def elsewhere(mask: NDArray[np.bool_], box: Box) -> float:
-    """The share (0..1) of an (H, W) mask, which has this box, outside its largest connected component."""
+    """The share (0..1) of an (H, W) mask with this box that is outside its largest connected component."""
     import cv2
 
     step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
@@ -101,7 +101,7 @@ def elsewhere(mask: NDArray[np.bool_], box: Box) -> float:
 
 
 def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary]:
-    """For each object: its first frame, the numbers of frames where it is present and lost, and its mean confidence."""
+    """For each object: its first frame, the number of frames in which it is present or lost, its mean confidence."""
     totals: dict[int, list[Any]] = {}
     for record in records:
         for key, entry in record.objects.items():
@@ -121,7 +121,7 @@ def write_report(
     review: Iterable[ReviewItem],
     records: Iterable[FrameRecord],
 ) -> None:
-    """Write report.json, one frame at a time so that memory does not grow with the video; it appears when complete.
+    """Write report.json atomically, one frame at a time, so that memory does not grow with the video.
 
     header: the fields before the frames (source, weights, settings, speed, warnings). objects: the result of
     `summarise_objects`.
@@ -131,7 +131,7 @@ def write_report(
         for key, value in header.items():
             file.write(f"{json.dumps(key)}: {_json(value)},\n")
         file.write(f'"objects": {_json(objects)},\n')
-        frames = (msgspec.structs.replace(record, ticks=0) for record in records)  # only the run needs them
+        frames = (msgspec.structs.replace(record, ticks=0) for record in records)  # only the unfinished run needs ticks
         for title, values, end in (("review", review, ","), ("frames", frames, "}")):
             file.write(f'"{title}": [')
             for position, value in enumerate(values):
@@ -144,14 +144,14 @@ def _json(value: Any) -> str:
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:
-    """The value rounded to digits that agree between machines and numbers of threads."""
+    """The value rounded to digits that are the same on all machines and with any number of threads."""
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
 def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *, resumed_from: int) -> SegmentSummary:
-    """Write what needs the journal of the whole run, report.json last, and remove `.progress`. Raises OutputError.
+    """Write review.html and then report.json from the complete journal, and remove `.progress`. Raises OutputError.
 
-    spent: the number of frames segmented, the time for them, and warnings.
+    spent: the number of segmented frames, the time they took, and warnings.
     """
     with writing(folder.root):
         objects = summarise_objects(read_journal(folder.journal))
@@ -185,7 +185,7 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
 
 
 def read_summary(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
-    """The summary of a finished run, from its report. Raises OutputError if that is damaged or its identity differs."""
+    """The summary of a finished run. Raises OutputError if its report is damaged or its identity differs."""
     report = read_record(folder.report, ReportRecord)
     refuse_differences(report, identity, folder.root)
     places = {"masks": folder.masks, "overlay": folder.overlay, "review": folder.review, "report": folder.report}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,11 @@ Labels = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class FrameInputs:
-    """The inputs of one frame: the label map for the segmenter (None without one) and its ids, ids that end, the boxes
-    and clicks, the masks made from them, and warnings."""
+    """The inputs of one frame.
+
+    labels: the label map for the segmenter, or None. given: the ids in it. removed: the ids of objects that end.
+    box_masks: the masks made from `boxes` and `clicks`.
+    """
 
     labels: Labels | None = None
     given: tuple[int, ...] = ()
@@ -40,16 +44,17 @@ class FrameInputs:
 class RunInputs:
     """The objects of a run, by frame index (from 0 in the source).
 
-    A mask, a box or clicks start an object, or correct it if its id exists already. A removal ends an object until
-    something later has its id. Clicks on an object with a mask or a box in the same frame correct that mask or box.
+    A mask, a box or clicks start an object, or correct it if its id already exists. A removal ends an object until a
+    later mask, box or click has its id. Clicks on an object with a mask or a box in the same frame correct that mask or
+    box.
 
     masks: frame -> label map (H, W) of the frames' size whose values are object ids, or an object with `labels`.
     boxes: frame -> {object id: (x, y, width, height)}; the click network makes the masks during the run.
     clicks: frame -> {object id: its clicks}, likewise.
-    removals: frame -> ids that are absent from this frame on.
-    appears: id -> frame of its first mask, before which the object is not in view and so not searched.
+    removals: frame -> ids of objects that are absent from this frame on.
+    appears: id -> frame of its first mask; the object is not searched for in earlier frames.
     names: object id -> its name in the report and in exports.
-    notes: how masks were read, where that is not plain; they are among the warnings of the run.
+    notes: how ambiguous masks were interpreted; the run reports them as warnings.
     """
 
     masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
@@ -67,7 +72,7 @@ class RunInputs:
 
     @cached_property
     def object_ids(self) -> list[int]:
-        """The ids that masks, boxes and clicks name."""
+        """The ids of all masks, boxes and clicks."""
         return sorted({object_id for frame in self.starts for object_id in self.ids_of(frame)})
 
     def labels(self, frame: int) -> NDArray[np.integer] | None:
@@ -78,20 +83,20 @@ class RunInputs:
     def check(self, source: FrameSource, *, known: Collection[int] = ()) -> None:
         """Raise UsageError or InputError if the inputs do not fit this source.
 
-        known: ids that the segmenter follows already, for which no mask is needed.
+        known: ids that the segmenter already follows, so that they need no mask.
         """
         if not self.starts and not known:
             raise UsageError("there is no object to follow; give at least one `mask`, `box` or `click`")
         height, width = source.height, source.width
-        for frame in self.masks:
-            labels = self.labels(frame)
-            if labels is not None and labels.shape != (height, width):
+        for frame, given in self.masks.items():
+            labels = np.asarray(getattr(given, "labels", given))
+            if labels.shape != (height, width):
                 size = "x".join(str(side) for side in labels.shape[::-1])
                 raise InputError(
                     f"the mask of frame {frame} is {size} and the frames are {width}x{height}; "
                     "give a mask of the frames' size"
                 )
-            if labels is None or not labels.any():
+            if not labels.any():
                 raise InputError(f"the mask of frame {frame} is empty; mark at least one object in it")
         for frame, boxes in self.boxes.items():
             for box in boxes.values():
@@ -102,7 +107,7 @@ class RunInputs:
                     " correct it"
                 )
         for frame, clicks in self.clicks.items():
-            for click in (one for of_object in clicks.values() for one in of_object):
+            for click in chain.from_iterable(clicks.values()):
                 check_click(click, (height, width))
             check_clicks(clicks, self.ids_of(frame, clicks=False), frame)
         self._check_removals(known)
@@ -136,24 +141,21 @@ class RunInputs:
                 made[object_id] = mask
                 joined[mask] = object_id
             if 2 * left < found:
-                what = "the box" if object_id in boxes else "what was found at the clicks"
-                much, used = ("mostly", f"only the other {left} pixels were") if left else ("nothing but", "it was not")
-                warnings.append(
-                    f"{what} of object {object_id} in frame {index} holds {much} other objects; {used} used"
-                )
+                prompt = "box" if object_id in boxes else "clicks"
+                rest = f"mostly on other objects; only {left} pixels were" if left else "on other objects; it was not"
+                warnings.append(f"the mask from the {prompt} of object {object_id} in frame {index} is {rest} used")
         given, ids = joined if joined.any() else None, tuple(ids_in(joined))
         return FrameInputs(given, ids, removed, dict(boxes), dict(clicks), made, tuple(warnings))
 
     def prompted(self, source: FrameSource) -> Iterator[tuple[int, Labels]]:
-        """Yield each frame with boxes or clicks, which is read, and its label map, which has the masks made from them
-        and those given there."""
+        """Read each frame with boxes or clicks; yield its index and its label map of given and made masks."""
         for start in sorted({*self.boxes, *self.clicks}):
             for frame in source.between(start, start + 1):
                 if (labels := self.at(frame).labels) is not None:
                     yield start, labels
 
     def unused(self, first: int, last: int) -> list[int]:
-        """The frames of masks, boxes and removals outside the first and last frame of the run."""
+        """The frames with inputs before the first or after the last frame of the run."""
         return sorted(frame for frame in {*self.starts, *self.removals} if not first <= frame <= last)
 
     def ids_of(self, frame: int, *, clicks: bool = True) -> set[int]:
@@ -165,11 +167,9 @@ class RunInputs:
         for object_id, frame in self.appears.items():
             first = min((start for start in self.starts if object_id in self.ids_of(start)), default=None)
             if first != frame:
-                where = f"its first mask or box is that of frame {first}"
-                where = "there is no mask or box of it" if first is None else where
-                raise UsageError(
-                    f"object {object_id} cannot appear in frame {frame}: {where}; name that frame, or give a mask there"
-                )
+                why = f"its first mask or box is in frame {first}; name frame {first} instead, or add a mask to {frame}"
+                why = f"it has no mask or box; add a mask to frame {frame}" if first is None else why
+                raise UsageError(f"object {object_id} cannot appear in frame {frame}: {why}")
 
     def _check_frames(self, source: FrameSource) -> None:
         named = sorted({*self.starts, *self.removals})
@@ -194,7 +194,7 @@ class RunInputs:
                         f"object {object_id} is removed in frame {frame} and has a mask or box there; give one of them"
                     )
                 if object_id not in followed:
-                    others = f"; the ids by then are {listed(sorted(followed), 8)}" if followed else ""
+                    others = f"; the objects there are {listed(sorted(followed), 8)}" if followed else ""
                     raise UsageError(
                         f"object {object_id} cannot be removed in frame {frame}: no earlier frame has a mask or box "
                         f"of it{others}"
@@ -204,9 +204,9 @@ class RunInputs:
 
 
 def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int, list[int]]:
-    """Frame -> ids that are absent from it on, from texts "ID=FRAME".
+    """Parse texts "ID=FRAME" into frame -> ids of objects that are absent from that frame on.
 
-    Raises UsageError for another text, InputError for a frame after the end.
+    Raises UsageError for any other text, InputError for a frame after the end.
     """
     removals: dict[int, list[int]] = {}
     for object_id, frame in ids_and_frames(arguments, source, "removal"):
@@ -216,13 +216,13 @@ def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int
 
 
 def ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> Iterator[tuple[int, int]]:
-    """Pairs of an object id and a frame, from texts "ID=FRAME". Raises as `removals_by_frame`."""
+    """Yield (object id, frame) from texts "ID=FRAME". Raises the same errors as `removals_by_frame`."""
     from hodor_cli.datasets.matching import require_frame
 
     for argument in arguments:
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", argument)
         if match is None:
-            raise UsageError(f"{argument!r} is no {what}; give ID=FRAME, for example 1=200")
+            raise UsageError(f"{argument!r} is not a valid {what}; give ID=FRAME, for example 1=200")
         object_id, frame = (int(number) for number in match.groups())
         require_frame(frame, argument, source)
         yield object_id, frame

@@ -1,4 +1,4 @@
-"""The loop of a run, one step per frame, between the thread that reads and the thread that writes."""
+"""The loop of a run: one step per frame, between the reading and the writing thread."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class NothingToFollowError(InputError):
 
 
 class RunLoop:
-    """The loop between the reading and the writing thread."""
+    """Segments the frames of a run that are not done yet; `work` does it."""
 
     def __init__(self, job: RunJob, segmenter: RunSegmenter, folder: OutputFolder, checkpoint: RunState | None) -> None:
-        """checkpoint: where to continue; None to begin. Raises OutputError if it is damaged."""
+        """checkpoint: where to continue; None for a new run. Raises OutputError if it is damaged."""
         self._job, self._source, self._segmenter, self._folder = job, job.source, segmenter, folder
         resumed = checkpoint.progress if checkpoint else Progressed()
         self._done = resumed.done
@@ -46,7 +46,7 @@ class RunLoop:
                 segmenter.load_state(dict(checkpoint.state))
             except HodorError:
                 raise
-            except Exception as error:  # arrays of another run, or changed ones, can raise any kind of exception
+            except Exception as error:  # wrong arrays can raise any kind of exception
                 raise damaged(folder.checkpoint) from error
         self.results = results = ResultsWriter(folder, job, resumed)
         #: The first and last frame done.
@@ -56,14 +56,14 @@ class RunLoop:
         self._unfinished = list(results.unfinished)
 
     def work(self) -> None:
-        """Segment all frames that are not done; on return all of them and a last checkpoint are written.
+        """Segment all frames that are not done, and write them and a last checkpoint.
 
         A camera runs until KeyboardInterrupt, which then ends the run normally.
         """
-        # Frames of RGB that fit into 64 MiB.
+        # RGB frames that fit into 64 MiB.
         depth = max(2, min(8, 64 * 2**20 // max(1, self._source.height * self._source.width * 3)))
         writer: _Writer = WriteBehind(self.results.handle, depth)
-        self._began = time.perf_counter() - self.seconds  # as if nothing had interrupted the run
+        self._began = time.perf_counter() - self.seconds  # as if the run had not been interrupted
         try:
             try:
                 self._read_and_segment(writer, depth)
@@ -71,14 +71,16 @@ class RunLoop:
                 if self._source.kind != "camera":
                     raise
             if self._unfinished:
-                raise InputError(f"{self._source.label} ends before the frames done so far; give the same source again")
+                raise InputError(
+                    f"{self._source.label} ends before the last frame done so far; give the same source again"
+                )
             self._check_all_used()
             writer.put(self._save_point())
             writer.close()
             self.results.close()
             self.seconds = time.perf_counter() - self._began
         except BaseException as error:
-            # Frames handed over are still written, so that a resumed run continues as late as possible.
+            # Still write the frames handed over, so that a resumed run has less to do.
             if self._settled and not self._unfinished and self._done and not isinstance(error, HodorError):
                 with suppress(Exception):
                     writer.put(self._save_point())
@@ -87,8 +89,8 @@ class RunLoop:
             raise
 
     def _read_and_segment(self, writer: _Writer, depth: int) -> None:
-        """Hand the frames over: first those to draw again, then the segmented ones with a checkpoint now and then."""
-        # The next frame of a camera or a pipe may be long in coming, and a correction does not step through all frames.
+        """Pass frames to the writer: first those to draw again, then segmented ones with regular checkpoints."""
+        # Never wait for the next frame of a camera or a pipe; and a correction does not step through all frames.
         ahead = self._source.reiterable and self._job.parts is None
         looks_ahead = getattr(self._segmenter, "watched", self._segmenter) if ahead else None
         saved = time.perf_counter()
@@ -121,7 +123,7 @@ class RunLoop:
     def _draw_again(self, frame: Frame, record: FrameRecord, writer: _Writer) -> None:
         """Pass a frame that is done to the writer, with its mask. Raises InputError if the source changed."""
         if frame.index != record.frame:
-            raise InputError(f"{self._source.name} gives other frames than before; start again with `overwrite`")
+            raise InputError(f"{self._source.name} has other frames than before; start again with `overwrite`")
         path = self._folder.mask(frame.name)
         labels = read_label_png(path)
         if labels.shape != frame.picture.shape[:2]:
@@ -153,14 +155,14 @@ class RunLoop:
         self._last, self._done, self._settled = frame.index, self._done + 1, True
         if hooks.progress:
             whole = self._source.length if parts is None else sum(stop - first for first, stop in parts)
-            behind = self._job.backward
-            hooks.progress(behind + self._done, None if whole is None else behind + whole)
+            backward = self._job.backward
+            hooks.progress(backward + self._done, None if whole is None else backward + whole)
         if hooks.on_frame:
             hooks.on_frame(frame, labels)
 
     @property
     def spent(self) -> Progressed:
-        """Frames done, time spent, and warnings so far, also those of the source."""
+        """Frames done, time spent, and warnings so far, including the source's."""
         self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
         return Progressed(self._done, 0, self.seconds, self.network_seconds, self.warnings)
 
@@ -168,9 +170,9 @@ class RunLoop:
         return RunState(self.spent, {key: np.array(value) for key, value in self._segmenter.state().items()})
 
     def _check_all_used(self) -> None:
-        """Warn or raise if inputs were given for frames that did not come because the source is shorter than stated."""
+        """Warn or raise about inputs for frames that were never read, because the source is shorter than stated."""
         first, last = self._first, self._last
-        if self._job.parts is not None:  # the inputs were used by the run that these are parts of
+        if self._job.parts is not None:  # the run that is corrected used all inputs
             return
         if first is None or last is None:
             raise NothingToFollowError(f"{self._source.name} has no readable frame in this range; check `start`")
@@ -181,5 +183,5 @@ class RunLoop:
                 f"{last}; choose one of these"
             )
         if unused:
-            told = f"no frame came for what was given in frame {listed(unused, 8)}: the source ended at {last}"
-            self.warnings += (told,)
+            frames = listed(unused, 8)
+            self.warnings += (f"the inputs of frame {frames} were not used, because the source ended at frame {last}",)

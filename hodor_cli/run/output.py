@@ -1,15 +1,15 @@
 """The result folder of a run: its files, its journal, its state, and the removal of results.
 
 OUT/masks/NAME.png      one label map per frame
-OUT/box_masks/*.png     masks made from boxes and clicks
+OUT/box_masks/*.png     the masks made from boxes and clicks
 OUT/overlay.mp4, OUT/review.html
-OUT/annotations.json    written by version 0.1, and for its spelling --coco; removed with the other results
-OUT/export/FORMAT/      the masks as other tools read them
+OUT/annotations.json    the COCO file of version 0.1, and of its option --coco; removed with the other results
+OUT/export/FORMAT/      the masks in the formats of other tools
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds the data for resuming
 OUT/.hodor.lock         exists while a run writes, or after it was killed
 
-The journal in `.progress` has a line of JSON for each frame done; an incomplete line, and lines after the checkpoint,
+The journal in `.progress` has one line of JSON per finished frame; an incomplete line, and lines after the checkpoint,
 are dropped.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def read_journal(path: Path, to_byte: int | None = None) -> Iterator[FrameRecord]:
-    """Yield the journal's complete records up to an offset; an incomplete last line is left out.
+    """Yield the journal's records up to an offset; an incomplete last line is skipped.
 
     Raises OutputError for a line that hodor did not write.
     """
@@ -51,7 +52,7 @@ def read_journal(path: Path, to_byte: int | None = None) -> Iterator[FrameRecord
 
 
 def read_made_frames(journal: Path, from_byte: int = 0) -> Iterator[MadeFrame]:
-    """Yield the frames of a journal from an offset on, with what determines their files; damaged lines are left out.
+    """Yield what determines the frames' files, from an offset of the journal on; damaged lines are skipped.
 
     Raises OutputError for a name that leads outside the folder.
     """
@@ -102,14 +103,14 @@ class OutputFolder:
         self.checkpoint = self.progress / "checkpoint.npz"
         #: Results of the passes backward, by frame.
         self.backward = self.progress / "backward"
-        #: The overlay of a finished run, until it takes its place.
+        #: The complete overlay, until it is moved to its place.
         self.joined = self.progress / "overlay.mp4"
-        #: The report of a run that is being replaced; it lists what is still to be removed.
+        #: The report of a run that is being replaced; it lists the files still to be removed.
         self.replaced = self.progress / "replaced-report.json"
 
     @cached_property
     def correction(self) -> OutputFolder:
-        """The folder of a correction until it replaces the results that it changes."""
+        """The folder of a correction, until its results replace the earlier ones."""
         return OutputFolder(self.progress / "part")
 
     @property
@@ -129,8 +130,8 @@ class OutputFolder:
     def state(self) -> State:
         """The state of the folder.
 
-        Raises OutputError for a file, for a folder with files that no run made, and for links through which results
-        would be written or removed elsewhere.
+        Raises OutputError for a file, for a folder with files from elsewhere, and for links through which results would
+        be written or removed outside it.
         """
         if not self.root.exists():
             return "new"
@@ -139,7 +140,7 @@ class OutputFolder:
         for folder in (self.masks, self.box_masks, self.progress, self.backward, self.correction.root):
             if folder.is_symlink():
                 raise OutputError(
-                    f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
+                    f"{folder} is a link, and results are written only inside {self.root}; remove the link, or choose "
                     "another folder with `out`"
                 )
         own = (self.backward, self.correction.root)
@@ -154,7 +155,7 @@ class OutputFolder:
         return "new"
 
     def require(self, output: RunOutput) -> State:
-        """The state of the folder before a run. Raises OutputError for results that `output` says nothing about."""
+        """The state of the folder before a run. Raises OutputError for results if `output` does not allow them."""
         if output.overwrite and output.resume:
             raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
         state = self.state()
@@ -167,7 +168,7 @@ class OutputFolder:
         return state
 
     def remove_results(self, *, keep_backward: bool = False) -> None:
-        """Remove only the files of an earlier run, finished or not. It can be called again after an interruption.
+        """Remove the files of an earlier run, finished or not, and no others. Safe to repeat after an interruption.
 
         keep_backward: keep the results of the passes backward.
 
@@ -205,7 +206,7 @@ class OutputFolder:
         return sorted(entry.name for entry in self.exports.iterdir() if is_export(entry))
 
     def remove_exports(self) -> None:
-        """Remove the masks as other tools read them."""
+        """Remove the exported masks."""
         self.annotations.unlink(missing_ok=True)
         for name in self.exported():
             remove_export(self.exports / name)
@@ -213,7 +214,7 @@ class OutputFolder:
             remove_if_empty(self.exports)
 
     def remove_after(self, journal_bytes: int) -> None:
-        """Remove the masks of frames after the checkpoint, which will be made again."""
+        """Remove the masks of frames after the checkpoint, which are recomputed. Raises OutputError."""
         if not self.journal.is_file() or self.journal.stat().st_size < journal_bytes:
             raise OutputError(f"{self.journal} is damaged, so the run cannot be resumed; start again with `overwrite`")
         for frame in list(read_made_frames(self.journal, journal_bytes)):
@@ -226,14 +227,12 @@ class OutputFolder:
 
 
 def default_folder(name: str, source: str | Path) -> Path:
-    """The folder for results if the user names none: NAME.hodor in the working directory. If the source contains the
-    working directory (as `.` does), NAME.hodor lies beside the source, so that no results lie among its files."""
+    """The default folder for results: NAME.hodor in the working directory, or next to the source if that contains the
+    working directory (as `.` does), so that results are not mixed with its files."""
     place = Path(source).resolve()
     return (place.parent if Path.cwd().is_relative_to(place) else Path()) / f"{name}.hodor"
 
 
 def remove_if_empty(folder: Path) -> None:
-    try:
+    with suppress(OSError):
         folder.rmdir()
-    except OSError:
-        pass

@@ -1,8 +1,8 @@
 """Threads around the network: one reads ahead, one writes behind, in order and in bounded memory.
 
-Ctrl-C raises KeyboardInterrupt between any two steps of Python in the main thread. Inside `queue.Queue` it can leave a
-lock taken or a waiter asleep for ever. So the main thread waits only in `queue.SimpleQueue`, whose put and get are
-single steps in C, and at most _PATIENCE at a time.
+Ctrl-C raises KeyboardInterrupt between any two bytecode instructions of the main thread. Inside `queue.Queue` that can
+leave a lock held or a thread waiting forever. So the main thread waits only in `queue.SimpleQueue`, whose put and get
+are atomic, and at most _PATIENCE at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-# How long a wait lasts before Python looks for Ctrl-C, in seconds; Windows does not interrupt a wait.
+# Seconds between checks for Ctrl-C during a wait, because Windows does not interrupt one.
 _PATIENCE = 0.1
 
 
@@ -47,7 +47,7 @@ class ReadAhead(Generic[Item]):
                 if self._stopped:
                     return
                 self._queue.put(item)
-        except BaseException as error:  # handed to the thread that iterates
+        except BaseException as error:  # raised in the thread that iterates
             end = _End(error)
         self._queue.put(end)
 
@@ -65,7 +65,7 @@ class ReadAhead(Generic[Item]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop reading. Waits at most 5 s for the thread, which may hang in a camera that does not answer."""
+        """Stop reading. Waits at most 5 s for the thread, because a camera may not respond."""
         self._stopped = True
         self._free.put(None)  # wakes a thread that waits for room
         self._thread.join(timeout=5)
@@ -90,19 +90,19 @@ class WriteBehind(Generic[Item]):
             if self._error is None:
                 try:
                     self._handle(item)
-                except BaseException as error:  # handed to the thread that puts
+                except BaseException as error:  # raised in the thread that puts
                     self._error = error
             self._free.put(None)
 
     def put(self, item: Item) -> None:
-        """Hand over one item; waits while `depth` items are unwritten. Raises what `handle` raised before."""
+        """Hand over one item; waits while `depth` items are unwritten. Raises an earlier error of `handle`."""
         if self._error is not None:
             raise self._error
         _wait_for(self._free)
         self._queue.put(item)
 
     def close(self) -> None:
-        """Write all items handed over, then stop. Raises what `handle` raised."""
+        """Write all items handed over, then stop. Raises the error of `handle`, if any."""
         if (error := self.finish()) is not None:
             raise error
 

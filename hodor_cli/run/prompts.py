@@ -1,4 +1,4 @@
-"""Boxes and clicks, which can be given instead of masks: read from text, and checked."""
+"""Boxes and clicks, which can be given instead of masks: parsing and checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
 
 T = TypeVar("T")
-#: A box or a click with its frame and the id of its object, None if it names none.
+#: A frame, an object id (None if none is given), and a box or a click.
 Placed = tuple[int, int | None, T]
 
 _NUMBER = r"\s*(-?\d{1,9}(?:\.\d+)?)\s*"
@@ -29,16 +29,16 @@ _PLACE = r"(?:\s*(\d{1,9})\s*(?::\s*(\d{1,9})\s*)?=)?"  # [FRAME[:ID]=]
 _BOX = re.compile(f"{_PLACE}{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
 #: The last number is the object's id, another spelling of FRAME:ID=x,y.
 _CLICK = re.compile(rf"{_PLACE}\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}(?(2)|(?:,\s*(\d{{1,9}})\s*)?)")
-#: The smallest side of a box.
+#: The smallest side of a box, in pixels.
 _MIN_SIDE = 4
 
 
 class UnclearClickError(UsageError):
-    """A click without an id that may be on several objects. example: such a click with an id, as it is typed."""
+    """A click without an id that could belong to several objects. example: the text of such a click with an id."""
 
     def __init__(self, why: str, example: str) -> None:
         self.example = example
-        super().__init__(f"{why}; give `click` the frame and the id as well, or an id of its own for a new object")
+        super().__init__(f"{why}; give `click` the frame and the id, or an unused id for a new object")
 
 
 def prompts_by_frame(
@@ -47,18 +47,20 @@ def prompts_by_frame(
     masked: Mapping[int, Collection[int]],
     labels: Callable[[int], NDArray[np.integer]],
 ) -> tuple[dict[int, dict[int, Box]], dict[int, dict[int, tuple[Click, ...]]]]:
-    """Boxes and clicks by frame and object id. masked: frame -> ids of its masks. labels: gives the label map of such a
-    frame.
+    """Boxes and clicks by frame and object id; see `boxes_by_frame` and `clicks_by_frame` for those without an id.
 
-    Raises as `boxes_by_frame` and `clicks_by_frame`, which say what a box or a click without an id means, and
-    UsageError for a click without an id that lies far from the object that it would correct.
+    masked: frame -> ids of its masks. labels: returns the label map of such a frame.
+
+    Raises the errors of these two functions, and UsageError for a click without an id far from the object that it would
+    correct.
     """
     placed = boxes_by_frame(boxes, {key for ids in masked.values() for key in ids})
     given = {frame: [*masked.get(frame, ()), *placed.get(frame, ())] for frame in {*masked, *placed}}
     by_frame = clicks_by_frame(clicks, given)
     for frame, object_id, click in clicks:
-        # Without an id, and all of them belong to one object.
-        for key in given.get(frame, ()) if object_id is None and click.positive else ():
+        if object_id is not None or not click.positive:
+            continue
+        for key in given.get(frame, ()):  # at most one object, or `clicks_by_frame` would have raised
             box = placed.get(frame, {}).get(key) or box_of(labels(frame) == key)
             if box is not None and _distance(click, box) > max(box[2:]):
                 other = _unused({*given[frame], key})
@@ -76,13 +78,14 @@ def _distance(click: Click, box: Box) -> float:
 
 
 def read_boxes(arguments: Sequence[str], source: FrameSource) -> list[Placed[Box]]:
-    """Boxes from texts "[FRAME[:ID]=]x,y,w,h"; of the first frame that is read by default.
+    """Parse texts "[FRAME[:ID]=]x,y,w,h"; FRAME is the first frame that is read by default.
 
-    Raises UsageError for an invalid box and one outside the picture, InputError for a FRAME after the end.
+    Raises UsageError for an invalid box or one outside the picture, InputError for a FRAME after the end.
     """
     parsed: list[Placed[Box]] = []
     for argument in arguments:
-        frame, object_id, texts = _match(_BOX, argument, "box; give [FRAME[:ID]=]x,y,w,h", "120,80,200,150", source)
+        form = "box; give [FRAME[:ID]=]x,y,w,h in pixels, for example 120,80,200,150"
+        frame, object_id, texts = _match(_BOX, argument, form, source)
         x, y, width, height = _pixels(texts, argument, source)
         check_box((x, y, width, height), (source.height, source.width))
         parsed.append((frame, object_id, (x, y, width, height)))
@@ -90,12 +93,12 @@ def read_boxes(arguments: Sequence[str], source: FrameSource) -> list[Placed[Box
 
 
 def _match(
-    pattern: re.Pattern[str], argument: str, form: str, example: str, source: FrameSource
+    pattern: re.Pattern[str], argument: str, form: str, source: FrameSource
 ) -> tuple[int, int | None, tuple[str, ...]]:
-    """The frame, the id (None without one) and the further parts of a box or click. Raises UsageError, InputError."""
+    """The frame, the id (None without one) and the other parts of a box or click. Raises UsageError, InputError."""
     match = pattern.fullmatch(argument)
     if match is None:
-        raise UsageError(f"{argument!r} is no {form} in pixels, for example {example}")
+        raise UsageError(f"{argument!r} is not a valid {form}")
     frame, object_id, *parts = match.groups()
     at = source.start if frame is None else int(frame)
     require_frame(at, argument, source)
@@ -104,7 +107,7 @@ def _match(
 
 def _object_id(text: str | None, argument: str) -> int | None:
     if text is not None and not 1 <= int(text) <= MAX_OBJECT_ID:
-        raise UsageError(f"{argument!r} names the object {int(text)}; ids go from 1 to {MAX_OBJECT_ID}")
+        raise UsageError(f"{argument!r} has the object id {int(text)}; ids must be between 1 and {MAX_OBJECT_ID}")
     return None if text is None else int(text)
 
 
@@ -133,18 +136,19 @@ def _unused(ids: Collection[int | None]) -> int:
 
 
 def _pixels(texts: Sequence[str], argument: str, source: FrameSource) -> tuple[int, ...]:
-    """Numbers x,y,... as whole pixels. Raises UsageError for shares of the frame's size, such as 0.5,0.25."""
+    """Numbers x,y,... as whole pixels. Raises UsageError for fractions of the frame's size, such as 0.5,0.25."""
     numbers = [float(text) for text in texts]
     if any(number % 1 for number in numbers) and all(0 <= number <= 1 for number in numbers):
         sides = (source.width, source.height) * 2
         pixels = ",".join(str(round(number * side)) for number, side in zip(numbers, sides, strict=False))
-        raise UsageError(f"{argument!r} has shares of the frame's width and height; give pixels, here {pixels}")
+        raise UsageError(
+            f"{argument!r} looks like fractions of the frame's width and height; give pixels, here {pixels}"
+        )
     return tuple(map(round, numbers))
 
 
 def check_box(box: Box, size: tuple[int, int]) -> None:
-    """Raise UsageError unless the box has an area and is inside a picture of `size` (height, width), but not the whole
-    picture."""
+    """Raise UsageError unless the box is inside a picture of `size` (height, width), and neither tiny nor all of it."""
     x, y, width, height = box
     text = f"the box {x},{y},{width},{height}"
     picture = f"the {size[1]}x{size[0]} picture"
@@ -156,20 +160,18 @@ def check_box(box: Box, size: tuple[int, int]) -> None:
             hint += f", so if these are two corners it is {x},{y},{width - x},{height - y}"
         raise UsageError(f"{text} reaches outside {picture}; {hint}")
     if (width, height) == (size[1], size[0]):
-        raise UsageError(
-            f"{text} is all of {picture}, so nothing shows what the background looks like; draw it tighter"
-        )
+        raise UsageError(f"{text} covers all of {picture} and leaves no background to compare with; draw it tighter")
 
 
 def read_clicks(arguments: Sequence[str], source: FrameSource) -> list[Placed[Click]]:
-    """Clicks from texts "[FRAME[:ID]=][-]x,y" or "[FRAME=][-]x,y,ID"; a minus sign marks a negative click.
+    """Parse texts "[FRAME[:ID]=][-]x,y" or "[FRAME=][-]x,y,ID"; a minus sign marks a negative click.
 
-    Raises UsageError for an invalid click and one outside the frame, InputError for a FRAME after the end.
+    Raises UsageError for an invalid click or one outside the frame, InputError for a FRAME after the end.
     """
     parsed: list[Placed[Click]] = []
     for argument in arguments:
-        form, example = "click; give [FRAME[:ID]=][-]x,y", "320,200 or -300,260"
-        frame, object_id, (minus, *texts, last) = _match(_CLICK, argument, form, example, source)
+        form = "click; give [FRAME[:ID]=][-]x,y in pixels, for example 320,200 or -300,260"
+        frame, object_id, (minus, *texts, last) = _match(_CLICK, argument, form, source)
         x, y = _pixels(texts, argument, source)
         click = Click(x, y, not minus)
         check_click(click, (source.height, source.width))
@@ -192,8 +194,8 @@ def clicks_by_frame(
 ) -> dict[int, dict[int, tuple[Click, ...]]]:
     """Clicks by frame and object id. given: frame -> ids of its masks and boxes.
 
-    All clicks without an id belong to one object: to the one that has a mask or box in a frame of theirs, or else to a
-    new one with the smallest unused id. Raises UsageError for clicks that may belong to several objects.
+    All clicks without an id belong to one object: the object with a mask or box in one of their frames, or else a new
+    object with the smallest unused id. Raises UsageError for clicks that could belong to several objects.
     """
     unnamed = _object_of_unnamed(clicks, given)
     by_frame: dict[int, dict[int, list[Click]]] = {}
@@ -203,12 +205,12 @@ def clicks_by_frame(
 
 
 def _object_of_unnamed(clicks: Sequence[Placed[Click]], given: Mapping[int, Collection[int]]) -> int:
-    """The id of the object to which the clicks (frame, id, click) without an id belong."""
+    """The id of the object that the clicks without an id belong to."""
     here = {key: frame for frame, object_id, _ in clicks if object_id is None for key in given.get(frame, ())}
     if len(here) > 1:
         frame, ids = here[min(here)], sorted(here)
         raise UnclearClickError(
-            f"a click in frame {frame} does not say on which of the objects {listed(ids, 8)} it is",
+            f"a click in frame {frame} could belong to any of the objects {listed(ids, 8)}",
             f"{frame}:{ids[0]}=320,200",
         )
     used = {*(object_id for _, object_id, _ in clicks), *(key for ids in given.values() for key in ids)}
@@ -220,6 +222,5 @@ def check_clicks(clicks: Mapping[int, Sequence[Click]], started: Collection[int]
     for object_id, of_object in clicks.items():
         if object_id not in started and not any(click.positive for click in of_object):
             raise UsageError(
-                f"object {object_id} has only negative clicks in frame {frame}; add a positive one that says where the "
-                "object is"
+                f"object {object_id} has only negative clicks in frame {frame}; add a positive click on the object"
             )

@@ -1,6 +1,6 @@
 """The files of a run as typed records: one schema per file, checked on reading.
 
-Names in report.json and the journal become paths: a record with a name that leads outside its folder is refused.
+Names in report.json and the journal become paths, so a record with a name that leads outside its folder is rejected.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ObjectRecord(Struct, frozen=True, omit_defaults=True):
     """One object in one frame: area (px), box (null where it is absent), confidence (0..1) and whether it is lost.
 
     cut_off, agreement, change, disagreement: as in `ObjectResult`. elsewhere: the share of the mask outside its
-    largest part. None, which is left out of the file, stands for a share of 0 or an unknown value.
+    largest part. None means a share of 0 or an unknown value, and is left out of the file.
     """
 
     area: Count
@@ -61,10 +61,10 @@ class ReviewNote(Struct, frozen=True):
 
 
 class FrameRecord(Struct, frozen=True, omit_defaults=True):
-    """One frame: its index from 0, the name of its mask file without ending, its time in seconds, and its objects.
+    """One frame: its index from 0, the name of its mask file without suffix, its time in seconds, and its objects.
 
-    given, boxes, clicks and removed: the objects whose mask, box, clicks or end was given in it. ticks: its time in the
-    overlay.
+    given: the objects with a mask in the input, also one made from boxes or clicks. removed: the objects that end here.
+    ticks: its time in the overlay.
     """
 
     frame: Count
@@ -81,8 +81,8 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
 
 
 class SourceRecord(Struct, frozen=True):
-    """The source of the frames. content: a fingerprint of the file or folder. value_range: the values that became black
-    and white in frames of more than 8 bits."""
+    """The source of the frames. content: a fingerprint of the file or folder. value_range: the values shown as black
+    and white, in frames of more than 8 bits."""
 
     name: str
     kind: str
@@ -104,8 +104,8 @@ class WeightsRecord(Struct, frozen=True):
 class RunIdentity(Struct, frozen=True):
     """All inputs and settings that determine the results of a run; a run is resumed only with the same ones.
 
-    masks: frame -> hash of its label map. used: the values chosen for automatic settings. place: path of the source,
-    and names: of the objects; these two are not compared.
+    masks: frame -> hash of its label map. used: the values chosen for automatic settings. place (of the source) and
+    names (of the objects) are stored, but not compared.
     """
 
     source: SourceRecord
@@ -129,7 +129,7 @@ class RunFile(RunIdentity, frozen=True, kw_only=True):
 
 
 class SpeedRecord(Struct, frozen=True):
-    """The duration of a run: seconds of wall time and of the network."""
+    """How fast a run was. seconds: wall time; network_seconds: the part spent in the network."""
 
     frames: Count
     frames_per_second: float
@@ -168,7 +168,7 @@ class ReviewItem(Struct, frozen=True, rename={"object_id": "object"}):
 
 
 class SuggestedFrame(Struct, frozen=True):
-    """A frame to mask next, and the share (0..1) of all doubt that its mask would remove."""
+    """A frame to mask next. gain: the share (0..1) of all doubt that its mask would remove."""
 
     frame: Count
     name: str
@@ -217,7 +217,7 @@ def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
         record = msgspec.json.decode(data, type=schema)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OutputError(
-            f"{what} is damaged or was not written by hodor ({error}), so it cannot be used; remove its folder "
+            f"{what} is damaged or was not written by hodor ({error}), so it cannot be used; delete its folder "
             "yourself, or choose another with `out`"
         ) from error
     for frame in getattr(record, "frames", (record,)):
@@ -235,7 +235,7 @@ def require_inside(name: str, what: str) -> None:
     """Raise OutputError for a frame's name whose mask would be outside its folder."""
     if not (is_plain_name(name) and is_plain_name(f"{name}.png")):
         raise OutputError(
-            f"{what} names the frame {name[:80]!r}, which leads outside its folder, so hodor did not write it; remove "
+            f"{what} names the frame {name[:80]!r}, which leads outside its folder, so hodor did not write it; delete "
             "the folder yourself, or choose another with `out`"
         )
 

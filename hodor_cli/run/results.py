@@ -1,6 +1,6 @@
 """Writes every frame's mask, overlay and journal entry, in the order of the frames, in the writing thread.
 
-The results do not depend on when a run was interrupted: the overlay is divided into pieces at fixed frames, and frames
+Results do not depend on when a run was interrupted: the overlay is divided into pieces at fixed frames, and the frames
 of an unfinished piece are drawn again from their masks.
 """
 
@@ -28,7 +28,7 @@ from hodor_cli.video.joining import Piece, join_videos
 from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 
-#: Frames in one closed piece of the overlay video.
+#: Frames in one finished piece of the overlay video.
 PIECE_FRAMES = 48
 
 
@@ -42,13 +42,13 @@ class Redraw:
 
 
 class ResultsWriter:
-    """Writes masks, overlay pieces, journal and checkpoints into an output folder; pass items to `handle` in order."""
+    """Writes masks, overlay pieces, journal and checkpoints into a result folder; pass items to `handle` in order."""
 
     def __init__(self, folder: OutputFolder, job: RunJob, resumed: Progressed) -> None:
-        """resumed: where to continue."""
+        """resumed: the progress to continue from. Raises OutputError if files of it are missing or damaged."""
         self._folder, self._job, self._timeline = folder, job, Timeline(job.source.fps)
-        #: Number of frames whose results are written; the records of the first, the last, and those whose piece of the
-        #: overlay is unfinished.
+        #: Frames whose results are written: their number, the first, the last, and those of the overlay's unfinished
+        #: piece.
         self.done = 0
         self.first: FrameRecord | None = None
         self.last: FrameRecord | None = None
@@ -68,7 +68,7 @@ class ResultsWriter:
         #: The time of the first frame, in seconds; None before there is one.
         self.first_time = None if self.first is None else self.first.time
         self._ticks = None if self.last is None else self.last.ticks
-        #: The bytes of the journal.
+        #: The length of the journal in bytes.
         self._size = resumed.journal_bytes
         with writing(folder.root):
             self._journal = folder.journal.open("r+b" if self._size else "wb", buffering=0)
@@ -89,7 +89,7 @@ class ResultsWriter:
             else:
                 try:
                     self._write(item)
-                except OutputError as error:  # the original OSError, so that `writing` names the run's way out
+                except OutputError as error:  # the OSError, so that `writing` says how to resume the run
                     raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class ResultsWriter:
             self._journal.close()
 
     def pieces(self) -> Iterator[Piece]:
-        """The closed pieces of the overlay, in order."""
+        """Yield the finished pieces of the overlay, in order."""
         if self._job.overlay:
             for position, record in enumerate(read_journal(self._folder.journal)):
                 if position % PIECE_FRAMES == 0:
@@ -131,7 +131,7 @@ class ResultsWriter:
         if not self._job.overlay:
             return
         if self._piece is None:
-            buffer = io.BytesIO()  # a piece is small; only `_close_piece` writes to the disk and can find it full
+            buffer = io.BytesIO()  # a piece is small, and only `_close_piece` then meets a full disk
             source = self._job.source
             self._piece = (buffer, VideoWriter(buffer, source.fps, source.pixel_aspect, source.colours), ticks)
         _, video, begin = self._piece
@@ -151,7 +151,7 @@ class ResultsWriter:
 
 
 def join_overlay(folder: OutputFolder, source: FrameSource, pieces: Iterable[Piece], begin: float) -> None:
-    """Join pieces to `folder.joined`, with the source's sound from `begin` (s) on. Raises OutputError."""
+    """Join pieces into `folder.joined`, with the source's sound from `begin` (seconds) on. Raises OutputError."""
     with writing(folder.root):
         join_videos(pieces, folder.joined, source.fps)
         if source.sound is not None:

@@ -1,6 +1,6 @@
-"""How an interrupted run is resumed, from its identity, a journal and a checkpoint.
+"""How an interrupted run is resumed from its identity, a journal and a checkpoint.
 
-- The identity holds the inputs and settings. A run is resumed only with the same ones.
+- The identity has the inputs and settings. A run is resumed only with the same ones.
 - The journal has one line of JSON per frame. An incomplete line, and lines after the checkpoint, are dropped.
 - The checkpoint is the segmenter's state after a frame. It is small and replaced atomically.
 """
@@ -34,7 +34,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 @dataclass(frozen=True)
 class Progressed:
-    """The progress of a run: frames done, the journal's bytes for them, seconds used, and the source's warnings."""
+    """The progress of a run: frames done, the length of their journal, time spent, and the source's warnings."""
 
     done: _Count = 0
     journal_bytes: _Count = 0
@@ -52,7 +52,7 @@ class RunState:
 
 
 def save_run_state(path: Path, checkpoint: RunState) -> None:
-    """Write a checkpoint; the earlier one stays until the new one is complete. Raises OSError."""
+    """Write a checkpoint atomically. Raises OSError."""
     arrays = {_STATE + key: np.asarray(value) for key, value in checkpoint.state.items()}
     buffer = io.BytesIO()
     meta = np.array(msgspec.json.encode(checkpoint.progress).decode())
@@ -61,7 +61,7 @@ def save_run_state(path: Path, checkpoint: RunState) -> None:
 
 
 def load_run_state(path: Path) -> RunState | None:
-    """The checkpoint, or None if none was written yet. Raises OutputError if it is damaged."""
+    """The checkpoint, or None if there is none yet. Raises OutputError if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             progress = msgspec.json.decode(str(file["meta"]), type=Progressed)
@@ -74,9 +74,9 @@ def load_run_state(path: Path) -> RunState | None:
 
 
 def prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> RunState | None:
-    """Make a folder ready for the first frame, or for the next one of an interrupted run, whose checkpoint is returned.
+    """Prepare a folder for a new run, or for continuing an interrupted one, whose checkpoint is returned.
 
-    Raises OutputError for a folder that may not be used, and if the interrupted run had another identity.
+    Raises OutputError for a folder that may not be used, or an interrupted run with another identity.
     """
     state = folder.require(output)
     checkpoint = interrupted = None
@@ -102,8 +102,7 @@ def damaged(path: Path) -> OutputError:
 
 
 def read_run(path: Path) -> RunIdentity | None:
-    """The identity of an unfinished run; None if the run was interrupted before writing it. Raises OutputError if it is
-    damaged."""
+    """The identity of an unfinished run; None if that was not written yet. Raises OutputError if damaged."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -114,7 +113,7 @@ def read_run(path: Path) -> RunIdentity | None:
 
 
 def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: Any) -> RunIdentity:
-    """The inputs and settings that determine the results of a run, independent of the files' places."""
+    """The inputs and settings that determine the results of a run, independent of where its files are."""
     from hodor_cli.weights.checkpoint import model_fingerprint
 
     model, digests = getattr(segmenter, "model", None), {}
@@ -158,7 +157,7 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
 
 
 def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
-    """The differences between two identities, as phrases for the user."""
+    """The differences between two identities, as phrases for a message."""
     found = []
     for key in SourceRecord.__struct_fields__:
         was, value = getattr(then.source, key), getattr(now.source, key)
@@ -172,20 +171,18 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
         found.append("where objects appear")
     if then.weights.fingerprint != now.weights.fingerprint:
         found.append(f"the weights ({then.weights.name} then, {now.weights.name} now)")
-    told = set()
+    changed: dict[str, str] = {}
     for part in ("settings", "used"):  # "auto" may have another value on another machine
         for key, value in getattr(now, part).items():
             was = getattr(then, part).get(key)
-            if was != value and key not in told:
-                told.add(key)
-                found.append(f"{key.replace('_', '-')} ({_plain(was)} then, {_plain(value)} now)")
-    return found
+            if was != value:
+                changed.setdefault(key, f"{key.replace('_', '-')} ({_plain(was)} then, {_plain(value)} now)")
+    return [*found, *changed.values()]
 
 
 def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> None:
     """Raise OutputError, naming what differs, unless a run with the identity `now` may be continued in `folder`."""
-    found = differences(then, now)
-    if found:
+    if found := differences(then, now):
         raise OutputError(
             f"the run in {folder} cannot be resumed because other inputs or settings were given: {listed(found, 8)}; "
             "give the same ones, or start again with `overwrite`"
@@ -199,7 +196,7 @@ def _plain(value: Any) -> str:
 
 
 def _content_hash(source: FrameSource) -> str | None:
-    """A fingerprint of a video file (its size and samples of its bytes) or an image folder (names and sizes)."""
+    """A fingerprint of a video file (size and samples of its bytes) or an image folder (names and sizes); else None."""
     digest = hashlib.sha256()
     if source.kind == "folder" and hasattr(source, "files"):
         for file in source.files:

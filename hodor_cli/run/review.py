@@ -1,10 +1,10 @@
 """Finds the frames of a run that a person should review.
 
 Events of an object (it is lost, returns, jumps in size) are always listed. Whether a mask is still good is estimated by
-logistic regression from four measures: the network's confidence, the agreement with the mask that matching carries over
+logistic regression from four measures: the network's confidence, the agreement with the mask that matching propagates
 from the frame in which the object was given, the change of the object's descriptor since then, and the share of the
-mask outside its largest part. `benchmarks/review.py` fits weights and limit to frames with true masks, and prints
-precision and recall.
+mask outside its largest part. `benchmarks/review.py` fits the weights and the threshold to frames with ground truth,
+and prints precision and recall.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LOW_CONFIDENCE = 0.6
 _CONFIDENCE_FALL = 0.15
 #: its area grows or shrinks by more than this factor from one frame to the next,
 _AREA_JUMP = 2.5
-#: its box moves by more than this many of its own sides from one frame to the next,
+#: its box moves by more than this many times its own size from one frame to the next,
 _PLACE_JUMP = 1.0
 #: more than this share of it is outside its largest part,
 _SCATTERED = 0.3
@@ -47,13 +47,13 @@ _CUT_OFF = 0.1
 _SMALL_AREA = 64
 _RECENT_FRAMES = 5
 
-#: A mask is listed above this probability that its IoU with the truth is below 0.5.
+#: A mask is listed if the probability that its IoU with the ground truth is below 0.5 exceeds this.
 DOUBT = 0.5
 
 
 @dataclass(frozen=True)
 class _Measure:
-    """One term of the estimate: its weight, the value of a good mask, and the reason and words for a bad one."""
+    """One term of the estimate: its weight, its value for a good mask, and the reason and detail for a bad one."""
 
     weight: float
     good: float
@@ -68,9 +68,9 @@ _MEASURES = {
     "elsewhere": _Measure(3.4, 0.0, SCATTERED, "{:.0%} outside its largest part"),
 }
 _BIAS = -3.5
-#: For models without matching, which have no agreement.
+#: For models without matching, and so without `agreement`.
 _BIAS_WITHOUT_AGREEMENT = -2.3
-#: A larger change counts as this one.
+#: Larger changes are clipped to this.
 _MOST_CHANGE = 3.0
 
 
@@ -90,7 +90,7 @@ def doubt(entry: ObjectRecord) -> tuple[float, str, str]:
 
 @dataclass
 class Recent:
-    """What the frames before tell of an object: its last area and box, and its confidences of the last frames."""
+    """An object in the preceding frames: its last area and box, and its recent confidences."""
 
     area: int = 0
     box: BoxRecord | None = None
@@ -99,7 +99,7 @@ class Recent:
 
 
 def review_frames(records: Iterable[FrameRecord]) -> list[ReviewItem]:
-    """The ranges of frames to review, in order, including those that the records themselves name (`review`)."""
+    """The ranges of frames to review, in order, including those from the records' own notes (`review`)."""
     recent: dict[int, Recent] = {}
     running: dict[tuple[int, str], tuple[int, ReviewItem]] = {}
     done: list[ReviewItem] = []
@@ -153,7 +153,7 @@ def _of_present(entry: ObjectRecord, known: Recent) -> Iterator[tuple[str, str]]
     if low > 0 and high >= _SMALL_AREA and high > _AREA_JUMP * low:
         yield AREA_JUMPED, f"from {known.area} to {entry.area} px"
     moved, was, now = 0.0, known.box, entry.box
-    if was is not None and now is not None:  # of the middle, in units of the larger box's mean side
+    if was is not None and now is not None:  # distance of the centres, relative to the larger box's mean side
         ways = (now[axis] + now[axis + 2] / 2 - was[axis] - was[axis + 2] / 2 for axis in (0, 1))
         moved = math.hypot(*ways) / math.sqrt(max(was[2] * was[3], now[2] * now[3]))
     if moved > _PLACE_JUMP and high >= _SMALL_AREA:

@@ -1,6 +1,6 @@
-"""The result of a run as a page: review.html, and what a notebook shows.
+"""The result of a run as HTML: the page review.html, and the view in a notebook.
 
-review.html has the timeline of every object and the frames to review; it plays the overlay beside it.
+review.html plays the overlay, and has a timeline of every object and the frames to review.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ if TYPE_CHECKING:
     from hodor_cli.run.settings import SegmentSummary
 
 
-#: The number of ranges shown with a picture; later ones are lines of text. The columns of a timeline.
+#: Ranges shown with a picture; later ones have only text.
 _MOST_PICTURES = 12
+#: Columns of a timeline.
 _COLUMNS = 480
 _PICTURE_WIDTH = 360
 
 
 @dataclass
 class ObjectTimeline:
-    """One object over time, in a picture `_COLUMNS` wide and 1 high."""
+    """One object over time, drawn `_COLUMNS` wide and 1 high. marks: (x, width, reason) of ranges to review."""
 
     object_id: int
     colour: tuple[int, ...]
     summary: ObjectSummary
-    #: By the column's place: the lowest confidence where the object is present, None where it is only lost.
+    #: Column -> the lowest confidence in it, None if the object is lost in all its frames.
     columns: dict[int, float | None] = field(default_factory=dict)
     marks: list[tuple[float, float, str]] = field(default_factory=list)
 
     @property
     def bars(self) -> Iterator[tuple[int, float, str]]:
-        """Yield (x, height 0..1, "present" or "lost") for each column that has the object."""
+        """Yield (x, height 0..1, "present" or "lost") for each column with the object."""
         for x, confidence in sorted(self.columns.items()):
             yield x, *((1.0, "lost") if confidence is None else (max(0.06, confidence), "present"))
 
@@ -58,7 +59,7 @@ def write_review_page(
     records: Iterable[FrameRecord],
     overlay: Path | None,
 ) -> None:
-    """Write the page. overlay: the finished overlay video, which the page plays; None without one."""
+    """Write the page. overlay: the finished overlay video that the page plays, if any."""
     wanted = {item.first_frame for item in review}
     count, seconds, positions = 0, {}, {}
     start: float | None = None
@@ -98,7 +99,7 @@ def _timeline(
 ) -> ObjectTimeline:
     line = ObjectTimeline(object_id, colour_of(object_id), summary)
     for position, confidence, lost in places:
-        # A clip with fewer frames than columns uses one column per frame, which the page widens.
+        # A clip with fewer frames than columns uses one column per frame, and the page widens them.
         x = position * min(count, _COLUMNS) // count
         before = line.columns.setdefault(x, None)
         if not lost:
@@ -107,7 +108,7 @@ def _timeline(
 
 
 def _pictures(overlay: Path, positions: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-    """Small pictures of the overlay at these frames, where they can be decoded."""
+    """Thumbnails of the overlay at these frames, except those that cannot be decoded."""
     import cv2
 
     found: dict[int, NDArray[np.uint8]] = {}
@@ -120,13 +121,13 @@ def _pictures(overlay: Path, positions: Sequence[int]) -> dict[int, NDArray[np.u
     return found
 
 
-#: A larger video is named instead of embedded, because a notebook file stores all that it shows.
+#: Only smaller videos are embedded, because a notebook file stores everything that it shows.
 _MOST_BYTES = 12 * 2**20
 _MOST_REVIEWS = 8
 
 
 def notebook_html(summary: SegmentSummary) -> str:
-    """The HTML of a result. Files that were removed since are left out."""
+    """The HTML of a result, without files that have been removed."""
     overlay, report = summary.files.get("overlay"), summary.files.get("report")
     video: str | None = None
     objects: dict[int, ObjectSummary] = {}

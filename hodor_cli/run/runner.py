@@ -58,12 +58,12 @@ def segment_source(
     Args:
         source: An open `hodor_cli.video.FrameSource`.
         inputs: The masks, boxes and removals by frame.
-        out: The result folder, as `hodor_cli/run/output.py` describes it. It is locked during the run.
-        network: The network, as `load_model` returns it; or a segmenter that is new, reset, or started from saved
+        out: The result folder, described in `hodor_cli/run/output.py`. It is locked during the run.
+        network: The network that `load_model` returns; or a segmenter that is new, reset, or started from saved
             descriptors, with its own history, resolution, device and precision.
         settings: History, working resolution, device, precision, and whether to draw the overlay.
         output: Whether to replace or resume the results in `out`.
-        hooks: What to call after each frame.
+        hooks: Functions to call after each frame.
 
     Returns:
         The files, the frames to review, and warnings.
@@ -79,7 +79,7 @@ def segment_source(
     for note in inputs.notes:
         source.warn(note)
     if output.resume and source.kind == "camera":
-        raise UsageError("a camera's frames do not come again, so it cannot be resumed; use `overwrite`")
+        raise UsageError("a camera's frames cannot be read again, so its run cannot be resumed; use `overwrite`")
     ready = hasattr(network, "step")
     segmenter = cast("RunSegmenter", network) if ready else settings.offline(cast("Hodor", network))
     if output.resume and is_moving(folder):
@@ -104,10 +104,10 @@ def segment_source(
 
 
 def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identity: RunIdentity) -> SegmentSummary:
-    """Segment the frames that are not done, and write overlay and report. A run that fails early leaves no files."""
+    """Segment the remaining frames, and write overlay and report. A run that fails early leaves no files."""
     source, checkpoint = job.source, prepare(folder, identity, job.output)
     try:
-        # The frames of a camera or a pipe come only once, so there a mask is used only from its frame on.
+        # The frames of a camera or a pipe can be read only once, so their masks are used only from their frame on.
         if able_to_go_back(source, segmenter) and set(job.inputs.starts) != {source.start}:
             job = replace(job, backward=_follow_backward(job, segmenter, folder))
         run = RunLoop(job, segmenter, folder, checkpoint)
@@ -117,8 +117,8 @@ def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identit
             put_in_place(folder.joined, folder.overlay)
         return finish_run(folder, identity, run.spent, resumed_from=checkpoint.progress.done if checkpoint else 0)
     except BaseException as error:
-        begun = folder.checkpoint.exists() or (folder.backward.is_dir() and not isinstance(error, HodorError))
-        if not begun or isinstance(error, NothingToFollowError):
+        resumable = folder.checkpoint.exists() or (folder.backward.is_dir() and not isinstance(error, HodorError))
+        if not resumable or isinstance(error, NothingToFollowError):
             folder.remove_results()
         raise
 
@@ -129,10 +129,10 @@ def able_to_go_back(source: FrameSource, segmenter: Any) -> bool:
 
 
 def _follow_backward(job: RunJob, segmenter: Any, folder: OutputFolder) -> int:
-    """Encode all masks and make the passes backward that are not finished; the segmenter can then go forward.
+    """Encode all masks and make the unfinished passes backward; the segmenter can then go forward.
 
-    The passes store soft maps in `.progress`, with which the segmenter joins its results when it goes forward. Returns
-    the number of their frames.
+    The passes store soft maps in `.progress`, which the segmenter merges with its results on the way forward. Returns
+    the number of frames in all passes.
     """
     source, inputs = job.source, job.inputs
     made = {frame: PackedLabels(labels) for frame, labels in inputs.prompted(source)}
@@ -147,10 +147,10 @@ def _follow_backward(job: RunJob, segmenter: Any, folder: OutputFolder) -> int:
 
 
 def load_network(settings: SegmentSettings, *, adapt: str | None = None, here: bool = True) -> Hodor:
-    """The network of a run, once its settings are known to fit it: before anything is read or written.
+    """Load the network of a run and check the settings against it, before anything is read or written.
 
-    adapt: the budget for adapting it. here: whether it runs on this machine, or else on others. Raises UsageError,
-    WeightsError or DeviceError.
+    adapt: the budget for adapting it. here: whether it runs on this machine, whose device is then checked, too. Raises
+    UsageError, WeightsError or DeviceError.
     """
     from hodor_cli.runtime.device import choose_device, choose_precision
     from hodor_cli.weights import load_model
@@ -165,10 +165,12 @@ def load_network(settings: SegmentSettings, *, adapt: str | None = None, here: b
 
 
 def require_adaptable(source: FrameSource, budget: str) -> None:
-    """Raise UsageError for another budget than `60s` or `200steps`, and for a source that can be read only once."""
+    """Raise UsageError for a budget that is not like `60s` or `200steps`, or a source that can be read only once."""
     Budget.parse(budget)
     if not source.reiterable:
-        raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
+        raise UsageError(
+            f"`adapt` reads frames in advance, but {source.label} can be read only once; leave `adapt` out"
+        )
 
 
 def adapted_to_given(
@@ -180,11 +182,11 @@ def adapted_to_given(
     *,
     progress: Callable[[AdaptProgress], None] | None = None,
 ) -> tuple[Hodor, SegmentSettings]:
-    """A copy of the model adapted to the masks and boxes of `inputs` (from the cache if possible), and the settings to
-    run it with, which have the resolution of adapted runs unless the user chose one.
+    """A copy of the model adapted to `inputs` (from the cache if possible), and the settings to run it with: they have
+    the resolution of adapted runs unless the user chose one.
 
-    budget: `60s` or `200steps`. Raises UsageError for another budget or a source that can be read only once, InputError
-    for masks that do not fit.
+    budget: such as `60s` or `200steps`. Raises UsageError for any other budget or a source that can be read only once,
+    InputError for masks that do not fit.
     """
     from hodor_cli.adaptation.adapt import adapted
     from hodor_cli.adaptation.examples import Example, Rgb, followed_after

@@ -1,4 +1,4 @@
-"""One call for one video: `hodor segment` with its everyday options, from Python."""
+"""`hodor_cli.segment`: the whole of `hodor segment` in one call from Python."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T", Box, Click)
 Mask = str | Path | NDArray[np.integer]
 #: Boxes of one frame: one, several (ids 1, 2, ...), or by object id.
 Boxes = Sequence[float] | Sequence[Sequence[float]] | Mapping[int, Sequence[float]]
-#: A click (x, y) in pixels, or (x, y, False) on what is not the object; and clicks on one object, one or several.
+#: A click (x, y) in pixels on an object, or (x, y, False) off it; and the clicks for one object, one or several.
 OneClick = tuple[float, float] | tuple[float, float, bool]
 Clicks = OneClick | Sequence[OneClick]
 
@@ -56,23 +56,23 @@ def segment(
     Args:
         source: A video, a folder of images, a camera index, or anything else that `open_source` opens.
         mask: Where the objects are in the first frame, or by frame (from 0): a file, or an (H, W) integer array of the
-            frames' size whose values are object ids, 0 for the background. An array is understood as a file of it is:
-            one of only 0 and 255 is object 1, and 255 beside other ids is void, which is background.
-        box: (x, y, width, height) in pixels, several of them, or {id: box}; of the first frame, or by frame as
-            {frame: {id: box}}. The click network finds the object inside. Boxes without ids start new objects.
-        click: (x, y) on an object, (x, y, False) on what is not the object, several of them, or {id: clicks}; of the
-            first frame, or by frame as {frame: {id: clicks}}. Clicks without an id correct the mask or box of the first
-            frame, or start a new object if there is none.
+            frames' size whose values are object ids, 0 for the background. An array is interpreted like a mask file:
+            if its values are only 0 and 255, 255 is object 1; next to other ids, 255 is void, used as background.
+        box: (x, y, width, height) in pixels, several of them, or {id: box}, in the first frame; or {frame: {id: box}}.
+            The click network finds the object inside. Boxes without ids start new objects.
+        click: (x, y) on an object, (x, y, False) off it, several of them, or {id: clicks}, in the first frame; or
+            {frame: {id: clicks}}. Clicks without an id correct the mask or box of the first frame, or start a new
+            object if there is none.
         out: The result folder; NAME.hodor in the working directory by default.
-        model: A loaded network, to use it for several videos; by default `options.weights` is loaded.
+        model: A loaded network, for example to use it for several videos; by default `options.weights` is loaded.
         options: Weights, history, resolution, device, precision; whether to replace or resume the results in `out`.
 
     Returns:
-        The files, the frames to review, and warnings, also how a mask was read where that is not plain.
+        The files, the frames to review, and warnings, including how ambiguous masks were interpreted.
 
     Raises:
         UsageError, InputError: The source or the masks, boxes and clicks do not fit.
-        WeightsError, DeviceError: The network cannot be loaded, or not on this machine.
+        WeightsError, DeviceError: The network cannot be loaded or cannot run on this machine.
         OutputError: `out` exists (see `options`) or cannot be written to.
     """
     from hodor_cli.run.runner import segment_source
@@ -103,7 +103,7 @@ def _inputs(
 
     asked = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
     masks: Mapping[int, Mask] = {_frame(frame, "mask"): one for frame, one in asked.items()}
-    # The pictures of one file may belong to several frames.
+    # One file may have masks of several frames.
     files = {frame: Path(one) for frame, one in masks.items() if isinstance(one, (str, Path))}
     alone = not isinstance(mask, Mapping)
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
@@ -123,7 +123,7 @@ def _inputs(
 
 
 def _decoded(mask: Any, frame: int) -> MaskFile:
-    """An array given as a mask, understood as a file of it is. Raises UsageError, InputError."""
+    """An array interpreted like a mask file. Raises UsageError, InputError."""
     from hodor_cli.datasets.labels.mask_array import mask_from_array
 
     array, name = np.asarray(mask), f"the `mask` of frame {frame}"
@@ -135,9 +135,9 @@ def _decoded(mask: Any, frame: int) -> MaskFile:
 
 
 def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) -> list[Placed[T]]:
-    """The boxes or clicks of any form that `segment` takes. first: the frame of those that name none.
+    """Boxes or clicks in any form that `segment` accepts, as a flat list.
 
-    name: of the parameter. parse: makes a list of one or several. Raises UsageError.
+    first: the default frame. name: of the parameter. parse: converts one or several to a list. Raises UsageError.
     """
     if not isinstance(given, Mapping):
         return [(first, None, one) for one in parse(given)]
@@ -145,7 +145,7 @@ def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) 
     for frame, by_id in (given if all(isinstance(one, Mapping) for one in given.values()) else {first: given}).items():
         for key, value in by_id.items():
             if not isinstance(key, (int, np.integer)) or not 1 <= key <= MAX_OBJECT_ID:
-                raise UsageError(f"`{name}` names the object {key!r}; ids go from 1 to {MAX_OBJECT_ID}")
+                raise UsageError(f"`{name}` has the object id {key!r}; ids must be between 1 and {MAX_OBJECT_ID}")
             placed += [(_frame(frame, name), int(key), one) for one in parse(value)]
     return placed
 
@@ -153,7 +153,7 @@ def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) 
 def _frame(frame: Any, name: str) -> int:
     if isinstance(frame, (int, np.integer)):
         return int(frame)
-    raise UsageError(f"`{name}` names the frame {frame!r}; give its number, counted from 0")
+    raise UsageError(f"`{name}` has the frame {frame!r}; give a frame number, counted from 0")
 
 
 def _boxes_of(given: Any) -> list[Box]:
@@ -161,14 +161,14 @@ def _boxes_of(given: Any) -> list[Box]:
         boxes = [tuple(round(float(side)) for side in box) for box in _several(given)]
         return [(x, y, width, height) for x, y, width, height in boxes]
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{given!r} is no `box`; give x, y, width and height in pixels") from None
+        raise UsageError(f"{given!r} is not a valid `box`; give x, y, width and height in pixels") from None
 
 
 def _clicks_of(given: Any) -> list[Click]:
     try:
         return [Click(round(float(x)), round(float(y)), *map(bool, rest)) for x, y, *rest in _several(given)]
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{given!r} are no clicks; give `click` (x, y) or (x, y, False) in pixels") from None
+        raise UsageError(f"{given!r} is not a valid `click`; give (x, y) or (x, y, False) in pixels") from None
 
 
 def _several(given: Any) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class SegmentSettings(SegmenterSettings):
     """All settings that change the masks or the overlay of a run. The report stores them; resuming compares them."""
 
-    #: As the user gave it; the fingerprint of the weights is stored beside it.
+    #: As the user gave it; the report also stores the fingerprint of the weights.
     weights: Annotated[str, about("Weights by name (`hodor weights list`), a file, hf://OWNER/NAME or https://...")] = (
         "mini"
     )
@@ -40,8 +40,8 @@ class RunOutput:
     """How the result folder is used.
 
     overwrite: replace the results of an earlier run in it, but no other files. resume: continue an interrupted run with
-    the same inputs and settings, or correct a finished one with additional masks. checkpoint_seconds: about how much
-    work a kill may lose; at most 48 frames.
+    the same inputs and settings, or correct a finished one with additional masks. checkpoint_seconds: time between
+    checkpoints, and so about how much work a kill may lose; there is also one every 48 frames.
     """
 
     overwrite: bool = False
@@ -52,8 +52,8 @@ class RunOutput:
 class RunSegmenter(Protocol):
     """The part of `hodor_cli.engine.Segmenter` that a run needs.
 
-    A frame is (H, W, 3) uint8 RGB, or a picture of which `np.asarray` makes that. `last` has the label map that `step`
-    returned. A step that raises must not change the state and `last`.
+    A frame is (H, W, 3) uint8 RGB, or a picture that `np.asarray` converts to it. `last` has the label map that `step`
+    returned. A step that raises must not change the state or `last`.
     """
 
     def step(
@@ -68,7 +68,7 @@ class RunSegmenter(Protocol):
     def object_ids(self) -> list[int]: ...
 
 
-#: Called after each frame with the number of frames done and of all frames (None if unknown).
+#: Called after each frame with the number of frames done and the number of all frames (None if unknown).
 Progress = Callable[[int, "int | None"], None]
 #: Called after each new frame with the frame and its label map.
 OnFrame = Callable[["Frame", NDArray[np.uint16]], None]
@@ -86,21 +86,21 @@ class RunHooks:
     on_step: OnStep | None = None
 
     def backward_progress(self, ahead: int | None) -> Callable[[int, int], None]:
-        """Progress of the passes backward: frames done, and of how many. ahead: the frames of the pass forward."""
+        """The progress function of the passes backward. ahead: the number of frames of the pass forward after them."""
 
-        def tell(done: int, count: int) -> None:
+        def report(done: int, count: int) -> None:
             if self.progress is not None:
                 self.progress(done, None if ahead is None else count + ahead)
 
-        return tell
+        return report
 
 
 @dataclass(frozen=True)
 class RunJob:
-    """What a run does, whatever folder it writes to and whatever segmenter it uses.
+    """What a run does, independent of its folder and its segmenter.
 
     overlay: whether to draw it. numbers: whether it shows object ids. parts: the ranges (first, stop) of frames to
-    segment, in order; all frames if None. ticks: frame -> its time in the overlay, where that is known before.
+    segment, in order; all frames if None. ticks: frame -> its time in the overlay, if known in advance.
     backward: number of frames of the passes backward, which progress counts as done.
     """
 
@@ -117,7 +117,7 @@ class RunJob:
 
 @dataclass(frozen=True)
 class SegmentOptions(SegmentSettings):
-    """The less common options of `hodor_cli.segment`, beside its settings.
+    """The settings of a run, and the less common options of `hodor_cli.segment`.
 
     overwrite, resume: as in `RunOutput`. remove: {id: frame}: the object is absent from that frame on. hooks: functions
     to call after each frame.
@@ -143,11 +143,11 @@ class SegmentSummary:
     frames_per_second: float
     review: tuple[ReviewItem, ...]
     warnings: tuple[str, ...]
-    #: Result files and folders by what they are: "masks", "overlay", "review", "report", "boxes".
+    #: Result files and folders by kind: "masks", "overlay", "review", "report", "boxes".
     files: Mapping[str, Path] = field(default_factory=dict)
-    #: The number of frames that the interrupted run had done.
+    #: The number of frames done before the run was resumed.
     resumed_from: int = 0
-    #: Whether the run was finished before, so that nothing was done.
+    #: Whether the run was already finished, so that nothing was done.
     already_finished: bool = False
 
     def to_supervision(self) -> Iterator[Any]:
@@ -157,7 +157,7 @@ class SegmentSummary:
         return detections(self.out)
 
     def _repr_html_(self) -> str:
-        """The result as a notebook shows it: the overlay video, its objects, the frames to review."""
+        """The result in a notebook: the overlay video, its objects, the frames to review."""
         from hodor_cli.run.review_page import notebook_html
 
         return notebook_html(self)

@@ -1,1 +1,1 @@
-"""The machine: device, precision, threads, allocator, and the geometry of resizing."""
+"""The machine: device, precision, threads and memory; and the geometry of the network's input."""

@@ -1,4 +1,4 @@
-"""Choosing the device and the arithmetic precision."""
+"""Choosing the device and the numerical precision."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise UsageError(f"{device!r} is no `device`; write cuda:N with a number") from error
+        raise UsageError(f"{device!r} is not a valid `device`; write cuda:N with a number") from error
     count = torch.cuda.device_count() if kind == "cuda" else 1
     if (chosen.index or 0) >= count:
-        raise DeviceError(f"there is no `device` {device}; the last of this machine is {kind}:{count - 1}")
+        raise DeviceError(f"there is no `device` {device}; the last one of this machine is {kind}:{count - 1}")
     return chosen
 
 
 def choose_precision(precision: str, device: torch.device, *, training: bool = False) -> torch.dtype:
     """The dtype for "auto", "fp32", "bf16" or "fp16".
 
-    Auto takes bfloat16 where the GPU or CPU has units that multiply it, and float32 elsewhere and for training on a
-    CPU. Raises UsageError for another name, DeviceError for one that PyTorch cannot compute in on this device.
+    "auto" is bfloat16 if the GPU or CPU multiplies it in hardware, and float32 otherwise and for training on a CPU.
+    Raises UsageError for another name, DeviceError for a dtype that PyTorch does not support on this device.
     """
     if precision == "auto":
         if device.type == "cuda":
@@ -65,7 +65,7 @@ def choose_precision(precision: str, device: torch.device, *, training: bool = F
         raise UsageError(f"there is no `precision` {precision!r}; choose auto, {', '.join(PRECISIONS)}{meant}")
     dtype = PRECISIONS[precision]
     if dtype != torch.float32 and not torch.amp.is_autocast_available(device.type):
-        raise DeviceError(f"this PyTorch computes in fp32 alone on {device.type}; choose fp32 or auto as `precision`")
+        raise DeviceError(f"this PyTorch supports only fp32 on {device.type}; choose fp32 or auto as `precision`")
     return dtype
 
 
@@ -75,7 +75,7 @@ def precision_name(dtype: torch.dtype) -> str:
 
 
 def cuda_multiplies_bf16(device: torch.device) -> bool:
-    """Whether a GPU has units for bfloat16. PyTorch's own answer also counts GPUs that only emulate it."""
+    """Whether a GPU multiplies bfloat16 in hardware. PyTorch's own check also accepts GPUs that only emulate it."""
     if torch.version.hip is not None:
         return torch.cuda.is_bf16_supported()
     return torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY
@@ -83,15 +83,15 @@ def cuda_multiplies_bf16(device: torch.device) -> bool:
 
 def cpu_multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
-    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(has is not None and has() for has in asked)  # older versions of PyTorch cannot tell
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check is not None and check() for check in checks)  # older versions of PyTorch lack them
 
 
 def autocast(device: torch.device, dtype: torch.dtype, *, cache: bool = True) -> AbstractContextManager[None]:
-    """Automatic mixed precision in that dtype; nothing for float32.
+    """Automatic mixed precision with this dtype; for float32 a context that does nothing.
 
-    cache: keep converted weights until the end of the block. All threads share what is kept, and whichever leaves its
-    block first drops it.
+    cache: keep converted weights until the end of the block. All threads share the cache, and the first to leave its
+    block clears it.
     """
     if dtype == torch.float32:
         return nullcontext()
@@ -99,21 +99,21 @@ def autocast(device: torch.device, dtype: torch.dtype, *, cache: bool = True) ->
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The dtype of automatic mixed precision that is on now; None where it is off, or where there is none."""
+    """The current dtype of automatic mixed precision; None if it is off or not available."""
     kind = device.type
     on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return torch.get_autocast_dtype(kind) if on else None
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Automatic mixed precision off, where there is any: PyTorch 2.4 has none on MPS, and an error instead."""
+    """Switch automatic mixed precision off. PyTorch 2.4 has none on MPS, where `torch.autocast` would raise."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a device has finished what it was given."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -121,7 +121,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def device_name(device: str | torch.device) -> str:
-    """The device's name as a person knows it, such as "cuda:0 NVIDIA H200" or "cpu Intel Xeon, 2 threads"."""
+    """The device's name for people, such as "cuda:0 NVIDIA H200" or "cpu Intel Xeon, 2 threads"."""
     device = torch.device(device)
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
@@ -132,7 +132,7 @@ def device_name(device: str | torch.device) -> str:
 
 
 def placed(model: Network, device: torch.device) -> Network:
-    """The network in evaluation mode on a device: the network itself if it already is, otherwise a copy."""
+    """The network in evaluation mode on a device: a copy, unless it already is in that state."""
     if model.training or any(parameter.device != device for parameter in model.parameters()):
         model = copy.deepcopy(model).eval()
     # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.

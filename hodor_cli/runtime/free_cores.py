@@ -1,7 +1,7 @@
-"""Threads beside other programs: PyTorch uses only the cores that are free, which is checked regularly.
+"""Sharing cores with other programs: PyTorch uses only the cores that are free, which are measured regularly.
 
-PyTorch's threads wait for each other after every layer. If another program holds one of two cores, the thread that
-shares it comes last each time and the other one waits for it: two threads then do less than one.
+PyTorch's threads wait for each other after every layer. If another program uses one of two cores, the thread on that
+core always finishes last and the other one waits for it: two threads are then slower than one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import NamedTuple
 
 from hodor_cli.runtime.threads import usable_cores
 
-#: Seconds between two looks at what other programs use.
+#: Seconds between two measurements.
 _PERIOD = 0.5
-#: Cores that others may use before a thread less is used: a browser at rest, a terminal.
+#: Cores that other programs, such as an idle browser, may use before PyTorch gets one thread less.
 _TOLERATED = 0.35
-#: Threads of ours that may wait for a core, on average; some do so for each other on an idle machine, too.
+#: Our threads that may wait for a core, on average; even on an idle machine some wait for each other.
 _PATIENCE = 0.2
 
 
 class Used(NamedTuple):
-    """Seconds since some moment: on the clock, of the usable cores by all programs and by this one, and those that this
-    one's threads waited for a core (None where the system does not say)."""
+    """Seconds since some moment: wall time, time on the usable cores by all programs and by this one, and the time that
+    this program's threads waited for a core (None if unknown)."""
 
     clock: float
     by_all: float
@@ -34,30 +34,32 @@ class Used(NamedTuple):
 
     @staticmethod
     def now() -> Used | None:
-        """What has been used until now; None where the system does not say."""
+        """The values now; None if the system does not report them."""
         import psutil
 
         try:
             times = psutil.cpu_times(percpu=True)
-        except (OSError, RuntimeError, NotImplementedError):  # a sandbox hides them
+        except (OSError, RuntimeError, NotImplementedError):  # hidden in a sandbox
             return None
         affinity = getattr(os, "sched_getaffinity", None)
         usable = affinity(0) if affinity else range(len(times))
         ours = [times[core] for core in usable if core < len(times)]
         resting = sum(core.idle + getattr(core, "iowait", 0.0) for core in ours)
-        guests = sum(getattr(core, "guest", 0.0) + getattr(core, "guest_nice", 0.0) for core in ours)  # counted twice
+        guests = sum(
+            getattr(core, "guest", 0.0) + getattr(core, "guest_nice", 0.0) for core in ours
+        )  # psutil counts them twice
         return Used(
             time.monotonic(), sum(sum(core) for core in ours) - resting - guests, time.process_time(), _waited()
         )
 
     def cores_of_others(self, earlier: Used) -> float:
-        """How many cores other programs have used since."""
+        """How many cores other programs have used since, on average."""
         return (self.by_all - earlier.by_all - (self.by_us - earlier.by_us)) / (self.clock - earlier.clock)
 
     def waiting(self, earlier: Used) -> float:
-        """How many threads of this program have waited for a core since; infinite where the system does not say.
+        """How many threads of this program have waited for a core since, on average; infinite if unknown.
 
-        Work of low priority fills the gaps that a program leaves without taking anything from it.
+        Low-priority work of other programs only fills idle time, so no thread waits for it.
         """
         if self.waited is None or earlier.waited is None:
             return math.inf
@@ -65,11 +67,11 @@ class Used(NamedTuple):
 
 
 def _waited() -> float | None:
-    """Seconds that this program's threads were ready to compute and had no core; None elsewhere than on Linux."""
+    """Seconds that this program's threads were ready to run but had no core; None except on Linux."""
     try:
         files = [task / "schedstat" for task in Path("/proc/self/task").iterdir()]
         return sum(int(file.read_text().split()[1]) for file in files) / 1e9
-    except (OSError, IndexError, ValueError):  # a thread that has just ended
+    except (OSError, IndexError, ValueError):  # no such file, or a thread has just ended
         return None
 
 
@@ -79,14 +81,13 @@ def threads_beside(others: float, cores: int, most: int) -> int:
 
 
 class FreeCores(AbstractContextManager["FreeCores"]):
-    """A context in which `adjust`, called between frames or iterations, gives PyTorch the cores that are free.
+    """A context in which `adjust`, called between frames or iterations, gives PyTorch a thread for each free core.
 
-    A number of threads that the user has set by OMP_NUM_THREADS stays as it is. At the end the number is that of the
-    beginning again.
+    If the user has set OMP_NUM_THREADS, the number of threads does not change. It is restored at the end.
     """
 
     def __init__(self, sharing: int = 1) -> None:
-        """sharing: how many threads of ours share the cores, each with as many of PyTorch's threads."""
+        """sharing: how many of our threads share the cores; each has its own threads of PyTorch."""
         import torch
 
         self._before = torch.get_num_threads()
@@ -95,7 +96,7 @@ class FreeCores(AbstractContextManager["FreeCores"]):
         self._last = Used.now() if self._most > 1 and not os.environ.get("OMP_NUM_THREADS") else None
 
     def adjust(self) -> None:
-        """Look whether other programs have begun or ended, at most twice a second; costs next to nothing otherwise."""
+        """Adapt to the load of other programs, measured at most twice a second; other calls cost almost nothing."""
         if self._last is None or time.monotonic() < self._last.clock + _PERIOD:
             return
         import torch
@@ -105,7 +106,7 @@ class FreeCores(AbstractContextManager["FreeCores"]):
             return
         now = torch.get_num_threads()
         wanted = threads_beside(self._last.cores_of_others(last) / self._sharing, self._cores, self._most)
-        # With more threads than free cores, threads wait. With fewer none waits, and the cores that others use count.
+        # Too many threads show in their waiting. With too few none waits, so only what others use can tell.
         if wanted > now or (wanted < now and self._last.waiting(last) >= _PATIENCE):
             torch.set_num_threads(wanted)
 

@@ -1,4 +1,4 @@
-"""Memory: how the allocator treats feature maps, and how much a piece of work needs."""
+"""Memory: keeping freed blocks for the next frame, and measuring the peak of a computation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 def keep_freed_memory() -> bool:
-    """Make the process keep large freed blocks for its next frame instead of returning them to the system.
+    """Make the process keep large freed blocks for the next frame instead of returning them to the system.
 
-    By default glibc maps every block above 32 MiB anew for each frame, and the kernel clears it page by page: with
-    Swin-T at 854x480 that is a tenth of the time. The process's peak memory does not change. Returns whether the
-    allocator accepted it; elsewhere than on Linux with glibc nothing happens.
+    By default glibc maps every block above 32 MiB again for each frame, and the kernel clears it page by page: with
+    Swin-T at 854x480 that is a tenth of the time. The peak memory does not change. Returns whether the allocator
+    accepted it; it does nothing except on Linux with glibc.
     """
     mallopt = _glibc("mallopt")
     if mallopt is None:
@@ -32,18 +32,18 @@ def keep_freed_memory() -> bool:
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """MiB: the process's largest resident memory during the work, and the device's; None where it is unknown."""
+    """Peak memory in MiB: resident memory of the process, and memory on the device; None if unknown."""
 
     host_mib: float | None
     device_mib: float | None
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> PeakMemory:
-    """Call `run` and watch. The host's number includes the whole process: Python, PyTorch and the weights."""
+    """Call `run` and measure. The host's value is for the whole process: Python, PyTorch and the weights."""
     gc.collect()
     trim = _glibc("malloc_trim")
     if trim is not None:
-        trim(0)  # return what the allocator keeps, so that earlier work is not included
+        trim(0)  # return freed memory to the system, so that earlier work is not included
     on_cuda = device.type == "cuda"
     if on_cuda:
         torch.cuda.empty_cache()
@@ -57,7 +57,7 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> PeakMemory:
 
 
 def _glibc(function: str) -> Callable[..., int] | None:
-    """A function of the C library, or None where it has no such function."""
+    """A function of the GNU C library, or None if there is none."""
     if sys.platform != "linux":
         return None
     try:
@@ -68,7 +68,7 @@ def _glibc(function: str) -> Callable[..., int] | None:
 
 
 def _reset_host_peak() -> bool:
-    """Make the kernel forget the peak so far. False where it cannot (elsewhere than on Linux)."""
+    """Reset the kernel's record of the peak. False if it cannot (except on Linux)."""
     try:
         _CLEAR.write_text("5")
         return _STATUS.exists()

@@ -1,4 +1,4 @@
-"""Frames and masks to the network's input: scaled, normalised, padded (HODOR, sec. 4)."""
+"""Converts frames and masks to the network's input: scaled, normalised, padded (HODOR, sec. 4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Colour = tuple[float, float, float]
 
 
 class Scalable(Protocol):
-    """A picture that can be made at any size, so that RGB of its own size is not needed."""
+    """A picture that converts itself to RGB at any size, without a copy at its full size."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -30,7 +30,7 @@ class Scalable(Protocol):
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a frame of one size becomes the network's input: original, scaled and padded (height, width)."""
+    """How frames of one size become the network's input: their original, scaled and padded (height, width)."""
 
     original: tuple[int, int]
     scaled: tuple[int, int]
@@ -46,32 +46,32 @@ class Geometry:
 
 
 def frame_fault(frame: Any) -> str:
-    """Why a frame is not an (H, W, 3) uint8 array of at least one pixel, in a sentence; "" if it is one."""
+    """A sentence about why a frame is not an (H, W, 3) uint8 array of at least one pixel; "" if it is."""
     array, shape = isinstance(frame, np.ndarray), tuple(getattr(frame, "shape", ()))
     if array and shape[2:] == (3,) and frame.dtype == np.uint8 and frame.size:
         return ""
     found = "" if array else type(frame).__name__
     if hasattr(frame, "dtype"):
         found = f"{found} {shape} {frame.dtype}".strip()
-    first = len(shape) == 3 and shape[0] == 3 and shape[2] != 3
-    hint = "; it looks like (3, H, W), so move the channels to the end" if first else ""
+    channels_first = len(shape) == 3 and shape[0] == 3 and shape[2] != 3
+    hint = "; it looks like (3, H, W), so move the channels to the end" if channels_first else ""
     return f"a frame must be (H, W, 3) uint8 RGB in a NumPy array, not {found}{hint}"
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, corners not aligned, no antialiasing: the one resize of the method. (B, C, H, W) float."""
+    """Resize (B, C, H, W) float bilinearly, as everywhere in the method: corners not aligned, no antialiasing."""
     if images.shape[-2:] == size:
         return images
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 def pad(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Zeros at the right and the bottom up to (height, width)."""
+    """Pad with zeros at the right and the bottom to `size` (height, width)."""
     return F.pad(images, (0, size[1] - images.shape[-1], 0, size[0] - images.shape[-2]))
 
 
 def normalise(frames: Tensor, mean: Colour, std: Colour) -> Tensor:
-    """RGB (B, 3, H, W) float on 0..255 to the network's range, by its mean and standard deviation of each channel."""
+    """Normalise (B, 3, H, W) float RGB in 0..255 by the mean and standard deviation of each channel."""
     return (frames - frames.new_tensor(mean).view(3, 1, 1)) / frames.new_tensor(std).view(3, 1, 1)
 
 

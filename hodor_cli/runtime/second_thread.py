@@ -1,7 +1,7 @@
-"""A second thread that computes beside the first one, each with a part of PyTorch's threads.
+"""A second thread that computes at the same time as the first one; the two share PyTorch's threads.
 
-A network is a chain of small operations, in which several threads of PyTorch mostly wait for each other. Two threads
-that each do a part of the work wait for each other once per frame, and suffer less from other programs.
+A network is a chain of small operations, in which PyTorch's threads mostly wait for each other. Two threads that each
+do a part of the work wait for each other only once per frame, and are slowed down less by other programs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 class SecondThread:
-    """Does one piece of work after the other. Until `close` both threads have half of PyTorch's threads."""
+    """Runs one task after another. Until `close`, each of the two threads has half of PyTorch's threads."""
 
     def __init__(self) -> None:
         self._before = torch.get_num_threads()
@@ -25,25 +25,25 @@ class SecondThread:
         self._pool = ThreadPoolExecutor(1, "hodor-second")
 
     def start(self, work: Callable[..., Value], *arguments: Any) -> Future[Value]:
-        """Begin `work` with as many of PyTorch's threads as the caller has now."""
+        """Run `work` with as many of PyTorch's threads as the caller has now."""
         count = torch.get_num_threads()
 
         def run() -> Value:
             if torch.get_num_threads() != count:
-                torch.set_num_threads(count)  # the number belongs to a thread
+                torch.set_num_threads(count)  # the setting is per thread
             return work(*arguments)
 
         return self._pool.submit(run)
 
     def close(self) -> None:
-        """Finish what was begun, and give the caller all of PyTorch's threads again."""
+        """Finish all tasks, and give the caller all of PyTorch's threads again."""
         self._pool.shutdown()
         torch.set_num_threads(self._before)
 
 
 @contextmanager
 def second_thread(wanted: bool = True) -> Iterator[SecondThread | None]:
-    """A second thread inside the block; None if it is not wanted or PyTorch has one thread alone."""
+    """A second thread inside the block; None if it is not wanted or PyTorch has only one thread."""
     if not wanted or torch.get_num_threads() == 1:
         yield None
         return

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: How long threads spin: turns for GNU's OpenMP (tens of microseconds), milliseconds for LLVM's and Intel's.
+#: How long threads spin: iterations for GNU's OpenMP (tens of microseconds), milliseconds for LLVM's and Intel's.
 _SPINNING = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "0"}
-#: Where Linux says how much processor time a container may use.
+#: The control group, in which Linux limits the processor time of a container.
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, at least 1: by its affinity, and by its container's limit where there is one."""
+    """The number of cores that this process may use, by its affinity and its container's limit; at least 1."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     limit = _container_limit()
@@ -25,20 +25,20 @@ def usable_cores() -> int:
 
 
 def _container_limit() -> float | None:
-    """Processor time per time on the clock that the control group allows, or None without a limit."""
+    """The number of cores whose time the control group allows; None without a limit."""
     try:
         if (_CGROUP / "cpu.max").is_file():  # version 2
             quota, period = (_CGROUP / "cpu.max").read_text().split()
         else:
             quota, period = ((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        limit = int(quota) / int(period)  # no number: "max"
+        limit = int(quota) / int(period)  # ValueError without a limit, which is "max"
     except (OSError, ValueError, ZeroDivisionError):
         return None
     return limit if limit > 0 else None
 
 
 def processor_name() -> str:
-    """The CPU's name, such as "Intel(R) Xeon(R) Platinum 8488C", or what the system knows of it."""
+    """The CPU's name, such as "Intel(R) Xeon(R) Platinum 8488C", or what the system reports instead."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.lower().startswith(("model name", "hardware")):
@@ -56,7 +56,7 @@ def processor_name() -> str:
 
 @contextmanager
 def using_threads(count: int | None) -> Iterator[None]:
-    """Let PyTorch compute with `count` threads inside the block; None changes nothing."""
+    """Let PyTorch use `count` threads inside the block; None does not change the number."""
     import torch
 
     before = torch.get_num_threads()
@@ -69,12 +69,12 @@ def using_threads(count: int | None) -> Iterator[None]:
 
 
 def wait_briefly() -> None:
-    """Make this process's threads fall asleep soon when they wait for each other, instead of spinning for milliseconds.
+    """Make threads that wait for each other sleep soon, instead of spinning for milliseconds.
 
-    After each layer PyTorch's threads wait for the slowest of them. Where another program needs one of the cores,
-    spinning takes its time from the thread that all are waiting for: on two cores beside two busy processes a network
-    was 16 times as fast with short spinning. On an idle machine it costs less than a tenth.
-    Call it before PyTorch is imported. Processes started later inherit it; what the user has set is kept.
+    After each layer PyTorch's threads wait for the slowest one. If another program uses one of the cores, spinning
+    takes time from the very thread that the others wait for: on two cores shared with two busy processes, short
+    spinning made a network 16 times as fast. On an idle machine it costs less than a tenth.
+    Call it before PyTorch is imported. Child processes inherit it; the user's own settings are kept.
     """
     if not any(name in os.environ for name in ("OMP_WAIT_POLICY", *_SPINNING)):
         os.environ.update(_SPINNING)
@@ -82,7 +82,7 @@ def wait_briefly() -> None:
 
 @contextmanager
 def forkable_opencv() -> Iterator[None]:
-    """End OpenCV's threads while worker processes are forked: a child that inherited them would hang."""
+    """Stop OpenCV's threads while worker processes are forked: a child that inherited them would hang."""
     import cv2
 
     threads = cv2.getNumThreads()

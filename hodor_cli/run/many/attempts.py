@@ -1,11 +1,11 @@
-"""The folders in which the results of a video are made, before they are moved to their place.
+"""The folders for the results of a video while they are incomplete.
 
     OUT/NAME/                      complete results, moved there by one rename
     OUT/.unfinished/NAME/ATTEMPT/  the results of one attempt so far
 
-Every attempt has a folder of its own name, because a worker that seems dead may live on (on a node cut off from its
-cluster) and must not write into the files of the one that replaces it. A new attempt takes over the folder of one that
-nobody writes to any more, so that at most some seconds of work are lost; the first to finish wins.
+Every attempt has its own folder, because a worker that seems dead may still be running (on a node cut off from its
+cluster) and must not write into the files of its replacement. A new attempt takes over an earlier folder that no
+process is writing to, so that only seconds of work are lost; the first attempt to finish wins.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNFINISHED = ".unfinished"
 
 
 class VideoAttempts:
-    """The result folder of the video `name` under `out`, and the folders of attempts at it."""
+    """The result folder of the video `name` in `out`, and the folders of its attempts."""
 
     def __init__(self, out: Path, name: str) -> None:
         self.out = out
@@ -33,9 +33,9 @@ class VideoAttempts:
         self.unfinished = out / UNFINISHED / name
 
     def begin(self, *, resume: bool) -> Path:
-        """A new attempt's folder; with `resume` it is that of an earlier attempt, renamed, if nobody writes to one.
+        """The folder of a new attempt; with `resume`, an idle folder of an earlier attempt is renamed to it, if any.
 
-        Raises OutputError if the disk refuses.
+        Raises OutputError if `out` cannot be written to.
         """
         attempt = self.unfinished / uuid.uuid4().hex[:12]
         with writing(self.out):
@@ -51,11 +51,11 @@ class VideoAttempts:
         """Move complete results to their place and remove the folders of other attempts.
 
         If another attempt was faster, its results stay. overwrite: replace the results of an earlier run.
-        Raises OutputError if something else is in the way, or the disk refuses.
+        Raises OutputError if something else is in the way, or `out` cannot be written to.
         """
         with writing(self.out):
             if overwrite and self.final.exists():
-                with locked_folder(self.final, advice="wait until it ends, then run the same again with `resume`"):
+                with locked_folder(self.final, advice="wait until it ends, then run again with `resume`"):
                     OutputFolder(self.final).remove_results()
                 remove_if_empty(self.final)
             try:
@@ -65,7 +65,7 @@ class VideoAttempts:
                     raise
                 if OutputFolder(self.final).state() != "finished":
                     raise OutputError(
-                        f"{self.final} is in the way of the results; move it, then run the same again with `resume`"
+                        f"{self.final} is in the way of the results; move it, then run again with `resume`"
                     ) from None
             self.clear()
 
@@ -79,7 +79,7 @@ class VideoAttempts:
             remove_if_empty(folder)
 
     def frames_done(self) -> int:
-        """How many frames the furthest attempt has written, which are the lines of its journal."""
+        """How many frames the furthest attempt has written: the lines of its journal."""
         most = 0
         for folder in self._folders():
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Finds the videos to segment, and the masks of each."""
+"""Finds the videos to segment and their masks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 _SHOWN = 4
-#: Other names in the result folder, which no video may have.
+#: Names of other files in the result folder, which no video may have.
 _TAKEN = ("summary.json", ".unfinished", ".hodor.lock")
 
 
 @dataclass(frozen=True)
 class VideoJob:
-    """One video, where its masks are (a file for its first frame, or a folder of files named like its frames), and the
-    name of its results."""
+    """A video. name: of its results. masks: a file for its first frame, or a folder of files named like its frames."""
 
     name: str
     source: Path
@@ -36,19 +35,19 @@ class VideoJob:
 
 
 def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
-    """The videos of a folder or a list, each with its masks, in natural order (of a list: in its own).
+    """The videos of a folder, in natural order, or of a list, in its order; each with its masks.
 
     Args:
         videos: A folder that holds video files, folders of images, or both; or a text file with one path on each line,
-            relative to the file (empty lines and lines that begin with `#` are left out).
-        masks: For a video `clip.mp4` or a folder of images `clip`, `clip.png` (or `.npy`, or another kind of picture)
-            in this folder is the mask of the first frame; a folder `clip` in it holds masks named like the frames.
+            relative to the file (empty lines and lines that begin with `#` are skipped).
+        masks: The folder with the masks. For a video `clip.mp4` or a folder of images `clip`, it has `clip.png` (or
+            `.npy`, or another kind of picture) for the first frame, or a folder `clip` of masks named like the frames.
 
     Returns:
         At least one job, with paths as the user gave them. Names are unique.
 
     Raises:
-        InputError: Nothing there, a video that is missing or has no mask, or two videos of one name.
+        InputError: There is no video, a video is missing or has no mask, or two videos have the same name.
     """
     require_exists(videos, "folder or list of videos")
     require_exists(masks, "folder of masks")
@@ -59,12 +58,12 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
     jobs, missing = [], []
     for source in sources:
         name = source.resolve().name if source.is_dir() else source.stem
-        other = by_name.setdefault(name.casefold(), source)  # many file systems take both for one name
+        other = by_name.setdefault(name.casefold(), source)  # many file systems ignore case
         if other is not source:
             raise InputError(f"{other} and {source} would both be called {name} in the results; rename one of them")
         if name.casefold() in _TAKEN:
-            raise InputError(f"{source} would be called {name} in the results, which is taken; rename it")
-        # A folder of masks goes before a file: it may hold masks of later frames, too.
+            raise InputError(f"{source} would be called {name} in the results, which is a reserved name; rename it")
+        # A folder of masks is preferred to a file, because it may also have masks of later frames.
         files = (masks / f"{name}{suffix}" for suffix in (".png", ".npy", *sorted(PICTURE_SUFFIXES - {".png"})))
         folder = masks / name
         place = folder if folder.is_dir() else next((file for file in files if file.is_file()), None)
@@ -82,7 +81,7 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
 
 
 def unused_masks(masks: Path, jobs: Sequence[VideoJob]) -> list[str]:
-    """The masks and folders of masks that belong to none of these videos, by name."""
+    """The names of masks and folders of masks that belong to none of these videos."""
     used = {job.masks.name for job in jobs}
     names = [*visible_folders(masks), *(masks / name for name in visible_files(masks))]
     kinds = {".npy", *PICTURE_SUFFIXES}
@@ -90,7 +89,7 @@ def unused_masks(masks: Path, jobs: Sequence[VideoJob]) -> list[str]:
 
 
 def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
-    """The video files, and the folders that hold images, directly in a folder, but not its folder of masks.
+    """The video files and image folders directly in a folder, except its folder of masks.
 
     Raises InputError if there is none.
     """
@@ -102,15 +101,15 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
         return found
     if _are_pictures(names):
         raise InputError(
-            f"{folder} holds images and so is one video itself; give it to `segment_source`, with its mask, or name "
-            "the folder above it"
+            f"{folder} holds images, so it is a single video; give it to `segment_source` with its mask, or give the "
+            "folder that contains it"
         )
-    inside = f"it holds {summarise_files(names)}" if names else "there is neither a video nor a folder of images in it"
+    inside = f"it holds {summarise_files(names)}" if names else "it has neither a video nor a folder of images"
     raise InputError(f"{folder} holds no videos: {inside}")
 
 
 def videos_of_list(file: Path) -> list[Path]:
-    """The videos that a text file names. Raises InputError for a video file, an empty list, or a video not there."""
+    """The videos that a text file names. Raises InputError for a video file, an empty list, or a missing video."""
     if file.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(
             f"{file} is neither a folder nor a list of videos ({', '.join(LIST_SUFFIXES)}); give one video to "
@@ -122,13 +121,13 @@ def videos_of_list(file: Path) -> list[Path]:
         raise InputError(f"{file} cannot be read as a list of videos, one path on each line ({error})") from error
     named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not named:
-        raise InputError(f"{file} names no video; write one path on each line")
+        raise InputError(f"{file} lists no video; write one path on each line")
     paths = [file.parent / Path(name).expanduser() for name in named]
     missing = [name for name, path in zip(named, paths, strict=True) if not exists(path)]
     if missing:
         raise InputError(
-            f"{plural(len(missing), 'video')} of {len(named)} in {file} {'is' if len(missing) == 1 else 'are'} not "
-            f"there ({listed(missing, _SHOWN)}); paths are relative to {file.resolve().parent}"
+            f"{plural(len(missing), 'video')} of {len(named)} in {file} {'is' if len(missing) == 1 else 'are'} "
+            f"missing ({listed(missing, _SHOWN)}); paths are relative to {file.resolve().parent}"
         )
     return list(dict.fromkeys(paths))
 

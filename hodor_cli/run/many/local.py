@@ -1,4 +1,4 @@
-"""Videos side by side on one machine: processes that each hold one network and take one video after another."""
+"""Many videos on one machine: each worker process loads the network once and segments one video after another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.many.run import JobResult, WorkOptions, segment_job
 from hodor_cli.runtime.threads import usable_cores
 
-#: A video whose worker died is begun again once: a second death is hardly chance.
+#: A video whose worker died is retried once: a second death is unlikely to be chance.
 _ATTEMPTS = 2
 _TICK_SECONDS = 0.5
 
@@ -24,19 +24,18 @@ class LocalExecutor:
     """Runs jobs in `workers` processes.
 
     Args:
-        workers: How many; with more than one GPU they are spread over `devices`.
-        devices: Devices to use, one after another, as `Segmenter` takes them ("cpu", "cuda:0", ...); empty for the one
-            that the settings name.
+        workers: Number of processes.
+        devices: Devices for the workers, assigned in turn ("cpu", "cuda:0", ...); empty for the one in the settings.
     """
 
     def __init__(self, workers: int, devices: Sequence[str] = ()) -> None:
         self.workers, self.devices = workers, list(devices)
 
     def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
-        """Each job's result as it ends, and None now and then while none does.
+        """Yield each job's result as it ends, and None at intervals while none does.
 
-        When the iterator is closed, or an exception passes through it, the workers are ended; what they have done stays
-        in the attempts' folders.
+        When the iterator is closed or raises, the workers are stopped; their unfinished results stay in the attempts'
+        folders.
         """
         waiting = deque((job, 1) for job in jobs)
         count = min(self.workers, len(jobs))
@@ -67,7 +66,7 @@ class LocalExecutor:
 
 
 class _Worker:
-    """A process and the job that it has; a dead process is replaced by a new one with the next job."""
+    """A process and its current job; after the process dies, the next job starts a new one."""
 
     def __init__(self, number: int, options: WorkOptions, threads: int) -> None:
         self._number, self._options, self._threads = number, options, threads
@@ -81,14 +80,14 @@ class _Worker:
 
     @property
     def watched(self) -> list[Any]:
-        """What becomes ready when the job ends or the process dies."""
+        """The objects that become ready when the job ends or the process dies."""
         return [self._pipe, self._process.sentinel] if self.busy else []
 
     def give(self, job: VideoJob, attempt: int) -> None:
         if self._process is None:
             self._start()
         self._job = (job, attempt)
-        with suppress(OSError):  # it died while it had nothing to do: `take` sees that
+        with suppress(OSError):  # it died while idle: `take` notices
             self._pipe.send((job, attempt > 1))
 
     def take(self) -> JobResult | tuple[VideoJob, int]:
@@ -115,7 +114,7 @@ class _Worker:
         )
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """Stop the process, even during a job."""
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
@@ -128,7 +127,7 @@ class _Worker:
         self._process = self._pipe = self._job = None
 
     def _start(self) -> None:
-        # A fresh interpreter: a forked one shares its parent's CUDA state and threads' locks.
+        # A new interpreter, because a forked one shares its parent's CUDA state and locks.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
@@ -139,8 +138,8 @@ class _Worker:
 
 
 def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
-    """A worker's life: one job after another until the pipe is closed, which is also how its parent's death is seen."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it gets the terminal's interrupt as well
+    """Run jobs until the pipe is closed, which also happens when the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets the terminal's interrupt, too, and handles it
     import torch
 
     torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
-"""Videos side by side on the machines of a Ray cluster (an optional extra): one task for each video.
+"""Many videos on the machines of a Ray cluster (an optional extra): one task for each video.
 
-Every machine must see the videos, the masks and the result folder under the same paths. Ray's own retries are switched
-off: a task that is begun again must know that it is, to continue what the lost one had done.
+The videos, the masks and the result folder must have the same paths on every machine. Ray's own retries are disabled:
+a retried task must know that it is one, so that it continues the results of the lost task.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class RayExecutor:
     """Runs jobs as tasks of a Ray cluster.
 
     Args:
-        address: `auto` for the cluster that runs on this machine, or `HOST:PORT` (or `ray://HOST:PORT`) of one.
-        at_once: Most tasks at the same time; None: as many as the cluster has room for.
+        address: `auto` for the cluster of this machine, or `HOST:PORT` (or `ray://HOST:PORT`) of a cluster's head.
+        at_once: The largest number of tasks at the same time; None: as many as the cluster has room for.
 
-    Each task takes a GPU where the cluster has any.
+    Each task takes a GPU if the cluster has any.
     """
 
     def __init__(self, address: str, *, at_once: int | None = None) -> None:
         self.address, self.at_once = address, at_once
 
     def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
-        """Each job's result as it ends, and None now and then while none does.
+        """Yield each job's result as it ends, and None at intervals while none does.
 
         Raises UsageError if Ray is not installed or the cluster cannot be reached.
         """
@@ -77,12 +77,12 @@ class RayExecutor:
 
 
 def connect(address: str) -> Any:
-    """The module `ray`, connected to a cluster. Raises UsageError if there is none that can be reached."""
+    """The module `ray`, connected to a cluster. Raises UsageError if the cluster cannot be reached."""
     with extra("ray", "`ray`"):
         import ray
     place = address.removeprefix("ray://")
     if address != "auto":
-        # Ray itself tries for two minutes, and then ends the process.
+        # Ray itself would try for two minutes and then end the process.
         host, colon, port = place.rpartition(":")
         if not (host and colon and port.isdigit()):
             raise UsageError(f"`ray` takes auto or HOST:PORT of a cluster's head, not '{address}'")
@@ -100,27 +100,27 @@ def connect(address: str) -> Any:
             f"no Ray cluster could be reached at {address} ({_one_line(error)}); start one with `ray start --head`"
         ) from error
     except SystemExit as error:
-        raise UsageError(f"what answers at {address} is not a Ray cluster's head; check the port") from error
+        raise UsageError(f"the server at {address} is not the head of a Ray cluster; check the port") from error
     return ray
 
 
 def _anywhere(options: WorkOptions) -> WorkOptions:
-    """The options with absolute paths, because tasks have other working directories."""
+    """The options with absolute paths, because tasks run in other working directories."""
     weights = Path(options.settings.weights)
     named = str(weights.resolve()) if weights.is_file() else options.settings.weights
     return replace(options, out=options.out.resolve(), settings=replace(options.settings, weights=named))
 
 
 def _task(job: VideoJob, options: WorkOptions, retry: bool) -> JobResult:
-    """What a machine of the cluster does: one video, on one thread or one GPU."""
+    """Segment one video on a machine of the cluster, with one thread or one GPU."""
     import torch
 
     torch.set_num_threads(1)
     where = socket.gethostname()
     for path in (job.source, job.masks, options.out):
-        if not exists(path):  # what the machine that gave the command sees
-            fault = f"{where} sees no {path}; videos, masks and results must lie on a path that all machines of the"
-            return JobResult(job.name, error=f"{fault} cluster share", where=where)
+        if not exists(path):
+            way_out = "put videos, masks and results on a file system that all machines of the cluster share"
+            return JobResult(job.name, error=f"{path} does not exist on {where}; {way_out}", where=where)
     return replace(segment_job(job, options, retry=retry), where=where)
 
 

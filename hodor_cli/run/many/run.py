@@ -1,4 +1,4 @@
-"""Segment many videos into one folder: the library door behind `hodor segment-many`."""
+"""Segments many videos into one folder: the library function behind `hodor segment-many`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 class WorkOptions:
     """The options that all videos of a run share.
 
-    settings: As for `segment_source`. If `weights` is a file, every machine must see it under this path.
+    settings: As for `segment_source`. If `weights` is a file, it must have the same path on every machine.
     start, end: The frames to read, as for `open_source`.
-    adapt: The budget for adapting the network to each video's masks (`60s`, `200steps`); None to leave that out.
-    export: Formats in which each result is exported (`hodor_cli.run.exporting`).
+    adapt: The budget for adapting the network to each video's masks (`60s`, `200steps`); None for no adaptation.
+    export: Formats to which each result is exported (`hodor_cli.run.exporting`).
     resume, overwrite: Whether to continue or to replace the results in `out`.
     """
 
@@ -53,9 +53,9 @@ class WorkOptions:
 class JobResult:
     """The outcome of one video.
 
-    error: One sentence; empty if all went well. frames: Number of frames in the result. seconds: Duration in this run.
-    review: Number of ranges of frames that a person should review. notes: How the masks were read. attempts: How often
-    it was begun in this run; more than once if workers died. where: The machine, on a cluster.
+    error: One sentence; empty if there was none. frames: Number of frames in the result. seconds: Duration in this run.
+    review: Number of ranges of frames that a person should review. notes: How ambiguous masks were interpreted.
+    attempts: How often it was started in this run; more than once if workers died. where: The machine, on a cluster.
     """
 
     name: str
@@ -72,10 +72,10 @@ class JobResult:
 
 
 class Executor(Protocol):
-    """Runs the jobs, in processes of this machine or on a cluster."""
+    """Runs jobs in processes on this machine or on a cluster."""
 
     def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
-        """Each job's result as it ends, in any order, and None from time to time."""
+        """Yield each job's result as it ends, in any order, and None at intervals while none does."""
         ...
 
 
@@ -90,7 +90,7 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """The outcome of all videos, in the order of the jobs. seconds: how long the run took."""
+    """The outcome of all videos, in the order of the jobs. seconds: the duration of the run."""
 
     out: Path
     results: tuple[JobResult, ...]
@@ -102,7 +102,7 @@ class BatchSummary:
 
     @property
     def frames(self) -> int:
-        """Frames of the videos that were segmented in this run."""
+        """The frames of videos that were segmented in this run."""
         return sum(result.frames for result in self.results if not result.already_finished)
 
 
@@ -115,12 +115,12 @@ def segment_videos(
 ) -> BatchSummary:
     """Segment every video into `OUT/NAME`, several at a time; one that fails does not stop the others.
 
-    The folder of a video appears when it is complete, and OUT/summary.json holds the outcome of all. After an
-    interruption the same call with `resume` continues.
+    The folder of a video appears when it is complete, and OUT/summary.json has the outcome of all videos. After an
+    interruption, the same call with `resume` continues.
 
     Raises:
         UsageError: No jobs, or `resume` and `overwrite` together.
-        OutputError: OUT holds results already (and neither was asked for), is being written to by another run, or
+        OutputError: OUT already has results (without `resume` or `overwrite`), is being written to by another run, or
             cannot be written to.
     """
     if not jobs:
@@ -149,7 +149,7 @@ def segment_videos(
                     frames += sum(one.frames for one in results.values() if not one.already_finished)
                     progress(BatchProgress(len(results), sum(bool(one.error) for one in results.values()), frames))
         finally:
-            running.close()  # an interrupt ends the workers now, not some time later
+            running.close()  # stop the workers now, not when the generator is garbage-collected
         summary = BatchSummary(out, tuple(results[job.name] for job in jobs), time.perf_counter() - began)
         _write_summary(summary)
     return summary
@@ -173,19 +173,19 @@ def _write_summary(summary: BatchSummary) -> None:
 
 
 def segment_job(job: VideoJob, options: WorkOptions, *, retry: bool = False) -> JobResult:
-    """Segment one video into `OUT/NAME`. An error is not raised, but returned in the result.
+    """Segment one video into `OUT/NAME`. Errors are returned in the result instead of raised.
 
-    retry: continue what a dead worker left.
+    retry: continue the results that a dead worker left.
     """
     began = time.perf_counter()
     try:
         result = _segment(job, options, _network(options.settings.weights), resume=options.resume or retry)
     except HodorError as error:
         result = JobResult(job.name, error=str(error))
-    except Exception as error:  # one video's fault must not end the others
+    except Exception as error:  # an error in one video must not stop the others
         detail = " ".join(str(error).split())[:300]
-        way = f"run hodor segment {job.source} alone with HODOR_DEBUG=1"
-        result = JobResult(job.name, error=f"unexpected {type(error).__name__}: {detail}; {way}")
+        way_out = f"run hodor segment {job.source} alone with HODOR_DEBUG=1"
+        result = JobResult(job.name, error=f"unexpected {type(error).__name__}: {detail}; {way_out}")
     return replace(result, seconds=time.perf_counter() - began)
 
 
@@ -213,7 +213,7 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
             model, settings = adapted_to_given(model, source, inputs, options.adapt, settings)
         attempts = VideoAttempts(options.out, job.name)
         there = attempts.final.exists() and not options.overwrite
-        # A network that is adapted again is another one, with which a run cannot be resumed.
+        # Adapting again gives a different network, with which a run cannot be resumed.
         folder = attempts.final if there else attempts.begin(resume=resume and options.adapt is None)
         try:
             output = RunOutput(resume=resume or not there)
@@ -225,7 +225,7 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
             attempts.clear()
         else:
             attempts.publish(folder, overwrite=options.overwrite)
-    # What an earlier run exported of the same masks stays.
+    # Keep what an earlier run exported from the same masks.
     exported = OutputFolder(attempts.final).exported() if there else []
     warnings = [text for text in summary.warnings if text not in given.notes]
     if missing := [name for name in options.export if name not in exported]:
