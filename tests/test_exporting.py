@@ -217,7 +217,7 @@ def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
         axes = f"{letters[0]},{letters[1]}=2,{letters[2]}=1"
         with open_source(tmp_path / name, axes=axes) as source:
             assert [int(frame.image[0, 0, 0]) for frame in source] == [0, 50, 100, 150]
-        with pytest.raises(InputError, match="3 places along"):
+        with pytest.raises(InputError, match="3 pages along"):
             open_source(tmp_path / name, axes=axes.replace("=2", "=7"))
     tifffile.imwrite(tmp_path / "d.tif", values[:, 0, 0] / 3)
     with pytest.raises(InputError, match="64-bit numbers, perhaps"):

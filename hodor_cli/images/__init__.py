@@ -1,1 +1,1 @@
-"""Picture files: one reader, one folder listing, and label pictures out."""
+"""Picture files: the one reader, the one listing of a folder, and the writer of label pictures."""

@@ -1,5 +1,5 @@
-"""Label maps on disk, palette PNG in DAVIS's colours up to object id 255 and 16-bit grey PNG for higher ids; which
-objects are in one, and where."""
+"""Label maps as PNG files (a palette image in DAVIS's colours up to object id 255, 16-bit grey for higher ids), and the
+ids and boxes of the objects in them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hodor_cli.images.paths import require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
 
 MAX_ID = 65535
-#: The value of pixels that belong to no object, beside other ids.
+#: Besides other ids, the value of pixels that are neither object nor background.
 VOID = 255
-#: Rows in which DAVIS's and VOC's palettes are alike. The first seven are those of Windows's 16 colours, too.
+#: Number of first rows in which the palettes of DAVIS and VOC agree. Seven would also fit the 16 colours of Windows.
 _ALIKE = 8
 
 
@@ -29,27 +29,26 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
 
         write_label_png("00000.png", labels)
 
-    An existing file is replaced, and no reader sees half a file. `durable` waits until the disk holds it. Raises
-    `OutputError` if the disk is full or the folder is not writable, ValueError if `labels` is no label map.
+    An existing file is replaced atomically. durable: wait until the file is on the disk. Raises `OutputError` if the
+    disk is full or the folder is not writable, ValueError if `labels` is not a label map.
     """
     path, labels = Path(path), np.asarray(labels)
     if labels.ndim != 2 or labels.dtype.kind not in "uib":
         raise ValueError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > MAX_ID:
-        raise ValueError(f"object ids lie in 0..{MAX_ID}, not {low}..{high}")
+        raise ValueError(f"object ids must be between 0 and {MAX_ID}, not {low} to {high}")
     image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16 if high > 255 else np.uint8))
     if high <= 255:
         image.putpalette(_PALETTE)  # makes a grey image an indexed one
     with writing_file(path, "free or change its disk"), replacing(path, durable=durable) as temporary:
-        # Areas of one value are small at any level, and the lowest takes half the time. Coding only runs of one value
-        # halves the file.
+        # Label maps compress well at any level, and the lowest takes half the time. Run-length coding halves the file.
         image.save(temporary, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
 
 
 def read_label_png(path: str | Path) -> np.ndarray:
-    """Read a label PNG, indexed or grey of 1 to 16 bits, as (H, W) uint16 object ids. Every value is an id; for masks
-    drawn by hand, `read_mask` interprets the values. Raises `InputError` for any other file."""
+    """Read a label PNG, indexed or grey with 1 to 16 bits, as (H, W) uint16 object ids. Every value is an id; use
+    `read_mask` for masks drawn by hand. Raises `InputError` for any other file."""
     path = Path(path)
     require_exists(path, "label PNG")
     stored = read_stored(path, "a label PNG")
@@ -58,14 +57,14 @@ def read_label_png(path: str | Path) -> np.ndarray:
         raise InputError(f"{path} is not a label PNG but a {kind} {stored.format}; save it as an indexed or grey PNG")
     highest = int(stored.values.max(initial=0))
     if highest > MAX_ID:
-        raise InputError(f"{path} holds the id {highest}; ids go up to {MAX_ID}")
+        raise InputError(f"{path} holds the id {highest}; object ids must be between 1 and {MAX_ID}")
     return stored.values.astype(np.uint16)
 
 
 def is_label_picture(picture: StoredPicture) -> bool:
-    """Whether a picture of one value per pixel is certainly a label map and no frame of a video: its palette begins
-    with the colours of DAVIS, VOC or YouTube-VOS, or has more colours than the first few, of which alone it makes use;
-    or it has no palette and holds only 0 and 1."""
+    """Whether a picture is certainly a label map and not a frame of a video. It is if its palette begins with the
+    colours of DAVIS, VOC or YouTube-VOS, if it uses only the first few of its palette's many colours, or if it has no
+    palette and contains only 0 and 1."""
     if picture.values.ndim != 2:
         return False
     ids = ids_in(picture.values)
@@ -73,14 +72,14 @@ def is_label_picture(picture: StoredPicture) -> bool:
         return ids == [1] and not picture.values.all() and not picture.bilevel
     if any(np.array_equal(picture.palette[:_ALIKE], known[:_ALIKE]) for known in (davis_palette(), youtube_palette())):
         return True
-    # A program that reduces a frame to few colours writes a palette of just these.
+    # A program that reduces a frame to a few colours writes a palette with only these colours.
     rest = np.unique(picture.palette[len(ids) + 1 :], axis=0)
     consecutive = bool(ids) and ids == list(range(1, len(ids) + 1)) and not picture.values.all()
     return consecutive and not picture.palette[0].any() and len(rest) > len(ids) + 1
 
 
 def is_black_and_white(picture: StoredPicture) -> bool:
-    """Whether a picture of one value per pixel holds black and white, and nothing else, as masks of one object do."""
+    """Whether a picture contains both black and white and nothing else, like a mask of one object."""
     if picture.values.ndim != 2:
         return False
     values = np.unique(picture.values)
@@ -92,8 +91,8 @@ def is_black_and_white(picture: StoredPicture) -> bool:
 def davis_palette() -> np.ndarray:
     """(256, 3) uint8 RGB; row = object id, row 0 (background) is black.
 
-    Rows 0..21 are DAVIS's, which has 191 where PASCAL VOC has 192. DAVIS continues with near-black greys that look
-    alike, so rows from 22 on are VOC's.
+    Rows 0 to 21 are from DAVIS, which has 191 where PASCAL VOC has 192. DAVIS continues with near-black greys that look
+    the same, so rows from 22 on are from VOC.
     """
     palette = voc_palette()
     davis = palette[:22]
@@ -108,8 +107,8 @@ def youtube_palette() -> np.ndarray:
 
 
 def voc_palette() -> np.ndarray:
-    """(256, 3) uint8 RGB of PASCAL VOC. Each three bits of an id set one bit of red, green and blue, the lowest id bits
-    the highest colour bits, so that neighbouring ids have very different colours."""
+    """(256, 3) uint8 RGB of PASCAL VOC. Every three bits of an id set one bit each of red, green and blue. The lowest
+    id bits set the highest colour bits, so that neighbouring ids have very different colours."""
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
     return np.concatenate([np.packbits(bits[:, channel::3], axis=1) for channel in range(3)], axis=1)
 
@@ -118,7 +117,7 @@ _PALETTE = davis_palette().tobytes()
 
 
 def ids_in(labels: NDArray[Any] | None) -> list[int]:
-    """The object ids of a label map, in order; none of None."""
+    """The object ids in a label map, ascending; empty for None."""
     if labels is None:
         return []
     small = labels.dtype in (np.uint8, np.uint16)  # counting is faster than sorting
@@ -126,13 +125,13 @@ def ids_in(labels: NDArray[Any] | None) -> list[int]:
     return [int(key) for key in present if key]
 
 
-#: x, y, width and height in pixels.
+#: (x, y, width, height) in pixels.
 Box = tuple[int, int, int, int]
 
 
 def box_of(mask: NDArray[np.bool_] | NDArray[np.unsignedinteger]) -> Box | None:
-    """The smallest box around what is not zero in an (H, W) mask or label map; None if everything is."""
-    # OpenCV looks for the ends much faster than NumPy, in bytes.
+    """The smallest box around the non-zero pixels of an (H, W) mask or label map; None if there are none."""
+    # OpenCV finds the box much faster than NumPy. It looks at bytes, of which a 16-bit pixel has two.
     found: Any = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     x, y, width, height = found
     left, right = x // mask.itemsize, -(-(x + width) // mask.itemsize)
@@ -140,6 +139,6 @@ def box_of(mask: NDArray[np.bool_] | NDArray[np.unsignedinteger]) -> Box | None:
 
 
 def window_of(box: Box) -> tuple[slice, slice]:
-    """The rows and columns of a box, to index a picture with."""
+    """The rows and columns of a box, as an index into a picture."""
     x, y, width, height = box
     return slice(y, y + height), slice(x, x + width)

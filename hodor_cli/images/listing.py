@@ -1,4 +1,4 @@
-"""The one listing of a folder of pictures: natural order, known endings, and a sentence about each unused file."""
+"""The one listing of a folder of pictures: natural order, known endings, and warnings about ignored files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.paths import listed, readable_name, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
-#: Endings of files that are certainly no frames; they are ignored without a warning.
+#: Endings of files that are certainly not frames; they are ignored without a warning.
 _SILENT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".log", ".db", ".npy", ".npz", ".html"}
 )
@@ -19,18 +19,18 @@ _MASK_WORD = re.compile(r"(?<![^\W\d_])(?:masks?|labels?|annotations?|segmentati
 
 
 def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
-    """The pictures of a folder in natural order, and sentences about ignored files that the user may have meant (of
-    unknown ending, a mask among the frames), to be passed on as warnings. Hidden files are ignored.
+    """The pictures of a folder in natural order, and warnings about ignored files that the user may have meant: files
+    with an unknown ending, and masks among the frames. Hidden files are ignored.
 
-    Raises `InputError` if the folder cannot be read, or if two files have the name of one frame (with two endings, or
-    in two Unicode forms).
+    Raises `InputError` if the folder cannot be read, or if two files have the same frame name (with two endings, or in
+    two Unicode forms).
     """
     names = visible_files(folder)
     files = [folder / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
     left_out = []
     unknown = [name for name in names if Path(name).suffix.lower() not in PICTURE_SUFFIXES | _SILENT_SUFFIXES]
     if files and unknown:
-        left_out.append(f"{folder}: {summarise_files(unknown)} left out, which have no known ending of a picture")
+        left_out.append(f"{folder}: {summarise_files(unknown)} left out, which do not have the ending of a picture")
     masks = _masks_among(files)
     if len(masks) == 1:
         left_out.append(
@@ -47,38 +47,38 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def frame_files(folder: Path, suffixes: Collection[str], error: type[HodorError] = InputError) -> dict[str, Path]:
-    """Frame name -> file with one of the endings, in natural order; none if the folder is missing. Raises `error` if
-    two files have the name of one frame."""
+    """Frame name -> file with one of the endings, in natural order; empty if the folder is missing. Raises `error` if
+    two files have the same frame name."""
     names = visible_files(folder) if folder.is_dir() else []
     return files_by_frame((folder / name for name in names if Path(name).suffix.lower() in suffixes), error)
 
 
 def files_by_frame(files: Iterable[Path], error: type[HodorError] = InputError) -> dict[str, Path]:
-    """Frame name -> file, in the given order. Raises `error` if two files have the name of one frame."""
+    """Frame name -> file, in the given order. Raises `error` if two files have the same frame name."""
     found: dict[str, Path] = {}
     for file in files:
         other = found.setdefault(frame_name(file), file)
         if other is not file:
             raise error(
-                f"{file.parent} holds both {other.name} and {file.name} for the same frame; keep one of the two (masks "
-                "belong in a folder of their own)"
+                f"{file.parent} holds both {other.name} and {file.name} for the same frame; keep only one (masks "
+                "belong in a separate folder)"
             )
     return found
 
 
 def frame_name(file: Path) -> str:
-    """The name of the frame in a picture file: the file's name without its ending, as readable text."""
+    """The name of the frame that a picture file contains: the file name without its ending, as readable text."""
     return readable_name(file.stem)
 
 
 def is_called_mask(name: str) -> bool:
-    """Whether the name of a file or a folder has a word for masks, such as Annotations or 00000_mask."""
+    """Whether the name of a file or folder contains a word for masks, as Annotations and 00000_mask do."""
     return _MASK_WORD.search(name) is not None
 
 
 def _masks_among(files: Sequence[Path]) -> set[Path]:
-    """Find the files that are masks, by name (00000_mask.png beside 00000.jpg, mask.png) or by content: one value per
-    pixel among colour pictures, in a file with a rare ending or a rare pattern of name (first.png beside 00000.png)."""
+    """The files that are masks, judged by name (00000_mask.png next to 00000.jpg, mask.png) or by content: among colour
+    pictures, a file with a rare ending or name pattern (first.png next to 00000.png) and one value per pixel."""
     stems = {frame_name(file) for file in files}
     named = {file for file in files if is_called_mask(file.stem)}
     masks = {file for file in named if _MASK_WORD.sub("", frame_name(file)).strip("_-. ") in stems - {frame_name(file)}}
@@ -90,7 +90,7 @@ def _masks_among(files: Sequence[Path]) -> set[Path]:
         file
         for file in files
         if file not in masks
-        and _ending(file) not in (".jpg", ".jpeg", ".jpe", ".jfif")  # masks are not stored in these
+        and _ending(file) not in (".jpg", ".jpeg", ".jpe", ".jfif")  # masks are not stored as JPEG
         and any(4 * counts[kind(file)] <= len(files) for kind, counts in kinds)
     ]
     ordinary = next((file for file in files if {_ending(file), _pattern(file)} == usual), None)
@@ -109,7 +109,7 @@ def _pattern(file: Path) -> str:
 
 
 def _may_be_mask(file: Path) -> bool:
-    """Whether it is a still picture with one value per pixel. A damaged file is reported when it is read."""
+    """Whether a file is a still picture with one value per pixel. A damaged file is reported when it is read."""
     try:
         header = read_header(file)
     except InputError:

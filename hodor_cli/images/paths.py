@@ -1,4 +1,4 @@
-"""Names of files and folders: their order, their text, and the sentence about one that is missing."""
+"""Names of files and folders: sorting them, showing them, and the error about a missing one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hodor_cli.errors import HodorError, InputError
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sort key that puts img2 before img10, equal for every Unicode form of a name. Where two names have equal numbers,
-    as img1 and img01, the names themselves decide."""
+    """Sort key that puts img2 before img10, whatever the Unicode form of a name. Names that differ only in leading
+    zeros, such as img1 and img01, are sorted as text."""
     parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name).casefold())
     return [int(part) if part.isdigit() and part.isascii() else part for part in parts], name
 
@@ -28,19 +28,19 @@ def plural(count: int, noun: str) -> str:
 
 
 def listed(things: Iterable[object], most: int = 5) -> str:
-    """ "a, b, c", or "a, b and 4 more" where there are more than `most`."""
+    """ "a, b, c", or "a, b and 4 more" if there are more than `most`."""
     texts = [str(thing) for thing in things]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def size_text(size: Sequence[int]) -> str:
-    """The size (height, width) of a picture, or its shape, as text: "WIDTHxHEIGHT"."""
+    """The size (height, width) or shape of a picture as text: "WIDTHxHEIGHT"."""
     return f"{size[1]}x{size[0]}"
 
 
 def readable_name(name: str) -> str:
-    """A name as text that can be printed and written into JSON, always in the composed Unicode form. A name that is not
-    UTF-8 is read as Latin-1, its most likely encoding."""
+    """A name as text that can be printed and written as JSON, in composed Unicode form. A name that is not UTF-8 is
+    read as Latin-1, its most likely encoding."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -52,20 +52,20 @@ def exists(path: Path) -> bool:
     """Whether the file or folder exists; False also for names that no file can have."""
     try:
         return path.exists()
-    except (OSError, ValueError):  # too long, or with a zero byte
+    except (OSError, ValueError):  # too long, or contains a zero byte
         return False
 
 
 def require_exists(path: Path, what: str) -> None:
     """Raise `InputError` if `path` is missing; the message suggests the most similar name that exists.
 
-    `what` names the missing thing, for example "video or folder" or "mask".
+    what: the missing thing in words, for example "video or folder" or "mask".
     """
     if exists(path):
         return
     if os.path.islink(path):
         raise InputError(f"{path} is a link to {os.readlink(path)}, which does not exist")
-    # The first missing component holds the mistake: in /data/vidoes/a.mp4 that is "vidoes", not "a.mp4".
+    # The mistake is in the first missing component: in /data/vidoes/a.mp4 it is "vidoes", not "a.mp4".
     missing = path
     while not exists(missing.parent) and missing.parent != missing:
         missing = missing.parent
@@ -73,7 +73,7 @@ def require_exists(path: Path, what: str) -> None:
     with suppress(OSError):
         siblings = sorted(entry.name for entry in missing.parent.iterdir() if not entry.name.startswith("."))
     close = difflib.get_close_matches(missing.name, siblings, n=1, cutoff=0.7)
-    if not close:  # difflib underrates the same name with another ending, or in other upper and lower case
+    if not close:  # difflib underrates the same name with another ending or in another case
         stem = missing.stem.casefold()
         close = [name for name in siblings if Path(name).stem.casefold() == stem][:1]
     if close:
@@ -87,7 +87,7 @@ def require_exists(path: Path, what: str) -> None:
 
 @contextmanager
 def reading_file(path: Path | str, error: type[HodorError] = InputError) -> Iterator[None]:
-    """Turn the operating system's refusal to read `path` into an `error` that names it and the reason."""
+    """Turn an OSError while reading `path` into an `error` that names the path and the reason."""
     try:
         yield
     except OSError as reason:
@@ -101,8 +101,8 @@ def read_start(path: Path, size: int) -> bytes:
 
 
 def read_utf8(path: Path, error: type[HodorError] = InputError) -> bytes:
-    """The bytes of a text file as UTF-8, without the byte-order mark or UTF-16 that programs on Windows write. Raises
-    `error` if it cannot be read."""
+    """The bytes of a text file as UTF-8: programs on Windows may have written a byte-order mark, which is removed, or
+    UTF-16, which is converted. Raises `error` if the file cannot be read."""
     with reading_file(path, error):
         data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -111,7 +111,7 @@ def read_utf8(path: Path, error: type[HodorError] = InputError) -> bytes:
 
 
 def summarise_files(names: Iterable[str]) -> str:
-    """Count the files by ending, most frequent first: "12 .mp4 files, 1 .txt file"."""
+    """The number of files by ending, most frequent first: "12 .mp4 files, 1 .txt file"."""
     counts = Counter(Path(name).suffix.lower() or "(no ending)" for name in names)
     parts = [plural(n, f"{suffix} file") for suffix, n in counts.most_common(3)]
     rest = sum(n for _, n in counts.most_common()[3:])
@@ -119,14 +119,14 @@ def summarise_files(names: Iterable[str]) -> str:
 
 
 def visible_files(folder: Path) -> list[str]:
-    """Names of the files in `folder` in natural order, without hidden ones. Raises `InputError` if unreadable."""
+    """Names of the files in `folder` in natural order, without hidden ones. Raises `InputError` if it is unreadable."""
     with reading_file(f"the folder {folder}"):
         names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
     return sorted(names, key=natural_key)
 
 
 def visible_folders(folder: Path) -> list[Path]:
-    """Sub-folders of `folder` in natural order, without hidden ones; none if it is missing or cannot be read."""
+    """Sub-folders of `folder` in natural order, without hidden ones; empty if it is missing or cannot be read."""
     try:
         folders = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
     except OSError:

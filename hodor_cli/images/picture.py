@@ -1,7 +1,7 @@
-"""The one reader of picture files: upright RGB for the network, or the values as stored for label pictures.
+"""The one reader of picture files: upright RGB for the network, or the stored values for label pictures.
 
-The reader turns every picture upright exactly once, by the orientation tag of its format (EXIF in JPEG, PNG, WebP and
-AVIF, a tag of its own in TIFF). It refuses pictures with more pixels than Pillow's limit against decompression bombs.
+Every picture is turned upright exactly once, according to its orientation tag (EXIF in JPEG, PNG, WebP and AVIF, a
+separate tag in TIFF). Pictures with more pixels than Pillow's limit against decompression bombs are refused.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PICTURE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What the header of a picture file says; pixels are not decoded for it.
+    """What the header of a picture file says.
 
-    size: (height, width) of the upright picture. pages: number of frames of an animation or pages of a TIFF, 1 for a
-    still. deep: values have more than 8 bits. mode: Pillow's name of the pixel format, such as "RGB", or "P" for a
-    palette.
+    size: (height, width) of the upright picture. pages: number of frames in an animation or of pages in a TIFF, 1 for a
+    still. deep: whether values have more than 8 bits. mode: Pillow's name for the pixel format, such as "RGB", or "P"
+    for a palette.
     """
 
     size: tuple[int, int]
@@ -51,13 +51,13 @@ class PictureHeader:
 class StoredPicture:
     """A picture's values as stored, upright.
 
-    values:  (H, W) palette indices, grey or bilevel values (uint8, uint16, int32 or float32; grey of 2 and 4 bits is
+    values:  (H, W) palette indices, grey or bilevel values (uint8, uint16, int32 or float32; grey with 2 or 4 bits is
              not stretched to 0..255); or (H, W, 3) RGB or (H, W, 4) RGBA (uint8 or uint16).
-    palette: (256, 3) uint8 RGB colours of the indices, black after the end of the file's palette; None without one.
-    format:  Pillow's name of the file format, such as "PNG".
+    palette: (256, 3) uint8 RGB colours of the indices, padded with black; None without a palette.
+    format:  Pillow's name for the file format, such as "PNG".
     pages:   as in `PictureHeader`.
     clear:   the values (indices or grey) that the file declares fully transparent.
-    bilevel: whether the values are 0 for black and 1 for white, in a file of one bit per pixel.
+    bilevel: whether the file has one bit per pixel; then 0 is black and 1 is white.
     """
 
     values: NDArray[Any]
@@ -69,12 +69,12 @@ class StoredPicture:
 
 
 def read_picture(path: Path, *, value_range: ValueRange | None = None, warn: Warn | None = None) -> NDArray[np.uint8]:
-    """Read a picture file as an upright (H, W, 3) uint8 RGB array; use it for frames, photographs and thumbnails.
+    """Read a frame, photograph or thumbnail as an upright (H, W, 3) uint8 RGB array.
 
-    value_range: the values that become 0 and 255 in a picture of more than 8 bits. By default it is measured on this
-                 picture alone; the pictures of one source need one range for all (`measure_source_range`).
-    warn:        called with a sentence about each change to the picture: scaling by a measured range, removed
-                 transparency. The same change gives the same sentence for every picture of a source.
+    value_range: the values that become 0 and 255 in a picture with more than 8 bits. By default it is measured on this
+                 picture alone; for the pictures of one source, use one range (`measure_source_range`).
+    warn:        called with a sentence about each change to the picture: scaling by a measured range, or removed
+                 transparency. The sentence is the same for every picture of a source.
 
     Grey and palette pictures become RGB, transparent pixels are blended with black, and NaN becomes 0. Raises
     `InputError`, which names the file, if it is missing, damaged, not a picture or too large.
@@ -86,21 +86,21 @@ def read_picture(path: Path, *, value_range: ValueRange | None = None, warn: War
 def read_pages(
     path: Path, *, pages: Sequence[int] | None = None, value_range: ValueRange | None = None, warn: Warn | None = None
 ) -> Generator[tuple[NDArray[np.uint8], float | None], None, None]:
-    """Yield every frame of an animation or page of a TIFF in order, as `read_picture` returns it, with the seconds it
-    is shown (None if the file does not say); or those `pages` alone. The file is read once, one page at a time. Raises
-    `InputError`."""
+    """Yield each frame of an animation or page of a TIFF as `read_picture` returns it, with the seconds for which it is
+    shown (None if the file does not say). pages: the indices to read; by default all, in order. The file is opened once
+    and read page by page. Raises `InputError`."""
     with opened(path, "an image") as found:
         for page in range(found.pages) if pages is None else pages:
             found = found.at(page) if page else found
             pixels = _to_rgb8(found, path, page, value_range, warn)
-            shown = found.image.info.get("duration")  # milliseconds; known once a page is decoded
+            shown = found.image.info.get("duration")  # in milliseconds; known after the page was decoded
             yield pixels, shown / 1000 if isinstance(shown, int | float) and shown > 0 else None
 
 
 def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPicture:
-    """Read the values of a picture file as stored, upright; use it for label pictures, whose values are object ids.
+    """Read the values of a picture file as stored, upright; for label pictures, whose values are object ids.
 
-    `what` names the picture in messages. Raises `InputError` like `read_picture`.
+    what: names the picture in messages. Raises `InputError` like `read_picture`.
     """
     with opened(path, what, page) as found:
         image, pages = found.image, found.pages
@@ -127,13 +127,13 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
 
 
 def read_header(path: Path) -> PictureHeader:
-    """Read size, number of pages and depth of a picture file without decoding its pixels. Raises `InputError`."""
+    """Read the header of a picture file without decoding its pixels. Raises `InputError`."""
     with opened(path, "an image") as found:
         return PictureHeader(found.size, found.pages, found.deep, found.image.mode)
 
 
 def measure_source_range(pictures: Sequence[tuple[Path, int]], warn: Warn) -> ValueRange:
-    """Measure one value range for all deep pictures of a source, given as (file, page), on a few of them."""
+    """Measure one value range for all deep pictures of a source, given as (file, page), from a few of them."""
     values = []
     for path, page in (pictures[place] for place in measured_places(len(pictures))):
         with opened(path, "an image", page) as found:
@@ -169,7 +169,7 @@ def _over_black(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], warn: Warn | N
 
 
 def _deep_values(found: Opened, path: Path, page: int) -> NDArray[Any]:
-    """(H, W) or (H, W, 3) values of more than 8 bits as stored, without transparency."""
+    """(H, W) or (H, W, 3) values with more than 8 bits as stored, without transparency."""
     if found.image.mode in ("I", "F") or "16" in found.image.mode:
         return np.asarray(found.image)
     data = np.frombuffer(picture_bytes(path), dtype=np.uint8)

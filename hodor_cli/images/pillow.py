@@ -1,6 +1,6 @@
-"""Opens pictures with Pillow: the limit of pixels, orientation, depth, pages, and pictures inside JSON files.
+"""Opens pictures with Pillow: pixel limit, orientation, depth and pages.
 
-LabelMe stores pictures inside its JSON files; such a file is accepted wherever a picture is read.
+A JSON file with a picture inside, as LabelMe writes it, is accepted wherever a picture is read.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from PIL.Image import Image
 
 from hodor_cli.errors import InputError
 
-#: Pictures and frames of more pixels are refused; Pillow's own limit against decompression bombs.
+#: Pictures and frames with more pixels are refused; Pillow's own limit against decompression bombs.
 MOST_PIXELS = 178_956_970
-# Formats whose further pages are pictures in their own right; those of a JPEG (MPO) are previews and gain maps.
+# Formats whose other pages are pictures in their own right; in a JPEG (MPO), they are previews and gain maps.
 _PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
-_ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5..8 swap height and width
+_ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5 to 8 swap height and width
 _PHOTOMETRIC = 262  # TIFF tag
 
 
@@ -36,7 +36,7 @@ class _File(msgspec.Struct):
 
 
 def decoded_picture(text: str, path: Path) -> bytes:
-    """The bytes of a picture from base64 in the file `path`; `data:...,` may stand in front. Raises InputError."""
+    """Decode a picture from base64 text in the file `path`, with or without a prefix `data:...,`. Raises InputError."""
     try:
         return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=False)
     except (binascii.Error, ValueError) as error:
@@ -44,9 +44,9 @@ def decoded_picture(text: str, path: Path) -> bytes:
 
 
 def picture_bytes(path: Path) -> bytes:
-    """The bytes of a picture's file, or of the picture inside a JSON; a JSON without one gives its text.
+    """The bytes of a picture file, or of the picture inside a JSON file; for a JSON file without one, its own bytes.
 
-    Raises OSError, and InputError if the data inside are not base64.
+    Raises OSError, or InputError if the picture inside is not valid base64.
     """
     data = path.read_bytes()
     if path.suffix.lower() != ".json":
@@ -62,7 +62,7 @@ def picture_bytes(path: Path) -> bytes:
 def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = None) -> Iterator[Image]:
     """Open a picture with Pillow; every error inside the block becomes one `InputError` that names the file.
 
-    data: the picture's bytes, if it stands inside the file; those in a JSON of LabelMe are found.
+    data: the picture's bytes if they are not the file's own; a picture in `imageData` of a JSON file is found anyway.
     """
     if path.suffix.lower() in (".heic", ".heif"):
         try:
@@ -71,9 +71,9 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
             raise InputError(f"{path} is HEIF, which needs another package; pip install 'hodor-cli[heic]'") from error
         register_heif_opener()
     try:
-        # Pillow maps a path into memory, which garbles a turned TIFF (version 13.0); it does not map an open file.
+        # Given a path, Pillow maps the file into memory, which garbles a turned TIFF (version 13.0); so open it here.
         with data or _stream(path) as file, PIL.Image.open(file) as image:
-            if image.width * image.height > MOST_PIXELS:  # a program may have lifted Pillow's limit
+            if image.width * image.height > MOST_PIXELS:  # the calling program may have raised Pillow's limit
                 raise PIL.Image.DecompressionBombError
             yield image
     except InputError:
@@ -89,7 +89,7 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{path} cannot be read: {reason.rstrip('.')}") from error
-    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+    except Exception as error:  # Pillow's decoders may raise almost anything for a damaged file
         raise InputError(f"{path} is damaged or not {what}: {str(error).rstrip('.')}") from error
 
 
@@ -99,22 +99,22 @@ def _stream(path: Path) -> BinaryIO:
 
 @dataclass(frozen=True)
 class Opened:
-    """An opened picture whose pixels are not decoded yet, with the facts that Pillow forgets when it decodes them."""
+    """An opened picture whose pixels are not decoded yet, with facts that Pillow discards when it decodes them."""
 
     image: Image
     size: tuple[int, int]  # (height, width) of the upright picture
     turn: int  # EXIF orientation 1..8 still to be applied to decoded pixels; 1 for a TIFF, which the decoder turns
     deep: bool
-    stretched_bits: int  # 2 or 4 for a grey picture of that depth, which Pillow stretches to 0..255; else 0
+    stretched_bits: int  # 2 or 4 for a grey picture with that depth, which Pillow stretches to 0..255; else 0
 
     @property
     def pages(self) -> int:
-        """Frames of an animation or pages of a TIFF; 1 for a still."""
+        """Number of frames in an animation or of pages in a TIFF; 1 for a still."""
         return int(getattr(self.image, "n_frames", 1)) if self.image.format in _PAGED_FORMATS else 1
 
     @property
     def min_is_white(self) -> bool:
-        """Whether a TIFF says that 0 is white. Pillow inverts values of up to 8 bits for it, and no others."""
+        """Whether a TIFF says that 0 is white. Pillow then inverts only values with up to 8 bits."""
         return self.image.format == "TIFF" and self.image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
 
     def at(self, page: int) -> Opened:
@@ -124,7 +124,7 @@ class Opened:
         return replace(self, deep=deep, stretched_bits=bits)
 
     def upright(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """A copy of decoded pixels (H, W, ...), turned."""
+        """A copy of decoded pixels (H, W, ...), turned upright."""
         if self.turn >= 5:
             pixels = pixels.swapaxes(0, 1)
         if self.turn in (2, 3, 6, 7):
@@ -136,13 +136,13 @@ class Opened:
 
 @contextmanager
 def opened(path: Path, what: str, page: int = 0) -> Iterator[Opened]:
-    """Open a picture at a page. what: names it in messages. Raises InputError, also for errors inside the block."""
+    """Open a picture at a page. what: names it in messages. Errors inside the block also become InputError."""
     with open_picture(path, what) as image:
         deep, bits = _depth(image)
         found = 1 if image.format == "PNG" and not _may_be_turned(path) else image.getexif().get(_ORIENTATION, 1)
         orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
         turn, size = orientation, (image.height, image.width)
-        if image.format == "TIFF":  # before it is loaded, its size depends on the version of Pillow
+        if image.format == "TIFF":  # `image.size` is already turned in some versions of Pillow
             turn, size = 1, (int(image.tag_v2[257]), int(image.tag_v2[256]))  # type: ignore[attr-defined]
         picture = Opened(image, size[::-1] if orientation >= 5 else size, turn, deep, bits)
         yield picture.at(page) if page else picture
@@ -151,7 +151,7 @@ def opened(path: Path, what: str, page: int = 0) -> Iterator[Opened]:
 def _depth(image: Image) -> tuple[bool, int]:
     """Whether values have more than 8 bits, and `Opened.stretched_bits`."""
     tiles = getattr(image, "tile", None)
-    stored = tiles[0][3] if tiles else None  # how the file stores a pixel, such as "RGB;16B", if Pillow says it
+    stored = tiles[0][3] if tiles else None  # how the file stores a pixel, such as "RGB;16B", if Pillow knows
     raw = str(stored[0] if isinstance(stored, tuple) and stored else stored)
     # "BGR;16" is 8-bit colour packed into 16 bits.
     deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
@@ -159,7 +159,7 @@ def _depth(image: Image) -> tuple[bool, int]:
 
 
 def _may_be_turned(path: Path) -> bool:
-    """Whether a PNG has a chunk that can hold an orientation; Pillow decodes all pixels to find chunks after them."""
+    """Whether a PNG has a chunk that may contain an orientation. Pillow would decode all pixels to find out."""
     with _stream(path) as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:

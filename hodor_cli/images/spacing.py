@@ -1,4 +1,4 @@
-"""A few of many things, evenly spaced."""
+"""Evenly spaced choices."""
 
 from __future__ import annotations
 
@@ -7,8 +7,5 @@ from numpy.typing import NDArray
 
 
 def evenly_spaced(count: int, most: int | None) -> NDArray[np.intp]:
-    """Indices of at most `most` of `count` things, in order and evenly spaced, the first and the last among them.
-
-    None takes all.
-    """
+    """Up to `most` evenly spaced indices below `count`, including the first and the last; all if `most` is None."""
     return np.linspace(0, count - 1, count if most is None else min(count, most)).round().astype(np.intp)

@@ -1,6 +1,6 @@
-"""The axes of a TIFF of many pages (time, depth, channel), as OME, ImageJ and tifffile write them down.
+"""The axes of a multi-page TIFF (time, depth, channel), as OME, ImageJ and tifffile describe them.
 
-If there are several, the user must say which one is time: it decides what is followed, so it is never guessed.
+If there are several, the user must say which one is time. It decides what is tracked, so it is never guessed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Axes = list[tuple[str, int]]
 
 
 def read_axes(path: Path) -> Axes:
-    """(name, length) of each axis along which the pages of a TIFF lie, slowest first, those of length 1 left out.
+    """(name, length) of each axis of the pages of a TIFF, slowest first, without axes of length 1.
 
-    Names are T, Z and C, or 0, 1, ... where the file names none. [] if it says nothing, or nothing that fits its pages.
-    Raises `InputError` if it is not a picture.
+    Names are T, Z and C, or 0, 1, ... if the file has no names. Empty if the file has no description of its axes, or
+    none that fits its number of pages. Raises `InputError` if it is not a picture.
     """
     with open_picture(path) as image:
         if image.format != "TIFF":
             return []
         text, pages = str(image.tag_v2.get(_DESCRIPTION, "")), int(getattr(image, "n_frames", 1))  # type: ignore[attr-defined]
     for found in _written(text):
-        for axes in (found, [axis for axis in found if axis[0] != "C"]):  # colours may lie in one page
+        for axes in (found, [axis for axis in found if axis[0] != "C"]):  # channels may be the colours of a page
             if axes and math.prod(length for _, length in axes) == pages:
                 return [axis for axis in axes if axis[1] > 1]
     return []
@@ -39,28 +39,30 @@ def read_axes(path: Path) -> Axes:
 def pages_along(path: Path, chosen: str | None) -> Sequence[int] | None:
     """The pages of a TIFF that are frames, in order; None for all.
 
-    chosen: the axis that is time, and the place of each other one: "T,Z=3,C=0". Raises InputError if the file has
-    several axes and none is chosen, or none that it has.
+    chosen: the axis that is time, and an index along each other axis: "T,Z=3,C=0". Raises InputError if the file has
+    several axes and none is chosen, or if the choice does not fit the file.
     """
     axes = read_axes(path)
     if len(axes) < 2 and chosen is None:
         return None
     if not axes:
-        raise InputError(f"{path} does not name axes for its pages, which are all frames; leave out `axes`")
+        raise InputError(f"{path} does not describe axes, so all its pages are frames; leave out `axes`")
     time, fixed = _parsed(chosen) if chosen is not None else ("", {})
     names = [name for name, _ in axes]
     if time not in names or set(fixed) | {time} != set(names):
         shown = ", ".join(f"{name} ({length})" for name, length in axes)
         example = ",".join([names[0], *(f"{name}=0" for name in names[1:])])
         raise InputError(
-            f"{path} has the axes {shown}; say in `axes` which one is time, with a place (from 0) for each other, like "
-            f"{example}"
+            f"{path} has the axes {shown}; say in `axes` which one is time, with an index (from 0) for each other, "
+            f"like {example}"
         )
     pages = [0]
     for name, length in axes:
         place = fixed.get(name, 0)
         if place >= length:
-            raise InputError(f"{path} has {length} places along {name}, counted from 0, and not {place}")
+            raise InputError(
+                f"{path} has {length} pages along {name}, counted from 0, so {name}={place} is past the end"
+            )
         steps = range(length) if name == time else [place]
         pages = [page * length + step for page in pages for step in steps]
     return pages
@@ -76,12 +78,12 @@ def _parsed(text: str) -> tuple[str, dict[str, int]]:
         elif not sign and name and not time:
             time = name
         else:
-            raise UsageError(f"`axes` {text!r} is not an axis and places of the others, like T,Z=3,C=0")
+            raise UsageError(f"`axes` {text!r} is not one axis and an index for each other, like T,Z=3,C=0")
     return time, fixed
 
 
 def _written(text: str) -> Iterator[Axes]:
-    """What a description says about the axes: as OME, as ImageJ, and as tifffile writes it."""
+    """Yield the axes that a description gives in the form of OME, of ImageJ, and of tifffile."""
     if found := re.search(r"<(?:\w+:)?Pixels\b[^>]*>", text):
         values = dict(re.findall(r'(\w+)="([^"]*)"', found[0]))
         order = values.get("DimensionOrder", "XYZCT")[2:]

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits as 8-bit pictures, scaled by the values they hold, not by the range of their type."""
+"""Scales pictures with more than 8 bits to 8 bits, by the values that they contain, not by the range of their type."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from hodor_cli.images.spacing import evenly_spaced
 
-#: Highest values that programs and cameras use: of 8, 10, 12, 14 and 16 bits; in float pictures also 1.
+#: Highest values that programs and cameras use: those of 8, 10, 12, 14 and 16 bits; in float pictures also 1.
 _INTEGER_TOPS = (255, 1023, 4095, 16383, 65535)
 _FLOAT_TOPS = (1, 255, 65535)
 #: Percentiles taken as the darkest and the brightest value, so that dead and hot pixels do not count.
 _PERCENTILES = (0.1, 99.9)
 _MOST_VALUES = 1 << 20  # sampled from one picture
-_MEASURED = 9  # pictures of a source
+_MEASURED = 9  # pictures of a source that are measured
 
 
 def measured_places(count: int) -> list[int]:
-    """On which of a source's `count` pictures its range is measured: at most nine, spread evenly."""
+    """Indices of the pictures, out of `count` in a source, whose range is measured: at most nine, evenly spaced."""
     return evenly_spaced(count, _MEASURED).tolist()
 
 
@@ -35,9 +35,8 @@ def measure_range(pictures: Sequence[NDArray[Any]], warn: Callable[[str], None] 
     """Measure one range for the pictures of a source, each (H, W) or (H, W, C) integers or floats.
 
     The range is 0 to the smallest usual maximum (10 bits, 12 bits, ...) that covers the values, so that brightness is
-    comparable between sources. If the values fill less than a quarter of it, as those of a thermal camera do, the range
-    is from their 0.1 to their 99.9 percentile. warn: called with a sentence that states the range, unless it is that of
-    the type.
+    comparable between sources. If the values fill less than a quarter of that, as with a thermal camera, the range is
+    their 0.1 to 99.9 percentile. warn: called with a sentence that states the range, unless it is the type's own.
     """
     flat = [picture.reshape(-1) for picture in pictures]
     samples = [values[:: max(1, len(values) // _MOST_VALUES)].astype(np.float64) for values in flat]
