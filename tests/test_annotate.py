@@ -78,7 +78,7 @@ class Desk:
 
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def do(self, asked: ask.Asked, payload: bytes = b"") -> None:
+    def do(self, asked: ask.Request, payload: bytes = b"") -> None:
         self.session.do(asked, payload, self.stop)
 
     def paint(self, frame: int, object_id: int, x: int, y: int, side: int = 10, add: bool = True) -> None:
@@ -199,7 +199,7 @@ def test_undo_and_redo_bring_back_masks_and_objects(desk: Desk) -> None:
     desk.do(ask.Redo())  # nothing is left to be made again
     desk.do(ask.Undo())
     desk.paint(0, 3, 60, 40)
-    assert desk.session.project.history.labels() == (True, False)
+    assert desk.session.project.history.available() == (True, False)
 
 
 @contextmanager
@@ -384,7 +384,7 @@ def test_tracking_to_one_side_streams_in_its_order(desk: Desk) -> None:
 @pytest.mark.parametrize(("frame", "direction"), [(FRAMES - 1, "forward"), (FRAMES - 1, "one"), (0, "backward")])
 def test_at_the_end_there_is_nothing_to_track(desk: Desk, frame: int, direction: ask.Direction) -> None:
     desk.paint(frame, 1, 10, 10)
-    with pytest.raises(UsageError, match=f"no frame to track to from frame {frame}"):
+    with pytest.raises(UsageError, match=f"no frames to track in this direction from frame {frame}"):
         desk.do(ask.Track(frame, direction))
 
 
@@ -433,12 +433,10 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
         desk.paint(frame, 3, 60, 10)
     desk.do(ask.Rename(1, "cup"))
     desk.do(ask.Swap(1, 2, start=1))
-    assert (
-        desk.told("notice")[-1]["text"] == "cup and object 2 have exchanged their masks in 1 frame; undo takes it back"
-    )
+    assert desk.told("notice")[-1]["text"] == "swapped the masks of cup and object 2 in 1 frame; undo reverts it"
     assert desk.labels(0)[12, 12] == 1 and desk.labels(1)[12, 12] == 2
     desk.do(ask.Merge(1, 3))
-    assert desk.told("notice")[-1]["text"] == "object 3 is part of cup now, in 2 frames; undo takes it back"
+    assert desk.told("notice")[-1]["text"] == "merged object 3 into cup in 2 frames; undo reverts it"
     assert desk.labels(0)[12, 62] == 1 and desk.labels(1)[12, 62] == 1
     assert [entry["id"] for entry in desk.session.snapshot()["objects"]] == [1, 2]
     desk.do(ask.DeleteObject(1))
@@ -450,7 +448,7 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
         desk.do(ask.Merge(1, 1))
     desk.do(ask.AddObject())
     desk.do(ask.DeleteObject(4))
-    assert desk.told("notice")[-1]["text"] == "deleted object 4; undo takes it back"
+    assert desk.told("notice")[-1]["text"] == "deleted object 4; undo reverts it"
 
 
 def test_three_hundred_objects(desk: Desk) -> None:
@@ -458,7 +456,7 @@ def test_three_hundred_objects(desk: Desk) -> None:
 
     project = desk.session.project
     with project.change(ChangeKind.BOX) as change:
-        change.put(edited_record(desk.session._record(0), labels, np.unique(labels).tolist()), labels)
+        change.put(edited_record(desk.session.reader.blank(0), labels, np.unique(labels).tolist()), labels)
     assert len(desk.session.snapshot()["objects"]) == len(np.unique(labels)) > 300
     assert np.array_equal(desk.labels(0), labels)
 
@@ -486,7 +484,7 @@ def test_a_click_takes_from_other_objects_only_the_piece_that_was_clicked(
     tracked[10:20, 10:20] = tracked[10:20, 40:50] = 2
     project = desk.session.project
     with project.change(ChangeKind.TRACK) as change:
-        change.put(edited_record(desk.session._record(0), tracked, []), tracked)
+        change.put(edited_record(desk.session.reader.blank(0), tracked, []), tracked)
     everything = np.ones((64, 96), bool)
     monkeypatch.setattr(Clicker, "click", lambda self, x, y, **_: everything)
     desk.do(ask.Click(0, 1, 15.0, 15.0))
@@ -511,7 +509,7 @@ def test_a_box_leaves_the_objects_in_front(desk: Desk, monkeypatch: pytest.Monke
     labels = desk.labels(0)
     assert (labels == 2).sum() == 100 and (labels == 3).sum() == 900 - 300 and (labels == 1).sum() == 45 * 45 - 100
     mask[:] = labels == 2
-    with pytest.raises(UsageError, match="another object is there already"):
+    with pytest.raises(UsageError, match="another object is already there"):
         desk.do(ask.Box(0, 4, 10, 10, 10, 10))
 
 
@@ -549,10 +547,10 @@ def test_a_click_that_changes_nothing_is_told(desk: Desk) -> None:
         (ask.Adapt(), "click an object first"),
         (ask.Rename(9, "x"), "no object 9"),
         (ask.Export("../../etc/passwd"), "choose one of"),
-        (ask.Export("masks"), "no mask to export"),
+        (ask.Export("masks"), "no masks to export"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(desk: Desk, asked: ask.Asked, says: str) -> None:
+def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(desk: Desk, asked: ask.Request, says: str) -> None:
     with pytest.raises((UsageError, InputError), match=says) as error:
         desk.do(asked, pack_runs(np.ones((10, 10), np.uint16)))
     assert "\n" not in str(error.value)
@@ -807,7 +805,7 @@ def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, mon
     assert [frame["given"] for frame in report["frames"]] == [[1], [1]]
     shutil.rmtree(out / ".annotate")  # as a result of `segment`
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    with pytest.raises(OutputError, match="holds masks already"):
+    with pytest.raises(OutputError, match="already holds masks"):
         opening.annotate_source(video, SegmentSettings(), options, lambda *_: None)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     shutil.rmtree(out)

@@ -244,7 +244,7 @@ def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
     browser.key("g")
     for corner in ((100, 60), (130, 60), (130, 90), (100, 90), (60, 20)):
         browser.click(*page.place(*corner))
-    assert "takes a corner back" in browser.run("document.querySelector('#hint').textContent")
+    assert "removes the last corner" in browser.run("document.querySelector('#hint').textContent")
     browser.key("z", 2)  # the last corner alone
     browser.key("Enter")
     assert browser.run("document.querySelector('#hint').hidden")
@@ -820,7 +820,7 @@ def test_an_empty_project_says_what_is_missing(page: Page) -> None:
         wait_for(lambda hint=hint: hint in toasts(page), hint)
     browser.key("s", 2)
     browser.run("document.querySelector('#write-masks').click()")
-    wait_for(lambda: "There is no mask to export yet" in toasts(page), "the refusal of an export")
+    wait_for(lambda: "There are no masks to export yet" in toasts(page), "the refusal of an export")
     browser.key("Escape")
     assert "nothing stands out" not in browser.run("document.querySelector('#side').textContent")
     browser.key("n")
@@ -836,15 +836,13 @@ def test_what_changes_many_frames_is_told_and_undone_in_place(page: Page) -> Non
     page.until(f"!state.job && state.frames.size === {FRAMES}", "tracking")
     page.go(10)
     browser.key("Delete", 8)
-    wait_for(
-        lambda: f"Deleted object 1 in {FRAMES} frames; undo takes it back" in toasts(page), "the change to be told"
-    )
+    wait_for(lambda: f"Deleted object 1 in {FRAMES} frames; undo reverts it" in toasts(page), "the change to be told")
     browser.key("z", 2)
     page.until(f"state.frames.size === {FRAMES}", "undo")
     assert page.state("state.frame") == 10  # it shows the change already
     page.go(FRAMES - 1)
     browser.key("t")
-    wait_for(lambda: "There is no frame to track to" in toasts(page), "the end of the video to be told")
+    wait_for(lambda: "There are no frames to track in this direction" in toasts(page), "the end of the video")
 
 
 def test_the_space_bar_presses_what_the_keyboard_has_reached_and_plays_otherwise(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""A change of a project while it is made: it can be undone as a whole, even if it was cut off by a kill."""
+"""A change to a project while it is being made: it can be undone as a whole, even if the process was killed midway."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from hodor_cli.annotate.project import Project
 
 Labels = NDArray[np.uint16]
-#: Up to so many files of a change are flushed to the disk one by one, more by one call for the whole system.
+#: A change of up to this many files flushes them to the disk one by one; a larger one calls `os.sync` once.
 _FEW = 8
 
 
 class Change:
     """A change being made: `put` writes frames; the project's `objects` may be changed as well.
 
-    tracked_by: see `HistoryStep`. folder: as `ChangeHistory.begin` made it, or that of a change that was cut off, which
-    is continued.
+    folder: a new one from `ChangeHistory.begin`, or the folder of an interrupted change, which is then continued.
+    tracked_by: see `HistoryStep`.
     """
 
     def __init__(self, project: Project, folder: Path) -> None:
@@ -57,7 +57,7 @@ class Change:
         return list(self._before)
 
     def commit(self) -> None:
-        """Add the change to the history, unless it changed nothing."""
+        """Add the change to the history, or discard it if nothing changed."""
         self._journal.close()
         project, objects, before = self._project, self._project.entries(), self._begun.objects[0]
         if not self._before and objects == before:
@@ -77,15 +77,15 @@ class Change:
 
 
 def empty_record(record: FrameRecord) -> FrameRecord:
-    """The record of a frame without any object."""
+    """The record of the same frame without objects."""
     return replace(record, objects={}, given=(), removed=(), boxes={}, warnings=(), review=())
 
 
 def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, by_hand: bool = True) -> FrameRecord:
     """A frame's record after its label map was edited.
 
-    touched: the edited objects; those in the frame become given, the others removed from this frame on. An object that
-    the edit only painted over keeps its confidence.
+    touched: the edited objects. With `by_hand`, those visible in the frame become given, and the others are removed
+    from this frame on. An object that was only painted over keeps its confidence.
     """
     objects: dict[int, ObjectRecord] = {}
     touched = set(touched)

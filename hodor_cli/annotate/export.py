@@ -1,4 +1,4 @@
-"""Writes the page's exports beside the masks, under the same names as `hodor segment` and `hodor export`."""
+"""Writes the page's exports next to the masks, under the names that `hodor segment` and `hodor export` use."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 
-#: Before the name of a format of `hodor export`.
+#: Prefix of the kinds that are formats of `hodor export`.
 _TO = "to-"
-#: Kind -> its title on the page, and what it is.
+#: Kind -> its title on the page, and a description.
 EXPORTS = {
     "masks": ("Masks", "one PNG for each frame, in a ZIP file"),
     "overlay": ("Overlay", "the video with the objects drawn over it"),
@@ -29,7 +29,7 @@ Advance = Callable[[], None]
 
 
 def export_path(folder: OutputFolder, kind: str) -> Path:
-    """The file of an export to download. Raises UsageError for an unknown kind."""
+    """The file to download for an export. Raises UsageError for an unknown kind."""
     own = folder.root / ".annotate"
     paths = {"masks": own / "masks.zip", "overlay": folder.overlay}
     if kind in paths:
@@ -42,15 +42,15 @@ def export_path(folder: OutputFolder, kind: str) -> Path:
 
 
 def write_export(project: Project, source: FrameSource, kind: str, advance: Advance) -> Path:
-    """Write an export and return its file or folder in the project; `export_path` is the one to download.
+    """Write an export and return its file or folder in the project; `export_path` is the file to download.
 
-    Raises UsageError for an unknown kind and without any mask, OutputError for a full disk.
+    Raises UsageError for an unknown kind or if there are no masks yet, OutputError if the disk is full.
 
-    advance: called for each frame; an exception that it raises ends the export.
+    advance: called for each frame; raise from it to stop the export.
     """
     folder, path = project.folder, export_path(project.folder, kind)
     if not project.records:
-        raise UsageError("there is no mask to export yet; click an object first")
+        raise UsageError("there are no masks to export yet; click an object first")
     with saving(folder):
         if kind == "overlay":
             _write_overlay(project, source, advance)
@@ -62,7 +62,7 @@ def write_export(project: Project, source: FrameSource, kind: str, advance: Adva
         options = ExportOptions(overwrite=True, each=advance, warn=source.warn)
         (made,) = export_result(folder.root, [kind.removeprefix(_TO)], options).values()
         path = export_path(folder, kind)
-        if not path.is_relative_to(made):  # it has several files
+        if not path.is_relative_to(made):  # several files: download them as a ZIP
             _zip(path, _files_in(made), made)
         return made
 

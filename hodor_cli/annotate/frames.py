@@ -1,7 +1,7 @@
-"""Any frame of a source, in any order, as pixels or as a JPEG for the page.
+"""Random access to the frames of a source, as pixels or as JPEGs for the page.
 
-A source streams. So one reading is kept open and continued when a frame soon after is wanted; for any other one it
-starts again, at the keyframe before that. A few frames are kept, whatever the length of the video.
+Sources are streams, so one iterator is kept open and continued if the wanted frame follows soon; otherwise reading
+starts again at the keyframe before that frame. A limited number of frames is cached, however long the video is.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from hodor_cli.run.records import FrameRecord
 from hodor_cli.video.frames import Frame, FrameSource
 
 _KEPT_BYTES, _KEPT_FRAMES = 64 << 20, 200  # whichever is less
-_FEW = 8  # frames; reading through so many costs no more than opening the file again
-_BACK = 16  # frames read at once when the user goes back step by step
+_FEW = 8  # reading through this many frames costs no more than opening the file again
+_BACK = 16  # frames read together when the user steps backward
 _THUMB_HEIGHT = 54
 
 
 class FrameReader:
-    """Reads frames of a source by index. Only one thread at a time reads; the others wait.
+    """Reads frames of a source by index. Thread-safe: one thread reads at a time, the others wait.
 
-    few: keep only a few frames. Raises UsageError for a source that can be read only once, and for one without frames.
+    few: cache only a few frames. Raises UsageError for a source that can be read only once.
     """
 
     def __init__(self, source: FrameSource, *, few: bool = False) -> None:
@@ -39,17 +39,16 @@ class FrameReader:
         self.source, self._kept_bytes = source, 0 if few else _KEPT_BYTES
         counted = source.count_up_to(1 << 31)
         last = counted if source.end is None else min(source.end, counted or source.end)
-        #: The first frame, and the one after the last.
+        #: The reader has the frames start <= index < end.
         self.start, self.end = source.start, int(last or source.start + (source.length or 1))
-        names = source.frame_names()
-        self._names = names if names else None
+        self._names = source.frame_names()
         self._lock = threading.Lock()
         self._open: Iterator[Frame] | None = None
         self._next = source.start
         self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
 
     def name(self, index: int) -> str:
-        """The frame's name, which is its mask's file name without the ending."""
+        """The frame's name, which is the file name of its mask without the suffix."""
         return self._names[index] if self._names else f"{index:05d}"
 
     @property
@@ -88,26 +87,26 @@ class FrameReader:
         steps_back = 0
         if self._open is None or index < self._next or not self._soon(index):
             if self._next - 2 * _BACK <= index < self._next:
-                # A user who goes back a little asks for the frames before this one next.
+                # A user who steps back a little will ask for the frames before this one next.
                 steps_back = min(_BACK, self._room(self.source.height * self.source.width * 3) // 2)
             self._next = max(self.start, index - steps_back)
             self._open = iter(self.source.between(self._next, self.end))
         for frame in self._open:
             self._next = frame.index + 1
             if self._next >= self.end:
-                self._open = None  # whose end tells what is damaged
+                self._open = None  # closing the iterator reports what is damaged
             if frame.index == index:
                 return frame
-            if steps_back:  # the user will probably want these next
+            if steps_back:
                 self._keep(frame.index, frame.image)
         self._open = None
         raise InputError(
-            f"frame {index} of {self.source.label} cannot be decoded; use the frames before it, or convert the video"
+            f"frame {index} of {self.source.label} cannot be decoded; use the earlier frames, or convert the video"
         )
 
     def _soon(self, index: int) -> bool:
-        """Whether reading on, which converts all frames on the way, reaches a later frame sooner than seeking to the
-        keyframe before it, after which frames are only decoded."""
+        """Whether reading on is faster than seeking to the keyframe before `index`: reading on converts every frame on
+        the way to RGB, whereas frames after a seek are only decoded."""
         passed = index - self._next
         return passed < _FEW or 2 * passed <= index - self.source.nearest_start(index)
 
@@ -123,7 +122,7 @@ class FrameReader:
 
 def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:
     """A frame as a JPEG at full size and full colour resolution."""
-    sharp = hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR")  # not in older versions
+    sharp = hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR")  # missing in older versions
     full = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444) if sharp else ()
     return jpeg_bytes(rgb, 95, *full)
 

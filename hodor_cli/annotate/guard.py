@@ -1,9 +1,9 @@
-"""Restricts who may talk to the server: only a page that was opened with the secret address.
+"""Restricts access to the server to pages opened with its secret address.
 
 - The first part of every path is a random token, which other users of the machine and other sites do not know.
-- `Host` must be an IP address, `localhost` or the machine's name. This refuses a foreign name that points to this
+- `Host` must be an IP address, `localhost` or the machine's name. This rejects foreign names that resolve to this
   machine (DNS rebinding).
-- `Origin`, which browsers add, must be this server. This refuses another site's page even if it knows the token.
+- `Origin`, which browsers add, must be this server. This rejects pages of other sites even if they know the token.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEADERS = [
 
 
 class Guard:
-    """An ASGI application that passes only permitted requests to another application, without the token."""
+    """ASGI middleware that passes only permitted requests on to `app`, with the token removed from the path."""
 
     def __init__(self, app: App, token: str) -> None:
         self._app, self._token = app, token.encode()
@@ -59,13 +59,13 @@ class Guard:
             await send(message)
 
         if inside is None or not allowed:
-            body = "This address is not known here. Open the one that hodor annotate printed."
+            body = "This address is not known here. Open the address that hodor annotate printed."
             await PlainTextResponse(body, status_code=404)(scope, receive, guarded)
             return
         await self._app({**scope, "path": inside, "raw_path": inside.encode(), "root_path": ""}, receive, guarded)
 
     def _path(self, path: str) -> str | None:
-        """The path behind the token; None if the token is wrong."""
+        """The path after the token; None if the token is wrong."""
         token, slash, rest = path.lstrip("/").partition("/")
         known = secrets.compare_digest(token.encode(), self._token)
         return f"/{rest}" if known and slash else None

@@ -1,12 +1,12 @@
 """Undo and redo on disk: each change keeps hard links to the masks before and after it.
 
-.annotate/history/000012/begun.json     the kind of the change, and the objects before it
-.annotate/history/000012/before.jsonl   the records before it, a line for each frame that changed
+.annotate/history/000012/begun.json     the kind of change, and the objects before it
+.annotate/history/000012/before.jsonl   the records before it, one line per changed frame
 .annotate/history/000012/before, after  the label PNGs of these frames
-.annotate/history/000012/step.json      the whole change, written last; without it the change was cut off
-.annotate/history/position              the number of changes that are made and not undone
+.annotate/history/000012/step.json      the whole change, written last; if it is missing, the change was interrupted
+.annotate/history/position              the number of changes that are in effect, that is, not undone
 
-A mask file is always replaced and never rewritten, so a link takes no space and keeps the old pixels.
+Mask files are replaced, never modified in place, so a hard link keeps the old pixels and takes no space.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from msgspec import Struct, field
 from hodor_cli.files import put_in_place, write_whole
 from hodor_cli.run.records import FrameRecord, ObjectId, read_record
 
-#: The number of changes that can be undone.
+#: How many changes can be undone.
 MOST_STEPS = 200
 
 
 class ChangeKind(Enum):
-    """What makes a change. The values are stored, and messages name the changes by them."""
+    """The kinds of changes. Their values are stored in the history and shown in messages."""
 
     CLICK = "click"
     BOX = "box"
@@ -46,12 +46,12 @@ class ChangeKind(Enum):
     SWAP = "swap"
     MASKS = "masks"
     TRACK = "tracking"
-    #: Changes only what an edit of a mask by hand changes.
+    #: Tracks only the frames that an edit by hand affects.
     TRACK_AGAIN = "tracking after a correction"
 
 
 class ObjectEntry(Struct, frozen=True):
-    """An object as the list shows it."""
+    """An entry of the object list."""
 
     id: ObjectId
     name: str = ""
@@ -59,9 +59,10 @@ class ObjectEntry(Struct, frozen=True):
 
 
 class HistoryStep(Struct, frozen=True):
-    """One change: its kind, the frames' records before and after it (None: no mask), and the objects.
+    """One change: its kind, each frame's record before and after it (None: no mask), and the objects before and after.
 
-    tracked_by: of tracking that reached the end of the whole video, what tracked it.
+    tracked_by: what tracked the video (see `tracker_of`), if the change is tracking through the whole video that
+    finished; else empty.
     """
 
     kind: ChangeKind = field(name="label")
@@ -71,7 +72,7 @@ class HistoryStep(Struct, frozen=True):
 
 
 class ChangeHistory:
-    """The changes of a project, oldest first. unfinished: the folders of changes that were cut off by a kill."""
+    """The changes of a project, oldest first. unfinished: the folders of changes that were interrupted by a kill."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -90,7 +91,7 @@ class ChangeHistory:
             self._done = min(int((folder / "position").read_text()), self._done)
 
     def begin(self, kind: ChangeKind, objects: tuple[ObjectEntry, ...]) -> Path:
-        """Create the folder of a new change. Changes that were undone can no longer be redone."""
+        """Create the folder of a new change and drop the changes that were undone; they can no longer be redone."""
         for number in self._numbers[self._done :]:
             shutil.rmtree(self._path(number), ignore_errors=True)
         del self._numbers[self._done :]
@@ -110,8 +111,8 @@ class ChangeHistory:
         self._done = len(self._numbers)
         self._save_position(self._done)
 
-    def beside(self, way: Literal[-1, 1]) -> tuple[Path, HistoryStep] | None:
-        """The change that undo (-1) takes back or redo (1) makes again, with its folder."""
+    def next_step(self, way: Literal[-1, 1]) -> tuple[Path, HistoryStep] | None:
+        """The change that undo (-1) would revert or redo (1) would repeat, with its folder; None if there is none."""
         position = self._done - (way < 0)
         if not 0 <= position < len(self._numbers):
             return None
@@ -120,21 +121,21 @@ class ChangeHistory:
 
     @property
     def complete(self) -> bool:
-        """Whether no change was forgotten because there were too many."""
+        """Whether the history still has every change: none was dropped because there were too many."""
         return self._numbers[:1] in ([], [1])
 
     def newest_first(self) -> Iterator[tuple[Path, HistoryStep]]:
-        """The changes that are made, with their folders."""
+        """The changes in effect, with their folders."""
         for number in reversed(self._numbers[: self._done]):
             yield self._path(number), read_record(self._path(number) / "step.json", HistoryStep)
 
     def move(self, way: Literal[-1, 1]) -> None:
-        """Note that the change beside was undone (-1) or redone (1)."""
+        """Record that the `next_step` was undone (-1) or redone (1)."""
         self._save_position(self._done + way)
         self._done += way
 
-    def labels(self) -> tuple[bool, bool]:
-        """Whether there is something to undo, and to redo."""
+    def available(self) -> tuple[bool, bool]:
+        """Whether there is something to undo, and something to redo."""
         return self._done > 0, self._done < len(self._numbers)
 
     def _save_position(self, done: int) -> None:
@@ -145,15 +146,14 @@ class ChangeHistory:
 
 
 def keep(file: Path, folder: Path) -> None:
-    """Keep a file's current content in a folder, if the file exists; content that was kept earlier stays."""
+    """Keep a file's current content in a folder if the file exists. Content kept earlier is not replaced."""
     target = folder / file.name
-    if target.exists() or not file.exists():
-        return
-    _link(file, target)
+    if file.exists() and not target.exists():
+        _link(file, target)
 
 
 def restore(file: Path, folder: Path) -> None:
-    """Give a file the content that was kept in a folder; remove it if none was."""
+    """Restore a file's content from a folder; remove the file if the folder has none."""
     kept = folder / file.name
     if not kept.exists():
         file.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def restore(file: Path, folder: Path) -> None:
 
 
 def _link(file: Path, target: Path) -> None:
-    """Link to a file, or copy it if the file system has no links."""
+    """Create a hard link to a file, or copy it if the file system has no hard links."""
     try:
         os.link(file, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""Long jobs: tracking, adaptation and export. They report their progress, and end soon after `stop` is set."""
+"""Long jobs: tracking, adaptation and export. They report progress and end soon after `stop` is set."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate import messages
+from hodor_cli.annotate.events import EventSender, JobProgress, Stopped
 from hodor_cli.annotate.export import export_path, write_export
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.history import ChangeKind
 from hodor_cli.annotate.project import Project, tracker_of
 from hodor_cli.annotate.result import inputs_by_hand
-from hodor_cli.annotate.telling import JobProgress, Stopped, Teller
 from hodor_cli.annotate.tracking import Tracked, Tracker, ways
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
@@ -29,41 +29,41 @@ if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
 
-#: For so long the network is fine-tuned.
+#: How long the network is fine-tuned.
 _ADAPT_SECONDS = 60
 
 
 class Jobs:
-    """The jobs of a session. segmenter: the one that tracks; None until `warm`."""
+    """The jobs of a session. segmenter: tracks the objects; None until `warm` is called."""
 
     def __init__(
-        self, project: Project, reader: FrameReader, teller: Teller, model: Hodor, settings: SegmentSettings
+        self, project: Project, reader: FrameReader, events: EventSender, model: Hodor, settings: SegmentSettings
     ) -> None:
-        self._project, self._reader, self._teller = project, reader, teller
+        self._project, self._reader, self._events = project, reader, events
         self._model, self._settings = model, settings
         self.segmenter: OfflineSegmenter | None = None
 
     def warm(self) -> OfflineSegmenter:
-        """The segmenter that tracks; the first call makes it."""
+        """The segmenter that tracks; created by the first call."""
         if self.segmenter is None:
             self.segmenter = self._settings.offline(self._model)
         return self.segmenter
 
-    def track(self, asked: ask.Track, stop: threading.Event) -> None:
-        """Track the objects. Masks found before the job is stopped stay; undo takes them back as one change."""
+    def track(self, request: messages.Track, stop: threading.Event) -> None:
+        """Track the objects. Masks found before the job is stopped are kept; one undo removes them all."""
         project, reader = self._project, self._reader
-        everywhere = asked.direction == "both" and bool(project.given_frames())
-        if not everywhere and not project.labels(asked.frame).any():
-            raise UsageError("there is no mask in this frame to track from; click an object first")
-        parts = ways(reader, asked.frame, asked.direction)
+        everywhere = request.direction == "both" and bool(project.given_frames())
+        if not everywhere and not project.labels(request.frame).any():
+            raise UsageError("this frame has no mask to track from; click an object first")
+        parts = ways(reader, request.frame, request.direction)
         total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
         if not total:
-            raise UsageError(f"there is no frame to track to from frame {asked.frame} in this direction")
+            raise UsageError(f"there are no frames to track in this direction from frame {request.frame}")
         tracker, change, tracked_by = Tracker(project, reader, self.warm()), None, ""
         if everywhere:
             tracked_by = tracker_of(run_identity(reader.source, RunInputs(), self._settings, self.warm()))
             change = self._changed_since(tracked_by)
-        clock = JobProgress(self._teller, "track", total, stop)
+        clock = JobProgress(self._events, "track", total, stop)
         found: Iterator[Tracked | None]
         if change is not None:
             found = tracker.again(change, clock.at)
@@ -77,36 +77,36 @@ class Jobs:
                 if tracked is not None:
                     record, labels = tracked
                     made.put(record, labels)
-                    self._teller.frame(record.frame, labels, streamed=True)
+                    self._events.frame(record.frame, labels, streamed=True)
             made.tracked_by = tracked_by
-        self._teller.changed()
+        self._events.changed()
         unchanged = change is not None and not change.ranges
         text = clock.text(len(made.frames)) if made.frames else "tracking stopped before the first frame"
         text = "nothing to track: no mask has changed" if unchanged else text
         self._done("track", text, stopped=stop.is_set())
 
     def _changed_since(self, tracked_by: str) -> ChangedPart | None:
-        """What edits have changed since the whole video was tracked by `tracked_by`; None if it was not."""
+        """What edits affect since the whole video was tracked by `tracked_by`; None if it was not."""
         before = self._project.changed_since(tracked_by)
         if before is None:
             return None
         then, now = inputs_by_hand(self._project, before), inputs_by_hand(self._project)
         return ChangedPart.between(then, now, self._reader.start, self._reader.end - 1)
 
-    def adapt(self, _: ask.Adapt, stop: threading.Event) -> None:
+    def adapt(self, _: messages.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""
         from hodor_cli.run.runner import adapted_to_given
 
         if not self._project.given_frames():
-            raise UsageError("there is no mask made by hand to adapt to; click an object first")
+            raise UsageError("there are no masks made by hand to adapt to; click an object first")
 
         def progress(state: AdaptProgress) -> None:
             if stop.is_set():
                 raise Stopped
             left = max(0.0, _ADAPT_SECONDS - state.seconds)
-            self._teller.tell("progress", job="adapt", share=state.share, left=left)
+            self._events.send("progress", job="adapt", share=state.share, left=left)
 
-        self._teller.tell("progress", job="adapt", share=0.0, left=float(_ADAPT_SECONDS))
+        self._events.send("progress", job="adapt", share=0.0, left=float(_ADAPT_SECONDS))
         try:
             model, settings = adapted_to_given(
                 self._model, self._reader.source, inputs_by_hand(self._project), f"{_ADAPT_SECONDS}s", self._settings,
@@ -118,21 +118,21 @@ class Jobs:
         self.segmenter = settings.offline(model)
         self._done("adapt", "adapted; track again to use it")
 
-    def export(self, asked: ask.Export, stop: threading.Event) -> None:
-        clock = JobProgress(self._teller, "export", self._reader.end - self._reader.start, stop)
+    def export(self, request: messages.Export, stop: threading.Event) -> None:
+        clock = JobProgress(self._events, "export", self._reader.end - self._reader.start, stop)
         try:
-            made = write_export(self._project, self._reader.source, asked.kind, clock.advance)
+            made = write_export(self._project, self._reader.source, request.kind, clock.advance)
         except Stopped:
             self._done("export", "export stopped", stopped=True)
             return
-        name = export_path(self._project.folder, asked.kind).name
-        self._done("export", f"wrote {harmless(str(made))}", kind=asked.kind, name=harmless(name))
+        name = export_path(self._project.folder, request.kind).name
+        self._done("export", f"wrote {harmless(str(made))}", kind=request.kind, name=harmless(name))
 
     def _done(self, job: str, text: str, *, stopped: bool = False, **more: Any) -> None:
-        self._teller.tell("done", job=job, stopped=stopped, text=text, **more)
+        self._events.send("done", job=job, stopped=stopped, text=text, **more)
 
 
 def _frames_to_visit(project: Project, reader: FrameReader) -> int:
-    """The number of frames that `Tracker.everywhere` yields: all, and those before the last given mask twice."""
+    """How many frames `Tracker.everywhere` yields: every frame once, and those that the backward pass visits again."""
     given = project.given_frames()
     return reader.end - reader.start + max(given) - reader.start - (len(given) - 1)

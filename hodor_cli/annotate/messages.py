@@ -1,7 +1,7 @@
-"""What page and server exchange: requests, one struct for each kind, and label maps.
+"""What the page and the server exchange: requests, one struct for each kind, and label maps.
 
-A message that fits none of the requests is refused. A label map is sent as runs (object id, number of pixels), row by
-row, each as two little-endian uint32: one of 1920x1080 with a few objects takes about 30 KB.
+A message that matches no request is rejected. A label map is sent row by row as runs (object id, number of pixels),
+each as two little-endian uint32; a 1920x1080 map with a few objects takes about 30 KB.
 """
 
 from __future__ import annotations
@@ -20,22 +20,21 @@ from hodor_cli.run.records import ObjectId
 Index = Annotated[int, Meta(ge=0, le=1 << 31)]
 Side = Annotated[int, Meta(ge=1, le=1 << 16)]
 Direction = Literal["forward", "backward", "both", "one"]
-ExportKind = Annotated[str, Meta(max_length=40)]
 
 
-class Ask(Struct, frozen=True, tag_field="do", forbid_unknown_fields=True):
-    """The base of all requests; `do` names the kind."""
+class _Base(Struct, frozen=True, tag_field="do", forbid_unknown_fields=True):
+    """Base of all requests; `do` names the kind."""
 
 
-class _OnObject(Ask, frozen=True):
-    """The base of requests about an object in a frame."""
+class _OnObject(_Base, frozen=True):
+    """Base of requests about an object in a frame."""
 
     frame: Index
     object: ObjectId
 
 
 class _Rectangle(_OnObject, frozen=True):
-    """The base of requests about a rectangle of a frame, in pixels."""
+    """Base of requests about a rectangle of a frame, in pixels."""
 
     x: Index
     y: Index
@@ -43,15 +42,15 @@ class _Rectangle(_OnObject, frozen=True):
     height: Side
 
 
-class _Pair(Ask, frozen=True):
-    """The base of requests about two objects."""
+class _Pair(_Base, frozen=True):
+    """Base of requests about two objects."""
 
     object: ObjectId
     other: ObjectId
 
 
-class Hello(Ask, frozen=True, tag="hello"):
-    """The first message of a page, to which the project moves from any other one."""
+class Hello(_Base, frozen=True, tag="hello"):
+    """A page's first message; the page takes the project over from any other page."""
 
 
 class Click(_OnObject, frozen=True, tag="click"):
@@ -67,36 +66,36 @@ class Box(_Rectangle, frozen=True, tag="box"):
 
 
 class Paint(_Rectangle, frozen=True, tag="paint"):
-    """A stroke or polygon; runs of 0 and 1 that fill the rectangle follow the message."""
+    """A stroke or polygon. Runs of 0 and 1 that fill the rectangle follow the message."""
 
     add: bool = True
 
 
 class Tidy(_OnObject, frozen=True, tag="tidy"):
-    """Fill the object's holes in a frame, keep only its largest piece, or clear it there."""
+    """Fill an object's holes in a frame, keep only its largest piece, or clear its mask."""
 
     how: Literal["fill", "largest", "clear"]
 
 
-class AddObject(Ask, frozen=True, tag="add-object"):
-    """A new object with the smallest free id."""
+class AddObject(_Base, frozen=True, tag="add-object"):
+    """Add an object with the smallest free id."""
 
 
-class Rename(Ask, frozen=True, tag="rename"):
-    """A new name for an object."""
+class Rename(_Base, frozen=True, tag="rename"):
+    """Rename an object."""
 
     object: ObjectId
     name: Annotated[str, Meta(max_length=80)]
 
 
-class Hide(Ask, frozen=True, tag="hide"):
-    """Whether an object is drawn on the page."""
+class Hide(_Base, frozen=True, tag="hide"):
+    """Hide or show an object on the page."""
 
     object: ObjectId
     hidden: bool
 
 
-class DeleteObject(Ask, frozen=True, tag="delete-object"):
+class DeleteObject(_Base, frozen=True, tag="delete-object"):
     """Remove an object from all frames."""
 
     object: ObjectId
@@ -112,46 +111,46 @@ class Swap(_Pair, frozen=True, tag="swap"):
     start: Index = 0
 
 
-class Undo(Ask, frozen=True, tag="undo"):
+class Undo(_Base, frozen=True, tag="undo"):
     """Undo the newest change."""
 
 
-class Redo(Ask, frozen=True, tag="redo"):
+class Redo(_Base, frozen=True, tag="redo"):
     """Redo the change that was undone last."""
 
 
-class Track(Ask, frozen=True, tag="track"):
+class Track(_Base, frozen=True, tag="track"):
     """Track the objects from a frame on."""
 
     frame: Index
     direction: Direction
 
 
-class Adapt(Ask, frozen=True, tag="adapt"):
+class Adapt(_Base, frozen=True, tag="adapt"):
     """Fine-tune a copy of the network on the masks made by hand."""
 
 
-class Export(Ask, frozen=True, tag="export"):
-    """Write an export beside the masks."""
+class Export(_Base, frozen=True, tag="export"):
+    """Write an export next to the masks."""
 
-    kind: ExportKind
+    kind: Annotated[str, Meta(max_length=40)]
 
 
-class Stop(Ask, frozen=True, tag="stop"):
-    """End tracking, adaptation or export; finished frames stay."""
+class Stop(_Base, frozen=True, tag="stop"):
+    """Stop tracking, adaptation or export; finished frames are kept."""
 
 
 Edit: TypeAlias = (
     Click | Box | Paint | Tidy | AddObject | Rename | Hide | DeleteObject | Merge | Swap | Undo | Redo
 )  # fmt: skip
 Job: TypeAlias = Track | Adapt | Export
-Asked: TypeAlias = Hello | Stop | Edit | Job
+Request: TypeAlias = Hello | Stop | Edit | Job
 
-_decoder = msgspec.json.Decoder(Asked)
+_decoder = msgspec.json.Decoder(Request)
 
 
-def decode_request(message: str | bytes) -> tuple[Asked, bytes]:
-    """Decode a page's message into a request and the bytes after its first line. Raises InputError."""
+def decode_request(message: str | bytes) -> tuple[Request, bytes]:
+    """Decode a page's message: a request in its first line, and the bytes after it. Raises InputError."""
     head, _, rest = (message.encode() if isinstance(message, str) else message).partition(b"\n")
     try:
         return _decoder.decode(head), rest
@@ -168,9 +167,9 @@ def pack_runs(labels: NDArray[np.integer]) -> bytes:
 
 
 def unpack_runs(data: bytes, size: tuple[int, int]) -> NDArray[np.uint16]:
-    """The (H, W) label map of runs from a page. Raises InputError unless they fill it exactly."""
+    """The (H, W) label map encoded by runs from a page. Raises InputError unless they fill it exactly."""
     if len(data) % 8:
-        raise InputError("the drawing arrived cut off; draw it again")
+        raise InputError("the drawing arrived incomplete; draw it again")
     pairs = np.frombuffer(data, dtype="<u4").reshape(-1, 2)
     if int(pairs[:, 1].sum(dtype=np.uint64)) != size[0] * size[1] or int(pairs[:, 0].max(initial=0)) > MAX_OBJECT_ID:
         raise InputError(f"the drawing does not fit its {size[1]}x{size[0]} pixels; draw it again")

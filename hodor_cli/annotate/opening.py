@@ -1,4 +1,4 @@
-"""Opens a source and a project, and serves the page for them."""
+"""Opens a source and its project, and serves the page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from hodor_cli.annotate.change import edited_record
+from hodor_cli.annotate.events import Emit
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.history import ChangeKind
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, open_target, write_project_report
 from hodor_cli.annotate.server import Address, listen, serve
 from hodor_cli.annotate.session import Session
-from hodor_cli.annotate.telling import Emit
 from hodor_cli.errors import OutputError
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.settings import SegmentSettings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """out: the project folder. masks: those to start from, in any known format."""
+    """out: the project folder. masks: masks to start from, in any supported format."""
 
     out: Path | None = None
     masks: Path | None = None
@@ -44,8 +44,8 @@ def annotate_source(
 ) -> Path:
     """Serve the page for a video or a result until Ctrl-C. Returns the project folder.
 
-    opened: called with the page's address and the folder as soon as the page can be opened. Raises HodorError if the
-    source or project cannot be opened, before the server starts.
+    opened: called with the page's address and the folder as soon as the page can be opened. Raises HodorError before
+    the server starts if the source or project cannot be opened.
     """
     from hodor_cli.weights import load_model
 
@@ -53,10 +53,10 @@ def annotate_source(
     with frames, listen(options.address) as listening:
         settings = continued_settings(folder, settings)
         model = load_model(settings.weights)
-        settings.segmenter(model)  # raises for a missing device, before any file is written, as `listen` does
+        settings.segmenter(model)  # raises if the device is missing, before any file is written
         readers = FrameReader(frames), FrameReader(frames), FrameReader(frames, few=True)
         given = None if options.masks is None else _masks_to_start_from(options.masks, folder, frames)
-        with locked_folder(folder.root, advice="it is open in another hodor annotate; close that one first"):
+        with locked_folder(folder.root, advice="it is open in another hodor annotate; close that first"):
             project = Project(folder, (frames.height, frames.width))
             if given is not None:
                 _take_masks(project, readers[0], given)
@@ -70,18 +70,18 @@ def annotate_source(
 
 
 def _masks_to_start_from(path: Path, folder: OutputFolder, frames: FrameSource) -> Given:
-    """Masks in any known format. Raises OutputError if the project has masks already, and as `read_given`."""
+    """Read masks in any supported format. Raises what `read_given` does, and OutputError if the project has masks."""
     from hodor_cli.formats.mask_arguments import read_given
 
     if any(folder.masks.glob("*.png")):
         raise OutputError(
-            f"{folder.root} holds masks already; leave `masks` out to continue, or choose another folder with `out`"
+            f"{folder.root} already holds masks; leave `masks` out to continue, or choose another folder with `out`"
         )
     return read_given([str(path)], frames)
 
 
 def _take_masks(project: Project, reader: FrameReader, files: Given) -> None:
-    """Start from given masks, as one change."""
+    """Put the given masks into the project, as one change."""
     with project.change(ChangeKind.MASKS) as change:
         for index, given in files.masks.items():
             change.put(edited_record(reader.blank(index), given.labels, given.object_ids), given.labels)

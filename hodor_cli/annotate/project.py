@@ -1,11 +1,11 @@
-"""A project: a result folder, as `hodor segment` writes it, that can be edited and survives a kill.
+"""A project: a result folder of `hodor segment` that can be edited and survives a kill.
 
-OUT/masks/NAME.png, OUT/report.json   as `hodor segment` writes them; the report is rewritten when work pauses
-OUT/.annotate/project.json            the objects' names, and the mark that the report carries
-OUT/.annotate/journal.jsonl           a line for each changed frame; the last line of a frame is valid
+OUT/masks/NAME.png, OUT/report.json   as `hodor segment` writes them; the report is rewritten when the page is idle
+OUT/.annotate/project.json            the objects' names, and the mark that ties the report to the project
+OUT/.annotate/journal.jsonl           one line per changed frame; the last line of a frame is the valid one
 OUT/.annotate/history/                undo and redo
 
-A mask is written before its line in the journal, so a kill loses at most the change that is being written.
+A mask is written before its line in the journal, so a kill loses at most the change being written.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Labels = NDArray[np.uint16]
 
 
 class ProjectFile(Struct, frozen=True):
-    """project.json. tracked_by: what tracked the result of `hodor segment` with which the project began."""
+    """project.json. tracked_by: what tracked the result of `hodor segment` that the project started from, if any."""
 
     mark: str
     objects: tuple[ObjectEntry, ...] = ()
@@ -51,9 +51,9 @@ class _Mark(Struct, frozen=True):
 
 
 class Project:
-    """Label maps and records of all frames, and the objects. One thread makes changes, within `change`.
+    """Label maps and records of all frames, and the objects. Only one thread makes changes, inside `change`.
 
-    size: (height, width) of the frames. tracked_by: see `ProjectFile`. edited: whether masks changed since then.
+    size: (height, width) of the frames. tracked_by: see `ProjectFile`. edited: whether masks changed since opening.
     """
 
     def __init__(self, folder: OutputFolder, size: tuple[int, int]) -> None:
@@ -68,21 +68,21 @@ class Project:
             for cut_off in self.history.unfinished:
                 try:
                     Change(self, cut_off).commit()
-                except OutputError:  # a power failure has damaged its files; the masks themselves can be used
+                except OutputError:  # a power failure damaged its files; the masks themselves are intact
                     shutil.rmtree(cut_off, ignore_errors=True)
 
     def labels(self, index: int) -> Labels:
-        """The (H, W) label map of a frame; all 0 without a mask. Raises InputError if its file is damaged."""
+        """The (H, W) label map of a frame, all 0 if it has no mask. Raises InputError if the file is damaged."""
         record = self.records.get(index)
         return np.zeros(self.size, np.uint16) if record is None else self.read(self.folder.mask(record.name))
 
     def read(self, path: Path) -> Labels:
-        """The (H, W) label map in a file; all 0 without one. Raises InputError if it is damaged."""
+        """The (H, W) label map in a file, all 0 if there is no file. Raises InputError if it is damaged."""
         if not path.is_file():
             return np.zeros(self.size, np.uint16)
         labels = read_label_png(path)
         if labels.shape != self.size:
-            raise InputError(f"{path} has another size than the frames; remove it, and reload the page")
+            raise InputError(f"{path} is not the size of the frames; remove it and reload the page")
         return labels
 
     def given_frames(self) -> list[int]:
@@ -102,11 +102,11 @@ class Project:
                 change.commit()
 
     def travel(self, way: Literal[-1, 1]) -> HistoryStep | None:
-        """Undo the newest change (-1), or redo the one that was undone last (1), and return it; None without one.
+        """Undo the newest change (-1) or redo the change undone last (1), and return it; None if there is none.
 
-        If that fails, for example because the disk is full, masks and objects are as before.
+        If that fails, for example because the disk is full, masks and objects stay as they were.
         """
-        found = self.history.beside(way)
+        found = self.history.next_step(way)
         if found is None:
             return None
         path, step = found
@@ -121,7 +121,7 @@ class Project:
         return step
 
     def _bring_back(self, path: Path, step: HistoryStep, way: int) -> None:
-        """Give the frames and the objects of a change what they had before (-1) or after it (1)."""
+        """Restore the frames and objects of a change to their state before (-1) or after it (1)."""
         self.objects = {entry.id: entry for entry in step.objects[way > 0]}
         changed = []
         for index, before, after in step.frames:
@@ -135,13 +135,13 @@ class Project:
         self.sync()
 
     def changed_since(self, tracked_by: str) -> dict[int, tuple[FrameRecord, Path]] | None:
-        """The frames that were edited since the whole video was tracked: their records then, and files of their masks.
+        """The frames edited since the whole video was tracked, with their records and mask files from before the edits.
 
-        None if it was not tracked by `tracked_by`, or if tracking, or an operation on more than one frame, has changed
-        masks since.
+        None if the video was not tracked by `tracked_by`, or if other tracking or an operation on several frames has
+        changed masks since.
         """
         then: dict[int, tuple[FrameRecord, Path]] = {}
-        with suppress(OutputError):  # a damaged history cannot tell
+        with suppress(OutputError):  # a damaged history: unknown
             for path, step in self.history.newest_first():
                 if step.tracked_by:
                     return then if step.tracked_by == tracked_by else None
@@ -157,11 +157,11 @@ class Project:
         return None
 
     def note(self, *records: FrameRecord) -> None:
-        """Append records of changed frames to the journal, and remove the earlier run's page, which is outdated now."""
+        """Append records of changed frames to the journal, and remove the review page, which is outdated now."""
         self.edited = True
         self.folder.review.unlink(missing_ok=True)
         for record in records:
-            if _says_something(record):
+            if _has_content(record):
                 self.records[record.frame] = record
             else:
                 self.records.pop(record.frame, None)
@@ -182,13 +182,13 @@ class Project:
         self._journal.close()
 
     def _load(self) -> None:
-        fresh = not (self._own / "project.json").exists() or self.folder.report.exists()
-        if fresh and self.folder.state() == "unfinished":
+        may_be_run = not (self._own / "project.json").exists() or self.folder.report.exists()
+        if may_be_run and self.folder.state() == "unfinished":
             raise OutputError(
                 f"{self.folder.root} holds an unfinished run of hodor segment; finish it with `resume`, then open it"
             )
         saved = self._saved()
-        if saved is None:  # a new folder, or `segment` has replaced the result since
+        if saved is None:  # a new project, or `segment` has since replaced the result
             shutil.rmtree(self._own, ignore_errors=True)
             self.mark = uuid.uuid4().hex
             if self.folder.report.is_file():
@@ -213,28 +213,28 @@ class Project:
         return saved if not self.folder.report.is_file() or self._annotated() == saved.mark else None
 
     def _annotated(self) -> str:
-        """The mark in the report; empty if `hodor segment` made it."""
+        """The mark in the report; empty if `hodor segment` wrote the report."""
         return read_record(self.folder.report, _Mark).annotated
 
     def _compact(self) -> None:
-        """Rewrite the journal with one line per frame and open it to append."""
+        """Rewrite the journal with one line per frame, and open it for appending."""
         self.folder.masks.mkdir(parents=True, exist_ok=True)
         self.folder.remove_leftovers()
         lines = [msgspec.json.encode(self.records[index]) + b"\n" for index in sorted(self.records)]
-        self.records = {index: record for index, record in self.records.items() if _says_something(record)}
+        self.records = {index: record for index, record in self.records.items() if _has_content(record)}
         write_whole(self._own / "journal.jsonl", b"".join(lines))
         self.save_objects()
         self._journal = (self._own / "journal.jsonl").open("ab", buffering=0)
 
 
 def saving(folder: OutputFolder) -> AbstractContextManager[None]:
-    """`writing` into a project, with a way out for the user of the page."""
+    """`writing` into a project, with an error message that tells the user of the page what to do."""
     return writing(folder.root, again="repeat the last step")
 
 
 def tracker_of(run: RunIdentity) -> str:
-    """What tracks, or has tracked, a video: a hash of source, weights, settings and precision."""
-    settings = {name: value for name, value in run.settings.items() if name != "device"}  # `used` has the chosen one
+    """Identifies what tracks a video: a hash of source, weights, settings and precision."""
+    settings = {name: value for name, value in run.settings.items() if name != "device"}  # `used` has the actual device
     parts = (run.source, run.weights.fingerprint, settings, run.used)
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
@@ -244,5 +244,5 @@ def made_by_hand(labels: Labels, record: FrameRecord) -> Labels:
     return np.where(np.isin(labels, record.given), labels, 0).astype(np.uint16)
 
 
-def _says_something(record: FrameRecord) -> bool:
+def _has_content(record: FrameRecord) -> bool:
     return bool(record.objects or record.given or record.removed)

@@ -19,7 +19,7 @@ Point = tuple[float, float, bool]
 class Clicks:
     """The clicks (x, y, positive) on one object in one frame, oldest first, and the object's mask before them.
 
-    others: positive clicks on other objects of the frame, which are negative ones for this object.
+    others: positive clicks on other objects in the frame, which count as negative clicks for this object.
     """
 
     frame: int
@@ -30,28 +30,28 @@ class Clicks:
 
 
 class Prompter:
-    """Makes masks from clicks and boxes. A frame's features are computed once for consecutive prompts in it."""
+    """Makes masks from clicks and boxes. The features of a frame are computed once for consecutive prompts in it."""
 
     def __init__(self, device: str = "auto") -> None:
         self._clicker = Clicker(device=device)
         self._frame: int | None = None
-        #: The object and the clicks that the clicker has; None if it must start again.
+        #: The object and the clicks that the clicker knows; None if it must start over.
         self._clicked: tuple[int, list[Point]] | None = None
 
     def click(self, image: Image, clicks: Clicks) -> Mask:
         """The mask (H, W) after the newest click. Raises UsageError if the first click is negative."""
         self._show(image, clicks.frame)
-        fresh = list(clicks.points)
-        if self._clicked == (clicks.object_id, fresh[:-1]):
-            fresh = fresh[-1:]
+        new = list(clicks.points)
+        if self._clicked == (clicks.object_id, new[:-1]):
+            new = new[-1:]
         else:  # another object, or a click was undone
             self._clicker.reset(clicks.object_id)
             if clicks.start.any():
                 self._clicker.set_mask(clicks.start, object=clicks.object_id)
-            fresh[1:1] = [(x, y, False) for x, y, _ in clicks.others]
+            new[1:1] = [(x, y, False) for x, y, _ in clicks.others]
         self._clicked = None
         mask = clicks.start
-        for x, y, positive in fresh:
+        for x, y, positive in new:
             mask = self._clicker.click(x, y, positive=positive, object=clicks.object_id)
         self._clicked = (clicks.object_id, list(clicks.points))
         return mask
@@ -70,7 +70,7 @@ class Prompter:
 
 
 def found(mask: Mask, advice: str) -> Mask:
-    """The mask, if it is not empty. Raises InputError with the advice."""
+    """Return the mask, or raise InputError with the advice if it is empty."""
     if not mask.any():
         raise InputError(f"no object was found there; {advice}")
     return mask

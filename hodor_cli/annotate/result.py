@@ -1,4 +1,4 @@
-"""Writes a project's report, so that every command that takes a result of `hodor segment` also takes a project."""
+"""Writes a project's report, so that every command that accepts a result of `hodor segment` also accepts a project."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
-#: Frames that were changed since: their records before, and files of their masks then.
+#: Frames that have changed since -> their earlier records, and files with their earlier masks.
 Before = Mapping[int, tuple[FrameRecord, Path]]
 
 
 class MadeByHand(Mapping[int, NDArray[np.uint16]]):
-    """The label maps (H, W) with only the objects that were made by hand, by frame; each is read at its use."""
+    """Frame -> label map (H, W) with only the objects made by hand; each is read when it is accessed."""
 
     def __init__(self, project: Project, records: Mapping[int, FrameRecord], before: Before) -> None:
         self._records = {index: record for index, record in records.items() if record.given}
@@ -59,7 +59,7 @@ class MadeByHand(Mapping[int, NDArray[np.uint16]]):
 
 
 def inputs_by_hand(project: Project, before: Before | None = None) -> RunInputs:
-    """All masks made by hand, as the inputs of a run of `hodor segment`. before: frames to take as they were."""
+    """All masks made by hand, as inputs for a run of `hodor segment`. before: frames to use in their earlier state."""
     before = before or {}
     then = {index: record for index, (record, _) in before.items()}
     records = dict(sorted({**project.records, **then}.items()))
@@ -70,7 +70,7 @@ def inputs_by_hand(project: Project, before: Before | None = None) -> RunInputs:
     )
 
 
-#: The frames to review, and the frames whose masks would help most, the most useful first.
+#: The frames to review, and the frames to mask next, the most useful first.
 Advice = tuple[list[ReviewItem], tuple[SuggestedFrame, ...]]
 
 
@@ -82,7 +82,7 @@ def advice_of(project: Project) -> Advice:
 def write_project_report(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> Advice:
     """Write report.json and return its advice. Raises OutputError.
 
-    segmenter: the one that made the masks; None if none was loaded yet.
+    segmenter: the segmenter that made the masks; None if it has not been loaded yet.
     """
     folder = project.folder
     identity: RunIdentity = run_identity(source, inputs_by_hand(project), settings, segmenter)
@@ -99,16 +99,17 @@ def write_project_report(project: Project, source: FrameSource, settings: Segmen
 def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, OutputFolder]:
     """Open the frames and the project folder of `hodor annotate SOURCE --out OUT`; SOURCE is a video or a result.
 
-    Raises InputError if a result's video is missing, OutputError for a folder of another video, and as `open_source`.
+    Raises InputError if a result's video is missing, OutputError if the folder belongs to another video, and whatever
+    `open_source` raises.
     """
     path = Path(source)
     if path.is_dir() and is_report(path / "report.json"):
         if out is not None and out.resolve() != path.resolve():
-            raise OutputError(f"{path} is a result itself and is changed in place; leave `out` out")
+            raise OutputError(f"{path} is a result, which is edited in place; leave `out` out")
         place = read_record(path / "report.json", ReportRecord).place.get("source", "")
         if not place or not Path(place).exists():
             where = f" at {place}" if place else ""
-            raise InputError(f"the video of {path} is no longer{where}; give it: hodor annotate VIDEO --out {path}")
+            raise InputError(f"the video of {path} is no longer{where}; name it: hodor annotate VIDEO --out {path}")
         source, out = place, path
     frames = open_source(source)
     folder = OutputFolder(out or default_folder(frames.name, source))
@@ -123,8 +124,8 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
 
 
 def continued_settings(folder: OutputFolder, settings: SegmentSettings) -> SegmentSettings:
-    """`settings`, with those of the result in a folder where they are the defaults: a result is corrected with the
-    settings that it was made with, so that `segment` can resume it. Raises OutputError for a damaged report."""
+    """`settings`, with defaults replaced by the settings of the result in the folder: a result is corrected with the
+    settings it was made with, so that `segment` can resume it. Raises OutputError if the report is damaged."""
     if not is_report(folder.report):
         return settings
     report = read_record(folder.report, ReportRecord)

@@ -1,6 +1,6 @@
 """The local server: the page's files, frames, masks, and the WebSocket between page and session.
 
-It opens no path that comes from a browser: files are looked up by name among those of the package, frames by index.
+It never opens a path that comes from a browser: files are looked up by name among the package's files, frames by index.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from hodor_cli.annotate.desk import Desk, MakeSession, Page
 from hodor_cli.annotate.export import EXPORTS, export_path
 from hodor_cli.annotate.frames import FrameReader, jpeg_of, thumbnail_of
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.messages import Hello, decode_request, pack_runs
+from hodor_cli.annotate.worker import MakeSession, Page, SessionWorker
 from hodor_cli.errors import HodorError, UsageError
 
 #: The longest message that a page may send, in bytes.
@@ -36,7 +36,7 @@ _MOST_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens: by default only on this machine, on any free port."""
+    """Where the server listens: by default only on this machine, on a free port."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -48,22 +48,22 @@ def serve(
     listening: socket.socket,
     opened: Callable[[str], Any],
 ) -> None:
-    """Serve the page at a socket that `listen` gave until Ctrl-C; returns after everything is saved.
+    """Serve the page on a socket from `listen` until Ctrl-C; returns after everything is saved.
 
-    readers: one for the page, one for thumbnails. opened: called with the page's URL when the server answers.
+    readers: one for the page, one for thumbnails. opened: called with the page's URL when the server is ready.
     """
     token = secrets.token_urlsafe(24)
     host, port = listening.getsockname()[:2]
     host = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     server = page_server(make_session, readers, token, lambda: opened(f"http://{host}:{port}/{token}/"))
-    with suppress(KeyboardInterrupt):  # the server raises it again after it has ended cleanly
+    with suppress(KeyboardInterrupt):  # the server raises it again after a clean shutdown
         server.run(sockets=[listening])
 
 
 def page_server(
     make_session: MakeSession, readers: tuple[FrameReader, FrameReader], token: str, ready: Callable[[], None]
 ) -> uvicorn.Server:
-    """The guarded server, not yet running. ready: called when it answers."""
+    """The guarded server, not yet running. ready: called when it is ready."""
     app = Guard(_Routes(make_session, *readers, ready).app(), token)
     return uvicorn.Server(
         uvicorn.Config(
@@ -74,15 +74,15 @@ def page_server(
 
 
 def listen(address: Address) -> socket.socket:
-    """A socket that listens at an address. Raises UsageError if that is not possible."""
+    """Return a socket that listens at an address. Raises UsageError if that is not possible."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Windows would let another program listen on the same port.
+        # With SO_REUSEADDR, Windows would let another program listen on the same port.
         option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
         listening.setsockopt(socket.SOL_SOCKET, option, 1)
         listening.bind((address.host, address.port))
-        listening.listen(128)  # before the server runs, so that an early browser waits instead of being refused
+        listening.listen(128)  # before the server runs, so that an early browser waits instead of being rejected
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
@@ -90,7 +90,9 @@ def listen(address: Address) -> socket.socket:
                 f"port {address.port} is in use; choose another with `port`, or leave it out for a free one"
             ) from None
         if error.errno == errno.EACCES:
-            raise UsageError(f"port {address.port} needs an administrator; choose one above 1023 with `port`") from None
+            raise UsageError(
+                f"port {address.port} needs administrator rights; choose one above 1023 with `port`"
+            ) from None
         raise UsageError(f"cannot listen at {address.host} ({error.strerror}); choose another `host`") from None
     return listening
 
@@ -103,10 +105,10 @@ class _Routes:
     ) -> None:
         self._make, self._reader, self._thumbs, self._ready = make_session, reader, thumbs, ready
         self._static = _static_files()
-        self._desk: Desk
+        self._worker: SessionWorker
 
     def app(self) -> Starlette:
-        """The application with its routes. Only the socket changes anything."""
+        """The application with its routes. Only requests over the WebSocket change anything."""
         return Starlette(
             routes=[
                 Route("/", self._file),
@@ -122,22 +124,22 @@ class _Routes:
 
     @asynccontextmanager
     async def _life(self, _: Starlette) -> AsyncIterator[None]:
-        self._desk = Desk(self._make)
+        self._worker = SessionWorker(self._make)
         self._ready()
         try:
             yield
         finally:
-            await self._desk.close()
+            await self._worker.close()
 
     async def _file(self, request: Request) -> Response:
         return _answer(*self._static.get(request.path_params.get("name", "index.html"), (None, "")))
 
     async def _frame(self, request: Request) -> Response:
         index = request.path_params["index"]
-        at_desk = self._desk.session.reader.peek(index)
+        in_memory = self._worker.session.reader.peek(index)
 
         def picture() -> bytes:
-            return jpeg_of(self._reader.read(index) if at_desk is None else at_desk)
+            return jpeg_of(self._reader.read(index) if in_memory is None else in_memory)
 
         return await _read(picture, "image/jpeg")
 
@@ -146,11 +148,11 @@ class _Routes:
         return await _read(lambda: thumbnail_of(self._thumbs.read(index)), "image/jpeg")
 
     async def _labels(self, request: Request) -> Response:
-        project, index = self._desk.session.project, request.path_params["index"]
+        project, index = self._worker.session.project, request.path_params["index"]
         return await _read(lambda: pack_runs(project.labels(index)), "application/octet-stream")
 
     async def _export(self, request: Request) -> Response:
-        session, kind = self._desk.session, request.path_params["kind"]
+        session, kind = self._worker.session, request.path_params["kind"]
         path = export_path(session.project.folder, kind) if kind in EXPORTS else None
         if path is None or not path.is_file():
             return _answer(None, "")
@@ -166,19 +168,19 @@ class _Routes:
                 if received["type"] == "websocket.disconnect":
                     return
                 try:
-                    asked, payload = decode_request(received.get("bytes") or received.get("text") or "")
+                    message, payload = decode_request(received.get("bytes") or received.get("text") or "")
                 except HodorError as error:
                     page.push({"event": "answered"})
                     page.push({"event": "error", "text": str(error)})
                     continue
-                if isinstance(asked, Hello):
-                    self._desk.claim(page)
-                elif self._desk.page is page:
-                    self._desk.ask(asked, payload)
-        except (WebSocketDisconnect, RuntimeError):  # the page was closed during a send
+                if isinstance(message, Hello):
+                    self._worker.claim(page)
+                elif self._worker.page is page:
+                    self._worker.handle(message, payload)
+        except (WebSocketDisconnect, RuntimeError):  # the page was closed while sending
             return
         finally:
-            self._desk.leave(page)
+            self._worker.leave(page)
             sending.cancel()
 
 
@@ -192,7 +194,7 @@ async def _send(socket: WebSocket, page: Page) -> None:
 
 
 async def _read(make: Callable[[], bytes], kind: str) -> Response:
-    """A response whose data is read in a thread; if that fails, one sentence and status 404."""
+    """A response whose data is read in a thread; if that fails, one sentence with status 404."""
     try:
         return Response(await asyncio.to_thread(make), media_type=kind)
     except HodorError as error:
@@ -206,6 +208,7 @@ def _answer(data: bytes | None, kind: str) -> Response:
 def _static_files() -> dict[str, tuple[bytes, str]]:
     found = {}
     for file in resources.files("hodor_cli.annotate").joinpath("static").iterdir():
-        kind = {"js": "text/javascript"}.get(file.name.rpartition(".")[2]) or mimetypes.guess_type(file.name)[0]
+        # The registry of Windows may have another type for scripts.
+        kind = "text/javascript" if file.name.endswith(".js") else mimetypes.guess_type(file.name)[0]
         found[file.name] = (file.read_bytes(), kind or "application/octet-stream")
     return found

@@ -1,6 +1,6 @@
-"""Carries out the page's requests one after the other, in one thread.
+"""Carries out the page's requests one at a time, in one thread.
 
-Edits are short. Jobs (tracking, adaptation, export) are long; an edit that arrives during a job stops it first.
+Edits are short. Jobs (tracking, adaptation, export) are long; an edit that arrives during a job first stops the job.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate import messages
 from hodor_cli.annotate.change import edited_record
+from hodor_cli.annotate.events import Emit, EventSender, advice_state, frame_state
 from hodor_cli.annotate.export import EXPORTS
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.history import ChangeKind
@@ -23,80 +24,78 @@ from hodor_cli.annotate.objects import Objects
 from hodor_cli.annotate.project import Labels, Project
 from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found
 from hodor_cli.annotate.result import advice_of, write_project_report
-from hodor_cli.annotate.telling import Emit, Teller, advice_state, frame_state
 from hodor_cli.clicks.shapes import largest_piece, without_enclosed, without_holes, without_unclicked
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
-from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
-_TIDYING = {"fill": ChangeKind.FILL, "largest": ChangeKind.LARGEST, "clear": ChangeKind.CLEAR}
+#: How to tidy -> the function that makes the new mask from the old one, and the kind of the change.
+_TIDYING: dict[str, tuple[Callable[[NDArray[np.bool_]], NDArray[np.bool_]], ChangeKind]] = {
+    "fill": (without_holes, ChangeKind.FILL),
+    "largest": (largest_piece, ChangeKind.LARGEST),
+    "clear": (np.zeros_like, ChangeKind.CLEAR),
+}
 
 
 class Session:
-    """A project with its frames and networks, and the operations of the page on them.
+    """A project with its frames and networks, and the page's operations on them.
 
-    emit: sends an event to the page. All methods except `snapshot` must be called in the same thread.
+    emit: sends an event to the page. All methods except `snapshot` must be called from the same thread.
     """
 
     def __init__(
-        self,
-        project: Project,
-        reader: FrameReader,
-        model: Hodor,
-        settings: SegmentSettings,
-        emit: Emit,
+        self, project: Project, reader: FrameReader, model: Hodor, settings: SegmentSettings, emit: Emit
     ) -> None:
         self.project, self.reader, self._settings = project, reader, settings
-        self._teller = Teller(project, emit)
-        self._objects = Objects(project, self._teller)
-        self._jobs = Jobs(project, reader, self._teller, model, settings)
+        self._events = EventSender(project, emit)
+        self._objects = Objects(project, self._events)
+        self._jobs = Jobs(project, reader, self._events, model, settings)
         self._prompter: Prompter | None = None
         self._clicks: Clicks | None = None
-        #: Positive clicks by frame and object, of those clicked before.
+        #: (frame, object id) -> the positive clicks on objects clicked earlier.
         self._clicked: dict[tuple[int, int], list[Point]] = {}
-        self._advice, self._overlay_told = advice_state(advice_of(project)), False
+        self._advice, self._overlay_reported = advice_state(advice_of(project)), False
         objects, jobs = self._objects, self._jobs
         self._edits: dict[type[Any], Callable[[Any], None]] = {
-            ask.Click: self._click, ask.Box: self._box, ask.Tidy: self._tidy,
-            ask.AddObject: objects.add, ask.Rename: objects.rename, ask.Hide: objects.hide,
-            ask.DeleteObject: objects.delete, ask.Merge: objects.merge, ask.Swap: objects.swap,
-            ask.Undo: lambda _: self._travel(-1), ask.Redo: lambda _: self._travel(1),
+            messages.Click: self._click, messages.Box: self._box, messages.Tidy: self._tidy,
+            messages.AddObject: objects.add, messages.Rename: objects.rename, messages.Hide: objects.hide,
+            messages.DeleteObject: objects.delete, messages.Merge: objects.merge, messages.Swap: objects.swap,
+            messages.Undo: lambda _: self._travel(-1), messages.Redo: lambda _: self._travel(1),
         }  # fmt: skip
         self._long: dict[type[Any], Callable[[Any, threading.Event], None]] = {
-            ask.Track: jobs.track, ask.Adapt: jobs.adapt, ask.Export: jobs.export,
+            messages.Track: jobs.track, messages.Adapt: jobs.adapt, messages.Export: jobs.export,
         }  # fmt: skip
 
     @property
     def dirty(self) -> bool:
-        """Whether something changed since the report was written."""
-        return self._teller.dirty
+        """Whether something has changed since the report was written."""
+        return self._events.dirty
 
-    def do(self, asked: ask.Asked, payload: bytes = b"", stop: threading.Event | None = None) -> None:
+    def do(self, request: messages.Request, payload: bytes = b"", stop: threading.Event | None = None) -> None:
         """Carry out a request; a job ends soon after `stop` is set.
 
-        Raises HodorError if that is not possible; the project stays consistent.
+        Raises HodorError if the request is not possible; the project stays consistent.
         """
-        if not isinstance(asked, ask.Click | ask.Undo | ask.Redo | ask.Hide | ask.Rename):
+        if not isinstance(request, messages.Click | messages.Undo | messages.Redo | messages.Hide | messages.Rename):
             self._clicks = None
-        frame = getattr(asked, "frame", None)
+        frame = getattr(request, "frame", None)
         if frame is not None and not self.reader.has(frame):
             raise UsageError(f"there is no frame {frame}; the video has {self.reader.start} to {self.reader.end - 1}")
-        if isinstance(asked, ask.Export):
-            self._overlay_told |= asked.kind == "overlay"
+        if isinstance(request, messages.Export):
+            self._overlay_reported |= request.kind == "overlay"
             self.save()
-        if isinstance(asked, ask.Paint):
-            self._paint(asked, payload)
-        elif type(asked) in self._edits:
-            self._edits[type(asked)](asked)
+        if isinstance(request, messages.Paint):
+            self._paint(request, payload)
+        elif type(request) in self._edits:
+            self._edits[type(request)](request)
         else:
-            self._long[type(asked)](asked, stop or threading.Event())
+            self._long[type(request)](request, stop or threading.Event())
 
     def snapshot(self) -> dict[str, Any]:
-        """The state that a page shows when it opens."""
+        """The state that a newly opened page shows."""
         source, reader = self.reader.source, self.reader
         return {
             "event": "hello",
@@ -111,92 +110,89 @@ class Session:
             "exports": [{"kind": kind, "title": title, "about": about} for kind, (title, about) in EXPORTS.items()],
             "ready": self._prompter is not None,
             **self._advice,
-            **self._teller.objects(),
+            **self._events.objects(),
         }
 
     def warm(self) -> None:
-        """Load the networks, so that the first click need not wait."""
+        """Load the networks, so that the first click does not have to wait."""
         self._jobs.warm()
         self._prompts()
-        self._teller.tell("ready")
+        self._events.send("ready")
 
     def save(self) -> None:
         """Update the report if the masks have changed."""
         if self.dirty or not self.project.folder.report.is_file():
             advice = write_project_report(self.project, self.reader.source, self._settings, self._jobs.segmenter)
-            self._advice, self._teller.dirty = advice_state(advice), False
-            self._teller.tell("advice", **self._advice)
-        if self.project.edited and not self._overlay_told and self.project.folder.overlay.is_file():
-            self._overlay_told = True
-            self._teller.notice("overlay.mp4 still shows the earlier masks; Export writes it anew")
+            self._advice, self._events.dirty = advice_state(advice), False
+            self._events.send("advice", **self._advice)
+        if self.project.edited and not self._overlay_reported and self.project.folder.overlay.is_file():
+            self._overlay_reported = True
+            self._events.notice("overlay.mp4 still shows the earlier masks; Export updates it")
 
     # Masks of one frame.
 
-    def _click(self, asked: ask.Click) -> None:
+    def _click(self, request: messages.Click) -> None:
         source = self.reader.source
-        if not (0 <= asked.x < source.width and 0 <= asked.y < source.height):
+        if not (0 <= request.x < source.width and 0 <= request.y < source.height):
             raise UsageError(
-                f"the click {asked.x:.0f},{asked.y:.0f} is outside the {source.width}x{source.height} picture"
+                f"the click at {request.x:.0f},{request.y:.0f} is outside the {source.width}x{source.height} picture"
             )
-        clicks, labels = self._clicks, self.project.labels(asked.frame)
-        if clicks is None or (clicks.frame, clicks.object_id) != (asked.frame, asked.object):
-            on_others = self._on_others(asked.frame, asked.object)
-            clicks = Clicks(asked.frame, asked.object, labels == asked.object, others=on_others)
+        clicks, labels = self._clicks, self.project.labels(request.frame)
+        if clicks is None or (clicks.frame, clicks.object_id) != (request.frame, request.object):
+            on_others = [
+                point
+                for (frame, object_id), points in self._clicked.items()
+                if frame == request.frame and object_id != request.object
+                for point in points
+            ]
+            clicks = Clicks(request.frame, request.object, labels == request.object, others=on_others)
         self._clicks = clicks
-        clicks.points.append((asked.x, asked.y, asked.positive))
+        clicks.points.append((request.x, request.y, request.positive))
         try:
-            others = (labels != 0) & (labels != asked.object)
-            mask = self._prompts().click(self.reader.read(asked.frame), clicks)
-            mask = found(without_unclicked(mask, others, clicks.points), "click nearer to its middle, or draw a box")
+            others = (labels != 0) & (labels != request.object)
+            mask = self._prompts().click(self.reader.read(request.frame), clicks)
+            mask = found(without_unclicked(mask, others, clicks.points), "click closer to its middle, or draw a box")
         except BaseException:
             clicks.points.pop()
             raise
-        self._clicked[asked.frame, asked.object] = [point for point in clicks.points if point[2]]
-        if np.array_equal(mask, labels == asked.object):
-            self._teller.notice("that click changed nothing; the brush and the eraser change any place")
-        # Whoever says that a piece of an object belongs to another one corrects both.
+        self._clicked[request.frame, request.object] = [point for point in clicks.points if point[2]]
+        if np.array_equal(mask, labels == request.object):
+            self._events.notice("that click changed nothing; use the brush or the eraser instead")
+        # A click that moves a piece of another object to this one corrects both.
         shrunk = np.intersect1d(labels[mask & others], labels[~mask]).tolist()
         points = [list(point) for point in clicks.points]
-        self._edit(asked.frame, [asked.object, *shrunk], mask, ChangeKind.CLICK, labels, points)
+        self._edit(request.frame, [request.object, *shrunk], mask, ChangeKind.CLICK, labels, points)
 
-    def _on_others(self, frame: int, object_id: int) -> list[Point]:
-        others = (points for (at, other), points in self._clicked.items() if at == frame and other != object_id)
-        return [point for points in others for point in points]
-
-    def _box(self, asked: ask.Box) -> None:
-        image = self.reader.read(asked.frame)
-        box = (asked.x, asked.y, asked.width, asked.height)
-        labels = self.project.labels(asked.frame)
-        mask = self._prompts().box(image, asked.frame, asked.object, box)
-        mask = found(mask, "draw the box close around the object, or click the object")
-        mask = without_enclosed(mask, labels, asked.object)
+    def _box(self, request: messages.Box) -> None:
+        image = self.reader.read(request.frame)
+        box = (request.x, request.y, request.width, request.height)
+        labels = self.project.labels(request.frame)
+        mask = self._prompts().box(image, request.frame, request.object, box)
+        mask = found(mask, "draw the box tightly around the object, or click the object")
+        mask = without_enclosed(mask, labels, request.object)
         if not mask.any():
-            raise UsageError("another object is there already; select that one to correct it, or delete it")
-        self._edit(asked.frame, [asked.object], mask, ChangeKind.BOX, labels)
+            raise UsageError("another object is already there; select it to correct it, or delete it")
+        self._edit(request.frame, [request.object], mask, ChangeKind.BOX, labels)
 
-    def _paint(self, asked: ask.Paint, payload: bytes) -> None:
+    def _paint(self, request: messages.Paint, payload: bytes) -> None:
         source = self.reader.source
-        if asked.x + asked.width > source.width or asked.y + asked.height > source.height:
-            raise InputError(f"the drawing reaches outside the {source.width}x{source.height} picture")
-        drawn = unpack_runs(payload, (asked.height, asked.width)) != 0
-        labels = self.project.labels(asked.frame)
-        mask = labels == asked.object
-        part = mask[asked.y : asked.y + asked.height, asked.x : asked.x + asked.width]
-        part[:] = part | drawn if asked.add else part & ~drawn
-        self._edit(asked.frame, [asked.object], mask, ChangeKind.PAINT if asked.add else ChangeKind.ERASE, labels)
+        if request.x + request.width > source.width or request.y + request.height > source.height:
+            raise InputError(f"the drawing extends outside the {source.width}x{source.height} picture")
+        drawn = unpack_runs(payload, (request.height, request.width)) != 0
+        labels = self.project.labels(request.frame)
+        mask = labels == request.object
+        part = mask[request.y : request.y + request.height, request.x : request.x + request.width]
+        part[:] = part | drawn if request.add else part & ~drawn
+        self._edit(request.frame, [request.object], mask, ChangeKind.PAINT if request.add else ChangeKind.ERASE, labels)
 
-    def _tidy(self, asked: ask.Tidy) -> None:
-        self._objects.entry(asked.object)
-        labels = self.project.labels(asked.frame)
-        mask = labels == asked.object
-        if asked.how == "clear":
-            mask[:] = False
-        else:
-            mask = without_holes(mask) if asked.how == "fill" else largest_piece(mask)
-        self._edit(asked.frame, [asked.object], mask, _TIDYING[asked.how], labels)
-        if asked.how == "clear":
-            name = self._objects.title(asked.object)
-            self._teller.notice(f"{name} is absent from frame {asked.frame} on, until its next mask by hand")
+    def _tidy(self, request: messages.Tidy) -> None:
+        self._objects.entry(request.object)
+        labels = self.project.labels(request.frame)
+        tidied, kind = _TIDYING[request.how]
+        self._edit(request.frame, [request.object], tidied(labels == request.object), kind, labels)
+        if request.how == "clear":
+            name = self._objects.title(request.object)
+            self._events.notice(f"{name} is absent from frame {request.frame} on, until its next mask made by hand")
 
     def _edit(
         self,
@@ -207,16 +203,17 @@ class Session:
         before: Labels,
         points: Any = (),
     ) -> None:
-        """Make `mask` the mask of the first of `objects` in a frame; it replaces other objects under it.
+        """Make `mask` the mask of the first of `objects` in a frame; it covers other objects.
 
-        objects: those that are made by hand from now on. before: the label map so far. points: clicks that did it.
+        objects: the objects that now count as made by hand. before: the label map so far. points: the clicks behind it.
         """
         labels = np.where(before == objects[0], 0, before).astype(np.uint16)
         labels[mask] = objects[0]
+        record = self.project.records.get(frame) or self.reader.blank(frame)
         with self.project.change(kind) as change:
-            change.put(edited_record(self._record(frame), labels, objects), labels)
-        self._teller.frame(frame, labels, clicks=points)
-        self._teller.changed()
+            change.put(edited_record(record, labels, objects), labels)
+        self._events.frame(frame, labels, clicks=points)
+        self._events.changed()
 
     # History.
 
@@ -224,7 +221,7 @@ class Session:
         step = self.project.travel(way)
         self._clicked.clear()
         if step is None:
-            self._teller.changed()
+            self._events.changed()
             return
         clicks, points = self._clicks, None
         if way < 0 and step.kind is ChangeKind.CLICK and clicks and step.frames[0][0] == clicks.frame and clicks.points:
@@ -234,17 +231,14 @@ class Session:
             self._clicks = None
         frames = [index for index, _, _ in step.frames]
         word = "undid" if way < 0 else "redid"
-        self._teller.notice(f"{word} {step.kind.value}", frames)
+        self._events.notice(f"{word} {step.kind.value}", frames)
         if len(frames) == 1:
-            self._teller.frame(frames[0], self.project.labels(frames[0]), clicks=points or [])
-            self._teller.changed()
+            self._events.frame(frames[0], self.project.labels(frames[0]), clicks=points or [])
+            self._events.changed()
         else:
-            self._teller.frames(frames)
+            self._events.frames(frames)
 
     def _prompts(self) -> Prompter:
         if self._prompter is None:
             self._prompter = Prompter(self._settings.device)
         return self._prompter
-
-    def _record(self, index: int) -> FrameRecord:
-        return self.project.records.get(index) or self.reader.blank(index)

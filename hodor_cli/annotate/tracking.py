@@ -1,7 +1,7 @@
 """Tracks objects from one frame in one direction, or from all masks made by hand in both directions.
 
-After everything was tracked once, an edit of a mask changes only the frames up to the object's masks beside it. So then
-only these are tracked again.
+Once everything has been tracked, editing a mask affects only the frames up to the object's neighbouring masks, so only
+these frames are tracked again.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ Tracked = tuple[FrameRecord, Labels]
 class Tracker:
     """Tracks the objects of a project and yields the frames, without writing them.
 
-    Objects that were made by hand in a frame keep their masks there, and are tracked on from them.
+    Objects made by hand in a frame keep their masks there, and tracking continues from these masks.
     """
 
     def __init__(self, project: Project, reader: FrameReader, segmenter: OfflineSegmenter) -> None:
         self._project, self._reader, self._segmenter = project, reader, segmenter
 
     def from_frame(self, way: Iterable[int]) -> Iterator[Tracked]:
-        """Track the objects in the first frame of `way` through the other frames, and yield these."""
+        """Track the objects in the first frame of `way` through its other frames, and yield those."""
         segmenter, fps = self._segmenter, self._reader.fps
         segmenter.reset()
         read = ((index, self._reader.read(index)) for index in way)
@@ -69,8 +69,8 @@ class Tracker:
     def everywhere(self) -> Iterator[Tracked | None]:
         """Track from all masks made by hand through the whole video, forward and backward.
 
-        First yields each frame of the backward pass, so that the user can watch: its result where the frame has no mask
-        yet, else None. Then yields every frame with the result of both directions.
+        First yields each frame of the backward pass, so that the user can watch: its result if the frame has no mask
+        yet, else None. Then yields every frame with the combined result of both directions.
         """
         reader, known, inputs = self._reader, set(self._project.records), inputs_by_hand(self._project)
         with tempfile.TemporaryDirectory(prefix="hodor-") as maps:
@@ -86,23 +86,23 @@ class Tracker:
                 yield self._tracked(found.frame, found.labels, found.result) if new else None
 
     def again(self, change: ChangedPart, progress: Callable[[int, int], None]) -> Iterator[Tracked]:
-        """Track the part that an edit changes, after everything was tracked, and yield its frames.
+        """Track the part that an edit affects, after everything has been tracked, and yield its frames.
 
-        progress: called with the number of frames done, and of all; ends it by raising.
+        progress: called with the number of frames done and in total; raise from it to stop.
         """
         inputs = inputs_by_hand(self._project)
         source, earlier = self._reader.source, _Before(self._project, self._reader)
-        # The frame before a part is seen, too, for the masks that the part begins with.
+        # The frame before a part is processed too, because its masks are what the part starts from.
         ranges = [(max(low - 1, self._reader.start), high + 1) for low, high in change.ranges]
         frames = [index for first, stop in ranges for index in range(first, stop)]
 
-        def tell(done: int, total: int | None) -> None:
+        def report(done: int, total: int | None) -> None:
             progress(done, total or done)
 
         with tempfile.TemporaryDirectory(prefix="hodor-") as maps:
             segmenter = CorrectingSegmenter(
                 self._segmenter, source, inputs, Part(change, earlier, frames), MapFolder(Path(maps)),
-                RunHooks(progress=tell),
+                RunHooks(progress=report),
             )  # fmt: skip
             done = segmenter.backward_frames
             for first, stop in ranges:
@@ -110,7 +110,7 @@ class Tracker:
                     labels, done = segmenter.step(frame.picture, time=frame.time), done + 1
                     if not segmenter.kept:
                         yield self._tracked(frame.index, labels, segmenter.last, frame.image)
-                    tell(done, segmenter.backward_frames + len(frames))
+                    report(done, segmenter.backward_frames + len(frames))
 
     def _tracked(
         self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None
@@ -123,7 +123,7 @@ class Tracker:
 
 
 class _Before:
-    """The project as an earlier result, to be corrected."""
+    """The project as an earlier result that is being corrected."""
 
     def __init__(self, project: Project, reader: FrameReader) -> None:
         frames = range(reader.start, reader.end)
@@ -131,14 +131,14 @@ class _Before:
         self.labels, self._project = project.labels, project
 
     def first_masks(self) -> dict[int, NDArray[np.bool_]]:
-        """The masks of the first frame with masks made by hand, by object."""
+        """Object id -> mask, in the first frame with masks made by hand."""
         first = self._project.given_frames()[0]
         labels = self.labels(first)
         return {object_id: labels == object_id for object_id in self.records[first].given}
 
 
 def ways(reader: FrameReader, start: int, direction: str) -> list[range]:
-    """The frames to track, beginning with `start`: one range for each direction."""
+    """The frames to track, one range per direction, each beginning with `start`."""
     forward, backward = range(start, reader.end), range(start, reader.start - 1, -1)
     one = range(start, min(start + 2, reader.end))
     return {"forward": [forward], "backward": [backward], "both": [forward, backward], "one": [one]}[direction]

@@ -1,13 +1,13 @@
-// The places to review and the frames to mask next: their lists, and going from one to the next.
+// The places to review and the frames to mask next: their lists, and stepping through them.
 
 import { by, make } from "./elements.js";
 import { nameOf, objectOf, on, set, state } from "./state.js";
 import { toast } from "./toasts.js";
 import { go } from "./view.js";
 
-const PLACES_SHOWN = 40, REASONS_SHOWN = 3;   // the title of a place says all reasons
+const PLACES_SHOWN = 40, REASONS_SHOWN = 3;   // a place's tooltip shows all reasons
 
-// The frames to review in their order, with all reasons that one object has at one place together.
+// The places to review in order: consecutive frames of one object form one place with all their reasons.
 export function placesToReview() {
   const places = [], items = state.review.filter(({ object }) => objectOf(object));
   for (const { object, first, last, reason, detail } of items.sort((a, b) => a.object - b.object || a.first - b.first)) {
@@ -20,7 +20,7 @@ export function placesToReview() {
   return places.sort((a, b) => a.first - b.first);
 }
 
-// Show a place, with its object selected, because a correction is for that one.
+// Show a place and select its object, ready to be corrected.
 function visit({ object, first }) {
   set({ object });
   go(first);
@@ -31,7 +31,7 @@ const reasonsOf = ({ object, reasons }) => {
   return `${nameOf(object)}: ${some.join(", ")}${reasons.size > some.length ? ", …" : ""}`;
 };
 
-// Go to the next place, or with -1 to the one before, and say why; after the last one comes the first one.
+// Go to the next place (way 1) or the previous one (-1), wrapping around, and say why it needs review.
 export function nextReview(way) {
   const places = placesToReview(), order = way > 0 ? places : places.toReversed();
   const here = ({ object, first }) => way * (first - state.frame || object - state.object);
@@ -50,14 +50,14 @@ function drawReview() {
     }, make("span", { text: place.last > place.first ? `${place.first}–${place.last}` : place.first }), reasonsOf(place)))));
 }
 
-// What stands in place of the frames to review. During tracking it changes with every frame, and the list above it does not.
+// The text shown if there is nothing to review. Separate from the list, because during tracking it is updated every frame.
 function drawNoReview() {
   const tracked = state.job?.job !== "track" && [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
   by("review-none").hidden = placesToReview().length > 0;
   by("review-none").textContent = !tracked ? "after tracking" : state.checking ? "checking…" : "nothing stands out";
 }
 
-// Suggested frames that have not been masked since.
+// The suggested frames that have not been masked in the meantime.
 export const openSuggestions = () => state.suggest.filter(({ frame }) => {
   const found = state.frames.get(frame);
   return !found?.given.size && !found?.absent.size;
@@ -76,7 +76,7 @@ function drawSuggestions() {
   if (open.length === suggested.length && open.every((one, number) => one === suggested[number])) return;
   suggested = open;
   by("suggest").replaceChildren(...open.map(({ frame, gain }) => make("li", {}, make("button", {
-    text: frame, onclick: () => go(frame), title: `A mask made by hand in frame ${frame} settles ${Math.round(gain * 100)}% of what is in doubt`,
+    text: frame, onclick: () => go(frame), title: `A mask made by hand in frame ${frame} would resolve ${Math.round(gain * 100)}% of the doubt`,
   }))));
   by("suggest-title").hidden = !open.length;
 }

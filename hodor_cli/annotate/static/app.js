@@ -1,4 +1,4 @@
-// The page: events of the server change the state, and the parts of the page draw themselves from it.
+// The page: events from the server change the state, and the parts of the page redraw themselves from the state.
 
 import "./keys.js";
 import { placesToReview } from "./advice.js";
@@ -7,7 +7,7 @@ import { exported } from "./exports.js";
 import { JOBS } from "./jobs.js";
 import { forgetMasks, keepMask } from "./pictures.js";
 import { connect, onEvent } from "./socket.js";
-import { learn, on, pageColour, set, state, tell } from "./state.js";
+import { learn, on, pageColour, set, state, notify } from "./state.js";
 import "./tabs.js";
 import { loadThumbs } from "./timeline.js";
 import { toast } from "./toasts.js";
@@ -19,9 +19,9 @@ const SAVED = {
   "saving…": "",
   "no connection": "No answer from hodor annotate; if it has ended, start it again and open the address that it prints",
 };
-let missed = 0;        // attempts to connect that failed
-let followed = null;   // the frame of tracking that was gone to; STAY once the user leaves it, draws or edits
-let begun = null;      // the frame to come back to when the whole video was tracked; null for other jobs
+let missed = 0;        // failed attempts to connect
+let followed = null;   // the tracked frame shown last; STAY once the user leaves it, draws or edits
+let begun = null;      // the frame to return to after tracking the whole video; null for other jobs
 const STAY = -1;
 
 onEvent("hello", (event) => {
@@ -44,30 +44,30 @@ onEvent("hello", (event) => {
   loadThumbs();
   followed = begun = null;
   set({ job: event.job ? { job: event.job } : null });
-  tell("frames", "tool", "brush", "ready", "opacity");
+  notify("frames", "tool", "brush", "ready", "opacity");
   view.sent = [];
   view.clicks = [];
   say("saved");
   const first = [...state.frames.keys()].sort((a, b) => a - b)[0];
-  const left = sessionStorage.getItem(`frame of ${folder}`);   // where this tab was before it was loaded again
+  const left = sessionStorage.getItem(`frame of ${folder}`);   // where this tab was before it was reloaded
   if (again) reloadMask();
   go(again ? state.frame : Number(left ?? first ?? start));
 });
 
-// What is wrong with the video: all that is known by now, of which some may have been told.
+// Problems with the video: all that are known so far, some of which may have been shown already.
 const warned = new Set();
 onEvent("warnings", ({ texts }) => {
   texts.filter((text) => !warned.has(text)).forEach((text) => { warned.add(text); toast(text); });
 });
 
-// Say what is saved: a key of SAVED.
+// Show whether everything is saved. text: a key of SAVED.
 function say(text) {
   by("saved").textContent = text;
   by("saved").title = SAVED[text];
   by("saved").className = text === "no connection" ? "bad" : "";
 }
 
-// Objects and history; `select` is the object that a command made current.
+// Update the objects and history; `select` is the object that a command made current.
 function changed(event) {
   const coloured = (entry) => ({ ...entry, colour: pageColour(entry.colour) });
   const objects = event.objects.map(coloured);
@@ -79,7 +79,7 @@ function changed(event) {
 onEvent("changed", changed);
 on("undo redo corners", () => { by("undo").disabled = !state.undo && !state.corners.length; by("redo").disabled = !state.redo; });
 
-// Everything is saved when the server has answered all edits. What a job makes is saved frame by frame.
+// Everything is saved once the server has answered all edits. Jobs save frame by frame.
 onEvent("sent", (message) => {
   if (["hello", "stop"].includes(message.do)) return;
   view.sent.push({ message });
@@ -89,7 +89,7 @@ onEvent("sent", (message) => {
     return;
   }
   if (state.job && message.do !== "hide") followed = STAY;
-  if (message.frame === view.shown) set({ frame: view.shown });   // the frame that is edited stays in view
+  if (message.frame === view.shown) set({ frame: view.shown });   // keep the edited frame in view
   say("saving…");
 });
 onEvent("answered", () => {
@@ -101,20 +101,20 @@ const editsUnderWay = () => view.sent.some(({ message }) => !(message.do in JOBS
 onEvent("unsent", (message) => { if (message.do !== "hello" && message.do !== "stop") lost("is"); });
 function lost(certainly) {
   view.sent = [];
-  toast(`There is no connection, so the last change ${certainly} lost. If hodor annotate has ended, start it again: all that was saved is there.`, "bad");
+  toast(`There is no connection, so the last change ${certainly} lost. If hodor annotate has ended, start it again; everything saved before is kept.`, "bad");
   reloadMask();
 }
 
 onEvent("frame", (event, runs) => {
   learn(event.state);
   keepMask(event.frame, runs);
-  tell("frames");
+  notify("frames");
   if (event.frame === view.shown) {
     if (event.clicks) view.clicks = event.clicks;
     if (runs) replaceMask(runs);
     else reloadMask();
   }
-  if (event.streamed && !view.drawing() && (followed === null || followed === state.frame)) {   // tracking is watched
+  if (event.streamed && !view.drawing() && (followed === null || followed === state.frame)) {   // the user is watching the tracking
     followed = event.frame;
     if (event.frame !== view.shown) go(event.frame);
   }
@@ -124,11 +124,11 @@ onEvent("frames", ({ states }) => {
   states.forEach(learn);
   forgetMasks();
   view.clicks = [];
-  tell("frames");
+  notify("frames");
   reloadMask();
 });
 
-// A change that was made from the frame `first` to `last`; it is shown if the frame in view does not show it.
+// A change in the frames `first` to `last`; go there unless the frame in view is one of them.
 onEvent("notice", ({ text, first, last }) => {
   toast(text);
   if (first !== null && (state.frame < first || state.frame > last)) go(first);
@@ -145,7 +145,7 @@ onEvent("advice", ({ review, suggest }) => {
   const asked = state.checking;   // after tracking
   set({ review, suggest, checking: false });
   const { length } = placesToReview();
-  if (asked && length) toast(`${length === 1 ? "One place" : `${length} places`} to review: the flag below (K) goes to the next one.`);
+  if (asked && length) toast(`${length === 1 ? "One place" : `${length} places`} to review; press K or the flag below to go to the next one.`);
 });
 onEvent("ready", () => set({ ready: true }));
 on("ready", () => { by("wait").hidden = state.ready; });
@@ -158,7 +158,7 @@ onEvent("error", ({ text }) => {
 
 onEvent("offline", () => {
   play(false);
-  if (editsUnderWay()) lost("may be");   // the server may have carried it out
+  if (editsUnderWay()) lost("may be");   // the server may have carried them out
   say("no connection");
   if (++missed === 3) toast(`${SAVED["no connection"]}.`, "bad");
   set({ job: null });

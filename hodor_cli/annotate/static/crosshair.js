@@ -1,10 +1,10 @@
-// The crosshair: a pointer for those who work without a mouse. The arrow keys move it, Enter presses there.
+// The crosshair: a pointer for working without a mouse. The arrow keys move it, Enter presses.
 
 import { state, on, set } from "./state.js";
 import { cancel, holding, move, press, release } from "./tools.js";
 import { view, pan, redraw, reveal, seen } from "./view.js";
 
-const FAR = 16, NEAR = 2;   // pixels of the screen that a key moves it
+const FAR = 16, NEAR = 2;   // screen pixels per key press
 const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 export function toggleCrosshair() {
   if (state.crosshair) { endCrosshair(); return; }
@@ -24,7 +24,7 @@ const clip = ({ x, y }) => ({
   y: Math.max(0, Math.min(state.video.height - 1, y)),
 });
 
-// Move it by an arrow key; the hand moves the picture instead.
+// Move the crosshair by an arrow key; with the hand tool, move the picture instead.
 export function moveCrosshair(key, far = true) {
   const [right, down] = WAYS[key].map((way) => way * (far ? FAR : NEAR));
   if (state.tool === "hand") { pan(-right, -down); return; }
@@ -34,7 +34,7 @@ export function moveCrosshair(key, far = true) {
   reveal(state.crosshair);
 }
 
-// Press at the crosshair, or release what an earlier press began.
+// Press at the crosshair, or release an earlier press.
 export function pressCrosshair(removing = false) {
   if (state.tool === "hand" || view.shown < 0) return;
   const event = { button: 0, altKey: removing };

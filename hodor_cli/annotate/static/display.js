@@ -1,7 +1,7 @@
-// How the page looks: opacity, outlines, the brush's size, and the theme.
+// How the page looks: opacity, outlines, brush size and theme.
 
 import { by } from "./elements.js";
-import { on, set, state, tell } from "./state.js";
+import { on, set, state, notify } from "./state.js";
 
 by("opacity").addEventListener("input", () => set({ opacity: by("opacity").value / 100 }));
 by("size").addEventListener("input", () => set({ brush: Number(by("size").value) }));
@@ -11,10 +11,10 @@ on("outline", () => { by("outline").checked = state.outline; });
 
 const light = matchMedia("(prefers-color-scheme: light)");
 
-// The theme that was chosen here, or else that of the system.
+// Use the theme chosen on this page, or else the system's.
 function useTheme() {
   document.documentElement.dataset.theme = localStorage.theme ?? (light.matches ? "light" : "dark");
-  tell("theme");
+  notify("theme");
 }
 light.addEventListener("change", useTheme);
 useTheme();

@@ -1,8 +1,8 @@
-// Elements of the page: those that are there, and new ones.
+// Finding and creating elements of the page.
 
 export const by = (id) => document.getElementById(id);
 
-// An element with a class, text and attributes; text is never parsed as HTML.
+// Create an element with text, attributes, listeners ("on...") and children; text is never parsed as HTML.
 export function make(tag, { text, ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
   if (text !== undefined) element.textContent = text;

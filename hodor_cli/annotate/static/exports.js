@@ -1,23 +1,23 @@
-// The sheet of exports.
+// The export dialog.
 
 import { by, make } from "./elements.js";
 import { begin, drawJob } from "./jobs.js";
 import { state } from "./state.js";
 
-// A row of the sheet: what is written, and the button that does it. chosen: gives the kind to write.
+// A row of the dialog: what is written, and the button that writes it. chosen: returns the kind to write.
 function exportRow(name, what, chosen) {
   const write = () => begin({ do: "export", kind: chosen() }, "export");
   return make("li", { "data-kind": name }, what, make("button", { id: `write-${name}`, text: "Write", onclick: write }));
 }
 
-// The formats of other tools, of which one is chosen, and what it is.
+// The row for the formats of other tools: a choice of one of them, and its description.
 function otherFormats(formats) {
   const options = formats.map(({ kind, title }) => make("option", { value: kind, text: title }));
   const choice = make("select", { id: "format" }, ...options);
   const about = make("small");
-  const tell = () => { about.textContent = formats[choice.selectedIndex]?.about; };
-  choice.addEventListener("change", tell);
-  tell();
+  const describe = () => { about.textContent = formats[choice.selectedIndex]?.about; };
+  choice.addEventListener("change", describe);
+  describe();
   return exportRow("other", make("span", {}, make("label", {}, "For another tool", choice), about), () => choice.value);
 }
 
@@ -34,7 +34,7 @@ export function openExport() {
   if (!by("export-sheet").open) by("export-sheet").showModal();
 }
 
-// A finished export can be downloaded from the sheet.
+// Add a download link for a finished export to the dialog.
 export function exported({ kind, name }) {
   const row = document.querySelector(`#export-kinds [data-kind="${ofOtherTool(kind) ? "other" : kind}"]`);
   row?.querySelector("a")?.remove();

@@ -1,11 +1,11 @@
-// Tracking, adaptation and export: how they begin and end, and their progress in the bar on top.
+// Tracking, adaptation and export: starting and stopping them, and their progress in the bar at the top.
 
 import { by } from "./elements.js";
 import { send } from "./socket.js";
 import { on, set, state } from "./state.js";
 import { view } from "./view.js";
 
-// The jobs, as requests call them, and in words.
+// The jobs' names in requests -> in words.
 export const JOBS = { track: "tracking", adapt: "adapting", export: "exporting" };
 
 const clock = (seconds) => {
@@ -18,10 +18,10 @@ export function drawJob() {
   by("job").hidden = !job;
   by("tracking").hidden = Boolean(job);
   by("export-progress").hidden = job?.job !== "export";
-  for (const button of document.querySelectorAll("#adapt, #export-kinds button")) button.disabled = Boolean(job);   // it would stop the job
+  for (const button of document.querySelectorAll("#adapt, #export-kinds button")) button.disabled = Boolean(job);   // they would stop the job
   if (!job) return;
   for (const bar of [by("share"), by("export-share")]) {
-    if (job.share === undefined) bar.removeAttribute("value");   // it only moves to and fro
+    if (job.share === undefined) bar.removeAttribute("value");   // of unknown length
     else bar.value = job.share;
   }
   const rate = job.rate ? `${job.rate.toFixed(1)} frames/s, ` : "";

@@ -1,4 +1,4 @@
-// The keyboard: one table for the keys' functions and for the help sheet.
+// The keyboard: one table defines the keys' functions and the help dialog.
 
 import { nextReview, nextSuggestion } from "./advice.js";
 import { endCrosshair, moveCrosshair, pressCrosshair, toggleCrosshair } from "./crosshair.js";
@@ -22,12 +22,12 @@ const step = (way) => {
   if (ids.length) set({ object: ids[(ids.indexOf(state.object) + way + ids.length) % ids.length] });
 };
 
-// While the timeline has the focus, the keys of zooming are for it.
+// While the timeline has the focus, the zoom keys apply to it.
 const onTimeline = () => document.activeElement.id === "strip";
 const enlarge = (factor) => (onTimeline() ? zoomTimeline : zoom)(factor);
 
-// [keys, description, function, the id of a button that does the same], below headings. A key has the browser's name,
-// with Ctrl+, Alt+ and Shift+ in front.
+// Headings, and rows [keys, description, function, id of the button that does the same]. Keys have the browser's names,
+// prefixed with Ctrl+, Alt+ and Shift+.
 const KEYS = [
   "Mouse and fingers",
   [["Click", "Tap"], "use the tool", null],
@@ -52,8 +52,8 @@ const KEYS = [
   [["n"], "new object", addObject, "add"],
   [["1…9"], "select an object", null],
   [["s"], "select the object under the pointer", pick],
-  [[","], "object before", () => step(-1)],
-  [["."], "object after", () => step(1)],
+  [[","], "previous object", () => step(-1)],
+  [["."], "next object", () => step(1)],
   [["x"], "show or hide the object", () => hide()],
   [["F2"], "rename the object", () => rename()],
   [["Shift+Delete"], "delete the object from all frames", () => current() && send({ do: "delete-object", object: state.object })],
@@ -62,38 +62,38 @@ const KEYS = [
   [["Shift+t"], "track backward", () => track("backward"), "track-backward"],
   [["r"], "track both ways", () => track("both"), "track-both"],
   [["o"], "track one frame", () => track("one"), "track-one"],
-  [["Escape"], "stop tracking, or what is being drawn", () => cancel() || (state.job ? stop() : endCrosshair())],
+  [["Escape"], "stop tracking, or cancel a drawing", () => cancel() || (state.job ? stop() : endCrosshair())],
   [["a"], "adapt the network", adapt, "adapt"],
   "Frames",
-  [[" "], "play; hold it to move the picture", null, "play"],
+  [[" "], "play; hold to move the picture", null, "play"],
   [["ArrowLeft", "PageUp"], "one frame back", () => go(state.frame - 1), "previous"],
   [["ArrowRight", "PageDown"], "one frame forward", () => go(state.frame + 1), "next"],
   [["Shift+ArrowLeft", "Shift+PageUp"], "ten frames back", () => go(state.frame - 10)],
   [["Shift+ArrowRight", "Shift+PageDown"], "ten frames forward", () => go(state.frame + 10)],
   [["Home"], "first frame", () => go(0)],
   [["End"], "last frame", () => go(Infinity)],
-  [["j"], "review: the place before", () => nextReview(-1)],
-  [["k"], "review: the next place", () => nextReview(1), "next-review"],
-  [["u"], "the frame to mask next", nextSuggestion],
+  [["j"], "previous place to review", () => nextReview(-1)],
+  [["k"], "next place to review", () => nextReview(1), "next-review"],
+  [["u"], "next frame to mask", nextSuggestion],
   "Picture",
-  [["+", "="], "zoom in; after Tab to the timeline, there", () => enlarge(1.25)],
+  [["+", "="], "zoom in (the timeline, if it has the focus)", () => enlarge(1.25)],
   [["-"], "zoom out", () => enlarge(0.8)],
   [["0"], "fit the picture", () => (onTimeline() ? wholeTimeline() : fit()), "fit"],
   [["m"], "outline or fill", () => set({ outline: !state.outline })],
   [["d"], "dark or light", theme, "theme"],
-  [["?"], "this sheet", () => help(), "help"],
+  [["?"], "this help", () => help(), "help"],
   "Changes",
   [["Ctrl+z"], "undo", () => takeCornerBack() || send({ do: "undo" }), "undo"],
   [["Ctrl+Shift+z", "Ctrl+y"], "redo", () => send({ do: "redo" }), "redo"],
   [["Ctrl+s"], "export", openExport, "export"],
   "Without a mouse",
-  [["c"], "show or hide a crosshair, which has these keys:", toggleCrosshair],
+  [["c"], "show or hide a crosshair with these keys:", toggleCrosshair],
 ];
 const CROSSHAIR_KEYS = [
-  [["Arrow"], "move it", ({ key }) => moveCrosshair(key)],
+  [["Arrow"], "move the crosshair", ({ key }) => moveCrosshair(key)],
   [["Shift+Arrow"], "move it a little", ({ key }) => moveCrosshair(key, false)],
-  [["Enter"], "click, or begin and end a box or a stroke", () => pressCrosshair()],
-  [["Alt+Enter"], "the same, to remove", () => pressCrosshair(true)],
+  [["Enter"], "click, or start and end a box or a stroke", () => pressCrosshair()],
+  [["Alt+Enter"], "the same, but removing", () => pressCrosshair(true)],
 ];
 
 const NAMES = { " ": "Space", Arrow: "Arrows", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", PageUp: "PgUp", PageDown: "PgDn" };
@@ -114,7 +114,7 @@ function help() {
   sheet.showModal();
 }
 
-// A pressed key's name, as in KEYS. Shift and AltGr that are needed to type a character are no part of it.
+// A pressed key's name, as in KEYS. It leaves out Shift and AltGr if they were only needed to type a character.
 function keyName(event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, typed = event.getModifierState("AltGraph");
   const held = [
@@ -128,7 +128,7 @@ function keyName(event) {
 const PRESSED_BY_SPACE = "button, summary, input[type=checkbox]";
 let spaceDown = null;   // when the space bar was pressed
 
-// The focus ring of the canvases is for those who go through the page by Tab.
+// The canvases show a focus ring only while the user moves through the page with Tab.
 addEventListener("pointerdown", () => document.body.classList.add("pointing"), true);
 
 addEventListener("keydown", (event) => {
@@ -158,13 +158,13 @@ addEventListener("keydown", (event) => {
   action(event);
 });
 
-// A short press of the space bar plays; a long one was for moving the picture.
+// A short press of the space bar plays; a long one moved the picture.
 addEventListener("keyup", (event) => {
   if (event.key !== " " || spaceDown === null) return;
   if (event.timeStamp - spaceDown < 250) play();
   releaseSpace();
 });
-addEventListener("blur", releaseSpace);   // another window gets the key's release
+addEventListener("blur", releaseSpace);   // otherwise another window would get the key's release
 
 function releaseSpace() {
   holdSpace(false);
@@ -176,7 +176,7 @@ function digit(name) {
   return entry ? () => set({ object: entry.id }) : null;
 }
 
-// What Space presses loses the focus after a click, so that Space plays instead of pressing it again.
+// Elements that Space would press lose the focus after a click, so that Space plays instead.
 addEventListener("click", (event) => { if (event.detail) event.target.closest?.(PRESSED_BY_SPACE)?.blur(); });
 
 for (const [, , action, id] of rows) {

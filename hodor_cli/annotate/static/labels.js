@@ -1,4 +1,4 @@
-// Label maps: runs from the server, and pixels to draw. There is one map, that of the frame in view.
+// Label maps: runs from the server, turned into pixels to draw. There is only one map: of the frame in view.
 
 import { EVERYTHING, area, around, join, widen, within } from "./rectangles.js";
 import { state } from "./state.js";
@@ -14,9 +14,9 @@ export class LabelMap {
     this.fill = new Uint32Array(65536);
     this.edge = new Uint32Array(65536);
     this.thick = Math.max(1, Math.round(Math.min(width, height) / 400));   // the width of an object's edge
-    this.changed = null;   // the rectangle of ids that have no pixels yet
+    this.changed = null;   // the rectangle whose pixels are out of date
     this.whole = new OffscreenCanvas(width, height).getContext("2d");
-    this.behind = null;    // the rectangle of pixels that `whole` has not got yet
+    this.behind = null;    // the rectangle where `whole` is out of date
     this.part = new OffscreenCanvas(1, 1).getContext("2d");
   }
 
@@ -25,8 +25,8 @@ export class LabelMap {
     this.changed = join(this.changed, rectangle);
   }
 
-  // Unpack runs (pairs of id and length; null: an empty map), put strokes on top, and return the rectangle that differs from
-  // before, null if nothing does.
+  // Unpack runs (pairs of id and length; null: an empty map), put strokes on top, and return the rectangle that has
+  // changed; null if nothing has.
   load(buffer, strokes = []) {
     [this.ids, this.before] = [this.before, this.ids];
     const runs = buffer ? new Uint32Array(buffer) : [0, this.ids.length];
@@ -37,7 +37,7 @@ export class LabelMap {
     return differs;
   }
 
-  // The rectangle in which the map differs from the one before; null if they are equal.
+  // The rectangle in which the map differs from the previous one; null if they are equal.
   difference() {
     const { ids, before, width, height } = this;
     let box = null;
@@ -51,12 +51,12 @@ export class LabelMap {
     return box;
   }
 
-  // Colours as 32-bit numbers (ABGR); hidden objects are clear.
+  // Compute the colours as 32-bit numbers (ABGR); hidden objects are transparent.
   recolour() {
     this.fill.fill(0);
     this.edge.fill(0);
     const alpha = state.outline ? 0 : Math.round(state.opacity * 255);
-    for (const { id, hidden, colour } of [...state.objects, state.fresh]) {   // the first stroke of a new object is seen, too
+    for (const { id, hidden, colour } of [...state.objects, state.fresh]) {   // `fresh`, so that the first stroke of a new object is visible
       if (hidden) continue;
       this.fill[id] = pack(colour, alpha);
       this.edge[id] = pack(colour, state.outline ? 255 : Math.min(255, alpha * 2));
@@ -64,8 +64,8 @@ export class LabelMap {
     this.touch(EVERYTHING);
   }
 
-  // Draw a rectangle of the map. A part is drawn through a canvas of its size, because a browser copies all of a canvas that
-  // changes after it was drawn, and a stroke changes little of the map, many times.
+  // Draw a rectangle of the map. A small part is drawn through a canvas of its size: browsers copy a whole canvas if it
+  // changes after being drawn, and a stroke makes many small changes.
   draw(context, rectangle) {
     this.paint();
     const seen = within(rectangle, this);
@@ -86,7 +86,7 @@ export class LabelMap {
     context.drawImage(this.whole.canvas, 0, 0);
   }
 
-  // Give the rectangle that has changed its pixels, with edges where an object borders on another label.
+  // Compute the pixels of the changed rectangle, with edges where an object borders on another label.
   paint() {
     if (!this.changed) return;
     const { width, height, thick, ids, pixels, fill, edge } = this, down = thick * width;
@@ -108,7 +108,7 @@ export class LabelMap {
 
 const pack = ([red, green, blue], alpha) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
-// Draws what a stroke covers; a canvas for each move would keep the garbage collector busy.
+// Draws the area that a stroke covers; shared, because a new canvas for each move would keep the garbage collector busy.
 const pen = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
 
 // A stroke or polygon being drawn: the pixels that it covers, and the rectangle around them.
@@ -127,7 +127,7 @@ export class Coverage {
       pen.lineWidth = 2 * radius;
       pen.lineCap = "round";
       pen.moveTo(a.x, a.y);
-      pen.lineTo(b.x + 0.001, b.y);   // a line without length would not be drawn
+      pen.lineTo(b.x + 0.001, b.y);   // a line of length 0 would not be drawn
       pen.stroke();
     });
   }
@@ -140,7 +140,7 @@ export class Coverage {
     });
   }
 
-  // Cover the pixels of a rectangle of which the pen fills more than half when it draws something.
+  // Cover the pixels of a rectangle that `draw` fills by more than half.
   cover(rectangle, draw) {
     const box = within(rectangle, this.map);
     if (!box) return;
@@ -169,7 +169,7 @@ export class Coverage {
     else if (ids[at] === this.object) ids[at] = 0;
   }
 
-  // Put all covered pixels into the map, which was loaded.
+  // Put all covered pixels into the map after it was loaded again.
   apply() {
     if (!this.box) return;
     const { x0, y0, x1, y1 } = this.box, { width } = this.map;

@@ -1,8 +1,8 @@
-// What is drawn over the frame: clicks and the crosshair. unit: a pixel of the screen in pixels of the frame.
+// The marks drawn over the frame: clicks and the crosshair. unit: the size of a screen pixel in pixels of the frame.
 
 import { state } from "./state.js";
 
-// Lines across the whole frame, open at the place itself.
+// Lines across the whole frame, with a gap at the place itself.
 export function cross(context, { x, y }, unit) {
   const { width, height } = state.video, gap = 6 * unit;
   context.beginPath();

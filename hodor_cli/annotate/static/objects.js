@@ -1,4 +1,4 @@
-// The list of objects: name, visibility, deletion, and merging or swapping two of them.
+// The list of objects: naming, hiding and deleting them, and merging or swapping two of them.
 
 import { by, make } from "./elements.js";
 import { send } from "./socket.js";
@@ -35,7 +35,7 @@ export function hide(entry = current()) {
   send({ do: "hide", object: entry.id, hidden: entry.hidden });
 }
 
-// Select an object without name and masks, or make one.
+// Select an object that has neither a name nor masks, or create a new one.
 export function addObject() {
   const masked = new Set([...state.frames.values()].flatMap(({ seen }) => [...seen.keys()]));
   const empty = state.objects.find(({ id, name }) => !name && !masked.has(id));
@@ -43,14 +43,14 @@ export function addObject() {
   else send({ do: "add-object" });
 }
 
-// The current object; without one, a hint.
+// The current object; shows a hint if there is none.
 export function current() {
   const entry = objectOf();
   if (!entry) toast("There is no object yet; click one in the picture.");
   return entry;
 }
 
-// Until it is renamed, a name takes no keys, so that shortcuts work after a click on it.
+// Names are read-only until they are being renamed, so that shortcuts work after a click on one.
 export function rename(name = document.querySelector("#objects .current input")) {
   if (!name) return;
   name.readOnly = false;
@@ -67,7 +67,7 @@ function drawObjects() {
   buttons()[place]?.focus();
 }
 
-// Mark the current object, and scroll the list, and nothing around it, to it; list the others beside it.
+// Mark the current object and scroll the list (and nothing around it) to it; offer the others for merging and swapping.
 function drawCurrent() {
   const list = by("objects"), place = state.objects.findIndex((entry) => entry.id === state.object), row = list.children[place];
   for (const one of list.children) {

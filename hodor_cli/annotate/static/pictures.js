@@ -1,4 +1,4 @@
-// Frames and masks from the server, fetched once and kept while there is room.
+// Frames and masks from the server, cached.
 
 import { state } from "./state.js";
 
@@ -15,7 +15,7 @@ export function picture(index) {
     const wanted = found = load(index);
     found.catch(() => { if (pictures.get(index) === wanted) pictures.delete(index); });
     const { width, height } = state.video;
-    const most = Math.max(6, Math.floor(ROOM / (4 * width * height)));   // so many that the one in view is never the oldest
+    const most = Math.max(6, Math.floor(ROOM / (4 * width * height)));   // at least 6, so that the frame in view is never dropped
     while (pictures.size >= most) {
       const [oldest, bitmap] = pictures.entries().next().value;
       pictures.delete(oldest);
@@ -26,7 +26,7 @@ export function picture(index) {
   return found;
 }
 
-// What the server answers. Throws its sentence if it cannot, and a TypeError, as `fetch` does, if there is no answer.
+// The server's response. Throws an Error with its message if it fails, and a TypeError, as `fetch` does, if it is unreachable.
 async function ask(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(await answer.text());
@@ -35,11 +35,11 @@ async function ask(address) {
 
 const load = async (index) => createImageBitmap(await (await ask(`frame/${index}`)).blob());
 
-// The runs of a frame's label map as they are when they arrive; null where it has none.
+// The current runs of a frame's label map; null if it has none.
 export async function mask(index) {
   for (;;) {
     const wanted = newest(index), runs = await wanted;
-    if (newest(index) === wanted) return runs;   // else it was changed on the way
+    if (newest(index) === wanted) return runs;   // otherwise it changed in the meantime
   }
 }
 

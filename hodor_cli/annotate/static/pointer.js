@@ -1,4 +1,4 @@
-// The mouse, the pen and the fingers on the canvas.
+// Mouse, pen and fingers on the canvas.
 
 import { endCrosshair } from "./crosshair.js";
 import { state } from "./state.js";
@@ -6,10 +6,10 @@ import { drop, hover, move, press, release } from "./tools.js";
 import { view, pan, place, zoom } from "./view.js";
 
 const canvas = view.canvas;
-const fingers = new Map();   // id -> last place on the screen, of touches
-let active = null;           // the id of the pointer that uses a tool; others, like a hand beside the pen, do not disturb it
+const fingers = new Map();   // pointer id of each touch -> its latest place on the screen
+let active = null;           // the id of the pointer that uses a tool; others, such as a hand next to the pen, are ignored
 let spaceHeld = false;
-let penned = false;          // a pen draws here, so fingers move the picture
+let penned = false;          // a pen has been used, so fingers move the picture
 
 export function holdSpace(down) {
   spaceHeld = down;
@@ -40,7 +40,7 @@ canvas.addEventListener("pointermove", (event) => {
   const box = canvas.getBoundingClientRect();
   hover(place(event, box));
   if (active === null) return;
-  const moves = event.getCoalescedEvents?.() ?? [];   // of a quick pen there are many between two screen refreshes
+  const moves = event.getCoalescedEvents?.() ?? [];   // a quick pen moves many times between two screen refreshes
   for (const one of moves.length ? moves : [event]) move(place(one, box), one);
 });
 

@@ -1,4 +1,4 @@
-// The connection to the server. It sends events: a line of JSON, followed by bytes for masks.
+// The connection to the server, which sends events: a line of JSON, followed by bytes for masks.
 
 const AGAIN = 1000;   // milliseconds until the next attempt to connect
 const handlers = new Map();
@@ -41,7 +41,7 @@ function receive(data) {
     const bytes = new Uint8Array(data);
     const end = bytes.indexOf(10);
     line = new TextDecoder().decode(bytes.subarray(0, end));
-    payload = data.slice(end + 1);   // a copy, so that 32-bit numbers are aligned
+    payload = data.slice(end + 1);   // a copy, to align 32-bit numbers
   }
   const event = JSON.parse(line);
   happen(event.event, event, payload);

@@ -1,23 +1,23 @@
-// The state of the page, and the listeners to its changes.
+// The state of the page, and the listeners for its changes.
 
 export const state = {
   video: null,            // {name, width, height, fps, start, end, folder}
-  frames: new Map(),      // index -> {given: Set of ids, seen: Map id -> confidence, -1 lost; absent: Set of ids}
+  frames: new Map(),      // index -> {given: Set of ids, seen: Map of id -> confidence (-1: lost), absent: Set of ids}
   objects: [],            // {id, name, hidden, colour: [r, g, b]}
   fresh: null,            // {id, colour} of the next new object
   review: [],             // {object, reason, first, last, detail}
-  suggest: [],            // {frame, gain}: masks that would help most, the most useful first
+  suggest: [],            // {frame, gain}: the frames to mask next, the most useful first
   exports: [],            // {kind, title, about}
   frame: 0,
   object: 1,
   tool: "click",
   corners: [],            // of the polygon being drawn: {x, y} in pixels of the frame
-  crosshair: null,        // {x, y} in pixels of the frame, while the keyboard moves it
+  crosshair: null,        // {x, y} in pixels of the frame while it is shown
   brush: 16,              // radius in pixels of the frame
   opacity: 0.5,
   outline: false,
-  checking: false,        // whether the frames to review are being looked for
-  job: null,              // {job, share, rate, left} while one works
+  checking: false,        // whether the server is looking for frames to review
+  job: null,              // {job, share, rate, left} while one is running
   undo: false,
   redo: false,
   ready: false,           // the network is loaded
@@ -33,23 +33,23 @@ export function on(topics, listener) {
   }
 }
 
-export function tell(...topics) {
+export function notify(...topics) {
   const called = new Set(topics.flatMap((topic) => [...(listeners.get(topic) ?? [])]));
   for (const listener of called) listener();
 }
 
 export function set(values) {
   Object.assign(state, values);
-  tell(...Object.keys(values));
+  notify(...Object.keys(values));
 }
 
-// A frame's state as the server sends it: [index, given ids, [[id, confidence], ...], ids absent from there on].
+// Take over a frame's state from the server: [index, given ids, [[id, confidence], ...], ids absent from there on].
 export function learn([index, given, seen, absent]) {
   if (!seen.length && !given.length && !absent.length) state.frames.delete(index);
   else state.frames.set(index, { given: new Set(given), seen: new Map(seen), absent: new Set(absent) });
 }
 
-// An object's colour on the page: about equally bright for all objects, so that it fits dark and light themes.
+// An object's colour on the page: adjusted to similar brightness for all objects, to suit dark and light themes.
 export function pageColour(colour) {
   const most = Math.max(...colour, 1);
   const vivid = colour.map((value) => 50 + (value * 195) / most);
@@ -61,7 +61,7 @@ export function pageColour(colour) {
 
 export const objectOf = (id = state.object) => state.objects.find((entry) => entry.id === id);
 
-// An object as texts name it.
+// How texts refer to an object.
 export const title = ({ id, name }) => name || `Object ${id}`;
 export const nameOf = (id) => title(objectOf(id) ?? { id });
 

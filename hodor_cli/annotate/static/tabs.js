@@ -1,4 +1,4 @@
-// One tab works on the project at a time: the one that was opened last. The one before it says so and can take it back.
+// Only one tab works on the project: the one opened last. The previous tab says so and can take the project back.
 
 import { by } from "./elements.js";
 import { onEvent, send } from "./socket.js";

@@ -1,4 +1,4 @@
-// The strip below the picture: thumbnails, a row of confidence for each object, marks, and the frame in view.
+// The strip below the picture: thumbnails, a row of confidences for each object, marks, and the frame in view.
 
 import { openSuggestions, placesToReview } from "./advice.js";
 import { by } from "./elements.js";
@@ -7,19 +7,19 @@ import { play } from "./transport.js";
 import { go } from "./view.js";
 
 const canvas = by("strip");
-const THUMBS = 54, MARKS = 11, BAND = 36, FEW_ROWS = 3, MOST_ROWS = 12;   // the strip keeps its height with every object
+const THUMBS = 54, MARKS = 11, BAND = 36, FEW_ROWS = 3, MOST_ROWS = 12;   // the strip's height is fixed
 const PICTURES = 48;   // along the whole video
-const TALL = THUMBS + MARKS + BAND + 2, FEWEST = 20;                        // frames of the closest view
+const TALL = THUMBS + MARKS + BAND + 2, FEWEST = 20;                        // frames at the closest zoom
 
-const layer = new OffscreenCanvas(1, 1);   // all but the frame in view and the pointer, drawn again only when it changes
+const layer = new OffscreenCanvas(1, 1);   // everything but the frame in view and the pointer; redrawn only when it changes
 let stale = true;
-let next = 0;              // when it may be drawn again during a job, of whose time it takes a fifth at most
+let next = 0;              // when the layer may be redrawn during a job; drawing takes at most a fifth of the time
 let range = { start: 0, count: 1 };        // the frames in view
 const thumbs = new Map();    // frame -> ImageBitmap
 let waiting = false;
 let hovered = null;          // the frame under the pointer
 
-// Fetch thumbnails of frames over the whole video, one after the other. Without an answer the next connection continues.
+// Fetch thumbnails from the whole video, one at a time. If the server is unreachable, the next connection continues.
 export async function loadThumbs() {
   for (let number = 0; number < PICTURES; number += 1) {
     const index = state.video.start + Math.round((number * (total() - 1)) / (PICTURES - 1));
@@ -33,7 +33,7 @@ export async function loadThumbs() {
 
 const total = () => Math.max(1, state.video.end - state.video.start);
 const width = () => canvas.clientWidth;
-const each = () => width() / range.count;   // pixels of a frame
+const each = () => width() / range.count;   // pixels per frame
 const xOf = (index) => (index - range.start) * each();
 const frameAt = (x) => clampFrame(Math.floor(range.start + x / Math.max(1e-6, each())));
 
@@ -43,7 +43,7 @@ function see(start, count) {
   renew();
 }
 
-// Zoom around a place of the strip.
+// Zoom around a position on the strip.
 function zoom(factor, x) {
   const count = Math.min(total(), Math.max(FEWEST, range.count * factor));
   see(range.start + (x / width()) * (range.count - count), count);
@@ -115,7 +115,7 @@ function drawLayer(style) {
   for (const [index, { absent }] of state.frames) {
     shown.forEach(({ id }, number) => { if (absent.has(id)) context.fillRect(xOf(index), THUMBS + MARKS + number * tall, 2, tall - gap); });
   }
-  if (range.count < total()) {   // which part of the video is in view
+  if (range.count < total()) {   // a bar shows which part of the video is in view
     context.fillStyle = style.getPropertyValue("--accent");
     const wide = Math.max(12, (range.count / total()) * width());
     context.fillRect(((range.start - state.video.start) / (total() - range.count)) * (width() - wide), 0, wide, 4);
@@ -149,7 +149,7 @@ function drawThumbs(context) {
 
 function drawMarks(context, style) {
   const wide = Math.max(2, each());
-  const middle = (index) => Math.max(5, Math.min(width() - 5, xOf(index) + wide / 2));   // marks of the first and last frame are whole
+  const middle = (index) => Math.max(5, Math.min(width() - 5, xOf(index) + wide / 2));   // marks of the first and last frame are not cut off
   const seen = (index) => index >= Math.floor(range.start) && index < range.start + range.count;
   const shape = (x, y, ...corners) => {
     context.beginPath();
@@ -166,13 +166,13 @@ function drawMarks(context, style) {
   let before = -1;
   for (let index = Math.floor(range.start); seen(index); index += 1) {
     const x = state.frames.get(index)?.given.size ? middle(index) : before;
-    if (x - before > 0.5) shape(before = x, THUMBS + 1, [-4, 0], [4, 0], [0, 6]);   // one for all frames of a pixel
+    if (x - before > 0.5) shape(before = x, THUMBS + 1, [-4, 0], [4, 0], [0, 6]);   // one mark for all frames in a pixel
   }
 }
 
 const LOST = -1, BY_HAND = 2;
 
-// What a row shows of an object in some frames: BY_HAND, or the least confidence of tracking, or LOST; undefined for nothing.
+// What an object's row shows for some frames: LOST, the lowest confidence of tracking, or BY_HAND; undefined without masks.
 function worst(id, first, last) {
   let value;
   for (let index = first; index < last; index += 1) {
@@ -182,7 +182,7 @@ function worst(id, first, last) {
   return value;
 }
 
-// An object's row: solid where it was made by hand, shaded by confidence where it was tracked, a grey line where it is lost.
+// Draw an object's row: solid if made by hand, shaded by confidence if tracked, a grey line if lost.
 function drawRow(context, { id, colour }, top, tall, style) {
   const own = `rgb(${colour.join(" ")})`, grey = style.getPropertyValue("--quiet"), step = Math.max(1, Math.floor(1 / each()));
   const end = Math.min(state.video.end, Math.ceil(range.start + range.count));

@@ -2,15 +2,15 @@
 
 import { by, make } from "./elements.js";
 
-// A sentence of the server begins with a capital here, unless it begins with a file's name.
+// Show a sentence. Its first word is capitalised, unless that is a file name.
 export function toast(sentence, kind = "") {
   const text = sentence.replace(/^[a-z]+(?=[ ;])/, (word) => word[0].toUpperCase() + word.slice(1));
-  const told = make("div", { class: `toast ${kind}`, text });
+  const element = make("div", { class: `toast ${kind}`, text });
   const list = by("toasts");
   [...list.children].find((one) => one.textContent === text)?.remove();
-  list.append(told);
+  list.append(element);
   while (list.children.length > 3) list.firstChild.remove();
   list.hidePopover();
-  list.showPopover();   // once more, so that it is above a sheet
-  setTimeout(() => told.remove(), Math.max(kind === "bad" ? 9000 : 3500, 70 * text.length));
+  list.showPopover();   // again, so that it is above a dialog
+  setTimeout(() => element.remove(), Math.max(kind === "bad" ? 9000 : 3500, 70 * text.length));
 }

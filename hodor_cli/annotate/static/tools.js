@@ -1,4 +1,4 @@
-// The tools on the canvas. A tool gets places in pixels of the frame, from a mouse, pen, finger, or the crosshair.
+// The tools on the canvas. A tool gets places in pixels of the frame from the mouse, a pen, a finger or the crosshair.
 
 import { Coverage } from "./labels.js";
 import { around } from "./rectangles.js";
@@ -8,7 +8,7 @@ import { objectOf, on, set, state } from "./state.js";
 import { view, inside, pan, redraw, reloadMask } from "./view.js";
 
 const BRUSHES = ["brush", "eraser"];
-let held = null;                // the tool in use: {move, up, cancel, draw}, each of which it may lack
+let held = null;                // the tool in use: {move, up, cancel, draw}, all optional
 let hovered = null;             // where the mouse is
 
 const colourNow = () => {
@@ -16,7 +16,7 @@ const colourNow = () => {
   return `rgb(${colour.join(" ")})`;
 };
 
-// The current object, made visible; the first click creates one.
+// The current object, made visible if hidden; the server creates the first object on the first click.
 function target() {
   const entry = objectOf();
   if (!entry) set({ object: state.fresh.id });
@@ -24,7 +24,7 @@ function target() {
   return state.object;
 }
 
-// Whether a press removes: the right button, Alt, or the other end of a pen.
+// Whether a press removes: the right button, Alt, or the eraser end of a pen.
 const removes = (event) => event.button === 2 || event.button === 5 || event.altKey;
 
 // A tap is handled when the finger is lifted, because a second finger turns it into a gesture; a long one removes.
@@ -90,10 +90,10 @@ const tools = {
   },
 };
 
-// The rectangle of the frame in which the brush at some places, its outline, and the edges of what it paints are drawn.
+// The rectangle around everything that the brush draws at some places: paint, its edges, and the brush's outline.
 const brushed = (...at) => around(at, state.brush + view.map.thick + 3 / view.scale);
 
-// A stroke appears at once, and goes to the server when it ends.
+// A stroke appears immediately and is sent to the server when it ends.
 function paint(from, add) {
   const stroke = new Coverage(view.map, target(), add);
   let last = from;
@@ -123,7 +123,7 @@ export function closePolygon() {
   set({ corners: [] });
 }
 
-// Take the newest corner of a polygon back; true if there was one.
+// Remove the newest corner of a polygon; true if there was one.
 export function takeCornerBack() {
   const some = state.corners.length > 0;
   set({ corners: state.corners.slice(0, -1) });
@@ -132,7 +132,7 @@ export function takeCornerBack() {
 
 view.drawing = () => (held !== null && !held.moves) || state.corners.length > 0;
 
-// Use a tool from its press to its release. event: tells whether the press removes, and how a finger or the hand moves.
+// Start using a tool. event: says whether the press removes, and how a finger or the hand moves.
 export function press(at, event, tool = state.tool) {
   held = tools[tool](at, event);
 }
@@ -154,7 +154,7 @@ export function drop() {
 
 export const holding = () => held !== null;
 
-// Note where the mouse is, null outside the picture.
+// Record where the mouse is; null: outside the canvas.
 export function hover(at) {
   const before = hovered;
   hovered = at;
@@ -165,7 +165,7 @@ export function hover(at) {
   else if (state.corners.length) redraw(around([state.corners.at(-1), ...ends], 3 / view.scale));
 }
 
-// Cancel what is being drawn; true if there was something.
+// Cancel the current drawing; true if there was one.
 export function cancel() {
   const busy = view.drawing() || holding();
   set({ corners: [] });

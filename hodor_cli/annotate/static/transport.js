@@ -1,4 +1,4 @@
-// Going through the frames: playing, and the frame's number.
+// Moving through the frames: playing, and the frame number.
 
 import { by } from "./elements.js";
 import { state, on } from "./state.js";
@@ -8,7 +8,7 @@ const button = by("play"), number = by("frame");
 const PLAY = "M5 3v14l12-7z", PAUSE = "M4 3h4v14H4zM12 3h4v14h-4z";
 let playing = null;
 
-// Play at the video's frame rate, and skip frames that arrive late. Going to a frame otherwise ends it.
+// Play at the video's frame rate, skipping frames that arrive late. Going to a frame by other means stops it.
 export async function play(wish = !playing) {
   if (!wish || playing || !state.video) { playing = null; show(); return; }
   const mine = {}, last = state.video.end - 1;

@@ -5,7 +5,7 @@ import { LabelMap } from "./labels.js";
 import { cross, dot } from "./marks.js";
 import { mask, picture } from "./pictures.js";
 import { EVERYTHING, join, widen, within } from "./rectangles.js";
-import { state, on, set, tell, clampFrame } from "./state.js";
+import { state, on, set, notify, clampFrame } from "./state.js";
 import { toast } from "./toasts.js";
 
 const canvas = by("view");
@@ -20,14 +20,14 @@ export const view = {
   stroke: null,            // the Coverage of the brush in use
   preview: null,           // draws a tool's own lines: (context, unit) => {}
   drawing: () => false,    // whether a tool is drawing, so that the frame in view must stay
-  clicks: [],              // [x, y, positive] of the frame in view, which made a mask of it
-  sent: [],                // {message} of edits and jobs without an answer yet; of strokes also {coverage}
+  clicks: [],              // [x, y, positive]: the clicks that made the mask in view
+  sent: [],                // {message} of edits and jobs that are not answered yet; for strokes also {coverage}
 };
 
 let image = null;          // the picture of the frame in view; null if there is none
-let fitted = false;        // whether the whole frame stays in view when the canvas gets another size
-let dense = 1;             // pixels of the screen for each CSS pixel
-let marked = false;        // whether clicks were marked when the frame was drawn last
+let fitted = false;        // whether the whole frame stays in view when the canvas is resized
+let dense = 1;             // screen pixels per CSS pixel
+let marked = false;        // whether clicks were marked when the frame was last drawn
 let dirty = null;          // the rectangle of the frame to draw with the next screen refresh
 
 export function open() {
@@ -59,7 +59,7 @@ const middle = () => ({ x: canvas.clientWidth / 2, y: canvas.clientHeight / 2 })
 const onScreen = ({ x, y }) => ({ x: x * view.scale + view.x, y: y * view.scale + view.y });
 const onFrame = ({ x, y }) => ({ x: (x - view.x) / view.scale, y: (y - view.y) / view.scale });
 
-// The place of the frame in the middle of the canvas.
+// The place in the frame at the middle of the canvas.
 export const seen = () => onFrame(middle());
 
 // Zoom by a factor around a point of the canvas; by default the crosshair, or else the middle.
@@ -78,7 +78,7 @@ export function pan(dx, dy) {
   frameFitted(false);
 }
 
-// Move the picture as far as a place of the frame is out of view.
+// Move the picture just enough to bring a place of the frame into view.
 export function reveal(at) {
   const { x, y } = onScreen(at), border = 10;
   const dx = Math.max(border, Math.min(canvas.clientWidth - border, x)) - x;
@@ -86,15 +86,15 @@ export function reveal(at) {
   if (dx || dy) pan(dx, dy);
 }
 
-// A pointer event's place in pixels of the frame. box: that of the canvas, measured once for many events.
+// A pointer event's place in pixels of the frame. box: the canvas's, measured once for many events.
 export const place = ({ clientX, clientY }, box = canvas.getBoundingClientRect()) => onFrame({ x: clientX - box.left, y: clientY - box.top });
 
 export const inside = ({ x, y }) => x >= 0 && y >= 0 && x < state.video.width && y < state.video.height;
 
 const mustStay = () => view.drawing() && view.shown >= 0;
 
-// Show a frame. The frame in view stays until picture and mask have both arrived, so that nothing flickers; of the frames
-// requested in the meantime only the last one is loaded.
+// Show a frame. To avoid flicker, the frame in view stays until picture and mask have both arrived; of the frames
+// requested in the meantime, only the last is loaded.
 let loading = false;
 export async function go(index) {
   if (!state.video) return;
@@ -106,9 +106,9 @@ export async function go(index) {
       const wanted = state.frame, step = wanted - view.shown;
       try {
         const [bitmap] = await Promise.all([picture(wanted), mask(wanted)]);
-        const runs = await mask(wanted);   // once more, because it may have changed while the picture was on its way
+        const runs = await mask(wanted);   // again, because it may have changed while the picture was loading
         if (mustStay()) set({ frame: view.shown });
-        if (state.frame === view.shown) return;   // it is being drawn in, or was edited meanwhile
+        if (state.frame === view.shown) return;   // the frame in view is being drawn in, or was edited meanwhile
         show(wanted, bitmap, runs);
         if (Math.abs(step) <= 12 && !state.job) picture(clampFrame(wanted + step)).catch(() => {});   // likely the next one
       } catch (error) {
@@ -128,10 +128,10 @@ function show(index, bitmap, runs) {
   view.shown = index;
   replaceMask(runs);
   redraw();
-  tell("shown");
+  notify("shown");
 }
 
-// Whether an error means that the server does not answer: what is in view stays then, until it answers again.
+// Whether an error means that the server is unreachable; the view then stays as it is until the server answers again.
 const away = (error) => error instanceof TypeError;
 const trouble = ({ message }) => toast(message, "bad");
 
@@ -152,7 +152,7 @@ const underWay = () => view.sent.filter(({ message }) => message.frame === view.
 const clicksUnderWay = () => underWay().filter(({ message }) => message.do === "click").map(({ message: { x, y, positive } }) => [x, y, positive]);
 const clicksToMark = () => [...view.clicks, ...clicksUnderWay()];
 
-// New masks of the frame in view; strokes that the server has not answered, or that are being drawn, stay on top.
+// Replace the masks of the frame in view; strokes that are being drawn or that the server has not answered stay on top.
 export function replaceMask(runs) {
   const strokes = [...underWay().map(({ coverage }) => coverage), view.stroke].filter(Boolean);
   const changed = view.map.load(runs, strokes);
@@ -167,8 +167,8 @@ export function redraw(part = EVERYTHING) {
 }
 
 function draw() {
-  if (!dirty) return;   // it was drawn at once
-  // On the screen: whole pixels and a few more, so that no seam is seen.
+  if (!dirty) return;   // already drawn
+  // On the screen: whole pixels with a small margin, so that no seam is visible.
   const corner = onScreen({ x: dirty.x0, y: dirty.y0 }), other = onScreen({ x: dirty.x1, y: dirty.y1 });
   const part = within(widen({ x0: corner.x * dense, y0: corner.y * dense, x1: other.x * dense, y1: other.y * dense }, 3), canvas);
   dirty = null;
@@ -183,7 +183,7 @@ function draw() {
   context.restore();
 }
 
-// Draw the frame and what is over it, where a rectangle of the screen's pixels shows it.
+// Draw a part of the frame, given in screen pixels, and everything over it.
 function drawFrame(part) {
   const scale = view.scale * dense, unit = 1 / view.scale;
   context.setTransform(scale, 0, 0, scale, view.x * dense, view.y * dense);
@@ -192,7 +192,7 @@ function drawFrame(part) {
   const { width, height } = state.video;
   if (image) context.drawImage(image, 0, 0, width, height);
   else { context.fillStyle = "#333"; context.fillRect(0, 0, width, height); }
-  context.imageSmoothingQuality = "low";   // a better one would resize the whole map for every part of it
+  context.imageSmoothingQuality = "low";   // a higher one would resize the whole map for every part of it
   const corner = onFrame({ x: part.x0 / dense, y: part.y0 / dense }), other = onFrame({ x: part.x1 / dense, y: part.y1 / dense });
   view.map.draw(context, widen({ x0: corner.x, y0: corner.y, x1: other.x, y1: other.y }, 2));
   const clicks = clicksToMark();
@@ -209,12 +209,12 @@ function resize() {
   canvas.height = Math.max(1, Math.round(box.height * dense));
   if (fitted) fit();
   else redraw();
-  draw();   // at once, because another size has cleared the canvas
+  draw();   // immediately, because resizing has cleared the canvas
 }
 
 on("theme", () => redraw());
 new ResizeObserver(resize).observe(canvas.parentElement);
-addEventListener("resize", resize);   // also when the window comes to a screen with other pixels
+addEventListener("resize", resize);   // also when the window moves to a screen with another pixel density
 on("objects opacity outline", () => {
   if (!view.map) return;
   view.map.recolour();

@@ -1,4 +1,4 @@
-"""The events that a page receives: a dict for JSON, and bytes that follow it."""
+"""The events that a page receives: a dict for JSON, and optional bytes that follow it."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ Emit = Callable[[Mapping[str, Any], bytes], None]
 Item = TypeVar("Item")
 
 
-class Teller:
-    """Sends events about changes of a project. dirty: whether there were changes since the report was written."""
+class EventSender:
+    """Sends events about changes to a project. dirty: whether it has changed since the report was written."""
 
     def __init__(self, project: Project, emit: Emit) -> None:
         self._project, self._emit = project, emit
         self.dirty = False
 
-    def tell(self, event: str, payload: bytes = b"", **fields: Any) -> None:
+    def send(self, event: str, payload: bytes = b"", **fields: Any) -> None:
         self._emit({"event": event, **fields}, payload)
 
     def notice(self, text: str, frames: Collection[int] = ()) -> None:
-        """Tell the user of a change, which was made in these frames."""
-        self.tell("notice", text=text, first=min(frames, default=None), last=max(frames, default=None))
+        """Show a message about a change in these frames."""
+        self.send("notice", text=text, first=min(frames, default=None), last=max(frames, default=None))
 
     def frame(self, index: int, labels: Labels, *, streamed: bool = False, clicks: Any = None) -> None:
-        """Send the label map of one frame. streamed: a job made it. clicks: those that made it, if any."""
+        """Send the label map of one frame. streamed: whether a job made it. clicks: the clicks that made it, if any."""
         more = {} if clicks is None else {"clicks": clicks}
-        self.tell("frame", pack_runs(labels), frame=index, state=self._state(index), streamed=streamed, **more)
+        self.send("frame", pack_runs(labels), frame=index, state=self._state(index), streamed=streamed, **more)
 
     def frames(self, frames: Iterable[int], **more: Any) -> None:
-        """Send the states of many frames, without their label maps, and the objects."""
-        self.tell("frames", states=[self._state(index) for index in frames])
+        """Send the states of several frames, without their label maps, and the objects."""
+        self.send("frames", states=[self._state(index) for index in frames])
         self.changed(**more)
 
     def changed(self, **more: Any) -> None:
-        """Send the objects and whether undo and redo are possible. select: the object to make current."""
+        """Send the objects and whether undo and redo are possible. more: `select`, the object to make current."""
         self.dirty = True
-        self.tell("changed", **self.objects(), **more)
+        self.send("changed", **self.objects(), **more)
 
     def objects(self) -> dict[str, Any]:
-        """The objects as the page lists them, the next new one, and whether undo and redo are possible."""
+        """The objects as the page lists them, the next new object, and whether undo and redo are possible."""
         objects = [
             {"id": entry.id, "name": entry.name, "hidden": entry.hidden, "colour": colour_of(entry.id)}
             for entry in self._project.entries()
         ]
-        fresh, (undo, redo) = self._project.free_id(), self._project.history.labels()
-        return {"objects": objects, "fresh": {"id": fresh, "colour": colour_of(fresh)}, "undo": undo, "redo": redo}
+        new_id, (undo, redo) = self._project.free_id(), self._project.history.available()
+        return {"objects": objects, "fresh": {"id": new_id, "colour": colour_of(new_id)}, "undo": undo, "redo": redo}
 
     def _state(self, index: int) -> list[Any]:
         record = self._project.records.get(index)
@@ -62,15 +62,15 @@ class Teller:
 
 
 class Stopped(Exception):  # noqa: N818  # not an error: the user asked for it
-    """The user ended a job."""
+    """The user stopped a job."""
 
 
 class JobProgress:
-    """Sends the progress of a job: share done, frames per second, seconds left. Raises Stopped once `stop` is set."""
+    """Sends a job's progress: fraction done, frames per second, seconds left. Raises Stopped once `stop` is set."""
 
-    def __init__(self, teller: Teller, job: str, total: int, stop: threading.Event) -> None:
-        self._teller, self._job, self._total, self._stop = teller, job, max(1, total), stop
-        self._began, self._told, self._done = time.monotonic(), 0.0, 0
+    def __init__(self, events: EventSender, job: str, total: int, stop: threading.Event) -> None:
+        self._events, self._job, self._total, self._stop = events, job, max(1, total), stop
+        self._began, self._sent, self._done = time.monotonic(), 0.0, 0
 
     def advance(self) -> None:
         self.at(self._done + 1, self._total)
@@ -80,22 +80,22 @@ class JobProgress:
             raise Stopped
         self._done, self._total = done, max(1, total)
         now = time.monotonic()
-        if now - self._told < 0.1 and self._done < self._total:
+        if now - self._sent < 0.1 and self._done < self._total:
             return
-        self._told = now
+        self._sent = now
         rate = self._done / max(1e-6, now - self._began)
         left = (self._total - self._done) / rate
         share = min(1.0, self._done / self._total)
-        self._teller.tell("progress", job=self._job, share=share, rate=rate, left=left)
+        self._events.send("progress", job=self._job, share=share, rate=rate, left=left)
 
     def counting(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass on items, each of which is one more frame that is done."""
+        """Yield the items, counting each as one frame done."""
         for item in items:
             yield item
             self.advance()
 
     def text(self, frames: int) -> str:
-        """The result as a sentence, for so many frames."""
+        """A sentence about the result, for a number of tracked frames."""
         seconds = max(1e-6, time.monotonic() - self._began)
         return f"tracked {plural(frames, 'frame')} in {seconds:.1f} s ({frames / seconds:.1f} per second)"
 
@@ -112,7 +112,7 @@ def advice_state(advice: Advice) -> dict[str, Any]:
 
 
 def frame_state(record: FrameRecord) -> list[Any]:
-    """A frame as the timeline shows it: its index, the ids made by hand, [id, confidence] of each object, with
-    confidence -1 for a lost one, and the ids that are absent from this frame on."""
+    """A frame as the timeline shows it: its index, the ids made by hand, [id, confidence] of each object (-1: lost),
+    and the ids that are absent from this frame on."""
     seen = [[key, -1 if entry.lost else round(entry.confidence, 3)] for key, entry in record.objects.items()]
     return [record.frame, list(record.given), seen, list(record.removed)]

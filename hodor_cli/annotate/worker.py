@@ -1,4 +1,4 @@
-"""Connects the server's event loop to the thread in which a session works, and to the one page that it serves."""
+"""Connects the server's event loop to the thread that runs a session, and to the one page that the session serves."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from typing import Any
 
 import msgspec
 
-from hodor_cli.annotate import messages as ask
-from hodor_cli.annotate.messages import Asked
+from hodor_cli.annotate import messages
+from hodor_cli.annotate.events import Emit
+from hodor_cli.annotate.messages import Request
 from hodor_cli.annotate.session import Session
-from hodor_cli.annotate.telling import Emit
 from hodor_cli.errors import HodorError
 from hodor_cli.files import harmless
 
-#: Makes the session, given the function that sends its events.
+#: Creates the session from the function that sends its events.
 MakeSession = Callable[[Emit], Session]
 
-#: A page with more unsent messages gets no more masks of tracking; it fetches those that it shows.
+#: A page with more unsent messages than this is no longer sent masks while tracking; it fetches the ones it shows.
 _BEHIND = 32
-#: The report is written after this time without a request.
+#: The report is written after this long without a request.
 _QUIET_SECONDS = 1.0
 
 
 class Page:
-    """A connected page, with the queue of messages to send to it."""
+    """A connected page and its queue of outgoing messages."""
 
     def __init__(self) -> None:
         self.outgoing: asyncio.Queue[str | bytes] = asyncio.Queue()
 
     def push(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Queue an event: as JSON text, or, with a payload, as bytes whose first line is the JSON."""
+        """Queue an event as JSON text; with a payload, as bytes: a line of JSON, then the payload."""
         if event.get("streamed") and self.outgoing.qsize() > _BEHIND:
             payload = b""
         line = msgspec.json.encode(event)
@@ -45,38 +45,38 @@ class Page:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A request under way, the page that asked for it, and what stops it. Without both it is the desk's own work."""
+    """A request in progress, the page that sent it, and how to stop it. Both are None for the worker's own tasks."""
 
-    asked: Asked | None = None
+    request: Request | None = None
     page: Page | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-#: What a page is told that was opened while another one had the project.
-_TAKEN = "This project was open in another tab, which waits now and can take it back."
+#: Shown on a page that takes the project over from another one.
+_TAKEN = "This project was open in another tab; that tab is paused and can take it back."
 
 
-class Desk:
-    """Runs a session's work in its thread and passes its events to the page. Call all methods in the event loop."""
+class SessionWorker:
+    """Runs a session in its own thread and passes its events to the page. Call all methods from the event loop."""
 
     def __init__(self, make_session: MakeSession) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hodor-annotate")
-        #: The page that is served.
+        #: The page being served.
         self.page: Page | None = None
         self._pending: list[_Work] = []
         self._last = time.monotonic()
         self.session = make_session(self._emit)
         self._submit(_Work(), self.session.warm)
-        #: The number of warnings that the page has got.
+        #: The number of warnings already sent to the page.
         self._warned = 0
-        self._saver = asyncio.create_task(self._look_after())
+        self._watcher = asyncio.create_task(self._watch())
 
     def claim(self, page: Page) -> None:
-        """Make `page` the current one, and tell it and the one before it."""
+        """Make `page` the current page, and notify it and the previous one."""
         before, self.page = self.page, page
-        jobs = (work.asked for work in self._pending if isinstance(work.asked, ask.Job))
-        job = next((type(asked).__name__.lower() for asked in jobs), None)
+        jobs = (work.request for work in self._pending if isinstance(work.request, messages.Job))
+        job = next((type(request).__name__.lower() for request in jobs), None)
         page.push({**self.session.snapshot(), "job": job})
         if before is not None and before is not page:
             before.push({"event": "taken"})
@@ -84,21 +84,21 @@ class Desk:
         self._warned = 0
 
     def leave(self, page: Page) -> None:
-        """Note that the page is gone. Its jobs continue."""
+        """Forget a page that was closed. Its jobs continue."""
         if self.page is page:
             self.page = None
 
-    def ask(self, asked: Asked, payload: bytes) -> None:
-        """Carry out a page's request after its earlier ones; any but `Hide` first stops a running job."""
-        if not isinstance(asked, ask.Hide):
+    def handle(self, request: Request, payload: bytes) -> None:
+        """Queue a page's request; any request except `Hide` first stops a running job."""
+        if not isinstance(request, messages.Hide):
             self._stop_all()
-        if not isinstance(asked, ask.Stop):
-            work = _Work(asked, self.page)
-            self._submit(work, lambda: self.session.do(asked, payload, work.stop))
+        if not isinstance(request, messages.Stop):
+            work = _Work(request, self.page)
+            self._submit(work, lambda: self.session.do(request, payload, work.stop))
 
     async def close(self) -> None:
         """Stop running jobs and save everything."""
-        self._saver.cancel()
+        self._watcher.cancel()
         self._stop_all()
         await self._loop.run_in_executor(self._thread, self.session.save)
         self._thread.shutdown()
@@ -119,7 +119,7 @@ class Desk:
                 text = harmless(str(error)).replace("`", "")
             except Exception as error:
                 what = f"{type(error).__name__}: {error}"[:300]
-                text = f"unexpected {harmless(what)}; nothing that was saved is lost"
+                text = f"unexpected {harmless(what)}; nothing saved was lost"
             self._loop.call_soon_threadsafe(self._finished, work, text)
 
         self._thread.submit(run)
@@ -134,15 +134,15 @@ class Desk:
 
     def _emit(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
         """Send an event from the session's thread to the page, if there is one."""
-        with suppress(RuntimeError):  # the loop is closed, because the server ends
+        with suppress(RuntimeError):  # the loop is closed because the server is shutting down
             self._loop.call_soon_threadsafe(self._push, event, payload)
 
     def _push(self, event: Mapping[str, Any], payload: bytes) -> None:
         if self.page is not None:
             self.page.push(event, payload)
 
-    async def _look_after(self) -> None:
-        """Pass on what is wrong with the video as soon as a reading has met it, and save when the page is quiet."""
+    async def _watch(self) -> None:
+        """Send new warnings about the video to the page, and save once the page has been idle for a while."""
         while True:
             warnings = self.session.reader.source.warnings
             if self.page is not None and len(warnings) > self._warned:
