@@ -1,4 +1,4 @@
-"""Fixtures for every test: where the development data lie, and small real videos made on the spot."""
+"""Fixtures for all tests: the development data, small generated videos, and networks with random weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 _processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, str(max(1, min(2, (os.cpu_count() or 1) // _processes))))
-# On a shared machine, threads that spin while they wait take the time of those they wait for.
+# On a shared machine, threads that spin while they wait take time from the threads they wait for.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Help texts are compared line by line: one width everywhere.
+# Help texts are compared line by line, so their width is fixed.
 os.environ["COLUMNS"] = "100"
 os.environ.pop("HODOR_DEBUG", None)
 
@@ -35,7 +35,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The development data (`HODOR_DATA_DIR`, or shared/data beside the source tree); without them the test skips."""
+    """The development data (`HODOR_DATA_DIR`, or shared/data next to the source tree); tests skip without them."""
     path = Path(os.environ.get("HODOR_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"development data not found at {path}; set HODOR_DATA_DIR to their folder")
@@ -44,7 +44,7 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def reference_dir() -> Path:
-    """What the authors' network gave (`HODOR_REFERENCE_DIR`, or reference/ in the data); without it the test skips."""
+    """Results of the authors' network (`HODOR_REFERENCE_DIR`, or reference/ in the data); tests skip without them."""
     data = Path(os.environ.get("HODOR_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
     path = Path(os.environ.get("HODOR_REFERENCE_DIR", data / "reference"))
     if not path.is_dir():
@@ -54,7 +54,7 @@ def reference_dir() -> Path:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """PyTorch with one thread, so that a result has the same last bits with and without a thread that looks ahead."""
+    """PyTorch with one thread, so that results are bit-identical with and without the look-ahead thread."""
     import torch
 
     before = torch.get_num_threads()
@@ -78,9 +78,9 @@ def write_video(
 ) -> Path:
     """Write (H, W, 3) uint8 RGB frames of one size as an H.264 file and return its path.
 
-    pixels: by default even sizes are stored as yuv420p like most videos, odd ones as yuv444p, which H.264 asks for.
-    times_ms: of each frame. rotate, mirror: what a player has to do. options: of the codec, by default those of a quick
-    and good file.
+    pixels: pixel format; by default yuv420p like most videos, but yuv444p for odd sizes, as H.264 requires. times_ms:
+    time of each frame. rotate, mirror: what a player must apply. options: of the codec; the defaults encode quickly and
+    with few artefacts.
     """
     import av
 
@@ -112,7 +112,7 @@ def write_video(
 
 
 def moving_square(count: int = 8, height: int = 64, width: int = 96) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """A red square that moves over a textured ground: `count` RGB frames and their (H, W) uint8 masks of 0 and 1."""
+    """A red square that moves over a textured background: `count` RGB frames and their (H, W) uint8 0/1 masks."""
     rows, columns = np.mgrid[:height, :width]
     ground = np.stack([60 + rows % 40, 110 + columns % 50, 90 + (rows + columns) % 60], -1).astype(np.uint8)
     side = max(8, height // 3)
@@ -131,7 +131,7 @@ def moving_square(count: int = 8, height: int = 64, width: int = 96) -> tuple[li
 
 @pytest.fixture(scope="session")
 def toy() -> Hodor:
-    """The smallest network, random weights."""
+    """The smallest network, with random weights."""
     from segmenter_fakes import make_model
 
     return make_model("toy")
@@ -139,7 +139,7 @@ def toy() -> Hodor:
 
 @pytest.fixture(scope="session")
 def mini() -> Hodor:
-    """The architecture that matches frames besides decoding descriptors."""
+    """The architecture that also matches frames, with random weights."""
     from segmenter_fakes import make_model
 
     return make_model("mini")
@@ -147,13 +147,13 @@ def mini() -> Hodor:
 
 @pytest.fixture(params=["toy", "mini"])
 def model(request: pytest.FixtureRequest) -> Hodor:
-    """Both, one after the other."""
+    """Both networks, one after the other."""
     found: Hodor = request.getfixturevalue(request.param)
     return found
 
 
 def one_sentence(error: pytest.ExceptionInfo[Exception]) -> str:
-    """The message, which must be a single line."""
+    """The message; asserts that it is a single line."""
     text = str(error.value)
     assert text and "\n" not in text
     return text

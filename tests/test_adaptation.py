@@ -17,7 +17,7 @@ import hodor_cli
 from hodor_cli.adaptation.adapt import adapt
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.adaptation.settings import AdaptProgress, AdaptSettings, Budget
-from hodor_cli.cli.lazy import fill_lone_options
+from hodor_cli.cli.lazy import fill_optional_values
 from hodor_cli.engine import Segmenter
 from hodor_cli.engine.step_result import ObjectResult, StepResult
 from hodor_cli.errors import InputError, UsageError
@@ -163,18 +163,18 @@ def test_budget_that_is_none_is_refused(text: str) -> None:
 
 
 def test_adapt_may_stand_alone_or_with_a_budget() -> None:
-    assert fill_lone_options(["a.mp4", "--adapt"]) == ["a.mp4", "--adapt", "60s"]
-    assert fill_lone_options(["--adapt", "a.mp4", "-o", "x"]) == ["--adapt", "60s", "a.mp4", "-o", "x"]
-    assert fill_lone_options(["--adapt", "20s", "a.mp4"]) == ["--adapt", "20s", "a.mp4"]
+    assert fill_optional_values(["a.mp4", "--adapt"]) == ["a.mp4", "--adapt", "60s"]
+    assert fill_optional_values(["--adapt", "a.mp4", "-o", "x"]) == ["--adapt", "60s", "a.mp4", "-o", "x"]
+    assert fill_optional_values(["--adapt", "20s", "a.mp4"]) == ["--adapt", "20s", "a.mp4"]
     for budget in (["5step"], ["20", "sec"], ["200", "steps"]):
-        assert fill_lone_options(["a.mp4", "--adapt", *budget]) == ["a.mp4", "--adapt", " ".join(budget)]
+        assert fill_optional_values(["a.mp4", "--adapt", *budget]) == ["a.mp4", "--adapt", " ".join(budget)]
     assert Budget.parse("200 steps") == Budget(steps=200)
-    assert fill_lone_options(["--adapt", "-5"]) == ["--adapt", "-5"]
+    assert fill_optional_values(["--adapt", "-5"]) == ["--adapt", "-5"]
 
 
 @pytest.mark.parametrize("source", ["2024_clip.mp4", "0", "60", "20steps.mp4", "1s.mp4", "7"])
 def test_adapt_alone_never_takes_the_video_for_its_value(source: str) -> None:
-    assert fill_lone_options(["--adapt", source]) == ["--adapt", "60s", source]
+    assert fill_optional_values(["--adapt", source]) == ["--adapt", "60s", source]
 
 
 @pytest.mark.parametrize(("lines", "used"), [(128, (96, 192)), (64, (64, 128))])

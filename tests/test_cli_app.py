@@ -1,4 +1,4 @@
-"""The command as a whole: help, version, how errors are said, and what is imported when."""
+"""The command as a whole: help, version, error messages, and lazy imports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import hodor_cli
 from hodor_cli.cli import COMMANDS, app
 from hodor_cli.cli.failures import explain
 from hodor_cli.cli.lazy import CommandSpec, LazyGroup
-from hodor_cli.cli.old_spellings import RENAMED, renamed, todays
+from hodor_cli.cli.old_spellings import RENAMED, current_command, current_options
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
 
 COCO = "--coco is --export coco-video, written to export/coco-video/,"
@@ -84,7 +84,7 @@ def test_version() -> None:
     assert (result.exit_code, result.output) == (0, f"hodor {hodor_cli.__version__}\n")
 
 
-def test_both_doors_are_the_same_command() -> None:
+def test_python_m_runs_the_same_command() -> None:
     ran = run_python("-m", "hodor_cli", "--version")
     assert (ran.returncode, ran.stdout) == (0, f"hodor {hodor_cli.__version__}\n")
 
@@ -101,7 +101,7 @@ def test_info_names_versions_and_machine() -> None:
     assert facts["versions"]["hodor"].startswith(hodor_cli.__version__)
     assert facts["versions"]["torch"][0].isdigit()
     assert "usable" in facts["machine"]["cores"]
-    assert "thread" in facts["devices"]["cpu"]  # one, after tests that ask for it
+    assert "thread" in facts["devices"]["cpu"]  # "1 thread" after tests that set one
     text = CliRunner().invoke(app, ["info"]).stdout
     assert text.startswith("versions\n") and "\ndevices\n" in text
 
@@ -159,7 +159,7 @@ def test_an_error_becomes_one_line_and_an_exit_code(
     assert result.stderr.count("\n") == (1 if said else 0)
 
 
-def test_a_fault_asks_for_a_report_and_shows_its_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_asks_for_a_report_and_can_show_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = failing_app(monkeypatch, raiser(ZeroDivisionError("oops")))
     plain = CliRunner().invoke(fault, ["act"]).stderr
     assert "please report it" in plain and "HODOR_DEBUG=1" in plain and "Traceback" not in plain
@@ -192,7 +192,7 @@ def test_every_error_kind_has_its_own_exit_code() -> None:
         assert explain(kind("what, where, way out")) == (kind.exit_code, "error: what, where, way out")
 
 
-def test_a_misspelt_command_or_option_is_answered_with_the_most_similar_one_that_help_shows() -> None:
+def test_a_misspelt_command_or_option_suggests_the_most_similar_one_that_help_shows() -> None:
     for arguments, said in (
         (["segment-vidoe"], "'segment-many'"),
         (["segment", "a.mp4", "--preciison"], "--precision"),
@@ -204,7 +204,7 @@ def test_a_misspelt_command_or_option_is_answered_with_the_most_similar_one_that
     hodor("segment-video", "--help")
 
 
-def test_a_misspelt_choice_is_answered_with_the_most_similar_one() -> None:
+def test_a_misspelt_choice_suggests_the_most_similar_one() -> None:
     from hodor_cli.evaluation.given import GivenSettings
     from hodor_cli.runtime.device import choose_device, choose_precision
     from hodor_cli.training.config import LearningRate
@@ -220,7 +220,7 @@ def test_a_misspelt_choice_is_answered_with_the_most_similar_one() -> None:
             make()
 
 
-def test_help_shows_nothing_that_leaks_from_the_code() -> None:
+def test_help_leaks_nothing_from_the_code() -> None:
     for name in COMMANDS:
         for path, _ in commands_below(name, COMMANDS[name].load(name)):
             arguments = [*path.split(), "--help"]
@@ -255,23 +255,23 @@ def test_outputs_and_overwriting_are_spelled_the_same_everywhere() -> None:
 def test_the_spellings_of_version_0_1_still_work_with_a_warning(
     capsys: pytest.CaptureFixture[str], old: str, today: str, warned: list[str]
 ) -> None:
-    assert todays(old.split()) == today.split()
+    assert current_command(old.split()) == today.split()
     assert warnings_of_spellings(capsys) == warned
 
 
-def test_the_options_of_version_0_1_still_work_with_a_warning_where_the_command_has_todays(
+def test_renamed_options_still_work_with_a_warning_in_commands_that_have_the_new_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     known = ["--out", "-o", "--overwrite", "--data"]
     old, today = "--output=a --force --data b -- --force", "--out=a --overwrite --data b -- --force"
-    assert renamed(old.split(), known) == today.split()
+    assert current_options(old.split(), known) == today.split()
     assert warnings_of_spellings(capsys) == ["--output is --out", "--force is --overwrite"]
-    assert renamed(old.split(), ["--data"]) == old.split() and not warnings_of_spellings(capsys)
+    assert current_options(old.split(), ["--data"]) == old.split() and not warnings_of_spellings(capsys)
     assert "--output is --out now" in hodor("weights", "average", "--output", "a", code=2).stderr
 
 
 def warnings_of_spellings(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What is old in the warnings since the last call: "--output is --out"."""
+    """The renames warned about since the last call, such as "--output is --out"."""
     warnings = [
         re.fullmatch(r"warning: (.*) now; the old .* version 0\.3", line)
         for line in capsys.readouterr().err.splitlines()
@@ -286,7 +286,7 @@ def warnings_of_spellings(capsys: pytest.CaptureFixture[str]) -> list[str]:
         ("evaluate-clicks DAVIS --output out", "go to --json FILE"),
         ("bench --out out", "go to --json FILE or --record FILE"),
         ("convert a b --out c", "go to the argument OUT"),
-        ("data check a -o b", "> FILE writes into a file"),
+        ("data check a -o b", "> FILE saves"),
     ],
 )
 def test_a_command_without_out_names_where_its_results_go(command: str, place: str) -> None:
@@ -299,14 +299,14 @@ def test_a_command_without_out_names_where_its_results_go(command: str, place: s
     [
         ("--min-dim 288 --min-dim=384", "--min-dim is given 2 times; give it once"),
         ("-o a --out b --output c", "--out is given 3 times; give it once"),
-        ("-out=a", "the long options begin with two dashes: --out, not -out"),
+        ("-out=a", "long options begin with two dashes: --out, not -out"),
         ("--mask a.png --start --end 4", "--start has no value: --end follows it"),
         ("--mask --out a", "--mask has no value: --out follows it"),
         ("--overlay --no-overlay", "--overlay/--no-overlay is given 2 times; give it once"),
         ("--export csv --export coco", "--export is given 2 times; give it once, with its values joined by commas"),
     ],
 )
-def test_an_option_that_would_be_read_otherwise_than_it_is_meant_is_refused(options: str, said: str) -> None:
+def test_an_option_that_would_be_misread_is_refused(options: str, said: str) -> None:
     assert refused("segment", "a.mp4", *options.split(), code=2) == f"error: {said}"
 
 
@@ -315,7 +315,7 @@ def test_a_switch_and_a_repeatable_option_may_be_given_twice() -> None:
     assert "there is no video" in refused("segment", "nowhere.mp4", *twice, code=3)
 
 
-def test_a_budget_without_its_unit_is_answered_with_one() -> None:
+def test_a_budget_without_a_unit_suggests_one() -> None:
     said = refused("segment", "a.mp4", "--mask", "m.png", "--adapt", "10", code=2)
     assert "10 belongs to no option; if it is a budget, give its unit: --adapt 10s" in said
 
@@ -325,14 +325,14 @@ def test_a_value_may_be_the_letter_of_an_option() -> None:
 
 
 @pytest.mark.parametrize("typo", ["a.mp4 --masks m.png", "a.mp4 --masks folder", "frames --masks=m.png"])
-def test_one_video_with_masks_is_told_that_the_option_is_mask(typo: str) -> None:
+def test_masks_for_one_video_suggests_mask(typo: str) -> None:
     result = hodor("segment", *typo.split(), code=2)
     assert result.output.count("\n") == 1, result.output
-    assert "hodor segment follows one video and takes --mask; --masks is of hodor segment-many" in result.output
+    assert "hodor segment takes one video and --mask; --masks belongs to hodor segment-many" in result.output
 
 
 @pytest.mark.parametrize("command", ["bench", "evaluate nowhere --given 1", "evaluate-clicks nowhere"])
-def test_numbers_are_not_written_over_a_file(tmp_path: Path, command: str) -> None:
+def test_json_does_not_overwrite_a_file(tmp_path: Path, command: str) -> None:
     (tmp_path / "mine.json").write_text("mine")
     said = refused(*command.split(), "--json", tmp_path / "mine.json", code=6)
     assert said.endswith("exists already; choose another file for --json")
@@ -343,17 +343,17 @@ def test_numbers_are_not_written_over_a_file(tmp_path: Path, command: str) -> No
 @pytest.mark.parametrize(
     ("command", "flag"), [("segment a.mp4 b.png", "--mask"), ("pretrain photos", "--data"), ("map a.h5 b", "--out")]
 )
-def test_a_file_without_an_option_is_answered_with_an_option_of_the_command(command: str, flag: str) -> None:
-    assert f"belongs to no option: a file stands behind its option, such as {flag}, and" in refused(*command.split())
+def test_a_file_without_an_option_suggests_an_option_of_the_command(command: str, flag: str) -> None:
+    assert f"belongs to no option: a file follows its option, such as {flag}, and" in refused(*command.split())
 
 
-def test_the_files_that_a_shell_makes_of_a_pattern_are_answered_with_their_folder() -> None:
+def test_files_of_an_expanded_shell_pattern_suggest_their_folder() -> None:
     frames = [f"frames/{number:05d}.png" for number in range(300)]
     said = refused("segment", *frames, "--mask", "a.png", code=2)
-    assert "frames/00001.png and 298 more files belong to no option; give the folder of such files" in said
+    assert "frames/00001.png and 298 more files belong to no option; give the folder that holds them" in said
 
 
-def test_everyday_options_stand_first() -> None:
+def test_everyday_options_come_first() -> None:
     text = CliRunner().invoke(app, ["segment", "--help"]).output
     places = [text.index(title) for title in ("\nOptions:", "\nWhich frames:", "\nNetwork:", "\nMachine:")]
     assert places == sorted(places)

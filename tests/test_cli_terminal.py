@@ -1,4 +1,4 @@
-"""What reaches the terminal: harmless text, in any encoding, also where a stream is closed; flags by their names."""
+"""Terminal output: harmless text in any encoding, closed streams, and messages that name flags."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ from hodor_cli.errors import UsageError
 
 
 def run_shell(command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """A shell command in which $H is `python -c` with the door's streams prepared."""
-    prepared = f"{sys.executable} -c"
+    """Run a shell command in which $H stands for `python -c`."""
     return subprocess.run(
-        ["bash", "-c", command.replace("$H", prepared)],
+        ["bash", "-c", command.replace("$H", f"{sys.executable} -c")],
         capture_output=True,
         timeout=60,
         env={**os.environ, **environment},
@@ -46,7 +45,7 @@ PRINTS = "'from hodor_cli.cli.terminal import *; prepare_streams(); say(chr(0x65
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_names_that_the_encoding_does_not_have_are_printed_as_escapes(encoding: str) -> None:
+def test_characters_missing_from_the_encoding_are_printed_as_escapes(encoding: str) -> None:
     ran = run_shell(f"$H {PRINTS}", PYTHONIOENCODING=encoding)
     assert ran.returncode == 0, ran.stderr
     name = "日" if encoding == "utf-8" else "\\u65e5"
@@ -54,7 +53,7 @@ def test_names_that_the_encoding_does_not_have_are_printed_as_escapes(encoding: 
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_fault_and_no_file_takes_their_place(closed: str, tmp_path: Path) -> None:
+def test_closed_streams_are_no_error_and_no_file_takes_their_number(closed: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     code = f'prepare_streams(); f = open("{file}", "w"); say("1"); note("2")'
     opens = f"'from hodor_cli.cli.terminal import *; {code}'"
@@ -78,7 +77,7 @@ def test_streams_that_cannot_be_written_to_end_in_one_line_at_most(redirection: 
     assert ran.stderr.startswith(said) and ran.stderr.count(b"\n") == (1 if said else 0)
 
 
-def test_a_reader_that_is_gone_ends_the_command_quietly() -> None:
+def test_a_reader_that_has_gone_ends_the_command_quietly() -> None:
     ran = run_shell(f"{{ sleep 0.3; {sys.executable} -m hodor_cli weights list; echo $? >&2; }} | true")
     assert ran.stderr == b"141\n"
 
@@ -86,7 +85,7 @@ def test_a_reader_that_is_gone_ends_the_command_quietly() -> None:
 HOSTILE = "a\x1b[31mred\x07\x9b2J\u202etxt\nerror: fake"
 
 
-def test_names_from_files_are_not_obeyed_by_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_names_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     say(HOSTILE)
     note(HOSTILE)
     say_json({"name": HOSTILE})
@@ -99,10 +98,10 @@ def test_names_from_files_are_not_obeyed_by_the_terminal(capsys: pytest.CaptureF
     for written in (captured.out, captured.err):
         assert not set(written) & set("\x1b\x07\x9b\u202e")
         assert "\\x1b[31mred" in written
-    assert captured.err.count("\n") == 1  # a line stays one
+    assert captured.err.count("\n") == 1  # still one line
 
 
-def test_json_on_stdout_is_ascii_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_on_stdout_is_ascii_and_keeps_its_value(capsys: pytest.CaptureFixture[str]) -> None:
     value = {"name": "é日🎬\x7f"}
     for given in (value, json.dumps(value, ensure_ascii=False)):
         say_json(given)
@@ -122,7 +121,7 @@ def test_parameter_names_in_messages_become_the_running_commands_flags() -> None
     assert with_flags("`min_dim` is too small") == "`min_dim` is too small"
 
 
-def test_a_process_that_a_command_starts_speaks_of_its_flags(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_of_a_child_process_name_the_flags_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     def in_the_command() -> bytes:
         remember_flags(COMMANDS["pretrain"].load("pretrain"))
         return pickle.dumps(keeping_flags(note))

@@ -51,7 +51,7 @@ def test_of_many_results_those_whose_video_is_there_are_exported(tmp_path: Path)
             assert store.videos == ["b"]
     for summaries in (1, 2):
         said = refused("export-descriptors", *["out/summary.json"] * summaries, "-o", "no.h5", *weights, code=2)
-        assert "out/summary.json is only a summary; give the folder of the results, out" in said
+        assert "out/summary.json is only a summary; give the results folder, out" in said
     (tmp_path / "clips" / "b.mp4").unlink()
     assert "the video of out/a is missing" in refused("export-descriptors", "out", "-o", "no.h5", *weights)
     assert not (tmp_path / "no.h5").exists()
@@ -147,12 +147,12 @@ def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(tmp_pa
     assert library.read_bytes() == before
     (tmp_path / "photo.png").write_bytes(b"a photo")
     photo = ("retrieval", "other.h5", "--query", "photo.png", "--mask", "photo.png", "-o", "photo.png")
-    assert "is read by this command" in refused(*photo)
+    assert "is an input of this command" in refused(*photo)
     davis = write_davis(tmp_path / "davis", {"bear": 250}, count=2)
     mask = davis / "Annotations/480p/bear/00000.png"
     heat = ("heatmaps", davis / "JPEGImages/480p/bear", "--mask", f"0={mask}", "--frame", "1", "-o")
     assert "ends in .png" in refused(*heat, "other.h5") and library.read_bytes() == before
-    assert "is read by this command" in refused(*heat, mask)
+    assert "is an input of this command" in refused(*heat, mask)
     assert "there is no folder made/later to write a.png into" in refused(*search, "-o", "made/later/a.png")
     hodor(*search, "-o", "sheet")
     assert (tmp_path / "sheet.png").is_file()
@@ -182,7 +182,7 @@ def test_pictures_replace_nothing_unless_asked(tmp_path: Path) -> None:
 def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(tmp_path: Path) -> None:
     clustered_store(tmp_path / "other.h5")
     assert "an object is FILE.h5#VIDEO/ID" in refused("retrieval", "other.h5", "--query", "v1/1")
-    assert "is no stored object" in refused("retrieval", "other.h5", "--query", "other.h5/v1/1")
+    assert "is not a stored object" in refused("retrieval", "other.h5", "--query", "other.h5/v1/1")
     mixed = ("retrieval", "other.h5", "--query", "other.h5#v1/1", "--mask", "m.png")
     assert "leave them out" in refused(*mixed)
 

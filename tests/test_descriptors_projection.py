@@ -131,7 +131,7 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     found = json.loads(result.stdout)[0]
     assert found["by"] == "projection", result.output
     alike = [match for match in found["matches"] if match["distance"] < found["alike_below"]]
-    assert ("bear/1 is probably seen nowhere else" in result.stderr) == (not alike)
+    assert ("bear/1 probably appears nowhere else" in result.stderr) == (not alike)
     result = hodor("retrieval", "--pr-curve", "--projection", "projection.safetensors", "--json")
     assert next(iter(json.loads(result.stdout)["curves"])) == "projection, Euclidean across"
     again = ("retrieval", "--query", "objects.h5#bear/1", "--overwrite", "--projection")

@@ -76,7 +76,7 @@ def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"weights": "mini", "predictions": Path("x")}, "masks that are there; leave out `weights`"),
+        ({"weights": "mini", "predictions": Path("x")}, "existing masks; leave out `weights`"),
         ({"history": "0"}, "--history takes a number"),
         ({"history": "1,x"}, "--history takes a number"),
         ({"history": "1,2", "predictions": Path("x")}, "leave out .* further lengths of `history`"),

@@ -74,7 +74,11 @@ def test_a_mask_is_shown_with_its_ids(clip: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["clip", "-o", "grid.jpg"], 6, "give --out a name that ends in .png"),
-        (["clip/00000.png", "-o", "clip/00000.png", "--overwrite"], 6, "is read by this command and is not replaced"),
+        (
+            ["clip/00000.png", "-o", "clip/00000.png", "--overwrite"],
+            6,
+            "is an input of this command and is not overwritten",
+        ),
         (["nothing.mp4"], 3, "nothing.mp4"),
         (["clip", "--frame", "9"], 3, "9"),
         (["clip", "--box", "150,100,60,60"], 2, "reaches outside"),

@@ -1,4 +1,4 @@
-"""`segment` with masks at several frames: all of them serve the whole video, also after an interruption."""
+"""`segment` with masks at several frames: each is used for the whole video, also after an interruption."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def masks_in(out: Path) -> list[np.ndarray]:
     return [read_label_png(file) for file in sorted((out / "masks").iterdir())]
 
 
-def test_a_run_gives_what_following_in_memory_gives(network: Hodor, tmp_path: Path) -> None:
+def test_a_run_equals_following_in_memory(network: Hodor, tmp_path: Path) -> None:
     summary, seen = run(network, tmp_path / "out")
     assert summary.frames == COUNT and not (tmp_path / "out/.progress").exists()
     # 4..0 once more, and 11..5 of frames 10..0 for the object that comes later
@@ -87,7 +87,7 @@ def test_an_interrupted_run_ends_with_the_same_masks(network: Hodor, tmp_path: P
     assert reports[0]["frames"] == reports[1]["frames"]
 
 
-def test_an_object_that_appears_in_a_frame_is_in_none_before(network: Hodor, tmp_path: Path) -> None:
+def test_an_object_is_absent_before_the_frame_it_appears_in(network: Hodor, tmp_path: Path) -> None:
     run(network, tmp_path / "out", appears={2: 11})
     assert not any((mask == 2).any() for mask in masks_in(tmp_path / "out")[:11])
 
@@ -100,9 +100,7 @@ def test_appear_names_the_frame_of_the_first_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", ["the file", "an empty mask", "remove", "resumed", "python"])
-def test_what_a_mask_does_not_name_is_followed_on_and_what_is_said_to_be_absent_is_not(
-    tmp_path: Path, there: str
-) -> None:
+def test_objects_missing_from_a_mask_are_still_followed_but_absent_ones_are_not(tmp_path: Path, there: str) -> None:
     clip = write_video(tmp_path / "clip.mp4", frames_of(6))
     both = labels(1, square(2, 2)) + labels(2, square(4, 40))
     for name, mask in (("both", both), ("one", labels(1, square(2, 4))), ("empty", 0 * both)):
@@ -129,7 +127,7 @@ def test_what_a_mask_does_not_name_is_followed_on_and_what_is_said_to_be_absent_
 # --- a further mask for a finished run
 
 
-def test_a_further_mask_gives_what_all_masks_at_once_give_and_keeps_the_rest(network: Hodor, tmp_path: Path) -> None:
+def test_adding_a_mask_equals_giving_all_masks_and_keeps_the_other_frames(network: Hodor, tmp_path: Path) -> None:
     first = {0: labels(1, square(2, 2, 20)), 8: labels(1, square(10, 20, 20))}
     further = {4: labels(1, square(20, 40, 18))}
     run(network, tmp_path / "step", masks=first)
@@ -146,7 +144,7 @@ def test_a_further_mask_gives_what_all_masks_at_once_give_and_keeps_the_rest(net
     assert reports[0]["masks"] == reports[1]["masks"] and reports[0]["frames"] == reports[1]["frames"]
 
 
-def test_correcting_one_object_leaves_the_others_where_it_does_not_lie(network: Hodor, tmp_path: Path) -> None:
+def test_correcting_one_object_keeps_the_others_outside_of_it(network: Hodor, tmp_path: Path) -> None:
     run(network, tmp_path / "out", masks={0: labels(1, square(2, 2, 14)) + labels(2, square(2, 40, 14))})
     before = masks_in(tmp_path / "out")
     run(network, tmp_path / "out", masks={6: labels(1, square(30, 2, 14))}, resume=True)

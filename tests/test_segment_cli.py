@@ -58,8 +58,8 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     assert len(list((out / "masks").glob("*.png"))) == COUNT
     assert len(read_video(out / "overlay.mp4")) == COUNT
     assert "12 frames, object 1" in result.output and "clip.hodor/overlay.mp4" in result.output
-    told = "mask.png holds only 0 and 255: it is one object, with id 1"  # once on the terminal, and in the report
-    assert result.output.count(told) == 1 and told in json.loads((out / "report.json").read_text())["warnings"]
+    noted = "mask.png holds only 0 and 255: it is one object, with id 1"  # once on the terminal, and in the report
+    assert result.output.count(noted) == 1 and noted in json.loads((out / "report.json").read_text())["warnings"]
     assert re.search(r"\d frames/s", result.output) and "review" in result.output
     assert "Frame 0: object 1 from" in result.output
     report = json.loads((out / "report.json").read_text())
@@ -86,7 +86,7 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
         (("--max-dim", "40"), "--max-dim must lie in 64"),
     ],
 )
-def test_what_is_refused_is_refused_before_anything_is_said_of_masks(
+def test_bad_options_are_refused_before_masks_are_reported(
     clip: Path, toy: Path, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
     arguments = ("--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out", *options)
@@ -97,16 +97,16 @@ def test_what_is_refused_is_refused_before_anything_is_said_of_masks(
 
 def test_a_video_as_mask_is_refused(clip: Path) -> None:
     said = refused("segment", clip / "mask.png", "--mask", clip / "clip.mp4", code=2)
-    assert "clip.mp4 is a video; give the video first, and its mask behind --mask" in said
+    assert "clip.mp4 is a video; give the video first, and its mask after --mask" in said
 
 
 def test_preview_says_that_it_writes_no_results(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = segment(clip / "clip.mp4", "--mask", clip / "mask.png", "--preview", "-o", "out")
-    assert "--preview leaves out as it is" in result.stderr and not (tmp_path / "out").exists()
+    assert "--preview does not write to out" in result.stderr and not (tmp_path / "out").exists()
 
 
-def test_weights_that_cannot_be_used_are_refused_before_anything_is_said_of_masks(tmp_path: Path, clip: Path) -> None:
+def test_unusable_weights_are_refused_before_masks_are_reported(tmp_path: Path, clip: Path) -> None:
     given = (clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", "none", "-o", tmp_path / "out")
     assert segment(*given, code=4).output.startswith("error: there are no weights named 'none'")
     assert hodor("suggest", *given[:5], code=4).output.startswith("error: there are no weights named 'none'")
@@ -128,7 +128,7 @@ def test_a_second_thread_looks_ahead(tmp_path: Path, clip: Path, toy: Path, monk
     assert len(expected) == COUNT - 1
 
 
-def test_descriptors_alone_are_one_option_away(tmp_path: Path, clip: Path) -> None:
+def test_no_matching_uses_descriptors_alone(tmp_path: Path, clip: Path) -> None:
     arguments = (clip / "clip.mp4", "--mask", clip / "mask.png", "--end", 4, "--min-dim", 64, "--no-overlay")
     segment(*arguments, "-o", tmp_path / "with")
     segment(*arguments, "-o", tmp_path / "without", "--no-matching")
@@ -223,7 +223,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_video_cut_off_in_the_middle_is_done_as_far_as_it_goes(tmp_path: Path, clip: Path, toy: Path) -> None:
+def test_a_truncated_video_is_segmented_as_far_as_it_goes(tmp_path: Path, clip: Path, toy: Path) -> None:
     index_first = {"movflags": "+faststart"}
     whole = write_video(tmp_path / "whole.mp4", moving_square(40)[0], options={}, container_options=index_first)
     data = whole.read_bytes()
@@ -234,7 +234,7 @@ def test_a_video_cut_off_in_the_middle_is_done_as_far_as_it_goes(tmp_path: Path,
     assert any("cut off" in text for text in json.loads((tmp_path / "out" / "report.json").read_text())["warnings"])
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
+def test_ctrl_c_says_how_to_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
     step, count = Segmenter.step, 0
 
     def interrupted(self, frame, masks=None, **at):
@@ -254,9 +254,11 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "continue with the same command, with --resume instead of --overwrite" in said
 
 
-def test_values_that_stand_in_the_wrong_place_are_explained(tmp_path: Path, clip: Path) -> None:
+def test_misplaced_values_are_explained(tmp_path: Path, clip: Path) -> None:
     out, mask = tmp_path / "out", clip / "mask.png"
-    assert f"{mask} belongs to no option: a file stands behind" in refused("segment", clip / "clip.mp4", mask, code=2)
+    assert f"{mask} belongs to no option: a file follows its option" in refused(
+        "segment", clip / "clip.mp4", mask, code=2
+    )
     said = refused("segment", clip / "clip.mp4", "--box", "10", "8", "20", "20", code=2)
     assert "8 20 20 belongs to no option" in said and "joined by commas" in said
     assert "begin with two dashes" in refused("segment", clip / "clip.mp4", "-mask", mask, code=2)

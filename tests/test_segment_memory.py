@@ -1,4 +1,4 @@
-"""Peak memory does not grow with the length of the video, measured on the whole chain from an mp4 to the results."""
+"""Peak memory does not grow with the length of the video, measured from an mp4 to the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import REPOSITORY, write_video
 
 from hodor_cli.images.label_png import write_label_png
 
-HEIGHT, WIDTH = 120, 160  # large enough that a frame kept for every frame would show
+HEIGHT, WIDTH = 120, 160  # large enough that keeping every frame would show
 
 RUN = """
 import resource, sys
@@ -38,8 +38,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="resource.getrusage is not there on Windows")
-def test_peak_memory_for_600_frames_is_that_for_60(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="resource.getrusage is missing on Windows")
+def test_peak_memory_is_the_same_for_60_and_600_frames(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     ground = rng.integers(60, 180, (HEIGHT, WIDTH * 2, 3), dtype=np.uint8)
     labels = np.zeros((HEIGHT, WIDTH), np.uint16)
@@ -56,7 +56,7 @@ def test_peak_memory_for_600_frames_is_that_for_60(tmp_path: Path) -> None:
 
     def peak(count: int) -> int:
         command = [sys.executable, "-c", RUN, str(clip), str(mask), str(tmp_path / f"out{count}"), str(count)]
-        # Fresh threads otherwise get heaps of their own, whose number is a matter of chance.
+        # Otherwise new threads get separate heaps, and their number varies from run to run.
         settings = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
         environment = {**os.environ, **settings}
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment.get("PYTHONPATH", "")])

@@ -1,4 +1,4 @@
-"""An interrupted run that goes on ends with the same masks, report and overlay as one that was never interrupted."""
+"""A resumed run ends with the same masks, report and overlay as one that was never interrupted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNT = 110  # three pieces of the overlay
 
 
 class StopError(Exception):
-    """Stands for whatever ends a run early."""
+    """Stands for any error that ends a run early."""
 
 
 def run(
@@ -68,7 +68,7 @@ def assert_same_results(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was not interrupted."""
+    """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "out"
     run(out)
     assert len(read_video(out / "overlay.mp4")) == COUNT
@@ -76,7 +76,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("stops", [(0,), (1, 5), (47,), (48,), (50, 70, 95), (96, 97, 109), (109,)])
-def test_stopped_anywhere_it_ends_with_the_same_results(tmp_path: Path, whole: Path, stops: tuple[int, ...]) -> None:
+def test_a_run_stopped_anywhere_ends_with_the_same_results(tmp_path: Path, whole: Path, stops: tuple[int, ...]) -> None:
     out = tmp_path / "out"
     for stop_at in stops:
         try:
@@ -88,7 +88,7 @@ def test_stopped_anywhere_it_ends_with_the_same_results(tmp_path: Path, whole: P
     assert_same_results(out, whole)
 
 
-def test_frames_past_the_last_checkpoint_are_done_again(tmp_path: Path, whole: Path) -> None:
+def test_frames_after_the_last_checkpoint_are_recomputed(tmp_path: Path, whole: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(StopError):
         run(out, stop_at=20)
@@ -96,7 +96,7 @@ def test_frames_past_the_last_checkpoint_are_done_again(tmp_path: Path, whole: P
     checkpoint = (out / ".progress" / "checkpoint.npz").read_bytes()
     with pytest.raises(StopError):
         run(out, stop_at=60, resume=True)
-    # As a kill leaves it: an older checkpoint, a record cut off, a mask half-written.
+    # What a kill leaves: an older checkpoint, a truncated record, a half-written mask.
     (out / ".progress" / "checkpoint.npz").write_bytes(checkpoint)
     journal.write_bytes(journal.read_bytes()[:-20])
     (out / "masks" / ".00061.png.123.tmp").write_bytes(b"half")
@@ -105,9 +105,7 @@ def test_frames_past_the_last_checkpoint_are_done_again(tmp_path: Path, whole: P
     assert_same_results(out, whole)
 
 
-def test_a_kill_while_the_results_are_put_together(
-    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_while_the_results_are_assembled(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     for name in ("write_review_page", "write_report"):
         monkeypatch.setattr(finish, name, lambda *_, **__: (_ for _ in ()).throw(StopError()))
@@ -159,7 +157,7 @@ def test_overwrite_replaces_an_unfinished_run(tmp_path: Path) -> None:
     assert len(list((out / "masks").iterdir())) == 5 and not (out / ".progress").exists()
 
 
-def test_overwrite_that_was_interrupted_does_not_look_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_overwrite_does_not_look_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     run(out, count=20)
     genuine = Path.unlink

@@ -1,4 +1,4 @@
-"""Running a segmenter over a source: what lies in the result folder, and what happens when something is wrong."""
+"""Running a segmenter over a source: the contents of the result folder, and what happens on errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_a_run_leaves_masks_overlay_and_report_and_nothing_else(tmp_path: Path) -> None:
+def test_a_run_writes_masks_overlay_and_report_and_nothing_else(tmp_path: Path) -> None:
     summary = run(tmp_path / "out", 10)
     masks = [f"masks/{index:05d}.png" for index in range(10)]
     assert files(tmp_path / "out") == ["masks", *masks, "overlay.mp4", "report.json", "review.html"]
@@ -42,7 +42,7 @@ def test_a_run_leaves_masks_overlay_and_report_and_nothing_else(tmp_path: Path) 
     assert set(summary.files) == {"masks", "overlay", "report", "review"}
 
 
-def test_masks_are_exactly_what_the_segmenter_gave(tmp_path: Path) -> None:
+def test_masks_are_exactly_what_the_segmenter_returned(tmp_path: Path) -> None:
     seen = {}
     run(tmp_path / "out", 6, on_frame=lambda frame, labels: seen.update({frame.name: labels.copy()}))
     for name, labels in seen.items():
@@ -124,7 +124,7 @@ def test_objects_may_start_late_and_on_a_box(tmp_path: Path) -> None:
     assert (read_label_png(tmp_path / "out" / "masks" / "00003.png") == 40000).sum() == 144
 
 
-def test_what_a_hook_notes_is_reviewed(tmp_path: Path) -> None:
+def test_notes_of_a_hook_are_listed_for_review(tmp_path: Path) -> None:
     def hook(frame, step, segmenter):
         assert step is segmenter.last
         return [(1, "drift", "far")] if frame.index == 2 else None
@@ -164,7 +164,7 @@ def test_overwrite_removes_the_old_results_and_only_them(tmp_path: Path) -> None
     assert files(out) == kept + made
 
 
-def test_exports_that_lie_elsewhere_stay(tmp_path: Path) -> None:
+def test_exports_outside_of_the_folder_are_kept(tmp_path: Path) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     run(out, 2)
     export_result(out, ["csv"], ExportOptions(out=elsewhere))
@@ -260,7 +260,7 @@ def test_odd_sizes_are_padded_to_even(tmp_path: Path) -> None:
     assert read_video(tmp_path / "out" / "overlay.mp4")[0].shape == (48, 64, 3)
 
 
-def test_a_camera_ends_with_ctrl_c_and_its_results_are_whole(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_camera_run_with_complete_results(tmp_path: Path) -> None:
     images, first = two_squares(30)
     source = MemorySource(images)
     source.kind = "camera"

@@ -1,4 +1,4 @@
-"""The segmenter, frame by frame: what a user gives and gets, with networks of random weights."""
+"""The segmenter frame by frame: its inputs and outputs, with networks of random weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hodor_cli.presets import preset
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> tuple[Segmenter, Scripted]:
-    """A segmenter, keeping what is lost, whose decoder finds what the test says."""
+    """A segmenter that holds lost objects, and the script that sets what its decoder finds."""
     network = build_model(msgspec.structs.replace(preset("toy"), hold_lost_objects=True))
     script = Scripted()
     monkeypatch.setattr(network, "decode", script)
@@ -67,7 +67,7 @@ def test_objects_start_at_any_frame_and_keep_their_numbers(model: Hodor) -> None
         assert segmenter.last.labels is labels
 
 
-def test_a_step_says_how_long_the_network_took(toy: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_reports_how_long_the_network_took(toy: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, ticks = segmenter_for(toy), itertools.count(0.0, 0.25)
     monkeypatch.setattr("hodor_cli.engine.segmenter.clock.perf_counter", lambda: next(ticks))
     segmenter.step(frames_of(1)[0], THREE)
@@ -82,7 +82,7 @@ def test_a_label_map_and_a_dictionary_mean_the_same(toy: Hodor) -> None:
         np.testing.assert_array_equal(first, second)
 
 
-def test_where_masks_are_given_the_output_is_exactly_these(model: Hodor) -> None:
+def test_given_masks_are_returned_exactly(model: Hodor) -> None:
     segmenter, frames = segmenter_for(model), frames_of(3)
     ragged = square(3, 3)
     ragged[5, 3:17:2] = False
@@ -95,7 +95,7 @@ def test_where_masks_are_given_the_output_is_exactly_these(model: Hodor) -> None
     np.testing.assert_array_equal(labels == 65535, later)
 
 
-def test_masks_given_beside_existing_objects_take_their_pixels_and_leave_the_rest(
+def test_a_new_mask_takes_its_pixels_from_existing_objects_and_leaves_the_rest(
     scripted: tuple[Segmenter, Scripted],
 ) -> None:
     segmenter, script = scripted
@@ -112,7 +112,7 @@ def test_masks_given_beside_existing_objects_take_their_pixels_and_leave_the_res
     np.testing.assert_array_equal(labels == 7, before & ~half)
 
 
-def test_two_times_forty_objects(toy: Hodor) -> None:
+def test_forty_objects_and_forty_more(toy: Hodor) -> None:
     segmenter, frames = segmenter_for(toy, min_dim=128), frames_of(4)
     grid = [(row, column) for row in range(0, HEIGHT, 10) for column in range(0, WIDTH - 4, 8)][:40]
     objects = {1000 + k: square(row, column, 7) for k, (row, column) in enumerate(grid)}
@@ -130,7 +130,7 @@ def test_two_times_forty_objects(toy: Hodor) -> None:
 # --- corrections, removal
 
 
-def test_a_correction_replaces_all_that_was_believed(model: Hodor) -> None:
+def test_a_correction_replaces_the_history_of_its_object(model: Hodor) -> None:
     segmenter, frames = segmenter_for(model), frames_of(6)
     segmenter.step(frames[0], {7: THREE[7], 300: THREE[300]})
     for frame in frames[1:3]:
@@ -213,7 +213,7 @@ def test_all_objects_can_be_removed_and_others_started(model: Hodor) -> None:
 # --- lost and found
 
 
-def test_a_lost_object_is_reported_keeps_its_descriptor_and_can_be_given_again(
+def test_a_lost_object_is_reported_and_keeps_its_descriptor_and_can_be_given_again(
     scripted: tuple[Segmenter, Scripted],
 ) -> None:
     segmenter, script = scripted
@@ -231,9 +231,9 @@ def test_a_lost_object_is_reported_keeps_its_descriptor_and_can_be_given_again(
     assert segmenter.last.objects[7].confidence == 0
     assert not segmenter.last.objects[300].lost
     now = segmenter.descriptors().objects
-    # Where it was says nothing any more.
+    # Its last place is no longer encoded.
     expected = segmenter.model.anywhere(torch.from_numpy(kept[7])).numpy()
-    np.testing.assert_allclose(now[7], expected, atol=0.01)  # bfloat16 where the CPU computes in it
+    np.testing.assert_allclose(now[7], expected, atol=0.01)  # bfloat16 on CPUs that compute in it
     assert not np.array_equal(now[300], kept[300])
     labels = segmenter.step(frames[3], {7: square(30, 2)})
     np.testing.assert_array_equal(labels == 7, square(30, 2))

@@ -1,4 +1,4 @@
-"""What a segmenter takes and refuses: masks, frames, devices, settings."""
+"""What a segmenter accepts and refuses: masks, frames, devices, settings."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def test_a_bad_first_mask_leaves_a_segmenter_that_can_start(toy: Hodor) -> None:
     segmenter = segmenter_for(toy)
     with pytest.raises(InputError):
         segmenter.step(frames_of(1)[0], np.ones((5, 5), np.uint8))
-    other = np.zeros((32, 32, 3), np.uint8)  # no frame was taken, so the size is still free
+    other = np.zeros((32, 32, 3), np.uint8)  # no frame was accepted, so the size is still open
     assert segmenter.step(other, np.eye(32, dtype=np.uint8)).shape == (32, 32)
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_an_object_too_small_is_warned_of_and_the_others_go_on(toy: Hodor, alone: bool) -> None:
+def test_an_object_too_small_is_warned_about_and_the_others_continue(toy: Hodor, alone: bool) -> None:
     segmenter, frames = segmenter_for(toy), frames_of(3)
     dot = square(45, 60, 1)
     given = {9: dot} if alone else {9: dot, 7: THREE[7]}
@@ -78,12 +78,12 @@ def test_an_object_too_small_is_warned_of_and_the_others_go_on(toy: Hodor, alone
     assert segmenter.object_ids == ([] if alone else [7])
     labels = segmenter.step(frames[1])
     assert 9 not in labels and segmenter.last.warnings == []
-    # Larger, it can join.
+    # With a larger mask it can join.
     segmenter.step(frames[2], {9: square(30, 40)})
     assert segmenter.object_ids == ([9] if alone else [7, 9])
 
 
-def test_a_correction_too_small_is_warned_of_and_the_object_goes_on(toy: Hodor) -> None:
+def test_a_correction_too_small_is_warned_about_and_the_object_continues(toy: Hodor) -> None:
     segmenter, frames = segmenter_for(toy), frames_of(3)
     segmenter.step(frames[0], {7: THREE[7]})
     labels = segmenter.step(frames[1], {7: square(45, 60, 1)})
@@ -133,10 +133,10 @@ def test_frames_of_any_size(model: Hodor, size: tuple[int, int]) -> None:
     assert all(0 <= found.confidence <= 1 for found in segmenter.last.objects.values())
 
 
-def test_frames_that_are_views_or_read_only_are_taken_silently(toy: Hodor, recwarn: pytest.WarningsRecorder) -> None:
+def test_frames_that_are_views_or_read_only_are_accepted_silently(toy: Hodor, recwarn: pytest.WarningsRecorder) -> None:
     plain, odd = segmenter_for(toy), segmenter_for(toy)
     for index, frame in enumerate(frames_of(2)):
-        view = np.ascontiguousarray(frame[:, ::-1, ::-1])[:, ::-1, ::-1]  # as OpenCV's BGR turned around
+        view = np.ascontiguousarray(frame[:, ::-1, ::-1])[:, ::-1, ::-1]  # like OpenCV's BGR reversed to RGB
         view.flags.writeable = False
         mask = label_map(THREE) if index == 0 else None
         if mask is not None:
@@ -152,7 +152,7 @@ def test_frames_that_are_views_or_read_only_are_taken_silently(toy: Hodor, recwa
 def test_half_precision_on_the_cpu_gives_nearly_the_same(
     model: Hodor, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Of random weights all masks are unsure, and roundings would decide which objects are let go.
+    # With random weights all masks are uncertain, and rounding would decide which objects are dropped.
     monkeypatch.setattr("hodor_cli.engine.step.without_absent", lambda logits, cue, given: logits)
     exact, rounded = segmenter_for(model, precision="fp32"), segmenter_for(model, precision=precision)
     for index, frame in enumerate(frames_of(4)):
@@ -164,7 +164,7 @@ def test_half_precision_on_the_cpu_gives_nearly_the_same(
             np.testing.assert_allclose(descriptor, exact.descriptors().objects[object_id], atol=0.3)
 
 
-def test_settings_that_cannot_be_are_refused(toy: Hodor) -> None:
+def test_invalid_settings_are_refused(toy: Hodor) -> None:
     for settings, kind, said in (
         ({"history": 0}, UsageError, "history must be at least 1"),
         ({"min_dim": 16}, UsageError, "min.dim.*16"),
@@ -179,7 +179,7 @@ def test_settings_that_cannot_be_are_refused(toy: Hodor) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_is_refused_where_there_is_none(toy: Hodor) -> None:
+def test_cuda_is_refused_on_a_machine_without_it(toy: Hodor) -> None:
     with pytest.raises(DeviceError, match=r"no CUDA device.*`device`"):
         segmenter_for(toy, device="cuda")
 

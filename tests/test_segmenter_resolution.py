@@ -1,4 +1,4 @@
-"""Small objects are seen in a finer resolution, which the first masks decide, and which a user's own overrides."""
+"""Small objects are processed at a finer resolution, which the first masks choose unless the user sets one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def large() -> np.ndarray:
     ("small", "settings", "min_dim"),
     [(True, {}, 96), (False, {}, 80), (True, {"min_dim": 64}, 64), (True, {"matching": False}, 96)],
 )
-def test_the_first_masks_decide_unless_the_user_does(
+def test_the_first_masks_choose_the_resolution_unless_the_user_does(
     model: Hodor, small: bool, settings: dict[str, Any], min_dim: int
 ) -> None:
     segmenter = segmenter_of(model, **settings)
@@ -60,7 +60,7 @@ def test_objects_of_several_sizes_are_judged_by_their_geometric_mean(model: Hodo
     assert segmenter.min_dim == 96
 
 
-def test_large_objects_are_seen_in_the_usual_resolution() -> None:
+def test_large_objects_are_processed_at_the_usual_resolution() -> None:
     network = some_model("toy")
     network.config = msgspec.structs.replace(network.config, min_dim=128, max_dim=256, medium_min_dim=160)
     segmenter = segmenter_of(network)
@@ -108,7 +108,7 @@ def growing(model: Hodor, **settings: Any) -> Growing:
 
 
 def lines_of(segmenter: Growing, sizes: list[int]) -> list[int]:
-    """The lines at which frames are seen in which the object has these sizes."""
+    """The lines at which frames are processed while the object has these sizes."""
     found, frame = [], frames_of(1)[0]
     for segmenter.size in sizes:
         segmenter.step(frame)
@@ -149,9 +149,7 @@ def test_the_resolution_follows_an_object_that_grows_and_shrinks(matching: Hodor
     assert lines_of(segmenter, [8] * 12)[-1] == 160
 
 
-def test_an_object_that_is_hidden_for_a_moment_or_lost_keeps_the_resolution(
-    matching: Hodor,
-) -> None:
+def test_an_object_that_is_hidden_for_a_moment_or_lost_keeps_the_resolution(matching: Hodor) -> None:
     segmenter = growing(matching)
     segmenter.step(frames_of(1)[0], {1: square(4, 4, 40)})
     assert set(lines_of(segmenter, [40, 40, *[8] * 5, 40, *[8] * 5, *[0] * 12])) == {128}
@@ -174,7 +172,7 @@ def test_a_user_s_own_resolution_is_kept(matching: Hodor) -> None:
 
 
 class GrowingOffline(Growing, OfflineSegmenter):
-    """The same for a plan."""
+    """The same for videos whose masks are all known beforehand."""
 
 
 @pytest.mark.parametrize(("marked", "last"), [((0,), 144), ((0, 11), 160)])
@@ -187,7 +185,7 @@ def test_a_plan_follows_the_size_unless_it_goes_in_both_directions(
     assert segmenter.min_dim == last and len(found) == 14
 
 
-def test_a_step_that_fails_decides_nothing(model: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_fails_does_not_choose_the_resolution(model: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter = segmenter_of(model)
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
         patch.setattr(segmenter, "_follow", lambda step: (_ for _ in ()).throw(MemoryError()))
@@ -197,7 +195,7 @@ def test_a_step_that_fails_decides_nothing(model: Hodor, monkeypatch: pytest.Mon
     assert segmenter.min_dim == 80
 
 
-def test_both_directions_see_the_same_resolution(model: Hodor) -> None:
+def test_both_directions_use_the_same_resolution(model: Hodor) -> None:
     segmenter = OfflineSegmenter(model, device="cpu", precision="fp32")
     found = list(follow(segmenter, frames_of(5), {0: {1: square(10, 10)}, 4: {1: large()}}))
     assert segmenter.min_dim == 96 and len(found) == 5

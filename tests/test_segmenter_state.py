@@ -1,4 +1,4 @@
-"""The segmenter's state: stopping and going on, starting from descriptors, with and without matching."""
+"""The segmenter's state: stopping and resuming, starting from descriptors, with and without matching."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_on(segmenter: Segmenter, frames: list[np.ndarray], start: int) -> list[n
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5, 7])
-def test_a_stopped_run_goes_on_bit_for_bit(model: Hodor, stop: int, tmp_path: Any) -> None:
+def test_a_resumed_run_is_bit_identical(model: Hodor, stop: int, tmp_path: Any) -> None:
     frames = frames_of(10)
     whole = segmenter_for(model, history=3)
     expected = run_on(whole, frames, 0)
@@ -51,7 +51,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(model: Hodor, stop: int, tmp_path: An
     assert second.last.objects == whole.last.objects
 
 
-def test_a_state_is_the_callers_own(model: Hodor) -> None:
+def test_a_state_shares_no_memory_with_the_segmenter(model: Hodor) -> None:
     segmenter, twin = segmenter_for(model), segmenter_for(model)
     frames = frames_of(4)
     for each in (segmenter, twin):
@@ -80,7 +80,7 @@ def test_the_state_is_small_and_does_not_grow(model: Hodor) -> None:
         segmenter.step(frames[index % 10], THREE if index == 0 else None)
         if index + 1 in (20, 60):
             sizes[index + 1] = sum(value.nbytes for value in segmenter.state().values())
-    # An object that is not found has no motion.
+    # A lost object has no motion, so the state may shrink.
     assert sizes[60] <= sizes[20] < 500_000
 
 
@@ -107,7 +107,7 @@ def test_only_the_window_is_decoded(toy: Hodor, monkeypatch: pytest.MonkeyPatch)
     assert lengths == [1, 2, 3, 3, 3, 3]
 
 
-def test_a_state_that_does_not_belong_here_is_refused_and_changes_nothing(toy: Hodor, mini: Hodor) -> None:
+def test_a_state_of_another_model_or_version_is_refused_and_changes_nothing(toy: Hodor, mini: Hodor) -> None:
     segmenter, frames = segmenter_for(mini), frames_of(3)
     segmenter.step(frames[0], THREE)
     good = segmenter.state()
@@ -130,7 +130,7 @@ def test_a_state_that_does_not_belong_here_is_refused_and_changes_nothing(toy: H
 
 
 def test_a_state_may_move_to_another_resolution_history_or_without_matching(toy: Hodor, mini: Hodor) -> None:
-    """Descriptors belong to no resolution; only keys do."""
+    """Only keys depend on the resolution; descriptors do not."""
     frames = frames_of(6)
     for model, settings in (
         (toy, {"min_dim": 96}),
@@ -146,7 +146,7 @@ def test_a_state_may_move_to_another_resolution_history_or_without_matching(toy:
         assert not any(name.startswith("matching/") for name in moved.state())
 
 
-def test_a_step_that_fails_midway_is_as_if_it_had_not_been(model: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_fails_midway_changes_nothing(model: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, twin = segmenter_for(model), segmenter_for(model)
     frames, given = frames_of(4), {7: square(20, 4), 9: square(4, 20, 10)}
     for each in (segmenter, twin):
@@ -190,7 +190,7 @@ def test_objects_can_start_from_saved_descriptors(model: Hodor) -> None:
     assert segmenter.object_ids == [7, 300]
     for frame in frames:
         assert set(np.unique(segmenter.step(frame))) <= {0, 7, 300}
-    # The state carries them on.
+    # The state contains them.
     twin = segmenter_for(model)
     twin.load_state(segmenter.state())
     np.testing.assert_array_equal(twin.step(frames[0]), segmenter.step(frames[0]))
@@ -199,7 +199,7 @@ def test_objects_can_start_from_saved_descriptors(model: Hodor) -> None:
     np.testing.assert_array_equal(segmenter.step(frames[1], {300: THREE[300]}) == 300, THREE[300])
 
 
-def test_descriptors_of_the_video_itself_decode_like_its_history_but_for_places() -> None:
+def test_descriptors_of_the_video_itself_decode_like_its_history_except_for_places() -> None:
     toy = build_model(msgspec.structs.replace(preset("toy"), places=False))
     frames = frames_of(2)
     source = segmenter_for(toy)

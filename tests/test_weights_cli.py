@@ -105,7 +105,7 @@ def test_describe_says_that_parameters_are_missing(toy: Hodor, tmp_path: Path) -
 
 
 def test_verify_checks_all_named_weights_by_default(bundle: Path) -> None:
-    assert weights("verify")[0].startswith("mini: whole (checksum and parameters), fingerprint ")
+    assert weights("verify")[0].startswith("mini: intact (checksum and parameters), fingerprint ")
     path = bundle / "mini.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -222,7 +222,7 @@ def test_push_warns_of_a_licence_that_allows_more_than_the_weights_it_continues(
     for saved in ({"run": {"weights": "mini"}}, {"mean_of": [{"weights": "mini"}, {"weights": "mine.safetensors"}]}):
         save_checkpoint(tmp_path / "tuned.safetensors", toy, saved)
         free = hodor(*command, tmp_path / "tuned.safetensors", "--license", "mit")
-        assert "continue mini, which is for non-commercial use" in free.stderr
+        assert "continue mini, which forbids commercial use" in free.stderr
         kept = hodor(*command, tmp_path / "tuned.safetensors", "--license", "cc-by-nc-4.0")
         assert "non-commercial" not in kept.stderr
 

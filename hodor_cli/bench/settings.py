@@ -28,13 +28,13 @@ class BenchSettings(SegmenterSettings):
     size: (width, height) of the clip.
     """
 
-    weights: Annotated[str, about("Weights by name (see `hodor weights list`), a file, or a preset.")] = "mini"
+    weights: Annotated[str, about("Weights: a name (see `hodor weights list`), a file, or a preset.")] = "mini"
     size: tuple[int, int] = (854, 480)
     objects: Annotated[int, about("Objects in the clip.", least=1)] = 1
-    frames: Annotated[int, about("Frames a round.", least=1)] = 5
-    rounds: Annotated[int, about("Rounds, plain and engine in turn.", least=1)] = 5
-    threads: Annotated[int | None, about("Threads on the CPU [default: PyTorch's].", least=1)] = None
-    contend: Annotated[int, about("Measure once more beside N busy processes.", least=0)] = 0
+    frames: Annotated[int, about("Frames per round.", least=1)] = 5
+    rounds: Annotated[int, about("Rounds; each runs the plain loop, then the engine.", least=1)] = 5
+    threads: Annotated[int | None, about("CPU threads [default: PyTorch's].", least=1)] = None
+    contend: Annotated[int, about("Measure once more while N other processes are busy.", least=0)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

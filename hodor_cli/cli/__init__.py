@@ -1,7 +1,7 @@
 """The command `hodor`: a table of subcommands, each one plain function in a file of its own.
 
-Only the file of the subcommand that runs is imported, and torch only inside its function, so `hodor --help` is quick.
-This folder is the only place of the package that prints, and nothing else of the package imports it.
+Only the module of the subcommand that runs is imported, and torch only inside its function, so `hodor --help` is fast.
+Only this folder prints, and no other part of the package imports it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import typer
 
 from hodor_cli import __version__
 from hodor_cli.cli.lazy import CommandSpec, LazyGroup
-from hodor_cli.cli.old_spellings import todays
+from hodor_cli.cli.old_spellings import current_command
 from hodor_cli.cli.terminal import prepare_streams, say
 from hodor_cli.runtime.threads import wait_briefly
 
 
 def _spec(module: str, help: str, attribute: str = "") -> CommandSpec:
-    """A command whose function is called like its module, if nothing else is said."""
+    """The entry of a command whose function is `attribute`, by default named like its module."""
     return CommandSpec(f"hodor_cli.cli.{module}", attribute or module, help)
 
 
@@ -29,26 +29,26 @@ COMMANDS: dict[str, CommandSpec] = {
     "look": _spec("choosing", "Draw a frame with its coordinates and first mask.", "look"),
     "segment-many": _spec("segment_many", "Segment many videos in parallel."),
     "annotate": _spec("annotate", "Click, track, correct and export in the browser."),
-    "suggest": _spec("choosing", "Name the frames of a video to mask next.", "suggest"),
+    "suggest": _spec("choosing", "Suggest which frames of a video to mask next.", "suggest"),
     "evaluate": _spec("evaluate", "Run and score a benchmark, or score masks."),
-    "evaluate-clicks": _spec("clicks", "Measure masks made from clicks.", "evaluate_clicks"),
+    "evaluate-clicks": _spec("clicks", "Score masks made from simulated clicks.", "evaluate_clicks"),
     "pretrain": _spec("training", "Train on labelled photographs.", "pretrain"),
     "finetune": _spec("training", "Continue training on video frames.", "finetune"),
     "data": _spec("data", "Check a data set; draw training samples.", "app"),
-    "export": _spec("export", "Write a result in formats of other tools."),
+    "export": _spec("export", "Export a result to the formats of other tools."),
     "convert": _spec("export", "Convert annotations between tools.", "convert"),
     "export-descriptors": _spec(
-        "descriptors", "Save every object of every frame as descriptors.", "export_descriptors"
+        "descriptors", "Save a descriptor of every object in every frame.", "export_descriptors"
     ),
-    "retrieval": _spec("retrieval", "Find an object again; precision-recall curves."),
-    "train-projection": _spec("descriptors", "Learn the projection by which retrieval compares.", "train_projection"),
+    "retrieval": _spec("retrieval", "Find an object again; draw precision-recall curves."),
+    "train-projection": _spec("descriptors", "Learn the projection that retrieval compares.", "train_projection"),
     "train-clicks": _spec("clicks", "Train the network that makes masks from clicks.", "train_clicks"),
     "map": _spec("views", "Draw descriptors as a 2-D map with crops (t-SNE, PCA).", "map_command"),
     "heatmaps": _spec("views", "Show what the background descriptors attend to.", "heatmaps"),
     "weights": _spec("weights", "List, describe, verify, average and publish weights.", "app"),
     "bench": _spec("bench", "Measure speed and memory on this machine."),
-    "export-onnx": _spec("export", "Write the network as ONNX.", "export_onnx"),
-    "info": _spec("info", "Versions, devices and weights, for a bug report."),
+    "export-onnx": _spec("export", "Export the network to ONNX.", "export_onnx"),
+    "info": _spec("info", "Print versions, devices and weights for a bug report."),
 }
 
 
@@ -58,8 +58,8 @@ class HodorGroup(LazyGroup):
     specs = COMMANDS
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        # A shell that completes a line gets no warnings in it.
-        return super().resolve_command(ctx, args if ctx.resilient_parsing else todays(args))
+        # Print no warnings while the shell completes a command line.
+        return super().resolve_command(ctx, args if ctx.resilient_parsing else current_command(args))
 
 
 app = typer.Typer(
@@ -91,18 +91,18 @@ def _root(
     hodor segment clip.mp4 --box 310,120,200,260
     hodor segment clip.mp4 --mask first_frame.png
 
-    `look` draws a grid to read the box off (x, y, width, height); `segment` writes masks, an overlay video and a report
-    to clip.hodor/; `annotate` does both in the browser. Runs on CPU, CUDA and Apple MPS. HODOR_DEBUG=1 shows
-    the full traceback of an unexpected error.
+    `look` draws a frame with a coordinate grid, on which you can read off a box (x, y, width, height); `segment` writes
+    masks, an overlay video and a report to clip.hodor/; `annotate` does both in the browser. Runs on CPU, CUDA and
+    Apple MPS. Set HODOR_DEBUG=1 to see the full traceback of an unexpected error.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 def main() -> None:
-    """Entry point of the console script: run the command line and leave with its exit code."""
+    """Entry point of the console script: run the command line and exit with its code."""
     prepare_streams()
-    wait_briefly()  # before PyTorch comes
-    # Importing makes many objects and no garbage; looking for it every 700 objects takes a tenth of the start.
+    wait_briefly()  # before PyTorch is imported
+    # Imports create many objects but no garbage; collecting every 700 objects takes a tenth of the start-up time.
     gc.set_threshold(50_000)
     app(prog_name="hodor")

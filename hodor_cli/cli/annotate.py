@@ -13,15 +13,16 @@ from hodor_cli.run.settings import SegmentSettings
 
 
 def annotate(
-    source: Annotated[str, arg("SOURCE", "A video file, a folder of images, or a result of hodor segment.")],
+    source: Annotated[str, arg("SOURCE", "A video file, a folder of images, or a result folder of `hodor segment`.")],
     *,
     masks: Annotated[
-        Path | None, opt("PATH", "Start from these masks: a folder of them, or a file or folder of another tool.")
+        Path | None, opt("PATH", "Start from these masks: a folder of mask files, or the annotations of another tool.")
     ] = None,
     out: Annotated[
-        Path | None, out_option("FOLDER", "The project, a result folder of hodor segment [default: NAME.hodor].")
+        Path | None,
+        out_option("FOLDER", "Project folder, readable as a result of `hodor segment` [default: NAME.hodor]."),
     ] = None,
-    port: Annotated[int | None, opt("N", "Port [default: a free one].", min=1, max=65535)] = None,
+    port: Annotated[int | None, opt("N", "Port to listen on [default: a free one].", min=1, max=65535)] = None,
     host: Annotated[
         str,
         opt(
@@ -35,7 +36,7 @@ def annotate(
 ) -> None:
     """Click an object in the browser, track it, correct it where it drifts, and export. No data leaves this machine.
 
-    Every change is saved at once, and the same command continues. Ctrl-C ends it.
+    Every change is saved immediately; run the same command again to continue. Ctrl-C stops the server.
 
     hodor annotate clip.mp4
     hodor annotate clip.hodor
@@ -51,9 +52,9 @@ def annotate(
 
     def opened(url: str, folder: Path) -> None:
         say(url)
-        note(f"Everything is saved in {folder}. Ctrl-C ends the server.")
+        note(f"Everything is saved in {folder}. Ctrl-C stops the server.")
         if browser and not _open_browser(url):
-            note("No browser could be opened here; open the address above in one on this machine.")
+            note("No browser could be opened; open the address above in a browser on this machine.")
 
     options = AnnotateOptions(out, masks, Address(host, port or 0))
     folder = annotate_source(source, settings, options, opened)

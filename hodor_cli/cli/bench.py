@@ -23,33 +23,33 @@ _NOTABLE_LOSS = 0.07
 def bench(
     *,
     size: Annotated[str, opt("WxH", "Size of the clip.")] = "854x480",
-    train: Annotated[bool, switch("--train", "Measure training instead of following objects.")] = False,
-    batch_size: Annotated[int | None, opt("N", "Samples of a batch, with --train.", min=1)] = None,
+    train: Annotated[bool, switch("--train", "Measure training instead of segmentation.")] = False,
+    batch_size: Annotated[int | None, opt("N", "Samples per batch, with --train.", min=1)] = None,
     workers: Annotated[int | None, opt("N", "Loader processes, with --train.", min=0)] = None,
     json_file: JsonFileOption = None,
     record: Annotated[
-        Path | None, opt("FILE", "Append to this history file; compare with its entries of this machine.")
+        Path | None, opt("FILE", "Append the result to this history file and compare it with this machine's last one.")
     ] = None,
     settings: Annotated[
         BenchSettings,
         Fields("objects", "frames", "rounds", "weights", "history", "min_dim", "max_dim", *_MACHINE_FIELDS),
     ],
 ) -> None:
-    """Measure the engine against a plain float32 loop on a clip made on the spot, both in one run.
+    """Compare the engine with a plain float32 loop on a generated clip, both in one run.
 
     hodor bench
     hodor bench --weights swin-tiny --objects 2
     hodor bench --train
     hodor bench --contend 1
 
-    swin-tiny without a weights file runs with random weights: speed does not depend on them.
+    Without a weights file, swin-tiny runs with random weights: speed does not depend on them.
     """
     from hodor_cli.errors import UsageError
     from hodor_cli.runtime.threads import using_threads
 
     settings = replace(settings, size=parse_size(size))
     if not train and (batch_size is not None or workers is not None):
-        raise UsageError("--batch-size and --workers belong to --train; add it or leave them out")
+        raise UsageError("--batch-size and --workers need --train; add it or leave them out")
     require_new_json(json_file)
     with progress_bar("measuring", None, "steps") as show, using_threads(settings.threads):
         if train:
@@ -81,12 +81,12 @@ def bench(
 #: Rows of the tables: title, key, digits after the point.
 _VIDEO_ROWS = (
     ("frames/s", "frames_per_second", 2),
-    ("ms a frame", "ms_per_frame", 1),
-    ("processor ms a frame", "processor_ms_per_frame", 1),
+    ("ms per frame", "ms_per_frame", 1),
+    ("processor ms per frame", "processor_ms_per_frame", 1),
 )
 _TRAINING_ROWS = (
     ("samples/s", "samples_per_second", 3),
-    ("seconds an iteration", "seconds_per_iteration", 3),
+    ("seconds per iteration", "seconds_per_iteration", 3),
     ("processor seconds, without workers", "processor_seconds_per_iteration", 3),
 )
 _MEMORY_ROWS = (("peak host memory, MiB", "peak_host_mib", 0), ("peak device memory, MiB", "peak_device_mib", 0))
@@ -112,20 +112,20 @@ def _print(result: dict[str, Any], train: bool, console: Console) -> None:
     console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {rounds})")
     if not train:
         whole = result["end_to_end"]
-        processor = f"{whole['processor_ms_per_frame']:.1f} ms of processor time a frame"
+        processor = f"{whole['processor_ms_per_frame']:.1f} ms of processor time per frame"
         console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}, {processor}")
     if (found := result["contention"]) is not None:
         beside = counted(found["processes"], "busy process", "busy processes")
-        speed = f"{found['beside']:.2f} {'samples/s' if train else 'frames/s'} beside {beside}"
-        console.print(f"{speed}: {found['share']:.2f} of {found['alone']:.2f}")
+        speed = f"{found['beside']:.2f} {'samples/s' if train else 'frames/s'} next to {beside}"
+        console.print(f"{speed}: {found['share']:.2f} times the {found['alone']:.2f} without")
     if train:
         loader = result["loader"]
         console.print(
-            f"by processor time {result['speedup_processor']:.2f} times; the engine waits"
-            f" {100 * loader['idle_share']:.1f} % of the time for its {counted(loader['workers'], 'worker')}"
+            f"by processor time {result['speedup_processor']:.2f} times as fast; the engine spends"
+            f" {100 * loader['idle_share']:.1f} % of the time waiting for its {counted(loader['workers'], 'worker')}"
         )
     elif (pixels := result["label_pixels"])["different"] is None:
-        console.print("label pixels are not compared: random weights are chaotic in feedback")
+        console.print("label pixels are not compared: with random weights, rounding errors grow from frame to frame")
     else:
         console.print(f"{pixels['different']} of {pixels['of']} label pixels differ from plain")
 

@@ -27,27 +27,27 @@ _MADE_BY = ("Software", "hodor look")
 
 
 def look(
-    source: Annotated[str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or -.")],
+    source: Annotated[str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or - (stdin).")],
     *,
     start: Annotated[
         str | None,
-        opt("N|TIME", "The frame to show, from 0, or its time [default: the first with a mask, or 0].", "--frame"),
+        opt("N|TIME", "Number or time of the frame to show [default: the first with a mask, or 0].", "--frame"),
     ] = None,
     marks: Annotated[Marks, Fields()],
     out: Annotated[Path | None, out_option("FILE", "Picture to write [default: NAME.frameN.png].")] = None,
     reading: Annotated[common.Reading, Fields("value_range", "axes")],
     overwrite: common.OverwriteOption = False,
 ) -> None:
-    """Check the start of a run: draw a frame with its coordinates and the masks that the run would start from.
+    """Preview the start of a run: draw a frame with a coordinate grid and the masks that the run would start from.
 
     hodor look clip.mp4
     hodor look clip.mp4 --frame 40 --box 40=310,120,200,260
 
-    Read a box from the grid: x and y of its upper left corner, then its width and height. `hodor segment --preview`
+    Read a box off the grid: x and y of its upper left corner, then its width and height. `hodor segment --preview`
     draws the same picture.
     """
     if out is not None:
-        # An earlier picture of this command makes room, see `show`.
+        # `show` replaces only an earlier picture of this command.
         out = common.picture_file(out, source, *marks.files, overwrite=True)
     with replace(reading, start="0" if start is None else start).open(source) as frames:
         show(frames, marks.read(frames), None if start is None else frames.start, out, overwrite=overwrite)
@@ -98,7 +98,7 @@ def suggest(
         str,
         arg(
             "RESULT|SOURCE",
-            "A result folder of `hodor segment`; or a video file or a folder of images, with the masks so far.",
+            "A result folder of `hodor segment`; or a video file or a folder of images, with its masks so far.",
         ),
     ],
     *,
@@ -110,7 +110,7 @@ def suggest(
     reading: Annotated[common.Reading, Fields("start", "end")],
     settings: Annotated[SegmentSettings, common.FOLLOW_FIELDS],
 ) -> None:
-    """Name the frames whose masks would help most: doubtful ones far from given masks.
+    """Suggest the frames whose masks would help most: uncertain ones, far from the masks given so far.
 
     hodor suggest clip.mp4 --mask first.png -o next.png
     hodor segment clip.mp4 --mask 0=first.png --mask 57=second.png
@@ -124,9 +124,9 @@ def suggest(
         out = common.picture_file(out, overwrite=overwrite)
     if not marks or is_report(Path(source) / "report.json"):
         if marks:
-            raise UsageError(f"{source} is a finished run, whose masks are known; leave out --mask, --box and --click")
+            raise UsageError(f"{source} is a finished run, which has its masks; leave out --mask, --box and --click")
         require_exists(Path(source), "result or video")
-        _tell(suggested_in(Path(source), count), Path(source), out, as_json)
+        _print_suggestions(suggested_in(Path(source), count), Path(source), out, as_json)
         return
     from hodor_cli.run.runner import segment_source
     from hodor_cli.weights import load_model
@@ -134,17 +134,17 @@ def suggest(
     with reading.open(source) as frames, tempfile.TemporaryDirectory(prefix="hodor-") as folder:
         if not frames.reiterable:
             raise UsageError(
-                f"the frames of {frames.label} come only once, so none can be masked next; save the video first"
+                f"the frames of {frames.label} can be read only once, so none can be masked later; save the video first"
             )
         model = load_model(settings.weights)
         inputs = marks.read(frames)
         with progress_bar(frames.name, frames.length) as progress:
             settings, hooks = replace(settings, overlay=False), RunHooks(progress=progress)
             segment_source(frames, inputs, folder, model, settings=settings, hooks=hooks)
-        _tell(suggested_in(Path(folder), count), Path(folder), out, as_json)
+        _print_suggestions(suggested_in(Path(folder), count), Path(folder), out, as_json)
 
 
-def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None, as_json: bool) -> None:
+def _print_suggestions(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None, as_json: bool) -> None:
     from msgspec.structs import asdict
 
     from hodor_cli.run.choosing import write_suggestions
@@ -155,7 +155,7 @@ def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None, as_
         say_json([asdict(one) for one in found])
         return
     for one in found:
-        say(f"frame {one.frame} ({one.name}): removes {one.gain:.0%} of the doubt")
+        say(f"frame {one.frame} ({one.name}): removes {one.gain:.0%} of the uncertainty")
     if not found:
         say("Every frame has a mask.")
     elif out is not None:

@@ -22,7 +22,7 @@ def train_clicks(
         str,
         opt(
             "NAME|FILE",
-            "Initial weights: of hodor (for its backbone), of a MobileNetV2 from ImageNet, or of a click network.",
+            "Initial weights: a hodor network (for its backbone), an ImageNet MobileNetV2, or a click network.",
         ),
     ] = "mini",
     resume: ResumeOption = False,
@@ -59,20 +59,20 @@ def evaluate_clicks(
     dataset: Annotated[Path, arg("DATA", "Clips (DAVIS) or photographs (COCO format).")],
     *,
     method: Annotated[Literal["network", "grabcut"], opt("", "The click network, or GrabCut.")] = "network",
-    weights: Annotated[Path | None, opt("FILE", "Your own click network (`hodor train-clicks`).")] = None,
-    limit: Annotated[int | None, opt("N", "Only N objects, evenly spread.", min=1)] = None,
-    side: Annotated[int | None, opt("PX", "The frames' longer side [default: 384].", min=64)] = None,
+    weights: Annotated[Path | None, opt("FILE", "Your own click network, from `hodor train-clicks`.")] = None,
+    limit: Annotated[int | None, opt("N", "Use only N objects, evenly spaced.", min=1)] = None,
+    side: Annotated[int | None, opt("PX", "Longer side of the frames [default: 384].", min=64)] = None,
     json_file: JsonFileOption = None,
     settings: Annotated[SegmentSettings, Fields("device")],
 ) -> None:
-    """Measure masks from simulated clicks: mean IoU after 1, 2, 3, 5, 10 clicks, and clicks needed for 0.85 and 0.90.
+    """Score masks made from simulated clicks: mean IoU after 1, 2, 3, 5 and 10 clicks, and clicks to 0.85 and 0.90.
 
     hodor evaluate-clicks DAVIS
     hodor evaluate-clicks photos --weights runs/mine/clicks.safetensors
     hodor evaluate-clicks DAVIS --method grabcut
 
-    Each click goes to the centre of the largest error, at most 20 clicks. The objects are those of a clip's first,
-    middle and last labelled frame, and one of each photograph.
+    Each click, of at most 20, goes to the centre of the largest error. Objects are taken from the first, middle and
+    last labelled frame of each clip, and one from each photograph.
     """
     if method == "grabcut" and weights is not None:
         raise UsageError("`weights` are for the click network; leave them out with `method` grabcut")

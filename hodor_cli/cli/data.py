@@ -26,20 +26,20 @@ PathArgument = Annotated[
     Path,
     arg(
         "PATH",
-        "A folder of labelled photographs (COCO, LabelMe, YOLO, CVAT, ...), or their annotation file beside them, or a "
+        "A folder of labelled photographs (COCO, LabelMe, YOLO, CVAT, ...), the annotation file next to them, or a "
         "folder of clips (DAVIS, YouTube-VOS).",
     ),
 ]
 AnnotationsOption = Annotated[
     Path | None, opt("FILE", "COCO annotations; PATH then holds the images.", "--annotations")
 ]
-_LIMITS = train_preset("mini").limits  # those of `hodor pretrain --weights mini`
+_LIMITS = train_preset("mini").limits  # as in `hodor pretrain --preset mini`
 MinAreaOption = Annotated[
-    float, opt("PX", "Least area of an object, by default as in training with the preset mini.", min=0)
+    float, opt("PX", "Minimum area of an object; the default is that of the training preset mini.", min=0)
 ]
-MinSideOption = Annotated[float, opt("PX", "Least width and height of an object.", min=0)]
+MinSideOption = Annotated[float, opt("PX", "Minimum width and height of an object.", min=0)]
 FilePixelsOption = Annotated[
-    bool, switch("--file-pixels", "Measure objects in pixels of the file, not of an image scaled to 300,000 px.")
+    bool, switch("--file-pixels", "Measure objects in the file's own pixels, without scaling the image to 300,000 px.")
 ]
 
 
@@ -52,16 +52,16 @@ def check(
     path: PathArgument,
     annotations: AnnotationsOption = None,
     full: Annotated[
-        bool, switch("--full", "Open every image and mask, also of clips and of more than 500 photographs.")
+        bool, switch("--full", "Open every image and mask, even of clips and of sets with more than 500 photographs.")
     ] = False,
     min_area: MinAreaOption = int(_LIMITS.min_area),
     min_side: MinSideOption = int(_LIMITS.min_side),
     file_pixels: FilePixelsOption = False,
-    examples: Annotated[int, opt("N", "Examples of each kind of fault.", min=1)] = 3,
+    examples: Annotated[int, opt("N", "Examples to show of each kind of fault.", min=1)] = 3,
 ) -> None:
-    """Report all faults of a data set at once, and how many samples can be used for training.
+    """Report all faults of a data set in one run, and how many samples can be used for training.
 
-    Ends with exit code 7 if a fault would stop training or make it learn something wrong.
+    Exits with code 7 if a fault would stop training or make it learn something wrong.
     """
     from hodor_cli.formats.check import check_dataset
     from hodor_cli.formats.writing import lacks_pictures
@@ -74,7 +74,7 @@ def check(
         for line in report.lines(examples):
             console.print(with_flags(line))
         if not report.ok:
-            raise DataError(f"{path} cannot be trained on; correct the faults that are listed above")
+            raise DataError(f"{path} cannot be trained on; correct the faults listed above")
     except DataError as error:
         if not lacks_pictures(path):
             raise
@@ -86,13 +86,13 @@ def check(
 @app.command(cls=HodorCommand)
 def preview(
     path: PathArgument,
-    out: Annotated[Path, out_option("FILE", "The sheet, a PNG.")],
+    out: Annotated[Path, out_option("FILE", "PNG file to write.")],
     annotations: AnnotationsOption = None,
     count: Annotated[int, opt("N", "Number of samples.", min=1, max=1000)] = 16,
-    preset: Annotated[str, opt("NAME", "Augmentation: mini, paper, fast or toy.")] = "mini",
+    preset: Annotated[str, opt("NAME", "Augmentation preset: mini, paper, fast or toy.")] = "mini",
     mode: Annotated[str, opt("frames|sparse|dense", "How clips are used.")] = "dense",
-    area: Annotated[float, opt("PX", "Pixels of a frame.", min=1024)] = 65536,
-    seed: Annotated[int, opt("N", "Random seed of the samples.", min=0)] = 0,
+    area: Annotated[float, opt("PX", "Area of a frame in pixels.", min=1024)] = 65536,
+    seed: Annotated[int, opt("N", "Random seed.", min=0)] = 0,
     min_area: MinAreaOption = int(_LIMITS.min_area),
     min_side: MinSideOption = int(_LIMITS.min_side),
     file_pixels: FilePixelsOption = False,

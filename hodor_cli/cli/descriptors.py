@@ -1,4 +1,4 @@
-"""`hodor export-descriptors` and `hodor train-projection`: descriptors in a file, and what they are compared by."""
+"""`hodor export-descriptors` and `hodor train-projection`: save descriptors, and learn how to compare them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def export_descriptors(
         arg(
             "SOURCE",
             "Result folders of `hodor segment` and `segment-many`, videos or folders of frames (with --masks), data "
-            "sets laid out like DAVIS, or COCO-format photographs.",
+            "sets in the DAVIS layout, or photographs in COCO format.",
         ),
     ],
     *,
@@ -34,26 +34,26 @@ def export_descriptors(
         opt(
             "PATH",
             "Masks of a video: a folder of PNGs named like its frames, a result folder, or one file for frame 0. "
-            "Of a data set or several videos: a folder with one such folder for each.",
+            "For a data set or several videos: a folder that holds one such folder for each.",
         ),
     ] = None,
     annotations: Annotated[Path | None, opt("FILE", "COCO annotations; SOURCE holds the images.")] = None,
     every: Annotated[int, opt("N", "Keep every N-th frame.", min=1)] = 1,
-    name: Annotated[str | None, opt("NAME", "Name of the one video in the file [default: its own].")] = None,
+    name: Annotated[str | None, opt("NAME", "Name under which to store a single video [default: its own].")] = None,
     thumbnails: Annotated[bool, switch("--thumbnails/--no-thumbnails", "Keep a crop of each object.")] = True,
     baseline: Annotated[
-        bool, switch("--baseline/--no-baseline", "Keep the backbone's mean features, to compare with.")
+        bool, switch("--baseline/--no-baseline", "Also store the backbone's mean features, as a baseline.")
     ] = True,
     settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
-    """Save each object of each frame as one descriptor, with its box, area, confidence and crop, in one HDF5 file.
+    """Save one descriptor per object and frame, with box, area, confidence and crop, in one HDF5 file.
 
     hodor export-descriptors clip.hodor -o objects.h5
     hodor export-descriptors clips.hodor -o objects.h5
     hodor export-descriptors clip.mp4 --masks masks/ -o objects.h5
     hodor export-descriptors DAVIS/ --every 5 -o objects.h5
 
-    A video that is in the file already, unchanged, is skipped; stop at any time and run the same command again.
+    Videos that are in the file already, unchanged, are skipped, so you can stop at any time and run the command again.
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.export.export import export_sources, find_sources
@@ -62,10 +62,10 @@ def export_descriptors(
     from hodor_cli.weights import load_model
 
     if name is not None and len(sources) > 1:
-        raise UsageError(f"--name names one video and {len(sources)} sources are given; export them one by one")
-    # A shell's DIR/* names the summary of `segment-many`, too.
+        raise UsageError(f"--name names one video, but {len(sources)} sources are given; export them one by one")
+    # A shell expands DIR/* to the summary of `segment-many`, too.
     if not (paths := [path for path in sources if not is_batch_summary(path)]):
-        raise UsageError(f"{sources[0]} is only a summary; give the folder of the results, {sources[0].parent}")
+        raise UsageError(f"{sources[0]} is only a summary; give the results folder, {sources[0].parent}")
 
     def sources_of(path: Path) -> list[ExportSource]:
         own = masks / path.stem if masks is not None and len(paths) > 1 and (masks / path.stem).is_dir() else masks
@@ -87,7 +87,7 @@ def export_descriptors(
                 thumbnails=thumbnails,
                 baseline=baseline,
                 progress=lambda source, frame: show(next(done)),
-                finished=_tell,
+                finished=_print_outcome,
             )
         except KeyboardInterrupt:
             note(f"Finished videos are kept in {out}; the same command continues with the others.")
@@ -99,8 +99,7 @@ def export_descriptors(
         raise typer.Exit(3)
 
 
-def _tell(video: ExportedVideo) -> None:
-    """Print what became of one video."""
+def _print_outcome(video: ExportedVideo) -> None:
     if video.outcome == "failed":
         warn(f"{video.name}: {video.reason}")
     elif video.outcome == "skipped":
@@ -110,19 +109,19 @@ def _tell(video: ExportedVideo) -> None:
         for sentence in video.warnings:
             warn(sentence)
         if not video.rows:
-            warn(f"{video.name}: its masks show no object, so there is nothing to find in it; check them")
+            warn(f"{video.name}: its masks show no object, so nothing was stored; check them")
 
 
 def train_projection(
     *,
     data: Annotated[Path, opt("FOLDER", "Photographs with labelled objects (COCO, LabelMe, YOLO, ...).")],
-    out: Annotated[Path, out_option("FILE", "The projection to write, for `--projection`.")] = Path(
+    out: Annotated[Path, out_option("FILE", "Projection file to write, for `--projection`.")] = Path(
         "projection.safetensors"
     ),
-    photographs: Annotated[int, opt("N", "How many photographs to draw.", min=2)] = 300,
-    frames: Annotated[int, opt("N", "Changed views of each.", min=2)] = 3,
-    dimensions: Annotated[int, opt("N", "Numbers per vector.", min=1)] = 256,
-    seed: Annotated[int, opt("N", "Which photographs and views.", min=0)] = 0,
+    photographs: Annotated[int, opt("N", "Number of photographs to sample.", min=2)] = 300,
+    frames: Annotated[int, opt("N", "Augmented views of each photograph.", min=2)] = 3,
+    dimensions: Annotated[int, opt("N", "Dimensions of the projected vectors.", min=1)] = 256,
+    seed: Annotated[int, opt("N", "Random seed of the photographs and views.", min=0)] = 0,
     overwrite: OverwriteOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "device", "precision")],
 ) -> None:
@@ -130,8 +129,8 @@ def train_projection(
 
     hodor train-projection --data photos --weights runs/mine/last.safetensors -o mine.projection.safetensors
 
-    Takes a few minutes on a CPU. The bundled weights have one already, which `hodor retrieval` uses by itself; weights
-    of your own need their own.
+    Takes a few minutes on a CPU. The bundled weights come with a projection, which `hodor retrieval` uses by default;
+    weights of your own need a new one.
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.search.projection import save_projection

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
-from hodor_cli.cli.evaluate_parts import evaluate_given, names_in
+from hodor_cli.cli.evaluate_parts import evaluate_given, names_in, print_comparison, print_scores, print_sweep
 from hodor_cli.cli.options import arg, opt, out_option, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, stderr_console, stdout_console, warn
@@ -28,29 +28,31 @@ def evaluate(
         list[Path],
         arg(
             "DATASET",
-            "Folder of a data set (DAVIS, YouTube-VOS, MOSE, LVOS, or images and masks); with --compare, two or "
-            "more results.json, or their folders.",
+            "A data set folder (DAVIS, YouTube-VOS, MOSE, LVOS, or images and masks); with --compare, two or more "
+            "results.json files or their folders.",
         ),
     ],
     *,
-    predictions: Annotated[Path | None, opt("DIR", "Score these masks, DIR/SEQ/FRAME.png, and run no model.")] = None,
+    predictions: Annotated[Path | None, opt("DIR", "Score these masks (DIR/SEQ/FRAME.png) instead of a model.")] = None,
     sequences: Annotated[str | None, opt("A,B,...", "Only these sequences, or a split (train, val).")] = None,
     history: Annotated[str, opt("N[,N...]", "Frames of history; several numbers draw a curve.")] = "7",
     given: Annotated[
         str | None,
-        opt("N[,N...]", "Give the true masks of N frames of each sequence and score the others; several draw a curve."),
+        opt(
+            "N[,N...]", "Give the true masks of N frames per sequence, score the others; several numbers draw a curve."
+        ),
     ] = None,
     choose: Annotated[
         str,
         opt(
             "HOW[,HOW...]",
-            "With --given, how to choose the frames after the first: uniform, suggest, random; or one-way: "
-            "uniform, and only followed forward, as in a live stream.",
+            "With --given, how to choose the frames after the first: uniform, suggest, random, or one-way (uniform, "
+            "but tracked only forward, as in a live stream).",
         ),
     ] = "uniform",
     adapt: common.AdaptOption = None,
-    out: Annotated[Path | None, out_option("FOLDER", "Write JSON, CSV, report.html, pictures and masks here.")] = None,
-    resume: Annotated[bool, switch("--resume", "Keep finished sequences in the folder.")] = False,
+    out: Annotated[Path | None, out_option("FOLDER", "Folder for JSON, CSV, report.html, pictures and masks.")] = None,
+    resume: Annotated[bool, switch("--resume", "Keep finished sequences and evaluate the rest.")] = False,
     overwrite: common.OverwriteOption = False,
     compare: Annotated[
         bool, switch("--compare", "Compare results: hodor evaluate --compare A.json B.json ...")
@@ -82,23 +84,23 @@ def evaluate(
         others = (predictions is not None, resume, settings.official, settings.workers is not None)
         if any(others) or len(lengths) > 1:
             raise UsageError(
-                "--given runs a model by itself; leave out --predictions, --resume, --official, --workers and the sweep"
+                "--given cannot be combined with --predictions, --resume, --official, --workers or several lengths of "
+                "--history; leave them out"
             )
         settings = replace(settings, history=lengths[0], weights=settings.weights or "mini")
         output = None if out is None else EvaluationOutput(out, overwrite=overwrite)
-        write_json(evaluate_given(dataset[0], names, (given, choose), settings, output, console), json_file)
+        write_json(evaluate_given(dataset[0], names, given, choose, settings, output, console), json_file)
         return
     if choose != "uniform":
-        raise UsageError("`choose` says which frames `given` gives; give that as well")
+        raise UsageError("`choose` selects frames for `given`; give that as well")
     if predictions is not None and runs:
         raise UsageError(
-            "`predictions` scores masks that are there; leave out `weights`, `adapt`, `resume` and further lengths of "
-            "`history`"
+            "`predictions` scores existing masks; leave out `weights`, `adapt`, `resume` and further `history` lengths"
         )
     if len(lengths) > 1:
         require_matplotlib("a sweep of `history`")
     if (resume or overwrite) and out is None:
-        raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")
+        raise UsageError(f"{'`resume`' if resume else '`overwrite`'} needs the folder of `out`; give that as well")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.evaluation.output import sweep_json
     from hodor_cli.formats.opening import open_benchmark
@@ -113,7 +115,7 @@ def evaluate(
         for name, message in failed.items():
             warn(f"{name}: {message}")
         count = len(found.sequences)
-        raise DataError(f"{len(failed)} of {count} sequences failed, the others are above: {', '.join(failed)}")
+        raise DataError(f"{len(failed)} of {count} sequences failed; the others are scored above: {', '.join(failed)}")
 
 
 def _results(
@@ -145,13 +147,11 @@ def _history_lengths(text: str) -> list[int]:
     except ValueError:
         lengths = []
     if not lengths or min(lengths) < 1:
-        raise UsageError(f"--history takes a number from 1 on, or several such as 1,2,4,7, not {text!r}")
+        raise UsageError(f"--history takes a number of at least 1, or several such as 1,2,4,7, not {text!r}")
     return lengths
 
 
 def _print_results(results: list[EvaluationResult], console: Console, out: Path | None) -> None:
-    from hodor_cli.cli.evaluate_parts import print_scores, print_sweep
-
     for remark in dict.fromkeys(remark for result in results for remark in result.notes):
         note(f"note: {remark}")
     result, device = results[0], results[0].settings.get("device")
@@ -171,7 +171,6 @@ def _print_results(results: list[EvaluationResult], console: Console, out: Path 
 
 
 def _compare(paths: list[Path], json_file: str | None, console: Console) -> None:
-    from hodor_cli.cli.evaluate_parts import print_comparison
     from hodor_cli.evaluation.comparison import compare
 
     comparisons = compare([path / "results.json" if path.is_dir() else path for path in paths])

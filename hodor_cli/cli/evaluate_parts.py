@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def print_scores(result: EvaluationResult, console: Console) -> None:
-    """Sequences, worst first, and the whole below; the official package's numbers beside ours."""
+    """Print the scores of the sequences, worst first, and of the whole set, with the official numbers next to ours."""
     several = any(len(sequence.objects) > 1 for sequence in result.sequences.values())
     table = score_table("sequence", "J&F", "J", "F", *(("objects", "worst object") if several else ()))
     for sequence in result.worst_first():
@@ -51,7 +51,7 @@ def print_scores(result: EvaluationResult, console: Console) -> None:
 
 
 def print_sweep(results: list[EvaluationResult], console: Console) -> None:
-    """J&F and speed per history length."""
+    """Print J&F and speed per history length."""
     table = score_table("history", "J&F", "J", "F", "frames/s")
     for result in results:
         speed = result.frames_per_second
@@ -64,7 +64,7 @@ def print_sweep(results: list[EvaluationResult], console: Console) -> None:
 
 
 def print_comparison(comparison: ResultComparison, console: Console) -> None:
-    """Per-sequence differences, largest loss first, and the interval of the whole."""
+    """Print the difference of each sequence, largest loss first, and the interval of the overall difference."""
     table = score_table("sequence", comparison.name_a, comparison.name_b, "difference")
     for name, (a, b) in sorted(comparison.sequences.items(), key=lambda item: item[1][1] - item[1][0]):
         table.add_row(name, percent(a), percent(b), f"{100 * (b - a):+.1f}")
@@ -100,21 +100,18 @@ def score_table(first: str, *others: str) -> Table:
 def evaluate_given(
     dataset: Path,
     sequences: list[str] | None,
-    how: tuple[str, str],
+    given: str,
+    choose: str,
     settings: EvaluationSettings,
     output: EvaluationOutput | None,
     console: Console,
 ) -> str:
-    """Run and print the curve over the number of given masks; returns it as JSON.
-
-    how: the texts of --given and --choose.
-    """
+    """Compute and print the curve over the number of given masks, from --given and --choose; returns it as JSON."""
     from hodor_cli.evaluation.adapting import Adapting
     from hodor_cli.evaluation.given import GivenSettings, evaluate_given, given_json, write_given
     from hodor_cli.formats.opening import open_benchmark
     from hodor_cli.weights import load_model
 
-    given, choose = how
     try:
         counts = tuple(int(part) for part in given.split(","))
     except ValueError:

@@ -12,11 +12,11 @@ from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import SegmentSettings
 
 NameOption = Annotated[
-    list[str] | None, opt("ID=NAME", "Name of an object in report and exports. Repeatable.", "--name")
+    list[str] | None, opt("ID=NAME", "Name of an object, for the report and exports. Repeatable.", "--name")
 ]
 _SIMPLIFY = opt(
     "PX",
-    "How far polygons may deviate from a mask's edge, for fewer points [0: exact].",
+    "How far polygons may deviate from a mask's outline, to save points; 0 is exact.",
     "--simplify",
     min=0,
     show_default=False,
@@ -27,17 +27,17 @@ _FRAMES = switch("--frames", "Also write the pictures.")
 def export(
     result: Annotated[Path, arg("RESULT", "The result folder of `hodor segment`.")],
     *,
-    to: Annotated[str, opt("FORMAT[,...]", "Formats to write; `list` shows them.")],
+    to: Annotated[str, opt("FORMAT[,...]", "Formats to write; `--to list` shows them.")],
     out: Annotated[
         Path | None, out_option("FOLDER", "Folder with a subfolder for each format [default: RESULT/export].")
     ] = None,
-    source: Annotated[str | None, opt("SOURCE", "The run's video, if it was moved.")] = None,
+    source: Annotated[str | None, opt("SOURCE", "The video of the run, if it was moved.")] = None,
     name: NameOption = None,
     frames: Annotated[bool, _FRAMES] = False,
     simplify: Annotated[float, _SIMPLIFY] = 0.0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write the masks of a result in formats of other tools: COCO, YOLO, LabelMe, CVAT, TIFF, CSV, video with alpha.
+    """Export the masks of a result to other formats: COCO, YOLO, LabelMe, CVAT, TIFF, CSV, video with alpha.
 
     hodor export clip.hodor --to coco,csv
     hodor export clip.hodor --to labelme --frames --name 1=mug
@@ -51,19 +51,19 @@ def export(
 
     require_exists(result, "result")
     options = ExportOptions(out, overwrite, simplify, frames, names_of(name or []), source, warn=warn)
-    tell_exports(export_result(result, formats_of(to), options))
+    print_exports(export_result(result, formats_of(to), options))
 
 
 def convert(
-    annotations: Annotated[Path, arg("IN", "A file or folder of another tool.")],
-    out: Annotated[Path, arg("OUT", "The folder to write.")],
+    annotations: Annotated[Path, arg("IN", "An annotation file or folder of another tool.")],
+    out: Annotated[Path, arg("OUT", "Folder to write.")],
     *,
-    to: Annotated[str, opt("FORMAT", "The format to write; `list` shows them.")],
+    to: Annotated[str, opt("FORMAT", "Format to write; `--to list` shows them.")],
     frames: Annotated[bool, _FRAMES] = False,
     simplify: Annotated[float, _SIMPLIFY] = 0.0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Convert annotations between tools. The format of IN is recognised by its content.
+    """Convert annotations between tools. The format of IN is detected from its content.
 
     hodor convert labelme_photos/ photos/ --to coco --frames
     hodor convert annotations.xml masks/ --to png
@@ -83,7 +83,7 @@ def convert(
     with new_folder(out, tolerance=simplify, frames=frames, overwrite=overwrite) as folder:
         writer.write(found, folder)
     if frames and (lost := sum(picture.file is None for picture in found.pictures)):
-        warn(f"{counted(lost, 'picture')} of {annotations} could not be found and could not be written")
+        warn(f"{counted(lost, 'picture')} of {annotations} could not be found, so they were not written")
     masks = counted(sum(len(picture.object_ids) for picture in found.pictures), "mask")
     known = {shape.object_id for picture in found.pictures for shape in picture.shapes if shape.key is not None}
     of = f" of {counted(len(known), 'object')}" if found.tracked and known else ""
@@ -94,16 +94,16 @@ def export_onnx(
     *,
     out: Annotated[Path, out_option("FOLDER", "Folder for the files.")],
     size: Annotated[str, opt("WxH", "Size of the video's frames.")] = "854x480",
-    objects: Annotated[int, opt("N", "Slots for objects.", min=1)] = 4,
+    objects: Annotated[int, opt("N", "Number of object slots.", min=1)] = 4,
     overwrite: OverwriteOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim")],
 ) -> None:
-    """Write extract, masks, encode, decode (and match) as ONNX files, and hodor.json that describes them.
+    """Export extract, masks, encode, decode (and match) as ONNX files, with a hodor.json that describes them.
 
     hodor export-onnx --size 1280x720 --objects 2 -o onnx/
 
-    Frame size, object slots and history are fixed in the files; slots may stay unused. examples/onnx_loop.py follows
-    objects with them and needs NumPy and onnxruntime only.
+    Frame size, object slots and history length are fixed at export; slots may stay unused. examples/onnx_loop.py
+    segments a video with the files and needs only NumPy and onnxruntime.
     """
     from hodor_cli.bench.settings import bench_model, parse_size
     from hodor_cli.weights.onnx import export as onnx
@@ -119,7 +119,7 @@ def export_onnx(
 
 
 def formats_of(text: str | None) -> list[str]:
-    """The names in FORMAT[,FORMAT]; none of None. Raises UsageError for an empty text or an unknown name."""
+    """The names in FORMAT[,FORMAT]; an empty list for None. Raises UsageError for an empty text or an unknown name."""
     from hodor_cli.formats.recognise import writer_of
 
     if text is None:
@@ -130,7 +130,7 @@ def formats_of(text: str | None) -> list[str]:
     return list(dict.fromkeys(writer_of(name).name for name in names))
 
 
-def tell_exports(places: dict[str, Path]) -> None:
+def print_exports(places: dict[str, Path]) -> None:
     from hodor_cli.formats.recognise import WRITERS
 
     for name, path in places.items():

@@ -1,11 +1,11 @@
-"""From an exception to the one line a user reads and the exit code a script reads.
+"""Turn an exception into the one line that a user reads and the exit code that a script reads.
 
 | exit code | meaning |
 |---|---|
 | 0 | done |
 | 2 | wrong usage |
 | 3-8 | a `HodorError`: see `hodor_cli/errors.py` |
-| 70 | a fault of hodor itself |
+| 70 | a bug in hodor |
 | 130 | interrupted |
 | 141 | the reader of the output stopped reading |
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 import typer
 
-from hodor_cli.cli.terminal import let_go, with_flags, write_stderr
+from hodor_cli.cli.terminal import flush_or_discard, with_flags, write_stderr
 from hodor_cli.errors import DeviceError, HodorError, OutputError
 from hodor_cli.files import harmless
 
@@ -32,7 +32,8 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 _NO_MEMORY = (
-    "there is not enough memory for this; close other programs, or take a smaller input, `min_dim` or number of workers"
+    "there is not enough memory for this; close other programs, or use a smaller input, a smaller `min_dim` or fewer "
+    "workers"
 )
 
 _EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)")
@@ -43,7 +44,7 @@ _ClickException: type[Exception] = _ClickUsageError.__bases__[0]
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """Exit code and message (without newline; empty = say nothing) of an exception that ended the command."""
+    """The exit code and message (one line, or empty to print nothing) for the exception that ended the command."""
     if isinstance(error, SystemExit):
         return (error.code if isinstance(error.code, int) else int(error.code is not None)), ""
     if isinstance(error, typer.Exit):
@@ -70,20 +71,20 @@ def explain(error: BaseException) -> tuple[int, str]:
 
 
 def _fault(error: BaseException) -> tuple[int, str]:
-    """Exit code and sentence of an error that a command met in its work."""
+    """The exit code and sentence of an error raised while a command worked."""
     if isinstance(error, HodorError):
         return error.exit_code, with_flags(str(error))
     name, text = type(error).__name__, " ".join(str(error).split())[:300]
-    # PyTorch says in several ways that the host's or a device's memory was not enough.
+    # PyTorch reports a lack of host or device memory in several ways.
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return DeviceError.exit_code, with_flags(_NO_MEMORY)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" writing {error.filename}" if error.filename else ""
-        sentence = f"the disk is full{where}; free some space and run again with --resume where the command has it"
+        sentence = f"the disk is full{where}; free some space and run again with --resume if the command has it"
         return OutputError.exit_code, sentence
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         place = error.filename or "a file"
-        return OutputError.exit_code, f"no permission for {place}; choose another place or change its rights"
+        return OutputError.exit_code, f"no permission for {place}; choose another place or change its permissions"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
     return INTERNAL_FAULT, (
@@ -95,33 +96,33 @@ def _fault(error: BaseException) -> tuple[int, str]:
 def _extra(parameters: Sequence[Any], found: re.Match[str]) -> str:
     words = found[1].split(" ")
     endings = {os.path.splitext(word)[1] for word in words}
-    if len(words) > 1 and len(endings) == 1 and "" not in endings:  # what a shell makes of *.png
-        return f"{words[0]} and {len(words) - 1} more files belong to no option; give the folder of such files"
+    if len(words) > 1 and len(endings) == 1 and "" not in endings:  # a shell expanded *.png
+        return f"{words[0]} and {len(words) - 1} more files belong to no option; give the folder that holds them"
     flags = {flag for parameter in parameters for flag in parameter.opts}
     if found[1].isdigit() and "--adapt" in flags:
         return f"{found[1]} belongs to no option; if it is a budget, give its unit: --adapt {found[1]}s"
     such = next((f", such as {flag}," for flag in ("--mask", "--masks", "--data", "--out") if flag in flags), "")
     return (
-        f"{found[1]} belongs to no option: a file stands behind its option{such} and the numbers of one value are "
+        f"{found[1]} belongs to no option: a file follows its option{such} and the numbers of one value are "
         "joined by commas without spaces"
     )
 
 
 def _instead(option: str, parameters: Sequence[Any]) -> str:
-    """What the command with these parameters has in place of an unknown option, as the end of a sentence."""
+    """The end of a sentence about an unknown option: what the command has instead."""
     if option in ("-o", "--out", "--output"):
         named = {"json_file": "--json FILE", "record": "--record FILE", "out": "the argument OUT"}
         places = [named[parameter.name] for parameter in parameters if parameter.name in named]
         if not places:
-            return "; this command prints its result, which > FILE writes into a file"
+            return "; this command prints its result, which > FILE saves"
         return f"; the results of this command go to {' or '.join(places)}"
-    return "; the long options begin with two dashes" if not option.startswith("--") else ""
+    return "; long options begin with two dashes" if not option.startswith("--") else ""
 
 
 def report(error: BaseException) -> int:
-    """Say on stderr what ended the command, and return its exit code."""
+    """Print on stderr what ended the command, and return its exit code."""
     code, message = explain(error)
-    let_go(sys.stdout)
+    flush_or_discard(sys.stdout)
     if message:
         write_stderr(message)
     return code

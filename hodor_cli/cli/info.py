@@ -37,7 +37,7 @@ def info(as_json: JsonOption = False) -> None:
 
 
 def collect() -> dict[str, dict[str, str]]:
-    """The facts, as {section: {name: value}}; what cannot be found out says why instead of failing."""
+    """The facts, as {section: {name: value}}; a fact that cannot be determined says why instead."""
     return {"versions": _versions(), "machine": _machine(), "devices": _devices(), "weights": _weights()}
 
 

@@ -1,5 +1,6 @@
-"""A command group that knows its subcommands by name and imports one only when it runs; and the help of its commands:
-everyday options first, then groups, with what the user types and nothing that leaks from the code."""
+"""A command group that imports a subcommand only when it runs, and the layout of its help.
+
+Help lists everyday options first, then groups of options. It shows what the user types and no names from the code."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hodor_cli.cli.failures import report
-from hodor_cli.cli.old_spellings import end_of_options, renamed
+from hodor_cli.cli.old_spellings import current_options, end_of_options
 from hodor_cli.cli.parameters import FIRST_GROUPS, LAST_GROUPS, expand
 from hodor_cli.cli.terminal import flags_of_one_run, remember_flags
 from hodor_cli.errors import UsageError
@@ -27,19 +28,22 @@ class HodorCommand(TyperCommand):
     """A command whose help lists its options by their `rich_help_panel`, those without one first, under "Options"."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        # A shell that completes a line gets no warnings in it.
+        # Print no warnings while the shell completes a command line.
         if not ctx.resilient_parsing:
             flags = {flag for parameter in self.params for flag in parameter.opts}
-            args = fill_lone_options(renamed(args, flags))
-            self._require_clear(ctx, args, flags)
+            args = fill_optional_values(current_options(args, flags))
+            self._refuse_misleading(ctx, args, flags)
         return super().parse_args(ctx, args)
 
-    def _require_clear(self, ctx: Any, args: list[str], flags: set[str]) -> None:
-        """Raise UsageError for what would be read otherwise than it is meant: an option with one dash, which is -o with
-        a value; an option that takes the next one for its value; and an option of one value that is given twice."""
+    def _refuse_misleading(self, ctx: Any, args: list[str], flags: set[str]) -> None:
+        """Raise UsageError for arguments that click would accept with another meaning than the user's.
+
+        These are a long option with one dash (read as -o with a value), an option that takes the next option as its
+        value, and an option given twice that takes one value.
+        """
         for text in args[: end_of_options(args)]:
             if text.startswith("-") and (long := f"-{text.partition('=')[0]}") in flags:
-                raise UsageError(f"the long options begin with two dashes: {long}, not {long[1:]}")
+                raise UsageError(f"long options begin with two dashes: {long}, not {long[1:]}")
         values, _, given = self.make_parser(ctx).parse_args(list(args))
         options: list[Any] = [parameter for parameter in self.params if parameter.param_type_name == "option"]
         for option in options:
@@ -53,11 +57,8 @@ class HodorCommand(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`[OPTIONS] SOURCE [FILE]`: arguments by their metavars, optional ones in brackets."""
-        pieces = ["[OPTIONS]"]
-        for parameter in self.get_params(ctx):
-            if parameter.param_type_name == "argument":
-                pieces.append(argument_name(parameter))
-        return pieces
+        arguments = (parameter for parameter in self.get_params(ctx) if parameter.param_type_name == "argument")
+        return ["[OPTIONS]", *map(argument_name, arguments)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", "Options", *FIRST_GROUPS)}
@@ -78,7 +79,7 @@ class HodorCommand(TyperCommand):
 
 
 def argument_name(parameter: Any) -> str:
-    """How an argument stands in the usage line: its metavar, in brackets if it can be left out."""
+    """An argument in the usage line: its metavar, in brackets if it is optional."""
     name = str(parameter.metavar or parameter.name.upper())
     if parameter.nargs != 1 and not name.endswith("..."):
         name += "..."
@@ -86,17 +87,17 @@ def argument_name(parameter: Any) -> str:
 
 
 def tidy(text: str) -> str:
-    """One pair of brackets behind a help text, with limits in words: [default: 7, at least 1]."""
+    """The help text with one pair of brackets at its end and limits in words: [default: 7; at least 1]."""
     text = re.sub(r"(\d)<=x<=(\d)", r"\1 to \2", text)
     text = re.sub(r"; x>=0\]|  \[x>=0\]", lambda found: "]" if ";" in found[0] else "", text)
     text = text.replace("x>=", "at least ").replace("x<=", "at most ")
     return re.sub(r"\s*\[(default: [^\]]*)\]\.?\s+\[", r"  [\1; ", text)
 
 
-#: Options that may stand alone or with an amount such as 20s or 200steps, and the value they have alone.
-LONE_VALUES = {"--adapt": "60s"}
-#: What follows such an option and is its value: an amount with its unit, perhaps misspelt, or a negative number. A bare
-#: number is a camera.
+#: Options whose value, an amount such as 20s or 200steps, may be left out, and the value they then have.
+OPTIONAL_VALUES = {"--adapt": "60s"}
+#: What is taken as such a value: a number with a unit, even a misspelt one, or a negative number. A bare number is not:
+#: it is a camera.
 _AMOUNT = re.compile(r"\d+(\.\d+)?\s?[a-z]+|-\d.*", re.IGNORECASE)
 
 
@@ -125,7 +126,7 @@ class CommandSpec:
 def keep_examples(command: Any) -> Any:
     """Keep the line breaks of example paragraphs (indented, or lines that start with `hodor `) in help texts.
 
-    Changes the command and, of a group, its subcommands, and returns it.
+    Modifies the command, and the subcommands of a group, and returns it.
     """
     paragraphs = (command.help or "").split("\n\n")
     command.help = "\n\n".join(
@@ -137,18 +138,18 @@ def keep_examples(command: Any) -> Any:
     return command
 
 
-def fill_lone_options(args: list[str]) -> list[str]:
-    """Arguments in which options of `LONE_VALUES` have a value: an amount that follows, or the one they have alone.
+def fill_optional_values(args: list[str]) -> list[str]:
+    """The arguments with a value after each option of `OPTIONAL_VALUES`: the amount that follows, or the default.
 
-    An amount may be two arguments, as in `5 steps`. If the text behind such an option is not an amount, as in
-    `--adapt 2024_clip.mp4`, it is an argument of its own.
+    An amount may be two arguments, as in `5 steps`. If the text after such an option is not an amount, as in
+    `--adapt 2024_clip.mp4`, it is a separate argument.
     """
     filled, rest = list[str](), deque(args)
     while rest:
         filled.append(rest.popleft())
-        if filled[-1] in LONE_VALUES:
+        if filled[-1] in OPTIONAL_VALUES:
             amount = next((taken for taken in (1, 2) if _is_amount(" ".join(islice(rest, taken)))), 0)
-            filled.append(" ".join(rest.popleft() for _ in range(amount)) or LONE_VALUES[filled[-1]])
+            filled.append(" ".join(rest.popleft() for _ in range(amount)) or OPTIONAL_VALUES[filled[-1]])
     return filled
 
 
@@ -172,7 +173,7 @@ class LazyGroup(TyperGroup):
         spec = self.specs.get(cmd_name)
         if spec is None:
             return None
-        # What the help table and shell completion need: a name and a line of help.
+        # The help table and shell completion need only a name and a line of help.
         return TyperCommand(cmd_name, help=spec.help, short_help=spec.help)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -194,7 +195,7 @@ class LazyGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line. In standalone mode (the default) leaves through `SystemExit` with the exit code."""
+        """Run the command line. In standalone mode (the default), raise `SystemExit` with the exit code."""
         with flags_of_one_run():
             try:
                 result = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
@@ -210,7 +211,7 @@ class LazyGroup(TyperGroup):
         sys.exit(code)
 
     def invoke(self, ctx: Any) -> Any:
-        # Typer's own `main` would swallow an interrupt or a broken pipe; they travel past it inside a carrier.
+        # Typer's own `main` would swallow an interrupt or a broken pipe, so they pass it as the cause of another error.
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, EOFError, OSError) as error:
@@ -218,4 +219,4 @@ class LazyGroup(TyperGroup):
 
 
 class _CarriedError(Exception):
-    """Takes its cause past typer's handler to `LazyGroup.main`."""
+    """Carries its cause past typer's handler to `LazyGroup.main`."""

@@ -1,4 +1,4 @@
-"""The objects as they are typed: the options --mask, --box and --click of several commands, and how they were read."""
+"""The options --mask, --box and --click, which several commands share, and the notes on how they were read."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SHOWN_MASKS = 10
 
 @dataclass(frozen=True)
 class Marks:
-    """What marks the objects. A parameter `Annotated[Marks, Fields()]` becomes these three options."""
+    """Masks, boxes and clicks of objects. A parameter `Annotated[Marks, Fields()]` becomes these three options."""
 
     mask: Annotated[
         list[str] | None,
         opt(
             "[FRAME[:ID]=]FILE",
-            "Masks of the objects in frame FRAME (from 0; the first by default): a PNG whose values are object ids, "
-            "an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or a file of "
-            "LabelMe, CVAT, COCO, YOLO or Label Studio. Repeatable; all masks are used for the whole video, and "
-            "objects that a mask does not show are not affected. FRAME:ID=FILE gives one object its id; an empty file "
+            "Masks of the objects in frame FRAME (from 0; by default the first): a PNG whose pixel values are object "
+            "ids, an RGB PNG with one colour per object, an .npy file, a folder of files named like the frames, or a "
+            "LabelMe, CVAT, COCO, YOLO or Label Studio file. Repeatable: every mask is used for the whole video, and "
+            "does not affect objects it does not show. FRAME:ID=FILE sets the id of a single object; an empty mask "
             "then means that the object is absent.",
         ),
     ] = None
@@ -40,17 +40,17 @@ class Marks:
         list[str] | None,
         opt(
             "[FRAME[:ID]=]x,y,w,h",
-            "A box in pixels instead of a mask. A network makes a mask of it, which is saved for you to check. With "
-            "the ID of a known object it corrects that object.",
+            "A box in pixels instead of a mask. A network turns it into a mask, which is saved for you to check. With "
+            "the ID of a known object, it corrects that object.",
         ),
     ] = None
     click: Annotated[
         list[str] | None,
         opt(
             "[FRAME[:ID]=][-]x,y",
-            "A click on the object, in pixels, instead of a mask; a minus sign marks what is not the object. "
-            "Repeatable; clicks without ID belong to one object: that of the box or mask in the same frame, which they "
-            "correct, or a new one.",
+            "A click on the object, in pixels, instead of a mask; a leading minus marks what is not the object. "
+            "Repeatable. Clicks without ID belong to one object: they correct the box or mask in the same frame, or "
+            "start a new object.",
         ),
     ] = None
 
@@ -71,10 +71,10 @@ class Marks:
         names: Sequence[str] | None = None,
         alone: bool = True,
     ) -> RunInputs:
-        """The inputs of a run. Prints how they were read, after all that may be refused.
+        """Read the inputs of a run, and print how they were read once all checks have passed.
 
-        remove, appear, names: the options of `hodor segment` that say more of the objects. alone: whether there can be
-        no other objects than these. Raises UsageError or InputError.
+        remove, appear, names: further options of `hodor segment`. alone: whether the run has no other objects than
+        these. Raises UsageError or InputError.
         """
         from hodor_cli.formats.mask_arguments import read_given
         from hodor_cli.run.exporting import names_of, require_named
@@ -83,7 +83,7 @@ class Marks:
         from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 
         if videos := [file for file in self.files if Path(file).suffix.lower() in VIDEO_SUFFIXES - {".gif"}]:
-            raise UsageError(f"--mask {videos[0]} is a video; give the video first, and its mask behind --mask")
+            raise UsageError(f"--mask {videos[0]} is a video; give the video first, and its mask after --mask")
         read = read_given(list(self.mask or ()), frames)
         masked = {frame: one.object_ids for frame, one in read.masks.items()}
         try:
@@ -104,14 +104,14 @@ class Marks:
         if alone and inputs.starts:
             require_named(named, inputs.object_ids)
             inputs.check(frames)
-        _tell(read, inputs)
+        _print_sources(read, inputs)
         if frames.start == 0 and min(inputs.starts, default=0) == 1:
             note("Nothing marks frame 0: 1= means frame 1, and 0:1= means object 1 of frame 0.")
         return inputs
 
 
-def _tell(read: Given, inputs: RunInputs) -> None:
-    """Print from which files, boxes and clicks the objects come."""
+def _print_sources(read: Given, inputs: RunInputs) -> None:
+    """Print which files, boxes and clicks the objects come from."""
     for frame, given in list(read.masks.items())[:_SHOWN_MASKS]:
         note(f"Frame {frame}: {objects_named(given.object_ids)} from {', '.join(given.files)}")
         for line in given.notes:
@@ -123,14 +123,14 @@ def _tell(read: Given, inputs: RunInputs) -> None:
         for object_id, box in boxes.items():
             note(f"Frame {frame}: object {object_id} from the box {','.join(map(str, box))}")
     for frame, clicks in inputs.clicks.items():
-        begun = inputs.ids_of(frame, clicks=False)
+        started = inputs.ids_of(frame, clicks=False)
         for object_id, of_object in clicks.items():
-            how = "corrected by" if object_id in begun else "from"
+            how = "corrected by" if object_id in started else "from"
             note(f"Frame {frame}: object {object_id} {how} {counted(len(of_object), 'click')}")
 
 
 def objects_named(ids: Sequence[int]) -> str:
-    """The objects as in a sentence: object 1, 3 objects (1, 2, 5)."""
+    """The objects in words: "object 1", "3 objects (1, 2, 5)"."""
     if not ids:
         return "no object"
     return f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects ({listed(ids, 8)})"

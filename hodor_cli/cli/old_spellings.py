@@ -1,4 +1,4 @@
-"""Rewrites an old spelling of a command line to today's. Version 0.2 accepts both; this file goes with version 0.3."""
+"""Rewrites command lines of version 0.1 to the current spelling. Version 0.3 will drop this file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from hodor_cli.cli.terminal import warn
 from hodor_cli.errors import UsageError
 
-#: The options of version 0.1 that have another name now, in every command.
+#: Options of version 0.1 that were renamed, in every command.
 RENAMED = {"--output": "--out", "--force": "--overwrite"}
 
 
-def todays(args: list[str]) -> list[str]:
-    """The arguments, a subcommand and what follows it, with today's subcommand; a warning is printed for an old one.
+def current_command(args: list[str]) -> list[str]:
+    """The arguments, from the subcommand on, with the current subcommand; prints a warning about an old one.
 
-    Raises UsageError for `segment VIDEO --masks`, which is a misspelt --mask.
+    Raises UsageError for `segment VIDEO --masks`, a misspelt --mask.
     """
     command, *rest = args
     end = end_of_options(rest)
@@ -25,38 +25,38 @@ def todays(args: list[str]) -> list[str]:
         command = "segment"
     if command == "segment" and any(text.partition("=")[0] == "--masks" for text in options):
         if _follows_one_video(options):
-            raise UsageError("hodor segment follows one video and takes --mask; --masks is of hodor segment-many")
+            raise UsageError("hodor segment takes one video and --mask; --masks belongs to hodor segment-many")
         _warn("hodor segment --masks", "hodor segment-many --masks")
         command = "segment-many"
     if command in ("segment", "segment-many") and "--coco" in options:
         _warn("--coco", "--export coco-video, written to export/coco-video/,")
-        # `segment` also takes --coco, to write where version 0.1 did.
+        # `segment` still takes --coco, to also write where version 0.1 did.
         kept = options if command == "segment" else [text for text in options if text != "--coco"]
         options = _exporting(kept, "coco-video")
     return [command, *options, *rest[end:]]
 
 
-def renamed(args: list[str], known: Collection[str]) -> list[str]:
-    """The arguments of a subcommand with today's options; a warning is printed for each old one.
+def current_options(args: list[str], known: Collection[str]) -> list[str]:
+    """The arguments of a subcommand with the current option names; prints a warning about each old one.
 
-    known: the subcommand's own options; an old one whose name today is not among them stays.
+    known: the subcommand's options; an old name stays if its current name is not among them.
     """
-    today = list(args)
+    current = list(args)
     for place, text in enumerate(args[: end_of_options(args)]):
         old, equals, value = text.partition("=")
         if RENAMED.get(old) in known:
             _warn(old, RENAMED[old])
-            today[place] = f"{RENAMED[old]}{equals}{value}"
-    return today
+            current[place] = f"{RENAMED[old]}{equals}{value}"
+    return current
 
 
 def end_of_options(args: list[str]) -> int:
-    """The place of the -- that no option follows, or the number of arguments."""
+    """The index of `--`, after which no option follows, or the number of arguments."""
     return args.index("--") if "--" in args else len(args)
 
 
 def _follows_one_video(options: list[str]) -> bool:
-    """Whether `segment --masks` names a video file, or a picture as its masks."""
+    """Whether `segment --masks` is given a video file as source, or a picture as masks."""
     from hodor_cli.images.picture import PICTURE_SUFFIXES
     from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 
@@ -68,7 +68,7 @@ def _follows_one_video(options: list[str]) -> bool:
 
 
 def _exporting(options: list[str], name: str) -> list[str]:
-    """Options that export this format too, because --export is given once."""
+    """The options with this format added to --export, which can be given only once."""
     added = [
         f"{text},{name}" if before == "--export" or text.startswith("--export=") else text
         for before, text in zip(["", *options], options, strict=False)
@@ -76,5 +76,5 @@ def _exporting(options: list[str], name: str) -> list[str]:
     return ["--export", name, *options] if added == options else added
 
 
-def _warn(old: str, today: str) -> None:
-    warn(f"{old} is {today} now; the old spelling goes in version 0.3")
+def _warn(old: str, current: str) -> None:
+    warn(f"{old} is {current} now; the old spelling will be removed in version 0.3")

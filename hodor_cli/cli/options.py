@@ -13,19 +13,19 @@ from hodor_cli.cli.parameters import FRAMES, RESULTS, Fields
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
 
-#: What objects are compared by.
+#: The vectors that objects are compared by.
 ByName = Literal["descriptor", "baseline", "projection"]
 
 
 def arg(metavar: str, help: str) -> Any:
-    """An argument: what stands for it in help, and its help."""
+    """An argument with its placeholder in help and its help text."""
     return typer.Argument(metavar=metavar, help=help, show_default=False)
 
 
 def opt(metavar: str, help: str, *flags: str, **more: Any) -> Any:
-    """An option: what stands for its value in help ("" for that of its type), and its help.
+    """An option with the placeholder of its value in help ("" for the type's own) and its help text.
 
-    flags: where they are not --NAME. more: as of `typer.Option`.
+    flags: only if they are not --NAME. more: further arguments of `typer.Option`.
     """
     return typer.Option(*flags, metavar=metavar or None, help=help, **more)
 
@@ -35,14 +35,14 @@ def switch(flag: str, help: str, **more: Any) -> Any:
 
 
 def out_option(metavar: str, help: str) -> Any:
-    """`--out` and `-o`, which are the same in every command."""
+    """The option `--out` or `-o`, the same in every command."""
     return opt(metavar, help, "--out", "-o")
 
 
 def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Path:
-    """The PNG file that `--out` means; `.png` is added to a name without an ending.
+    """The PNG file that `--out` names; `.png` is added to a name without extension.
 
-    Raises OutputError for another ending, for one of the `inputs`, for something that is not a file, for a missing
+    Raises OutputError for another extension, for one of the `inputs`, for something that is not a file, for a missing
     folder, and, unless `overwrite`, for a file that exists.
     """
     from hodor_cli.errors import OutputError
@@ -50,9 +50,9 @@ def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Pat
 
     path = path if path.suffix else path.with_suffix(".png")
     if path.suffix.lower() != ".png":
-        raise OutputError(f"{path} would hold a PNG picture; give --out a name that ends in .png")
+        raise OutputError(f"{path} would be a PNG picture; give --out a name that ends in .png")
     if any(path.resolve() == Path(given).resolve() for given in inputs if given is not None):
-        raise OutputError(f"{path} is read by this command and is not replaced; give another --out")
+        raise OutputError(f"{path} is an input of this command and is not overwritten; give another --out")
     require_place(path, overwrite=overwrite)
     return path
 
@@ -62,20 +62,19 @@ AdaptOption = Annotated[
     opt(
         "[SECONDS|STEPS]",
         "First fine-tune a copy of the network on the given masks, for a minute or this budget (20s, 200steps); "
-        "mini then works at 384 lines.",
+        "mini then runs at a finer resolution (384 lines).",
     ),
 ]
 OverwriteOption = Annotated[bool, switch("--overwrite", "Replace the results of an earlier run.")]
 ResumeOption = Annotated[bool, switch("--resume", "Continue an interrupted run of the same command.")]
 JsonOption = Annotated[bool, switch("--json", "Print JSON instead of text.")]
 JsonFileOption = Annotated[
-    str | None, opt("FILE|-", "Write the result as JSON; - for stdout, alone.", "--json", rich_help_panel=RESULTS)
+    str | None, opt("FILE|-", "Write the result as JSON; - prints only that.", "--json", rich_help_panel=RESULTS)
 ]
 
 
 def require_new_json(target: str | None, *, overwrite: bool = False) -> None:
-    """Raise OutputError, before any work, if the file of `--json FILE|-` exists, unless `overwrite`, or if its folder
-    does not."""
+    """Raise OutputError if the file of `--json FILE|-` exists, unless `overwrite`, or if its folder does not."""
     from hodor_cli.errors import OutputError
     from hodor_cli.files import require_folder
 
@@ -87,7 +86,7 @@ def require_new_json(target: str | None, *, overwrite: bool = False) -> None:
 
 
 def write_json(text: str, target: str | None) -> None:
-    """Write JSON text to the target of `--json FILE|-`, if there is one. Raises OutputError if that fails."""
+    """Write JSON text to the target of `--json FILE|-`, if given. Raises OutputError if that fails."""
     from hodor_cli.cli.terminal import say_json
     from hodor_cli.files import new_file
 
@@ -105,21 +104,21 @@ SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read of a source. A parameter `Annotated[Reading, Fields()]` becomes these options."""
+    """Which frames of a source are read, and how. A parameter `Annotated[Reading, Fields()]` becomes these options."""
 
     start: Annotated[
         str,
-        opt("N|TIME", "First frame to read: its number, from 0, or a time (12.5s, 00:01:02).", rich_help_panel=FRAMES),
+        opt("N|TIME", "First frame to read: a number, from 0, or a time (12.5s, 00:01:02).", rich_help_panel=FRAMES),
     ] = "0"
     end: Annotated[
         str | None,
-        opt("N|TIME", "First frame not to read, likewise [default: the end].", rich_help_panel=FRAMES),
+        opt("N|TIME", "Number or time of the frame to stop before [default: the end].", rich_help_panel=FRAMES),
     ] = None
     value_range: Annotated[
         str | None,
         opt(
             "LOW,HIGH",
-            "Values that become black and white in frames of more than 8 bits [default: measured].",
+            "Values shown as black and white in frames of more than 8 bits [default: measured].",
             rich_help_panel=FRAMES,
         ),
     ] = None
@@ -133,7 +132,7 @@ class Reading:
     ] = None
 
     def open(self, source: str) -> FrameSource:
-        """Open the source; raises as `open_source`."""
+        """Open the source. Raises the errors of `open_source`."""
         from hodor_cli.errors import UsageError
         from hodor_cli.video.source import open_source
 
@@ -148,13 +147,13 @@ class Reading:
         return open_source(source, start=self.start, end=self.end, value_range=values, axes=self.axes)
 
 
-#: Of version 0.1, see `old_spellings`: the masks as COCO are also written where that version wrote them.
+#: An option of version 0.1 (see `old_spellings`): also write the COCO masks where that version did.
 CocoOption = Annotated[bool, switch("--coco", "See --export coco-video.", hidden=True)]
 ExportOption = Annotated[
     str | None,
     opt(
         "FORMAT[,...]",
-        "Also write the result in formats of other tools, into export/ (see `hodor export`).",
+        "Also export the result to the formats of other tools, in export/ (see `hodor export`).",
         rich_help_panel=RESULTS,
     ),
 ]

@@ -1,6 +1,6 @@
-"""A settings dataclass among a command's parameters becomes one option for each of its fields.
+"""Turns a settings dataclass among a command's parameters into one option per field.
 
-So a setting's documentation, limits and default stand in the library only; here is how its option looks.
+A setting's help text, limits and default are declared only in the library; this module decides how its option looks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ FRAMES = "Which frames"
 RESULTS = "What is written"
 NETWORK = "Network"
 MACHINE = "Machine"
-#: Groups that stand first and last in help; those of single commands stand between.
+#: Groups listed first and last in help; groups of single commands come between.
 FIRST_GROUPS, LAST_GROUPS = (FRAMES, RESULTS), (NETWORK, MACHINE)
 
-#: By the name of a setting: the word for its value in help, unless that is a number, and its group.
+#: Setting name -> placeholder of its value in help ("" for a number or a switch), and its group.
 _LOOKS: dict[str, tuple[str, str | None]] = {
     "weights": ("NAME|FILE|ADDRESS", None), "history": ("N", NETWORK), "min_dim": ("PX", NETWORK),
     "max_dim": ("PX", NETWORK), "matching": ("", NETWORK), "device": ("auto|cpu|cuda[:N]|mps", MACHINE),
@@ -36,15 +36,17 @@ _LOOKS: dict[str, tuple[str, str | None]] = {
 
 
 class Fields:
-    """Marks a parameter, `Annotated[SomeSettings, Fields("history", ...)]`: these fields become options, all of them if
-    none is named; those that say nothing else stand in the group `panel` of the help."""
+    """Marks a parameter whose fields become options: `Annotated[SomeSettings, Fields("history", ...)]`.
+
+    Without names, all fields do. panel: the help group of fields that have no other.
+    """
 
     def __init__(self, *names: str, panel: str | None = None) -> None:
         self.names, self.panel = names, panel
 
 
 def expand(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with an option in place of each marked field; it makes the dataclass again when it is called."""
+    """The function with an option for each marked field; when called, it builds the dataclasses from the options."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, tuple[Any, tuple[str, ...]]] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
@@ -79,7 +81,7 @@ def expand(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def option(declared: Any, name: str, panel: str | None = None, *, flag: str = "", metavar: str = "") -> Any:
-    """The typer option of a declared setting, with its documentation and limits, under the flag of its name."""
+    """The typer option of a declared setting, with its help and limits; by default the flag is its name."""
     setting, flag = settings_of(declared)[name], flag or f"--{name.replace('_', '-')}"
     value, panel = _LOOKS.get(name, ("", panel))
     if setting.kind is bool:
@@ -93,7 +95,7 @@ def option(declared: Any, name: str, panel: str | None = None, *, flag: str = ""
 
 
 def fetched(weights: str | None) -> str | None:
-    """The value of `--weights` as it is; what it names elsewhere is fetched once, with a bar, before the work."""
+    """The value of `--weights`, unchanged; an address is downloaded once, with a progress bar, before the work."""
     if weights is None or not re.match("https?://", weights):
         return weights
     from hodor_cli.cli.terminal import note, progress_bar
@@ -110,5 +112,5 @@ def fetched(weights: str | None) -> str | None:
 
         path = weights_path(weights, progress)
     if began and "#" not in weights:
-        note(f"Kept as {path}. To accept nothing else from there: {weights}#sha256={file_sha256(path)}")
+        note(f"Saved as {path}. To accept only this file from there: {weights}#sha256={file_sha256(path)}")
     return weights

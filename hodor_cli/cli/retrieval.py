@@ -27,14 +27,14 @@ def retrieval(
     ] = None,
     *,
     pr_curve: Annotated[
-        bool, switch("--pr-curve", "Measure: every row is a query for the other rows of its object.")
+        bool, switch("--pr-curve", "Draw precision-recall curves: every row queries the other rows of its object.")
     ] = False,
     query: Annotated[
         str | None,
         opt(
             "WHAT",
-            "Search: FILE.h5#VIDEO/ID, FILE.h5#VIDEO, or a photo or video in which --mask, --box or --click marks the "
-            "object.",
+            "Object to search for: FILE.h5#VIDEO/ID, FILE.h5#VIDEO, or a photo or video in which --mask, --box or "
+            "--click marks it.",
         ),
     ] = None,
     marks: Annotated[Marks, Fields()],
@@ -46,16 +46,16 @@ def retrieval(
         ByName | None,
         opt(
             "",
-            "What is compared: the encoder's descriptors, the backbone's mean features (baseline), or a "
-            "projection of both [default: projection, else baseline, else descriptor; of curves, all].",
+            "What to compare: the encoder's descriptors, the backbone's mean features (baseline), or a "
+            "projection of both [default: projection, else baseline, else descriptor; for curves, all].",
         ),
     ] = None,
-    projection: Annotated[Path | None, opt("FILE", "Of `hodor train-projection`, for weights of your own.")] = None,
-    metric: Annotated[Literal["euclidean", "cosine"], opt("", "How a query is compared.")] = "euclidean",
+    projection: Annotated[Path | None, opt("FILE", "From `hodor train-projection`, for weights of your own.")] = None,
+    metric: Annotated[Literal["euclidean", "cosine"], opt("", "Distance between query and rows.")] = "euclidean",
     verify: Annotated[
-        bool, switch("--verify", "Decode the query into the frames found; rank by the result, too.")
+        bool, switch("--verify", "Also decode the query in the frames found, and include the result in the ranking.")
     ] = False,
-    queries: Annotated[int | None, opt("N", "Curve: take N random rows as queries instead of all.", min=1)] = None,
+    queries: Annotated[int | None, opt("N", "With --pr-curve, query N random rows instead of all.", min=1)] = None,
     as_json: JsonOption = False,
     overwrite: OverwriteOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
@@ -91,7 +91,7 @@ def retrieval(
                 wanted = [choose_comparison(library, by, projection)]
             write_curves(measure(library, wanted, queries), image, library, as_json)
             return
-        # Once at most, and only if a mark or --verify needs it.
+        # Loaded once at most, and only if a mark or --verify needs it.
         network = cache(lambda: load_model(settings.weights))
         asked = _queries(str(query), settings, marks, network)
         several = len(asked) > 1
@@ -117,7 +117,7 @@ def retrieval(
 
 
 def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
-    """Raise UsageError unless one thing is asked. marked: whether --mask, --box or --click is given."""
+    """Raise UsageError unless exactly one question is asked. marked: whether --mask, --box or --click is given."""
     from hodor_cli.errors import UsageError
 
     if pr_curve == (query is not None):
@@ -126,15 +126,17 @@ def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
         raise UsageError("--mask, --box and --click go with --query PHOTO")
     if query is not None and not marked and "#" not in query:
         raise UsageError(
-            f"{query} is no stored object: an object is FILE.h5#VIDEO/ID, such as objects.h5#bear/1; in a photo or "
-            "video, mark one with --mask, --box or --click"
+            f"{query} is not a stored object; give FILE.h5#VIDEO/ID, such as objects.h5#bear/1, or mark an object of a "
+            "photo or video with --mask, --box or --click"
         )
     if query is not None and marked and "#" in query and not Path(query).exists():
-        raise UsageError(f"{query} is stored, and --mask, --box and --click mark an object in a photo; leave them out")
+        raise UsageError(
+            f"{query} is a stored object, and --mask, --box and --click mark one in a photo; leave them out"
+        )
 
 
 def _queries(query: str, settings: SegmentSettings, marks: Marks, network: Callable[[], Hodor]) -> list[Query]:
-    """The stored objects that are asked for, or those marked in a photo or video."""
+    """The queried stored objects, or the objects marked in a photo or video."""
     from hodor_cli.descriptors.search.query import queries_of_frames, queries_of_store
 
     if not marks:
@@ -162,5 +164,5 @@ def _segmenter(settings: SegmentSettings, query: Query, model: Hodor) -> Segment
 
     weights = settings.weights
     if store_info(model).model_fingerprint != query.model_fingerprint:
-        raise InputError(f"{query.label} was saved with other weights than {weights}; give those with --weights")
+        raise InputError(f"{query.label} was saved with other weights than {weights}; give the same with --weights")
     return settings.segmenter(model)

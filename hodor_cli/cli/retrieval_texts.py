@@ -1,4 +1,4 @@
-"""What `hodor retrieval` measures and prints: curves, and the most similar objects."""
+"""What `hodor retrieval` computes and prints: curves, and the most similar objects."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from hodor_cli.descriptors.store.store import DescriptorStore
 
 
-#: The metrics of curves, by what the curves are called.
+#: Word in the name of a curve -> metric.
 METRICS: dict[str, Metric] = {"Euclidean": "euclidean", "cosine": "cosine"}
 
 
 def measure(store: DescriptorStore, comparisons: list[Comparison], queries: int | None) -> dict[str, RetrievalScores]:
-    """The curves of a store by name, in both galleries where possible; descriptors by both metrics.
+    """Compute the curves of a store by name, for both galleries where possible; descriptors by both metrics.
 
-    The other vectors have a fixed length: there the cosine ranks as the Euclidean distance does.
+    The other vectors have a fixed norm, so cosine and Euclidean distance rank them alike.
     """
     from hodor_cli.descriptors.search.protocol import score_retrieval
     from hodor_cli.errors import InputError
@@ -47,7 +47,7 @@ def measure(store: DescriptorStore, comparisons: list[Comparison], queries: int 
                 except InputError:
                     if gallery == "across":
                         raise
-                    note("no curve within videos: none has two objects with several frames each")
+                    note("no curves within videos: no video has two objects with several frames each")
                     return curves
     return curves
 
@@ -84,7 +84,7 @@ def write_curves(curves: dict[str, RetrievalScores], output: Path, store: Descri
 
 
 def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: bool) -> None:
-    """Print the matches of each query with what decoding it into their frames gave, or all of that as JSON."""
+    """Print the matches of each query, with the result of decoding it in their frames, as text or JSON."""
     from hodor_cli.descriptors.views.retrieval import describe_times
 
     if as_json:
@@ -119,7 +119,7 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
         nearest = min((match.distance for match, _ in query["matches"]), default=0.0)
         if limit is not None and nearest >= limit:
             note(
-                f"{query['query']} is probably seen nowhere else: two views of one object are mostly nearer than"
+                f"{query['query']} probably appears nowhere else: two views of one object are usually closer than"
                 f" {limit:.2f}"
             )
         say(f"{query['contact_sheet']}  the crops")

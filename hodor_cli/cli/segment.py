@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
-from hodor_cli.cli.export import NameOption, formats_of, tell_exports
+from hodor_cli.cli.export import NameOption, formats_of, print_exports
 from hodor_cli.cli.marks import Marks
 from hodor_cli.cli.options import arg, opt, out_option, switch
 from hodor_cli.cli.parameters import RESULTS, Fields
-from hodor_cli.cli.segment_texts import (
-    print_descriptors,
-    print_summary,
-    resuming,
-    tell_known,
-)
+from hodor_cli.cli.segment_texts import print_descriptors, print_known, print_summary, resuming
 from hodor_cli.cli.terminal import note, progress_bar, warn
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.files import write_result
@@ -35,9 +30,7 @@ _KNOWN = "Objects known from elsewhere"
 
 
 def segment(
-    source: Annotated[
-        str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or - (a stream).")
-    ],
+    source: Annotated[str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or - (stdin).")],
     *,
     marks: Annotated[Marks, Fields()],
     remove: Annotated[list[str] | None, opt("ID=FRAME", "Object ID is absent from frame FRAME on. Repeatable.")] = None,
@@ -45,7 +38,7 @@ def segment(
         list[str] | None,
         opt(
             "ID=FRAME",
-            "Object ID comes into view in frame FRAME, the frame of its first mask, and is not searched before. "
+            "Object ID first appears in frame FRAME, the frame of its first mask, and is not searched for earlier. "
             "Repeatable.",
         ),
     ] = None,
@@ -53,7 +46,7 @@ def segment(
         bool,
         switch(
             "--preview",
-            "Only draw the frame with the first mask and a grid of coordinates into a picture (see `hodor look`).",
+            "Only draw a picture of the frame of the first mask, with a coordinate grid (see `hodor look`).",
         ),
     ] = False,
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
@@ -79,8 +72,8 @@ def segment(
         list[str] | None,
         opt(
             "FILE.h5#VIDEO/ID",
-            "Search an object of a descriptor file instead of starting from --mask, --box or --click; the report names "
-            "frames whose result differs from it. FILE.h5#VIDEO means all objects of a video. Repeatable.",
+            "Search for an object of a descriptor file instead of starting from --mask, --box or --click; the report "
+            "lists frames whose result does not resemble it. FILE.h5#VIDEO means all objects of a video. Repeatable.",
             "--from",
             rich_help_panel=_KNOWN,
         ),
@@ -89,13 +82,13 @@ def segment(
         Path | None,
         opt(
             "FILE",
-            "With --from and your own weights: their projection from `hodor train-projection`, which decides "
+            "With --from and weights of your own: their projection, made by `hodor train-projection`, which decides "
             "whether the object is in the video.",
             rich_help_panel=_KNOWN,
         ),
     ] = None,
 ) -> None:
-    """Follow objects through a video from one mask: every frame's mask, an overlay video and a report.
+    """Follow objects through a video from one mask, and write the mask of every frame, an overlay video and a report.
 
     hodor segment clip.mp4 --mask first_frame.png
     hodor segment clip.mp4 --mask 0=person.png --mask 120=dog.png
@@ -121,7 +114,7 @@ def segment(
 
             show(frames, marks.read(frames, remove=remove, appear=appear, names=name))
             if out is not None:
-                note(f"--preview leaves {out} as it is; hodor look -o FILE names the picture")
+                note(f"--preview does not write to {out}; to name the picture, use hodor look -o FILE")
             return
         folder, formats = out or default_folder(frames.name, source), formats_of(export)
         output, result = RunOutput(overwrite=overwrite, resume=resume), OutputFolder(folder)
@@ -143,17 +136,17 @@ def segment(
             record=descriptors,
             result=folder,
         )
-        tell_known(session)
+        print_known(session)
         exported = result.exported()
         summary = _segmented(frames, inputs, result, session, settings, output)
-    print_summary(summary, told=inputs.notes)
+    print_summary(summary, printed=inputs.notes)
     if gone := [name for name in exported if name not in (*result.exported(), *formats)]:
         note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
     if formats:
         options = ExportOptions(overwrite=overwrite or resume, source=source, warn=warn)
         places = export_result(folder, formats, options)
-        tell_exports(places)
-        if coco:  # scripts that say --coco look for it here
+        print_exports(places)
+        if coco:  # scripts that use --coco expect it here
             write_result(result.annotations, (places["coco-video"] / "annotations.json").read_bytes())
     print_descriptors(session, descriptors, folder)
 
@@ -206,5 +199,5 @@ def adapted_to(
 
         adapted = adapted_to_given(model, source, inputs, budget, settings, progress=progress)
     if blends and blends[-1] == 0:
-        note("The objects change so much that adapting to the given masks would do worse; the network stays as it is.")
+        note("The objects change so much that adapting to the given masks would do harm; the network stays as it is.")
     return adapted

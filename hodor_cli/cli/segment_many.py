@@ -34,7 +34,8 @@ def segment_many(
     masks: Annotated[
         Path,
         opt(
-            "FOLDER", "Folder of masks: NAME.png is the first mask of video NAME; a folder NAME has its masks by frame."
+            "FOLDER",
+            "Folder of masks: NAME.png is the first mask of video NAME, or a folder NAME has its masks by frame.",
         ),
     ],
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: SOURCE.hodor].")] = None,
@@ -42,10 +43,10 @@ def segment_many(
     adapt: common.AdaptOption = None,
     resume: common.ResumeOption = False,
     overwrite: common.OverwriteOption = False,
-    workers: Annotated[int | None, opt("N", "Videos at the same time [default: 1].", min=1)] = None,
-    gpus: Annotated[int | None, opt("N", "On N GPUs of this machine.", min=1, rich_help_panel=MACHINE)] = None,
+    workers: Annotated[int | None, opt("N", "Videos to process at the same time [default: 1].", min=1)] = None,
+    gpus: Annotated[int | None, opt("N", "Use N GPUs of this machine.", min=1, rich_help_panel=MACHINE)] = None,
     ray: Annotated[
-        str | None, opt("ADDRESS|auto", "On the machines of a Ray cluster.", rich_help_panel=MACHINE)
+        str | None, opt("ADDRESS|auto", "Use the machines of a Ray cluster.", rich_help_panel=MACHINE)
     ] = None,
     reading: Annotated[common.Reading, Fields("start", "end")],
     export: common.ExportOption = None,
@@ -56,7 +57,7 @@ def segment_many(
     hodor segment-many clips.txt --masks first_masks/ --gpus 2
     hodor segment-many clips/ --masks first_masks/ --ray auto
 
-    Ends with exit code 1 if a video failed; the same command with --resume continues with the rest.
+    Exits with code 1 if a video failed; the same command with --resume continues with the rest.
     """
     from hodor_cli.run.many.jobs import find_jobs, unused_masks
     from hodor_cli.run.many.run import WorkOptions, segment_videos
@@ -80,7 +81,7 @@ def segment_many(
         verb = "belongs" if len(unused) == 1 else "belong"
         warn(f"{counted(len(unused), 'mask')} in {masks} {verb} to no video: {listed(unused, 8)}")
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
-    load_network(settings, adapt=adapt, here=ray is None)  # what every video would refuse appears once
+    load_network(settings, adapt=adapt, here=ray is None)  # an error common to all videos is raised once
     note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
     try:
         with progress_bar("segmenting", len(jobs), unit="videos") as show:
@@ -105,7 +106,7 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
         from hodor_cli.run.many.on_ray import RayExecutor
 
         if gpus is not None:
-            raise UsageError("--gpus and --ray contradict each other; a cluster knows its own GPUs")
+            raise UsageError("--gpus and --ray contradict each other; leave out --gpus: a cluster assigns its own GPUs")
         return RayExecutor(ray, at_once=workers)
     from hodor_cli.run.many.local import LocalExecutor
 
@@ -117,9 +118,9 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
         raise UsageError(f"--workers {workers} cannot use --gpus {gpus}; every GPU needs a worker")
     import torch
 
-    there = torch.cuda.device_count()
-    if gpus > there:
-        raise DeviceError(f"--gpus {gpus}, but this machine has {there}; leave --gpus out or take --workers")
+    available = torch.cuda.device_count()
+    if gpus > available:
+        raise DeviceError(f"--gpus {gpus} is more than this machine has ({available}); use fewer, or --workers")
     return LocalExecutor(workers or gpus, [f"cuda:{number}" for number in range(gpus)])
 
 
@@ -138,18 +139,18 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     if review:
         names = listed([result.name for result in review], 8)
         say(f"Frames to review in {counted(len(review), 'video')} (open NAME/review.html): {names}")
-    _tell_lines([f"{result.name}: {text}" for result in done for text in result.notes], note)
-    _tell_lines([f"{result.name}: {text}" for result in done for text in result.warnings], warn)
+    _print_lines([f"{result.name}: {text}" for result in done for text in result.notes], note)
+    _print_lines([f"{result.name}: {text}" for result in done for text in result.warnings], warn)
     if summary.failed:
-        say(f"{counted(len(summary.failed), 'video')} failed; correct these and run the same command with --resume:")
+        say(f"{counted(len(summary.failed), 'video')} failed; fix these and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
             say(with_flags(f"  {result.name}: {result.error}"))
         if len(summary.failed) > _SHOWN:
             say(f"  ... and {len(summary.failed) - _SHOWN} more, all in summary.json")
 
 
-def _tell_lines(lines: Sequence[str], tell: Callable[[str], None]) -> None:
+def _print_lines(lines: Sequence[str], print_line: Callable[[str], None]) -> None:
     for line in lines[:_SHOWN]:
-        tell(line)
+        print_line(line)
     if len(lines) > _SHOWN:
-        tell(f"... and {len(lines) - _SHOWN} more, all in the reports")
+        print_line(f"... and {len(lines) - _SHOWN} more, all in the reports")

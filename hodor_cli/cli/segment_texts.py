@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _SHOWN_REVIEWS = 12
 
 
-def print_summary(summary: SegmentSummary, *, told: Collection[str]) -> None:
-    """Print the files, the frames to review, and warnings, but for those that have been told."""
+def print_summary(summary: SegmentSummary, *, printed: Collection[str]) -> None:
+    """Print the files, the frames to review, and the warnings that have not been printed yet."""
     for warning in summary.warnings:
-        if warning not in told:
+        if warning not in printed:
             warn(warning)
     frames, objects = counted(summary.frames, "frame"), objects_named(summary.object_ids)
     if summary.already_finished:
@@ -50,7 +50,7 @@ def print_summary(summary: SegmentSummary, *, told: Collection[str]) -> None:
         say(f"  ... and {len(summary.review) - _SHOWN_REVIEWS} more, all in report.json")
 
 
-def tell_known(session: DescriptorSession) -> None:
+def print_known(session: DescriptorSession) -> None:
     """Print which saved object each id stands for."""
     if session.recognition is not None:
         for object_id, label in session.recognition.labels.items():
@@ -61,7 +61,7 @@ def print_descriptors(session: DescriptorSession, file: Path | None, folder: Pat
     """Print which saved objects are probably not in the video, and how many descriptors were added."""
     if session.recognition is not None:
         for object_id, (alike, found) in session.recognition.unrecognised().items():
-            seen = f"found in {counted(found, 'frame')}" + (f", alike in {alike} of them" if found else "")
+            seen = f"found in {counted(found, 'frame')}" + (f", similar in {alike} of them" if found else "")
             note(f"Object {object_id} is probably not in this video: {seen}.")
     if session.recorder is not None and session.recorder.incomplete:
         note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {folder} -o {file}")
@@ -70,5 +70,5 @@ def print_descriptors(session: DescriptorSession, file: Path | None, folder: Pat
 
 
 def resuming(overwrite: bool) -> str:
-    """How an interrupted command is continued; overwrite: it was told to replace what was there."""
+    """How to continue an interrupted command. overwrite: whether it was run with --overwrite."""
     return "the same command, with --resume instead of --overwrite" if overwrite else "the same command and --resume"

@@ -1,12 +1,12 @@
-"""The one door to the terminal: results go to stdout, remarks and progress to stderr, always as harmless text.
+"""Everything that is printed: results go to stdout, notes and progress to stderr, always as harmless text.
 
-Names that are printed come from files, which anybody may have made. So control characters are shown as escapes, text
-that the terminal's encoding does not have is replaced, and a line stays one line. A reader of stderr that is gone does
-not end a run; a reader of stdout that is gone ends it quietly, with exit code 141.
+Printed names come from files that anyone may have made, so control characters are shown as escapes, characters that the
+terminal's encoding does not have are replaced, and a line stays one line. If the reader of stderr has gone, the run
+continues; if the reader of stdout has gone, it ends quietly with exit code 141.
 
 The library does not know which command calls it, so its messages name parameters and functions in backticks (`min_dim`,
-`check_dataset`). Where the running command has such an option the user reads its flag (--min-dim), and where a command
-does what the function does, that command (`hodor data check`).
+`check_dataset`). They are printed as the flag of the running command (--min-dim), and as the command that does the same
+(`hodor data check`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Flag:
-    """What the user types for a parameter: `on` (or the name of an argument), and `off` of a switch that has it."""
+    """What the user types for a parameter: `on` (or the name of an argument), and `off` if a switch has it."""
 
     on: str
     off: str = ""
@@ -42,13 +42,13 @@ _NAME = re.compile(r"`([A-Za-z_][\w.]*)(?:=([^`]*))?`")
 
 
 def remember_flags(command: Any) -> None:
-    """Let `with_flags` speak of this click command, or of the subcommands of this group."""
+    """Make `with_flags` use the flags of this click command, or of the subcommands of this group."""
     _RUNNING.set(flags_of(command))
 
 
 @contextmanager
 def flags_of_one_run() -> Iterator[None]:
-    """Forget at the end of the block what `remember_flags` was told in it."""
+    """Forget the remembered flags at the end of the block."""
     token = _RUNNING.set({})
     try:
         yield
@@ -72,7 +72,7 @@ def flags_of(command: Any) -> dict[str, Flag]:
     return found
 
 
-#: What a user of the command runs where the library's messages name a function.
+#: Function that the library's messages name -> command that does the same.
 COMMANDS_OF = {
     "check_dataset": "hodor data check",
     "export_sources": "hodor export-descriptors",
@@ -86,7 +86,7 @@ COMMANDS_OF = {
 
 
 def with_flags(message: str) -> str:
-    """The message with names of the running command's parameters as flags and of functions as commands."""
+    """The message with the running command's parameters named by their flags, and functions by their commands."""
     flags = _RUNNING.get()
 
     def flag(found: re.Match[str]) -> str:
@@ -100,14 +100,14 @@ def with_flags(message: str) -> str:
     return _NAME.sub(flag, message)
 
 
-def keeping_flags(tell: Callable[[str], None]) -> Callable[[str], None]:
-    """`note` or `warn` for another process, which does not know the running command, with that command's flags."""
-    return partial(_tell, tell, _RUNNING.get())
+def keeping_flags(print_line: Callable[[str], None]) -> Callable[[str], None]:
+    """`note` or `warn` for another process, with the flags of the command that runs in this one."""
+    return partial(_print_with_flags, print_line, _RUNNING.get())
 
 
-def _tell(tell: Callable[[str], None], flags: Mapping[str, Flag], message: str) -> None:
+def _print_with_flags(print_line: Callable[[str], None], flags: Mapping[str, Flag], message: str) -> None:
     _RUNNING.set(flags)
-    tell(message)
+    print_line(message)
 
 
 def say(text: str = "") -> None:
@@ -143,7 +143,7 @@ def write_stderr(text: str) -> None:
 def prepare_streams() -> None:
     """Make the standard streams safe to write to, for the whole process.
 
-    Closed ones become the null device, so that the next file that is opened does not take the number of stderr.
+    Closed streams become the null device, so that the next opened file does not get the number of stderr.
     Characters that their encoding does not have are written as escapes.
     """
     for number in (0, 1, 2):
@@ -159,8 +159,8 @@ def prepare_streams() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def let_go(stream: TextIO) -> None:
-    """Flush a stream; if that fails, send what is left in it to the null device, or Python complains at its exit."""
+def flush_or_discard(stream: TextIO) -> None:
+    """Flush a stream; if that fails, send the rest to the null device, or Python would complain when it exits."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -181,7 +181,7 @@ def stdout_console(*, stderr: bool = False) -> Console:
     from rich.text import Text
 
     class HarmlessConsole(Console):
-        """A console whose texts, those of table cells included, are harmless; line breaks and tabs stay."""
+        """A console that makes all text harmless, also in table cells; line breaks and tabs stay."""
 
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(harmless(text, keep="\n\t"), **options)
@@ -193,7 +193,7 @@ def stdout_console(*, stderr: bool = False) -> Console:
 
 
 class Show(Protocol):
-    """Shows that so many steps are done. total: corrects an estimate. description: replaces what is being done."""
+    """Shows the number of finished steps. total: corrects the estimate. description: replaces the text of the bar."""
 
     def __call__(self, done: int, total: int | None = None, *, description: str | None = None) -> None: ...
 
@@ -204,7 +204,7 @@ def progress_bar(description: str, total: int | None, unit: str = "frames") -> I
 
     Args:
         description: What is being done, a word or two.
-        total: How many steps there are; None if it is unknown.
+        total: Number of steps; None if it is unknown.
         unit: What a step is, in the plural.
     """
     if not sys.stderr.isatty():
@@ -215,7 +215,7 @@ def progress_bar(description: str, total: int | None, unit: str = "frames") -> I
     from rich.text import Text
 
     class Count(ProgressColumn):
-        """How many steps are done, of how many; steps per second over the last moments; the time left at that rate."""
+        """Finished steps and their total, the current speed, and the time left at that speed."""
 
         def render(self, task: Task) -> Text:
             of = f"/{int(task.total)}" if task.total is not None else ""
@@ -244,5 +244,5 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, thing: str, things: str | None = None) -> str:
-    """A number and the word for it: 1 video, 2 videos."""
+    """A number with its noun: 1 video, 2 videos."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"

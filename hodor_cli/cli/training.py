@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 DataOption = Annotated[
-    list[str] | None, opt("FOLDER[:WEIGHT]", "A data set, and how often it is drawn from. Repeatable.")
+    list[str] | None, opt("FOLDER[:WEIGHT]", "A data set, and its share of the samples. Repeatable.")
 ]
 _RUN, _SETTINGS = "Run", "Settings"
-#: The dotted names of settings whose option is called otherwise.
+#: Option -> dotted name of its setting, where they differ.
 _DOTTED = {"learning_rate": "learning_rate.peak", "warmup": "learning_rate.warmup"}
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Changes to the settings of a preset; those of `TrainConfig` without an option are reached by `--set`."""
+    """Changes to the settings of a preset; `--set` reaches the settings of `TrainConfig` that have no option."""
 
     model: Annotated[
         str | None,
@@ -57,7 +57,7 @@ class Changes:
         list[str] | None,
         opt(
             "NAME=VALUE",
-            "Any other setting of run.json, such as augment.rotation=0,15. Repeatable.",
+            "Change any other setting of run.json, such as augment.rotation=0,15. Repeatable.",
             "--set",
             rich_help_panel=_SETTINGS,
         ),
@@ -66,17 +66,17 @@ class Changes:
         bool,
         switch(
             "--print-settings",
-            "Print all settings as JSON, a file for --preset, and do not train.",
+            "Print all settings as JSON, which --preset can read, and do not train.",
             rich_help_panel=_SETTINGS,
         ),
     ] = False
     val: Annotated[
         Path | None,
-        opt("FOLDER", "Measure J&F on this benchmark; keep the best network.", rich_help_panel=_RUN),
+        opt("FOLDER", "Measure J&F on this benchmark while training; keep the best network.", rich_help_panel=_RUN),
     ] = None
 
     def by_name(self) -> dict[str, Any]:
-        """The changes by dotted name. Raises UsageError where an option and `--set` name the same."""
+        """The changes by dotted name. Raises UsageError if an option and `--set` change the same setting."""
         changes: dict[str, Any] = {}
         flags: dict[str, str] = {}
         for called, value in vars(self).items():
@@ -96,7 +96,7 @@ class Changes:
             if not equals:
                 raise UsageError(f"--set takes NAME=VALUE, not {text!r}")
             if name in changes:
-                raise UsageError(f"{flags.get(name, '--set')} and --set {text} set the same; give one of them")
+                raise UsageError(f"{flags.get(name, '--set')} and --set {text} change the same setting; give one")
             changes[name] = value
         return changes
 
@@ -134,15 +134,15 @@ def train_with(
     if result.best is not None and result.score is not None:
         console.print(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
     if result.iterations < result.wanted:
-        note(f"the time is over after {result.iterations} of {result.wanted} iterations; `resume` continues")
+        note(f"the time limit was reached after {result.iterations} of {result.wanted} iterations; `resume` continues")
     note(f"Use it: hodor segment VIDEO --mask MASK --weights {result.best or result.last}")
 
 
 def pretrain(
     *,
     data: DataOption = None,
-    images: Annotated[Path | None, opt("DIR", "Photographs whose annotations lie elsewhere.")] = None,
-    annotations: Annotated[Path | None, opt("FILE", "Their annotations, in COCO format.")] = None,
+    images: Annotated[Path | None, opt("DIR", "Photographs whose annotations are elsewhere.")] = None,
+    annotations: Annotated[Path | None, opt("FILE", "COCO annotations of the photographs in --images.")] = None,
     recipe: Annotated[Recipe, Fields("preset", "weights", "backbone")],
     changes: Annotated[Changes, Fields()],
     run: Annotated[RunOptions, Fields(panel=_RUN)],
@@ -150,8 +150,8 @@ def pretrain(
 ) -> None:
     """Train on labelled photographs: still images in, a video segmenter out.
 
-    Every photograph becomes a short augmented sequence. Without --data it uses the photographs of the prepared
-    workspace ($HODOR_WORKSPACE_DIR) and the paper's settings.
+    Every photograph is turned into a short augmented sequence. Without --data, the photographs of the prepared
+    workspace ($HODOR_WORKSPACE_DIR) and the paper's settings are used.
 
     hodor pretrain --data photos --preset mini --backbone mobilenet_v2.safetensors
     hodor pretrain --data stills:0.5 --data mine:0.5 --preset mini
@@ -164,12 +164,12 @@ def pretrain(
         raise UsageError("`images` and `annotations` belong together; give both, or a folder with `data`")
     elsewhere = [] if images is None else [DataSource(images, annotations=annotations)]
     if data and recipe == Recipe() and changes.model is None and not (run.resume or changes.print_settings):
-        _warn_of_months()
+        _warn_about_time()
     train_with(job, [*(data or ()), *elsewhere], recipe, run, changes, launch)
 
 
-def _warn_of_months() -> None:
-    """Say on a machine without a GPU that the paper's settings, which nobody asked for by name, are not for it."""
+def _warn_about_time() -> None:
+    """Warn on a machine without a GPU that the default settings, the paper's, would take months."""
     import torch
 
     if not torch.cuda.is_available():
@@ -190,7 +190,7 @@ def finetune(
 ) -> None:
     """Continue training on clips in the DAVIS or YouTube-VOS layout, from a trained network (mini by default).
 
-    With sparse, one labelled frame of each clip is read and no other label.
+    With --mode sparse, only one labelled frame of each clip is read.
 
     hodor finetune --mode sparse --data DAVIS --weights runs/mini/last.safetensors
     hodor finetune --mode dense --data DAVIS:0.7 --data stills:0.3 -o runs/mixed

@@ -1,4 +1,4 @@
-"""Parts of `hodor pretrain` and `hodor finetune`: measuring a network on a benchmark, and the line of progress."""
+"""Parts of `hodor pretrain` and `hodor finetune`: validation on a benchmark, and the progress line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Validation:
 
     @staticmethod
     def of(dataset: Path, precision: str) -> Validation:
-        """Raises InputError or DataError for a folder that no network can be measured on."""
+        """Raises InputError or DataError if no network can be measured on the folder."""
         from hodor_cli.datasets.dataset import recognise
 
         benchmark = recognise(dataset)
@@ -55,9 +55,9 @@ _LOG_EVERY = 60.0
 
 
 class LiveLine:
-    """Called with the progress after every iteration; a context manager, entered by the process that draws.
+    """Prints the progress after every iteration; a context manager, entered by the process that prints.
 
-    On a terminal one line is kept up to date; elsewhere a line is written now and then.
+    On a terminal, one line is kept up to date; elsewhere, a line is printed every minute.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""`hodor map` and `hodor heatmaps`: what descriptors look like."""
+"""`hodor map` and `hodor heatmaps`: descriptors as pictures."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def map_command(
     ] = "tsne",
     colour: Annotated[
         Literal["video", "object", "frame"] | None,
-        opt("", "What the colours of the crops' frames mean [default: video; of one video, object]."),
+        opt("", "What the border colour of a crop shows [default: video; for a single video, object]."),
     ] = None,
     by: Annotated[
-        ByName, opt("", "What is laid out: the descriptors, or what `hodor retrieval` compares.")
+        ByName, opt("", "What to lay out: descriptors, or other vectors that `hodor retrieval` compares.")
     ] = "descriptor",
-    projection: Annotated[Path | None, opt("FILE", "With --by projection, for weights of your own.")] = None,
-    trajectories: Annotated[bool, switch("--trajectories", "Join each object's frames in time.")] = False,
+    projection: Annotated[Path | None, opt("FILE", "Projection for weights of your own, with --by projection.")] = None,
+    trajectories: Annotated[bool, switch("--trajectories", "Connect each object's frames in order.")] = False,
     video: Annotated[list[str] | None, opt("NAME", "Only this video; repeatable.")] = None,
     most: Annotated[int, opt("N", "Show at most N rows, spread over every object.", "--max-points", min=3)] = 1500,
     seed: Annotated[int, opt("N", "The same seed gives the same map.", min=0, max=2**32 - 1)] = 0,
-    perplexity: Annotated[float | None, opt("P", "t-SNE's size of a neighbourhood [default: 30].")] = None,
+    perplexity: Annotated[float | None, opt("P", "Perplexity of t-SNE (neighbourhood size) [default: 30].")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Draw descriptors as points of a plane with each crop pasted at its point: PNG, an HTML page to explore, and CSV.
+    """Draw descriptors as points of a plane, each with its crop: a PNG, an HTML page to explore, and a CSV file.
 
     hodor map objects.h5 -o map --trajectories
     """
@@ -70,9 +70,9 @@ def map_command(
 
 
 def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
-    """The three files that `--out` means.
+    """The three files that `--out` names.
 
-    Raises OutputError for a place where they cannot be, and for a file that exists, unless `overwrite`.
+    Raises OutputError if they cannot be written there, or if one exists, unless `overwrite`.
     """
     from hodor_cli.errors import OutputError
     from hodor_cli.files import require_place
@@ -94,16 +94,16 @@ def heatmaps(
     source: Annotated[str, arg("VIDEO", "A video file or a folder of images.")],
     *,
     marks: Annotated[Marks, Fields()],
-    frame: Annotated[int, opt("N", "The frame to show, from 0.", min=0)],
+    frame: Annotated[int, opt("N", "Number of the frame to show, from 0.", min=0)],
     out: Annotated[Path | None, out_option("FILE", "PNG to write [default: NAME_frameN.png].")] = None,
-    truth: Annotated[Path | None, opt("FILE", "The true mask of that frame, to be drawn.")] = None,
+    truth: Annotated[Path | None, opt("FILE", "True mask of that frame, to draw as well.")] = None,
     overwrite: OverwriteOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
-    """Show where the catch-all and each of the 3x3 background descriptors are seen in a frame, as ten heat maps.
+    """Show what the catch-all and each of the 3x3 background descriptors attend to in a frame, as ten heat maps.
 
-    Of a folder with a mask for every frame, each object's first is used, and that of the frame shown is drawn beside
-    the prediction.
+    If --mask is a folder with a mask for every frame, only the first mask of each object is used, and the mask of the
+    shown frame is drawn next to the prediction.
 
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     hodor heatmaps clip.mp4 --box 310,120,200,260 --frame 40
@@ -119,7 +119,7 @@ def heatmaps(
     with open_source(source) as frames:
         path = out or Path(f"{frames.name}_frame{frame}.png")
         path = picture_file(path, source, truth, *marks.files, overwrite=overwrite)
-        # A container's length may be an estimate: what is a little beyond it is looked for.
+        # A container's length may be an estimate, so a frame a little beyond it is still tried.
         if frames.length is not None and frame > 1.1 * frames.length + 10:
             raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
         segmenter = settings.segmenter(load_model(settings.weights))

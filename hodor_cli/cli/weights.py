@@ -58,8 +58,8 @@ def describe(
 ) -> None:
     """Show architecture, training and the beginning of the model card.
 
-    Training settings and scores are shown as they were saved in the file. Ends with exit code 4 if the parameters do
-    not fit the architecture.
+    Training settings and scores are shown as they were saved in the file. Exits with code 4 if the parameters do not
+    fit the architecture.
     """
     from hodor_cli.weights.checkpoint import load_checkpoint, network_of
     from hodor_cli.weights.registry import available_weights, weights_path
@@ -86,7 +86,7 @@ def describe(
         say_json(facts)
     else:
         _print_facts(facts)
-    network_of(content, path)  # raises, behind the description, if parameters are missing or damaged
+    network_of(content, path)  # last, because it raises if parameters are missing or damaged
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ def verify(
 ) -> None:
     """Check that weights are complete and undamaged.
 
-    Checks the checksum of named weights, and that all parameters load and are finite. Ends with the exit code of the
+    Verifies the checksum of named weights, and that all parameters load and are finite. Exits with the code of the
     first fault.
     """
     from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint
@@ -133,7 +133,7 @@ def verify(
     for name in chosen:
         try:
             path = weights_path(str(fetched(name)))
-            model = model_from_checkpoint(path)  # which refuses values that are not finite
+            model = model_from_checkpoint(path)  # refuses values that are not finite
             facts = {"checksum_known": name in available_weights(), "fingerprint": model_fingerprint(model)}
             results.append({"weights": name, "ok": True, "file": str(path), **facts})
         except (InputError, UsageError, WeightsError) as error:
@@ -145,7 +145,7 @@ def verify(
     for result in () if as_json or (faults and alone) else results:
         if result["ok"]:
             checked = "checksum and parameters" if result["checksum_known"] else "parameters"
-            say(f"{result['weights']}: whole ({checked}), fingerprint {result['fingerprint']}")
+            say(f"{result['weights']}: intact ({checked}), fingerprint {result['fingerprint']}")
         else:
             say(f"{result['weights']}: {result['fault']}")
     if faults and alone:
@@ -158,13 +158,13 @@ def verify(
 def average(
     weights: Annotated[list[str], arg("NAME|FILE|ADDRESS", "Weights by name, or checkpoint files.")],
     out: Annotated[Path, out_option("FILE", "Checkpoint to write.")],
-    shares: Annotated[str | None, opt("A,B,...", "The share of each.  [default: equal shares]")] = None,
+    shares: Annotated[str | None, opt("A,B,...", "Share of each network.  [default: equal shares]")] = None,
     half: Annotated[bool, switch("--half", "Store float16, which halves the file.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write the mean of networks that were fine-tuned from the same weights.
+    """Average networks that were fine-tuned from the same weights.
 
-    It is often better than each of them, and runs at the same speed.
+    The mean is often better than each of them, and runs at the same speed.
 
     hodor weights average mini runs/more/last.safetensors -o mean.safetensors
     """
@@ -175,11 +175,11 @@ def average(
 
     require_place(out, overwrite=overwrite)
     if out.suffix != ".safetensors":
-        raise OutputError(f"a checkpoint is a .safetensors file, which {out} is not; let its name end so")
+        raise OutputError(f"{out} is not the name of a checkpoint; give one that ends in .safetensors")
     try:
         parts = None if shares is None else [float(part) for part in shares.split(",")]
     except ValueError as error:
-        raise UsageError(f"'{shares}' are no shares; write a number for each checkpoint, such as 1,1") from error
+        raise UsageError(f"--shares takes one number for each checkpoint, such as 1,1, not '{shares}'") from error
     models = [load_model(str(fetched(name))) for name in weights]
     mean = average_models(models, parts, origins=weights)
     sources = [
@@ -193,8 +193,8 @@ def average(
 @app.command(cls=HodorCommand)
 def push(
     weights: Annotated[str, arg("NAME|FILE", "Weights by name, or a checkpoint file.")],
-    out: Annotated[Path, out_option("FOLDER", "Folder to make.")],
-    repository: Annotated[str | None, opt("OWNER/NAME", "Its name on the hub.", "--name")] = None,
+    out: Annotated[Path, out_option("FOLDER", "Folder to create.")],
+    repository: Annotated[str | None, opt("OWNER/NAME", "Name of the repository on the hub.", "--name")] = None,
     licence: Annotated[
         str | None, opt("ID", "Licence of the weights, as the hub spells it: cc-by-nc-4.0.", "--license")
     ] = None,
@@ -218,7 +218,7 @@ def push(
     if not licensed:
         note("The card names no licence, so nobody may use the weights; give --license.")
     if (origin := bundled_origin(path)) is not None and "nc" not in (licence or "nc").split("-"):
-        warn(f"They continue {origin}, which is for non-commercial use: {licence} allows more; give cc-by-nc-4.0")
+        warn(f"these weights continue {origin}, which forbids commercial use, unlike {licence}; give cc-by-nc-4.0")
 
 
 def _indented(values: dict[str, Any], indent: str) -> list[str]:

@@ -19,24 +19,26 @@ class ClickTraining:
 
     time: Annotated[
         str,
-        about("How long to train in all, with resumed runs: 9m, 90s or 1h30m. The learning rate falls over this time."),
+        about("Total training time over all resumed runs: 9m, 90s or 1h30m. The learning rate decays over this time."),
     ] = "60m"
     batch_size: Annotated[int, about("Pictures per iteration.", least=1)] = 8
     objects: Annotated[int, about("Objects per picture.", least=1)] = 2
     rounds: Annotated[int, about("Clicks per iteration that contribute to the loss.", least=1)] = 2
-    late: Annotated[int, about("Most clicks before those, in a third of the iterations.", least=1)] = 3
+    late: Annotated[int, about("Maximum number of clicks before those, in a third of the iterations.", least=1)] = 3
     side: Annotated[int, about("Side of the training pictures, in pixels; a multiple of 32.", least=64)] = 256
     learning_rate: Annotated[float, about("Peak learning rate.", above=0)] = 1e-3
     backbone_rate: Annotated[float, about("Factor on the learning rate of the backbone.", least=0)] = 0.2
-    frozen_stages: Annotated[int, about("First stages of the backbone that are not trained.", least=0, most=4)] = 1
+    frozen_stages: Annotated[
+        int, about("Number of backbone stages that stay frozen, from the first.", least=0, most=4)
+    ] = 1
     average: Annotated[float, about("Decay of the running average of the weights.", least=0, most=1)] = 0.995
-    frame_share: Annotated[float, about("Share of clips' frames among the pictures.", least=0, most=1)] = 0.2
+    frame_share: Annotated[float, about("Share of frames from clips among the pictures.", least=0, most=1)] = 0.2
     every: Annotated[int, about("Use every n-th frame of a clip.", least=1)] = 5
     extra_blocks: Annotated[
-        int, about("Blocks to add to the head; they change nothing until they are trained.", least=0, most=16)
+        int, about("Blocks to add to the head; they have no effect until they are trained.", least=0, most=16)
     ] = 0
     seed: Annotated[int, about("Random seed.", least=0)] = 0
-    device: Annotated[str, about("Device to compute on.")] = "auto"
+    device: Annotated[str, about("Device to run on.")] = "auto"
 
     def __post_init__(self) -> None:
         check_settings(self)

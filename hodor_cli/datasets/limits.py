@@ -22,7 +22,7 @@ class ObjectLimits:
 
     min_area: Annotated[float, about("Minimum area of an object, in pixels.", least=0)] = 2000.0
     min_side: Annotated[float, about("Minimum width and height of its box, in pixels.", least=0)] = 20.0
-    at_area: Annotated[float, about("Pixels of the image that objects are measured in; none: the file's.", above=0)] | (
+    at_area: Annotated[float, about("Image area at which objects are measured; none for the file's.", above=0)] | (
         None
     ) = 300_000.0
 

@@ -1,4 +1,4 @@
-"""What a segmenter can be told, declared once for every command and function that makes one."""
+"""Settings of a segmenter, declared once for every command and function that makes one."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 class SegmenterSettings:
     """How a network follows objects: its memory, its working resolution, and where it computes."""
 
-    history: Annotated[int, about("Frames of history that masks are decoded from.", least=1)] = 7
+    history: Annotated[int, about("Number of past frames that masks are decoded from.", least=1)] = 7
     min_dim: Annotated[
         int | None,
-        about("Shorter side of the network's input [default: the model's, a finer one for small objects].", least=32),
+        about("Shorter side of the network's input [default: the model's, finer for small objects].", least=32),
     ] = None
-    max_dim: Annotated[int | None, about("Limit of its longer side [default: the model's].", least=32)] = None
-    device: Annotated[str, about("Where to compute; auto takes the fastest device.")] = "auto"
-    precision: Annotated[str, about("Arithmetic; auto takes the fastest that keeps the result on this device.")] = (
+    max_dim: Annotated[int | None, about("Limit on the input's longer side [default: the model's].", least=32)] = None
+    device: Annotated[str, about("Device to run on; auto picks the fastest.")] = "auto"
+    precision: Annotated[str, about("Arithmetic; auto picks the fastest that keeps the quality on this device.")] = (
         "auto"
     )
     matching: Annotated[
-        bool, about("Also carry masks along by matching features, in models that can; without it descriptors alone do.")
+        bool, about("Also propagate masks by matching features, in models that can; else use only descriptors.")
     ] = True
 
     def __post_init__(self) -> None:

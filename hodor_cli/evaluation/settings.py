@@ -51,11 +51,11 @@ class EvaluationSettings(SegmenterSettings):
     """
 
     sequences: tuple[str, ...] | None = None
-    limit: Annotated[int | None, about("At most so many frames per sequence.", least=1)] = None
-    official: Annotated[bool, about("Run the official DAVIS-2017 evaluation beside ours (if installed).")] = False
+    limit: Annotated[int | None, about("Maximum number of frames per sequence.", least=1)] = None
+    official: Annotated[bool, about("Also run the official DAVIS-2017 evaluation, if it is installed.")] = False
     workers: Annotated[int | None, about("Processes that score masks [default: one per core].", least=1)] = None
-    weights: Annotated[str | None, about("Weights by name (see `hodor weights list`) or a file.")] = None
-    adapt: Annotated[str | None, about("Budget of the adaptation to each sequence's first masks.")] = None
+    weights: Annotated[str | None, about("Weights: a name (see `hodor weights list`) or a file.")] = None
+    adapt: Annotated[str | None, about("Budget for adapting to each sequence's first masks.")] = None
 
 
 @dataclass(frozen=True)

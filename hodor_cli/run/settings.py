@@ -26,7 +26,7 @@ class SegmentSettings(SegmenterSettings):
     """All settings that change the masks or the overlay of a run. The report stores them; resuming compares them."""
 
     #: As the user gave it; the report also stores the fingerprint of the weights.
-    weights: Annotated[str, about("Weights by name (`hodor weights list`), a file, hf://OWNER/NAME or https://...")] = (
+    weights: Annotated[str, about("Weights: a name (`hodor weights list`), a file, hf://OWNER/NAME or https://...")] = (
         "mini"
     )
     overlay: Annotated[bool, about("Write overlay.mp4.")] = True

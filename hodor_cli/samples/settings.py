@@ -71,14 +71,14 @@ class ClipOptions:
     mode: Annotated[
         Literal["", "frames", "sparse", "dense"],
         about(
-            "How clips are used: labelled frames as more photographs; one labelled frame of each clip (cyclic"
+            "How clips are used: labelled frames as further photographs; one labelled frame of each clip (cyclic"
             " consistency); or clips with many labelled frames."
         ),
     ] = ""
-    max_gap: Annotated[int, about("How far apart frames of a sample lie, at most (sparse, dense).", least=1)] = 10
+    max_gap: Annotated[int, about("Maximum distance between the frames of a sample (sparse, dense).", least=1)] = 10
     every: Annotated[int, about("Take every n-th labelled frame of a clip (frames).", least=1)] = 1
-    resolution: Annotated[str | None, about("Folder below JPEGImages, if there are several.")] = None
-    split: Annotated[str | None, about("List in ImageSets that names the clips.  [default: train, if there]")] = None
+    resolution: Annotated[str | None, about("Folder in JPEGImages, if there are several.")] = None
+    split: Annotated[str | None, about("List in ImageSets that names the clips.  [default: train, if found]")] = None
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -91,10 +91,10 @@ class AugmentSettings:
     Ranges are (least, most); chances are per sample unless said otherwise; lengths are shares of the side.
     """
 
-    maker: Annotated[Literal["fast", "imgaug"], about("What augments: our own code, or imgaug as in the paper.")] = (
+    maker: Annotated[Literal["fast", "imgaug"], about("Which code augments: our own, or imgaug as in the paper.")] = (
         "fast"
     )
-    frames: Annotated[int, about("Frames of a sequence; 1: single images, an ablation of the paper.", least=1)] = 3
+    frames: Annotated[int, about("Frames per sequence; 1 means single images, an ablation of the paper.", least=1)] = 3
 
     # The paper's ranges, in both directions; a new motion is drawn for every frame.
     translation: Annotated[Range, about("Shift, as a share of the side.")] = (0.0, 0.25)
@@ -105,7 +105,7 @@ class AugmentSettings:
     saturation: Annotated[Range, about("Relative change of saturation.")] = (0.0, 0.12)
     contrast: Annotated[Range, about("Relative change of contrast.")] = (0.0, 0.05)
     brightness: Annotated[Range, about("Relative change of brightness.")] = (0.0, 0.25)
-    colour_each_frame: Annotated[bool, about("Draw colours for every frame; false: once for a sequence.")] = True
+    colour_each_frame: Annotated[bool, about("Vary colours in every frame, not once per sequence.")] = True
     flip: Annotated[float, chance("of mirroring the whole sequence")] = 0.5
 
     # Beyond the paper; used by the fast maker only, all off by default.
@@ -115,24 +115,26 @@ class AugmentSettings:
     scale_jump: Annotated[float, chance("per frame of a sudden zoom on top")] = 0.0
     scale_jump_range: Annotated[Range, about("The sudden zoom.")] = (0.6, 1.7)
     path: Annotated[float, chance("that the frames follow one smooth motion, as in a video")] = 0.0
-    path_step: Annotated[Range, about("How far each frame goes from one draw to the other.")] = (0.05, 0.4)
-    independent: Annotated[float, chance("that objects and background move each on their own")] = 0.0
+    path_step: Annotated[Range, about("How far each frame goes from one random motion towards the next.")] = (0.05, 0.4)
+    independent: Annotated[float, chance("that objects and background move independently")] = 0.0
     other_background: Annotated[float, chance("that the background of such objects is another photograph")] = 0.0
     object_motion: Annotated[float, about("How far such objects move, as a share of the side.", least=0)] = 0.15
     occluder: Annotated[float, chance("that an object of another photograph stands in front")] = 0.0
-    distractor: Annotated[float, chance("that one stands behind the objects, if these move on their own")] = 0.0
+    distractor: Annotated[float, chance("that one stands behind the objects, if these move independently")] = 0.0
     pasted: Annotated[
-        int, about("Labelled objects of other pictures that are put into a sample, at most.", least=0, most=254)
+        int, about("Maximum number of labelled objects to paste into a sample from other pictures.", least=0, most=254)
     ] = 0
-    pasted_twin: Annotated[float, chance("that such an object is another one of the same picture or clip")] = 0.25
+    pasted_twin: Annotated[float, chance("that such an object comes from the same picture or clip")] = 0.25
     elastic: Annotated[float, chance("per frame of a smooth deformation")] = 0.0
-    elastic_strength: Annotated[float, about("Deviation of its offsets, as a share of the side.", least=0)] = 0.03
+    elastic_strength: Annotated[float, about("Standard deviation of its offsets, relative to the side.", least=0)] = (
+        0.03
+    )
     shared_colour: Annotated[float, about("Strength of one colour change of the whole sequence.", least=0)] = 0.0
     grey: Annotated[float, chance("of a grey sequence")] = 0.0
     blur: Annotated[float, chance("per frame of defocus or motion blur")] = 0.0
     compression: Annotated[float, chance("per frame of JPEG and resampling artefacts")] = 0.0
     min_visible: Annotated[
-        float, about("Share of the frame's pixels that each object shows in frame 0, at least.", least=0, most=1)
+        float, about("Minimum share of the frame's pixels that each object covers in frame 0.", least=0, most=1)
     ] = 0.001
 
     def __post_init__(self) -> None:
@@ -148,19 +150,19 @@ class AugmentSettings:
 class BatchSettings:
     """How batches are put together."""
 
-    batch_size: Annotated[int, about("Samples of all processes together.", least=1)] = 8
-    max_objects: Annotated[int, about("Objects of a sample, at most.", least=1, most=254)] = 4
-    area: Annotated[float, about("Pixels of a frame.", least=1024)] = 300_000.0
+    batch_size: Annotated[int, about("Samples per batch, over all processes.", least=1)] = 8
+    max_objects: Annotated[int, about("Maximum number of objects per sample.", least=1, most=254)] = 4
+    area: Annotated[float, about("Area of a frame in pixels.", least=1024)] = 300_000.0
     exact: Annotated[
         bool, about("Keep each image's own aspect ratio, then pad (paper), instead of the nearest of `aspects`.")
     ] = True
-    aspects: Annotated[tuple[float, ...], about("Width / height of the frames, unless exact.")] = (
+    aspects: Annotated[tuple[float, ...], about("Width / height of the frames, unless `exact`.")] = (
         0.5, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0,
     )  # fmt: skip
     balance: Annotated[
-        float, about("A source of n images is drawn in proportion to n to this power; 1: every image alike.")
+        float, about("A source of n images is drawn in proportion to n to this power; 1 draws every image alike.")
     ] = 1.0
-    source_weights: Annotated[Mapping[str, float], about("Factors on it by source, or by source/coverage.")] = field(
+    source_weights: Annotated[Mapping[str, float], about("Factors on that, by source or by source/coverage.")] = field(
         default_factory=dict
     )
 

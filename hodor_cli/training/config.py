@@ -31,11 +31,11 @@ class LearningRate:
     peak: Annotated[float, about("The learning rate after the warm-up.", above=0)] = 1e-4
     warmup: Annotated[int, about("Iterations over which the learning rate rises.", least=0)] = 10_000
     decay: Annotated[
-        Literal["steps", "cosine", "constant"], about("How it then falls: in steps, along a cosine, or not.")
+        Literal["steps", "cosine", "constant"], about("How it then decays: in steps, along a cosine, or not at all.")
     ] = "steps"
     milestones: Annotated[tuple[int, ...], about("Iterations at which a step begins.")] = (100_000,)
-    factor: Annotated[float, about("What each step multiplies it by.", least=0)] = 0.1
-    floor: Annotated[float, about("Share of the peak that is left at the end of a cosine.", least=0, most=1)] = 0.01
+    factor: Annotated[float, about("Factor applied at each step.", least=0)] = 0.1
+    floor: Annotated[float, about("Share of the peak that remains at the end of a cosine.", least=0, most=1)] = 0.01
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -46,23 +46,23 @@ class TrainConfig:
     """Everything that determines a training run, apart from the data set's place and the number of processes."""
 
     model: Annotated[str, about("Architecture: swin-tiny, mini, toy.")] = "swin-tiny"
-    iterations: Annotated[int, about("How long to train.", least=1)] = 250_000
-    batch_size: Annotated[int, about("Samples of an iteration, over all processes.", least=1)] = 8
+    iterations: Annotated[int, about("Number of training iterations.", least=1)] = 250_000
+    batch_size: Annotated[int, about("Samples per iteration, over all processes.", least=1)] = 8
     micro_batch: (
         Annotated[
             int,
             about(
-                "Samples that a process runs at once (gradients add up). Without it all, on a CPU with several cores"
-                " half in each of two threads.",
+                "Samples that a process runs at a time (gradients accumulate). By default all; on a CPU with several"
+                " cores, half in each of two threads.",
                 least=1,
             ),
         ]
         | None
     ) = None
-    sequence: Annotated[int, about("Frames of a sample; 1: single images, an ablation of the paper.", least=1)] = 3
+    sequence: Annotated[int, about("Frames per sample; 1 means single images, an ablation of the paper.", least=1)] = 3
     schedule: Annotated[
         Literal["paper", "chain", "self-chain"],
-        about("Cycles there and back; forwards only, as in a video; or forwards and the first frame from itself."),
+        about("Cycles forwards and back; forwards only, as in a video; or forwards, plus the first frame from itself."),
     ] = "paper"
     supervise: Annotated[
         Literal["all", "reference"],
@@ -70,13 +70,15 @@ class TrainConfig:
     ] = "all"
     learning_rate: LearningRate = field(default_factory=LearningRate)
     backbone_rate: Annotated[float, about("Factor on the learning rate of the backbone; paper: 1.", least=0)] = 1.0
-    frozen_stages: Annotated[int, about("First stages of the backbone that are not trained.", least=0, most=4)] = 0
+    frozen_stages: Annotated[
+        int, about("Number of backbone stages that stay frozen, from the first.", least=0, most=4)
+    ] = 0
     weight_decay: Annotated[float, about("Weight decay of AdamW.", least=0)] = 0.01
-    clip_norm: Annotated[float, about("Largest norm of the gradient; none: no limit (paper).", above=0)] | None = None
+    clip_norm: Annotated[float, about("Maximum gradient norm; none for no limit (paper).", above=0)] | None = None
     average: (
         Annotated[
             float,
-            about("Decay of the running average of the weights that is saved; none: no average.", least=0, most=1),
+            about("Decay of the running average of the weights, which is saved; none for no average.", least=0, most=1),
         ]
         | None
     ) = None
@@ -84,13 +86,13 @@ class TrainConfig:
     drop_history: Annotated[float, chance("per iteration that only the newest descriptors are used")] = 0.0
     damage_cue: Annotated[float, chance("per object and step of mistakes in the masks that the cue carries")] = 0.0
     wrong_cue: Annotated[float, chance("per object and sample that the cue shows it elsewhere or nowhere")] = 0.0
-    contrast: Annotated[
-        float, about("Weight of the loss by which descriptors tell the objects of a batch apart.", least=0)
-    ] = 0.0
+    contrast: Annotated[float, about("Weight of the contrastive loss between the descriptors of a batch.", least=0)] = (
+        0.0
+    )
     held_out: Annotated[
         int, about("Pictures kept out of training, to measure the network at the start and at the end.", least=0)
     ] = 8
-    seed: Annotated[int, about("Seed of the order and of every random choice.", least=0)] = 0
+    seed: Annotated[int, about("Random seed of the order and of every other random choice.", least=0)] = 0
     batches: BatchSettings = field(default_factory=BatchSettings)
     augment: AugmentSettings = PAPER
     limits: ObjectLimits = field(default_factory=ObjectLimits)

@@ -32,19 +32,19 @@ class RunOptions:
     """Where a run writes, how often, and when it stops."""
 
     out: Annotated[Path | None, about("The run's folder.  [default: runs/PRESET, or runs/PRESET-MODE]")] = None
-    resume: Annotated[bool, about("Continue the run in the folder; begin if there is none.")] = False
+    resume: Annotated[bool, about("Continue the run in the folder, or start one if there is none.")] = False
     overwrite: Annotated[bool, about("Replace the run in the folder.")] = False
     time_limit: Annotated[
         str | None,
         about(
-            "Stop cleanly after 9m, 90s or 1h30m; the run can then be resumed. The learning rate follows the iterations"
-            " all the same: fewer of them bring it down in time."
+            "Stop cleanly after 9m, 90s or 1h30m; the run can then be resumed. The learning rate still follows the"
+            " iterations: set fewer of them to let it decay in this time."
         ),
     ] = None
-    save_every: Annotated[int, about("Iterations between two saved states to resume from.", least=1)] = 200
-    val_every: Annotated[int, about("Iterations between two validations.", least=1)] = 1000
-    sheet_every: Annotated[int, about("Iterations between two sheets of predictions.", least=1)] = 500
-    workers: Annotated[int, about("Processes that make samples; with 0 the training process does.", least=0)] = 2
+    save_every: Annotated[int, about("Iterations between saved states to resume from.", least=1)] = 200
+    val_every: Annotated[int, about("Iterations between validations.", least=1)] = 1000
+    sheet_every: Annotated[int, about("Iterations between sheets of predictions.", least=1)] = 500
+    workers: Annotated[int, about("Processes that make samples; 0 makes them in the training process.", least=0)] = 2
 
     def __post_init__(self) -> None:
         if self.out is not None:
@@ -64,10 +64,10 @@ class RunOptions:
 class LaunchSettings:
     """How the work is distributed. The processes share each batch evenly; their number does not change the results."""
 
-    device: Annotated[str, about("Where to compute: auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    device: Annotated[str, about("Device to run on: auto, cpu, cuda, cuda:N or mps.")] = "auto"
     precision: Annotated[Literal["auto", "fp32", "bf16"], about("Arithmetic; auto: bf16 on CUDA, else fp32.")] = "auto"
-    gpus: Annotated[int, about("CUDA devices of each machine.", least=1)] | None = None
-    processes: Annotated[int, about("Processes on the CPU, instead of GPUs.", least=1)] | None = None
+    gpus: Annotated[int, about("CUDA devices per machine.", least=1)] | None = None
+    processes: Annotated[int, about("Processes on the CPU instead of GPUs.", least=1)] | None = None
     nodes: Annotated[int, about("Number of machines; detected under torchrun and SLURM.", least=1)] = 1
 
     def __post_init__(self) -> None:

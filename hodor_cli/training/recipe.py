@@ -37,10 +37,10 @@ class Recipe:
         str | None,
         about(
             "Settings to start from: paper-coco, paper-finetune, mini, mini-finetune, toy, or a JSON file, such as the"
-            " run.json of a run.  [default: the one of the architecture]"
+            " run.json of a run.  [default: the preset of the architecture]"
         ),
     ] = None
-    weights: Annotated[str | Path | None, about("The weights to start from, a name or a file.")] = None
+    weights: Annotated[str | Path | None, about("Weights to start from: a name or a file.")] = None
     backbone: Annotated[str | Path | None, about("ImageNet weights to start the backbone of a new network from.")] = (
         None
     )

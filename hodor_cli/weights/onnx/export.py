@@ -39,8 +39,8 @@ class ExportSizes:
 
     #: (width, height) of the video's frames.
     size: tuple[int, int]
-    objects: Annotated[int, about("Slots for objects.", least=1, most=MAX_OBJECTS)] = 4
-    history: Annotated[int, about("Frames that masks are decoded from.", least=1)] = 7
+    objects: Annotated[int, about("Number of object slots.", least=1, most=MAX_OBJECTS)] = 4
+    history: Annotated[int, about("Number of past frames that masks are decoded from.", least=1)] = 7
     min_dim: int | None = None
     max_dim: int | None = None
 
