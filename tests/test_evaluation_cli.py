@@ -79,7 +79,7 @@ def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.
         ({"weights": "mini", "predictions": Path("x")}, "existing masks; leave out `weights`"),
         ({"history": "0"}, "--history takes a number"),
         ({"history": "1,x"}, "--history takes a number"),
-        ({"history": "1,2", "predictions": Path("x")}, "leave out .* further lengths of `history`"),
+        ({"history": "1,2", "predictions": Path("x")}, "leave out .* further `history` lengths"),
         ({"resume": True, "overwrite": True, "out": Path("x")}, "give one of them"),
         ({"resume": True}, "`out`; give that as well"),
         ({"resume": True, "predictions": Path("x"), "out": Path("x")}, "leave out .* `resume`"),

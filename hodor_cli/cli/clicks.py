@@ -83,8 +83,11 @@ def evaluate_clicks(
     from hodor_cli.clicks.network_file import CLICK_WEIGHTS
 
     count, cases = cases_of(dataset, limit, warn=warn)
-    own = weights or CLICK_WEIGHTS
-    clicker = GrabCutClicker() if method == "grabcut" else Clicker(own, device=settings.device, side=side)
+    clicker = (
+        GrabCutClicker()
+        if method == "grabcut"
+        else Clicker(weights or CLICK_WEIGHTS, device=settings.device, side=side)
+    )
     with progress_bar("clicking", count, "objects") as show:
         scores = evaluate_clicks(cases, clicker, progress=show)
 

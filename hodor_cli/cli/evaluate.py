@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
-from hodor_cli.cli.evaluate_parts import evaluate_given, names_in, print_comparison, print_scores, print_sweep
-from hodor_cli.cli.options import arg, opt, out_option, require_new_json, switch, write_json
+from hodor_cli.cli.evaluate_parts import evaluate_given, print_comparison, print_scores, print_sweep
+from hodor_cli.cli.options import arg, names_in, opt, out_option, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, stderr_console, stdout_console, warn
 from hodor_cli.errors import DataError, UsageError, require_matplotlib
@@ -77,7 +77,7 @@ def evaluate(
         return
     if len(dataset) > 1:
         raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
-    lengths, names = _history_lengths(history), names_in(sequences)
+    lengths, names = _history_lengths(history), None if sequences is None else names_in(sequences)
     runs = settings.weights is not None or adapt is not None or resume or len(lengths) > 1
     settings = replace(settings, adapt=adapt)
     if given is not None:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hodor_cli.cli.options import names_in
 from hodor_cli.cli.terminal import counted, note, progress_bar
 from hodor_cli.errors import OutputError, UsageError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
@@ -116,7 +117,7 @@ def evaluate_given(
         counts = tuple(int(part) for part in given.split(","))
     except ValueError:
         raise UsageError(f"--given takes numbers of masks such as 1,2,3,5, not {given!r}") from None
-    chosen = GivenSettings(counts, tuple(names_in(choose) or ()))  # type: ignore[arg-type]
+    chosen = GivenSettings(counts, tuple(names_in(choose)))  # type: ignore[arg-type]
     if output is not None:
         require_matplotlib("the curve of `given`")
         if (output.folder / "given.json").exists() and not output.overwrite:
@@ -142,7 +143,3 @@ def evaluate_given(
         write_given(scores, facts, output.folder)
         console.print(f"Results in {output.folder}: given.json and given.png")
     return given_json(scores, facts)
-
-
-def names_in(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

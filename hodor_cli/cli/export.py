@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
+from hodor_cli.cli.options import OverwriteOption, arg, names_in, opt, out_option, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, say, stdout_console, warn
 from hodor_cli.errors import UsageError
@@ -124,7 +124,7 @@ def formats_of(text: str | None) -> list[str]:
 
     if text is None:
         return []
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = names_in(text)
     if not names:
         raise UsageError("no format is named; give one or more, for example coco,csv")
     return list(dict.fromkeys(writer_of(name).name for name in names))

@@ -39,8 +39,7 @@ _NO_MEMORY = (
 _EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
 # click's exceptions, reached through typer because newer versions of it carry click inside.
-_ClickUsageError: type[Exception] = typer.BadParameter.__bases__[0]
-_ClickException: type[Exception] = _ClickUsageError.__bases__[0]
+_ClickException: Any = typer.BadParameter.__bases__[0].__bases__[0]
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -56,14 +55,14 @@ def explain(error: BaseException) -> tuple[int, str]:
     if type(error).__name__ == "NoArgsIsHelpError":  # `hodor data` alone
         return getattr(error, "exit_code", 2), str(error)
     if isinstance(error, _ClickException):
-        text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
+        text = " ".join(error.format_message().split())
         context = getattr(error, "ctx", None)
         parameters = [] if context is None else context.command.params
         text = _EXTRA.sub(partial(_extra, parameters), text)
         if text.startswith("No such option"):
             text += _instead(getattr(error, "option_name", ""), parameters)
         see = "" if context is None else f" (see `{context.command_path} --help`)"
-        return getattr(error, "exit_code", 1), harmless(f"error: {text.replace('Value error, ', '')}{see}")
+        return error.exit_code, harmless(f"error: {text.replace('Value error, ', '')}{see}")
     code, sentence = _fault(error)
     message = harmless(f"error: {sentence}")
     debug = os.environ.get("HODOR_DEBUG", "") not in ("", "0")

@@ -39,6 +39,11 @@ def out_option(metavar: str, help: str) -> Any:
     return opt(metavar, help, "--out", "-o")
 
 
+def names_in(text: str) -> list[str]:
+    """The names in `A,B,...`, without spaces around them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Path:
     """The PNG file that `--out` names; `.png` is added to a name without extension.
 

@@ -50,7 +50,9 @@ def retrieval(
             "projection of both [default: projection, else baseline, else descriptor; for curves, all].",
         ),
     ] = None,
-    projection: Annotated[Path | None, opt("FILE", "From `hodor train-projection`, for weights of your own.")] = None,
+    projection: Annotated[
+        Path | None, opt("FILE", "Projection for weights of your own, from `hodor train-projection`.")
+    ] = None,
     metric: Annotated[Literal["euclidean", "cosine"], opt("", "Distance between query and rows.")] = "euclidean",
     verify: Annotated[
         bool, switch("--verify", "Also decode the query in the frames found, and include the result in the ranking.")

@@ -27,7 +27,9 @@ def map_command(
     by: Annotated[
         ByName, opt("", "What to lay out: descriptors, or other vectors that `hodor retrieval` compares.")
     ] = "descriptor",
-    projection: Annotated[Path | None, opt("FILE", "Projection for weights of your own, with --by projection.")] = None,
+    projection: Annotated[
+        Path | None, opt("FILE", "With --by projection: a projection for weights of your own.")
+    ] = None,
     trajectories: Annotated[bool, switch("--trajectories", "Connect each object's frames in order.")] = False,
     video: Annotated[list[str] | None, opt("NAME", "Only this video; repeatable.")] = None,
     most: Annotated[int, opt("N", "Show at most N rows, spread over every object.", "--max-points", min=3)] = 1500,

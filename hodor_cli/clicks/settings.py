@@ -19,7 +19,9 @@ class ClickTraining:
 
     time: Annotated[
         str,
-        about("Total training time over all resumed runs: 9m, 90s or 1h30m. The learning rate decays over this time."),
+        about(
+            "Total training time, with that of resumed runs: 9m, 90s or 1h30m. The learning rate decays over this time."
+        ),
     ] = "60m"
     batch_size: Annotated[int, about("Pictures per iteration.", least=1)] = 8
     objects: Annotated[int, about("Objects per picture.", least=1)] = 2
