@@ -149,7 +149,7 @@ def test_training_report_has_the_promised_form(tmp_path: Path) -> None:
 
 def test_speed_beside_busy_processes_is_told() -> None:
     run = hodor(*TINY, "--contend", "2")
-    assert "frames/s beside 2 busy processes" in run.stdout
+    assert "frames/s next to 2 busy processes" in run.stdout
 
 
 def test_speed_of_training_leaves_out_the_iterations_in_which_threads_settle() -> None:

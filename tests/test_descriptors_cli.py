@@ -181,7 +181,7 @@ def test_pictures_replace_nothing_unless_asked(tmp_path: Path) -> None:
 
 def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(tmp_path: Path) -> None:
     clustered_store(tmp_path / "other.h5")
-    assert "an object is FILE.h5#VIDEO/ID" in refused("retrieval", "other.h5", "--query", "v1/1")
+    assert "give FILE.h5#VIDEO/ID" in refused("retrieval", "other.h5", "--query", "v1/1")
     assert "is not a stored object" in refused("retrieval", "other.h5", "--query", "other.h5/v1/1")
     mixed = ("retrieval", "other.h5", "--query", "other.h5#v1/1", "--mask", "m.png")
     assert "leave them out" in refused(*mixed)
