@@ -1,11 +1,11 @@
-"""What each part of training on photographs brings: short runs that differ in one setting, measured on a benchmark.
+"""What does each part of training on photographs bring? Short runs that differ in one setting, scored on a benchmark.
 
     python benchmarks/ablation.py --data STILLS --backbone MOBILENET_V2 --davis DAVIS2016_DEV -o runs/ablation
     python benchmarks/ablation.py ... --rows base,"no averaging" --precision bf16 --iterations 400
 
-Each row is `hodor pretrain --preset mini` with one setting changed and `hodor evaluate` of what came out. All begin
-from the same backbone, and the second row shows how much chance alone changes. What is finished is kept in the folder,
-so the same command goes on where it was interrupted. Minutes for each row.
+Each row is `hodor pretrain --preset mini` with one setting changed, and `hodor evaluate` of the result. All start from
+the same backbone; the second row shows how much chance alone changes. Finished parts are kept in the folder, so the
+same command continues where it was interrupted. A row takes minutes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROWS: dict[str, str] = {
 
 
 def main() -> None:
-    """Run what is not there yet, and print the table."""
+    """Run the rows that are missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="photographs in COCO format")
     parser.add_argument("--backbone", required=True, help="ImageNet weights of the backbone")
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _row(name: str, options: argparse.Namespace) -> list[float]:
-    """Train and measure one row, or read what an earlier run left: J&F, J, F, and J&F by descriptors alone, 0..100."""
+    """Train and measure a row, or read its earlier results: J&F, J, F, and J&F by descriptors alone, 0..100."""
     folder: Path = options.out / name.replace(" ", "-").replace("'", "")
     run = folder / "run"
     weights = run / "last.safetensors"
@@ -71,7 +71,7 @@ def _row(name: str, options: argparse.Namespace) -> list[float]:
         arguments += ["--iterations", str(options.iterations), "--precision", options.precision]
         arguments += ["--device", options.device, "--resume", "-o", str(run), *ROWS[name].split()]
         for setting, value in COMMON.items():
-            if f"--set {setting}=" not in ROWS[name]:  # the row has its own
+            if f"--set {setting}=" not in ROWS[name]:  # the row sets it itself
                 arguments += ["--set", f"{setting}={value}"]
         _hodor(arguments)
         (folder / "trained").touch()
@@ -88,7 +88,7 @@ def _row(name: str, options: argparse.Namespace) -> list[float]:
 
 
 def _hodor(arguments: list[str]) -> None:
-    """Run a `hodor` command; its own output is shown. Ends this program if it fails."""
+    """Run a `hodor` command and show its output. Exits if it fails."""
     if subprocess.run([sys.executable, "-m", "hodor_cli", *arguments]).returncode:
         sys.exit(f"hodor {arguments[0]} failed")
 

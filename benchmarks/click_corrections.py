@@ -1,9 +1,10 @@
-"""Do clicks make tracked masks better? Simulated clicks on masks that were tracked from the first frame's true mask.
+"""Do clicks improve tracked masks? Simulated clicks on masks that were tracked from the first frame's true mask.
 
     python benchmarks/click_corrections.py DAVIS
     python benchmarks/click_corrections.py DAVIS --frames 61 --every 15
 
-Prints the mean IoU of the tracked masks and after each click, and the share of masks that the first click made worse.
+Prints the mean IoU of the tracked masks before any click and after each one, and the share of masks that the first
+click made worse.
 """
 
 from __future__ import annotations

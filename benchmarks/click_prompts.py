@@ -1,11 +1,11 @@
-"""Could HODOR itself make masks from clicks? Clicks as its soft masks, in the harness of `hodor evaluate-clicks`.
+"""Could HODOR itself make masks from clicks? Clicks as its soft masks, scored as by `hodor evaluate-clicks`.
 
     python benchmarks/click_prompts.py DAVIS
     python benchmarks/click_prompts.py DAVIS --radius 0.05 --rounds 2 --cue
 
 The mask so far, with a disc added at each positive click and removed at each negative one, is encoded to a descriptor,
-and the same frame is decoded from it; the result is the next mask so far. The model card compares it with the click
-network.
+and the same frame is decoded from it; the result is the next mask so far. docs/experiments.md compares it with the
+click network.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ Mask = NDArray[np.bool_]
 class DescriptorClicker:
     """Segments one object of a frame from clicks, by a descriptor of what was clicked.
 
-    radius: of a click's disc, as a share of the frame's shorter side. rounds: how often the mask is encoded and decoded
-    for each click. cue: let the correspondence cue see the mask, too.
+    Args:
+        weights: Name or file of the network.
+        radius: Radius of a click's disc, as a fraction of the frame's shorter side.
+        rounds: How often the mask is encoded and decoded for each click.
+        cue: Also propagate the mask by matching features.
     """
 
     def __init__(self, weights: str, radius: float, rounds: int, *, cue: bool) -> None:
@@ -35,7 +38,7 @@ class DescriptorClicker:
         self._radius, self._rounds = radius, rounds
 
     def set_frame(self, image: NDArray[np.uint8]) -> None:
-        """Take a frame (H, W, 3) uint8 RGB."""
+        """Start on a new frame, (H, W, 3) uint8 RGB."""
         self._image = image
         self._mask: Mask = np.zeros(image.shape[:2], dtype=bool)
         self._clicked = np.zeros(image.shape[:2], dtype=np.int8)

@@ -1,8 +1,8 @@
-"""What more history, more objects and more frames cost: the engine with one setting against another, in turn.
+"""What do more history, objects and frames cost? The engine with one setting and with another, in turn.
 
 python benchmarks/costs.py                            # history 10 against 1, and 10 objects against 1
 python benchmarks/costs.py --weights swin-tiny --rounds 3
-python benchmarks/costs.py --long 10000 --size 192x108   # host memory after 100 frames and at the end
+python benchmarks/costs.py --long 10000 --size 192x108   # memory after 100 frames and at the end
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=4, help="frames of each round")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--long", type=int, help="follow one object for so many frames and watch the memory")
+    parser.add_argument("--long", type=int, help="follow one object for this many frames and print the memory")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -1,4 +1,4 @@
-"""What real videos do to the numbers that `descriptors/session/watches.py` watches, so that its limits can be chosen.
+"""How are the numbers that `descriptors/session/watches.py` watches distributed in real videos? To choose its limits.
 
 hodor export-descriptors DAVIS2016_TRAIN -o objects.h5 --no-thumbnails
 python benchmarks/drift_limits.py objects.h5

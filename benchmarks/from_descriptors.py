@@ -1,18 +1,19 @@
-"""Segmenting a video with no mask, from saved descriptors alone: what works best, in the same scene and in another.
+"""Segmenting a video from saved descriptors, without a mask: what works best, in the same scene and in another?
 
     python benchmarks/from_descriptors.py DAVIS2016_DEV                         # 8 sequences, a few minutes
     python benchmarks/from_descriptors.py DAVIS2016_TRAIN --sequences 12 --counts 1 8 --every 6
 
 Descriptors come from true masks of the first half of each sequence: of frame 0 alone, or of 8 frames spread over it.
-They are then looked for, without any mask,
+The object is then searched for, without any mask,
 - in the second half of the same sequence (same scene),
-- in the second half pasted, by its true masks, over another sequence's frames (another scene, the truth known),
+- in its second half pasted, by the true masks, over another sequence's frames (another scene with known truth),
 - in another sequence (absent: nothing should be found).
-Rows are ways to start: how many descriptors of the object, and which background: the saved one, that of the target's
-own first frame encoded with an empty mask, or none. J is the mean overlap with the true mask; "alike" the share of
-frames in which what was found is taken for the saved object (`Recognition`), which should be high for the first two and
-low where the object is absent. "told apart" is how often a frame with the object lies nearer to it than one without
-(area under the curve): by the descriptors, and by the projection if the weights have one. The distances behind that
+
+Each row is a way to start: how many descriptors of the object, and which background (the saved one, that of the
+target's first frame encoded with an empty mask, or none). J is the mean overlap with the true mask. "alike" is the
+share of frames whose result is accepted as the saved object (`Recognition`); it should be high in the first two cases
+and low if the object is absent. "told apart" is how often a frame with the object is nearer to it than one without
+(area under the curve), by the descriptors, and by the projection if the weights have one. The distances behind that
 (5th, 50th and 95th percentile) are printed on stderr, to choose limits by.
 """
 
@@ -41,7 +42,7 @@ BACKGROUNDS = ("saved", "target", "none")
 
 @dataclass(frozen=True)
 class Found:
-    """One frame: overlap with the truth, whether it is taken for the object, and how far it is from it (inf: empty)."""
+    """One frame: overlap with the truth, whether the result is accepted as the object, its distances (inf: empty)."""
 
     overlap: float
     alike: bool
@@ -50,7 +51,7 @@ class Found:
 
 
 def read_clips(root: Path, every: int, sequences: int) -> list[Clip]:
-    """Frames and (H, W) bool masks of object 1 of evenly chosen sequences."""
+    """Frames and (H, W) bool masks of object 1 of evenly spaced sequences."""
     sources = dataset_sequences(root, every=every)
     chosen = [sources[k] for k in np.linspace(0, len(sources) - 1, min(sequences, len(sources))).round().astype(int)]
     clips = []
@@ -74,13 +75,13 @@ def elsewhere(clip: Clip, other: Clip) -> Clip:
 
 
 def told_apart(there: list[float], absent: list[float]) -> float:
-    """Share of pairs in which the frame with the object is nearer than the one without; equal ones count half."""
+    """Share of pairs in which the frame with the object is nearer than the one without; ties count half."""
     near, far = np.array(there)[:, None], np.array(absent)[None]
     return float(np.mean((near < far) + 0.5 * (near == far)))
 
 
 class Looking:
-    """Starts a segmenter from one object's encoded frames and looks for it in other frames."""
+    """Starts a segmenter from one object's encoded frames and searches for it in other frames."""
 
     def __init__(self, segmenter: Segmenter, projection: Projection | None) -> None:
         self.segmenter, self.projection = segmenter, projection
@@ -114,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("davis", type=Path)
     parser.add_argument("--weights", default="mini")
-    parser.add_argument("--projection", type=Path, help="of train-projection; by default the package's own")
+    parser.add_argument("--projection", type=Path, help="file of train-projection; by default the bundled one")
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 8], help="descriptors of the object to start from")

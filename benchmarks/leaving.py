@@ -1,11 +1,11 @@
-"""Is an object let go that is no longer in view, and found again when it returns? Composites of real clips.
+"""Is an object that leaves the frame dropped, and found again when it returns? Composites of real clips.
 
     python benchmarks/leaving.py DAVIS2016 --count 14 --sequences car-turn,dance-jump,soccerball
 
-The data set has at least three clips, each with one object. In each composite two to four objects, cut out of two clips
-as they were filmed, drift over a third one. Some vanish after a while, and some of these return elsewhere. J (1 for an
-object that is not there and not found), over all frames of all objects: while the object is there, before it has
-vanished and afterwards, and while it is gone.
+The data set has at least three clips, each with one object. In each composite two to four objects, cut out of two of
+the clips, drift over a third one. Some vanish after a while, and some of these return elsewhere. Prints J over all
+frames of all objects, separately while the object is visible before it has vanished ("there"), while it is gone
+("gone": J is 1 if nothing is found), and after its return ("back").
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.images.picture import read_picture
 from hodor_cli.weights import load_model
 
-#: Frames of a composite; range of an object's area as a share of the frame; the smallest that can be cut out.
+#: Frames of a composite; range of an object's area as a fraction of the frame; smallest area to cut out.
 FRAMES, AREAS, LEAST = 40, (0.009, 0.11), 0.0065
 
 Clip = list[tuple[np.ndarray, np.ndarray]]  # images and masks (H, W) bool
@@ -35,8 +35,8 @@ Clip = list[tuple[np.ndarray, np.ndarray]]  # images and masks (H, W) bool
 
 @dataclass(frozen=True)
 class Layer:
-    """An object that drifts over a composite: what was filmed, its scale, whether it is mirrored, its first place and
-    its drift a frame (x, y in pixels), the frames in which it is gone, and how far away it returns."""
+    """An object that drifts over a composite: its clip, its scale, whether it is mirrored, its first place and its
+    drift per frame (x, y in pixels), the frames in which it is gone, and how far away it returns."""
 
     filmed: Clip
     scale: float
@@ -68,7 +68,7 @@ class Layer:
 
 
 def drawn_layer(filmed: Clip, column: float, draw: random.Random) -> Layer | None:
-    """A layer of a clip, whose object begins about this column (0..1); None if it is too small there to be cut out."""
+    """A random layer of a clip whose object starts near `column` (0..1); None if it is too small to be cut out."""
     height, width = filmed[0][1].shape
     share = float(filmed[0][1].mean())
     if share < LEAST:
@@ -90,7 +90,7 @@ def drawn_layer(filmed: Clip, column: float, draw: random.Random) -> Layer | Non
 
 
 def composite(clips: list[Clip], draw: random.Random) -> tuple[Clip, list[Layer]]:
-    """Frames with label maps (H, W) uint8, and the layers, of which layer n has the number n + 1."""
+    """Frames with label maps (H, W) uint8, and the layers; layer n has the label n + 1."""
     while True:
         ground, *kinds = draw.sample(clips, 3)
         count = draw.choice([2, 3, 4])
@@ -114,7 +114,7 @@ def composite(clips: list[Clip], draw: random.Random) -> tuple[Clip, list[Layer]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("davis", type=Path, help="a folder in the DAVIS layout")
-    parser.add_argument("--sequences", help="the clips to use, separated by commas; all without it")
+    parser.add_argument("--sequences", help="the clips to use, separated by commas; all by default")
     parser.add_argument("--count", type=int, default=14, help="composites")
     parser.add_argument("--weights", default="mini")
     options = parser.parse_args()

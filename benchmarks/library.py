@@ -1,8 +1,8 @@
-"""Time and memory of a large library of descriptors, on synthetic rows; anyone can run it.
+"""Time and memory of a large library of descriptors, on synthetic rows.
 
     python benchmarks/library.py --rows 1000000 --queries 256
 
-Writes, indexes, measures a curve and searches; each step prints its seconds and the process's largest memory so far.
+Writes, indexes, measures a curve and searches. Each step prints its seconds and the peak memory of the process so far.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from hodor_cli.descriptors.search.query import queries_of_store
 from hodor_cli.descriptors.search.search import search_objects
 
 CHANNELS = 256
-OBJECTS, FRAMES = 10, 500  # of one synthetic video
+OBJECTS, FRAMES = 10, 500  # in each synthetic video
 INFO = StoreInfo("0" * 64, CHANNELS, "synthetic")
 
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Print how long the block took and the largest memory of the process so far."""
+    """Print how long the block took and the peak memory of the process so far."""
     started = time.perf_counter()
     yield
     # Linux counts in KiB, macOS in bytes.
@@ -40,7 +40,7 @@ def step(name: str) -> Iterator[None]:
 
 
 def write_library(path: Path, rows: int) -> None:
-    """Videos of 10 objects in 500 frames: each object a centre and noise around it."""
+    """Write videos of 10 objects in 500 frames; each object is a centre with noise around it."""
     rng = np.random.default_rng(0)
     with StoreWriter(path, INFO) as writer:
         for number in range(-(-rows // (OBJECTS * FRAMES))):
@@ -64,7 +64,7 @@ def main() -> None:
             write_library(path, options.rows)
         print(f"{path.stat().st_size / 2**30:.2f} GiB on disk")
         with DescriptorStore(path) as store:
-            with step("read who each row is"):
+            with step("read the object of each row"):
                 index = store.index()
             with step(f"curve, {options.queries} random queries against all {len(index):,} rows"):
                 scores = score_retrieval(vectors_of_store(store), index, queries=options.queries)

@@ -3,15 +3,15 @@
 python benchmarks/page.py
 python benchmarks/page.py --window 2560x1440 --size 3840x2160
 
-A pointer draws strokes of a second, 120 places a second, over three objects of a 1080p frame; each stroke goes to the
-server and comes back while the next one is drawn. Printed are, for each brush and view:
+A pointer draws strokes of one second, at 120 positions a second, over three objects of a 1080p frame; each stroke goes
+to the server and comes back while the next one is drawn. For each brush and view it prints
 
-- the frames a second that Chromium drew;
-- the ms between the screen refreshes that the page was given, and how many were late;
-- the ms that the page's thread worked on a frame, and the busier one of those that put its canvas on the screen. Less
-  than 16.7 is 60 frames a second.
+- the frames per second that Chromium drew;
+- the ms between the screen refreshes that the page got, and how many were late;
+- the ms that the page's thread worked on a frame, and the ms of the busier one of the threads that put its canvas on
+  the screen. Less than 16.7 allows 60 frames per second.
 
-The ms are a mean and the 95th and 99th percentile, by the clock: time that other programs take counts.
+The ms are a mean and the 95th and 99th percentile of elapsed time, which includes time that other programs take.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from hodor_cli.images.label_png import write_label_png
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 from browser import Browser
 
-MOVES = 120  # a second, and in a stroke
+MOVES = 120  # positions per second, and per stroke
 #: Radius of the brush in pixels of the frame, zoom, and whether masks are shown as outlines.
 VIEWS = list(product((36, 100), (1, 4), (False, True)))
-#: Chromium's tasks of every thread, and the frames that it begins and draws.
+#: Chromium's trace categories: tasks of every thread, and the frames that it begins and draws.
 TRACED = ("disabled-by-default-devtools.timeline", "disabled-by-default-devtools.timeline.frame")
 LATE = (17, 20, 33)  # ms
 PAGE, SCREEN = "CrRendererMain", ("Compositor", "VizCompositorThread")
@@ -55,7 +55,7 @@ undefined"""
 
 @contextmanager
 def opened_page(folder: Path, size: tuple[int, int], window: tuple[int, int]) -> Iterator[Browser]:
-    """A browser that shows the page of a clip with masks in its first frame."""
+    """Open a browser on the page of a clip that has masks in its first frame."""
     clip = make_clip(*size, frames=2, objects=3)
     write_video(folder / "clip.mp4", clip)
     (folder / "masks").mkdir()
@@ -79,14 +79,14 @@ def opened_page(folder: Path, size: tuple[int, int], window: tuple[int, int]) ->
 
 
 def show(browser: Browser, radius: int, zoom: int, outline: bool) -> None:
-    """Take a brush, and show the middle of the frame."""
+    """Select a brush, and show the middle of the frame."""
     values = f"{{ tool: 'brush', brush: {radius}, outline: {str(outline).lower()} }}"
     browser.run(f"import('./state.js').then(({{ set }}) => set({values}))")
     browser.run(f"import('./view.js').then(({{ fit, zoom }}) => {{ fit(); if ({zoom} > 1) zoom({zoom}); }})")
 
 
 def track(browser: Browser, strokes: int) -> list[tuple[float, float]]:
-    """Places of the window along a curve through most of the canvas."""
+    """Positions in the window along a curve through most of the canvas."""
     left, top, width, height = browser.run(
         "(({ left, top, width, height }) => [left, top, width, height])"
         "(document.querySelector('#view').getBoundingClientRect())"
@@ -99,7 +99,7 @@ def track(browser: Browser, strokes: int) -> list[tuple[float, float]]:
 
 
 def work(events: list[dict[str, Any]], threads: tuple[str, ...]) -> list[float]:
-    """For how many ms the busiest of some threads worked from each frame's beginning to the next one's."""
+    """How many ms the busiest of `threads` worked in each frame, from its beginning to that of the next one."""
     names = {(one["pid"], one["tid"]): one["args"]["name"] for one in events if one["name"] == "thread_name"}
     begins = sorted(one["ts"] for one in events if one["name"] == "BeginMainThreadFrame")
     spent = np.zeros((len(threads), len(begins) + 1))
@@ -111,7 +111,7 @@ def work(events: list[dict[str, Any]], threads: tuple[str, ...]) -> list[float]:
 
 
 def measure(browser: Browser, strokes: int) -> str:
-    """Draw strokes and say how long the frames took."""
+    """Draw strokes; return how long the frames took, as a line of the table."""
     places = track(browser, strokes)
     with browser.trace(*TRACED) as events:
         browser.run(RECORD)
@@ -132,9 +132,9 @@ def _row(times: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="1920x1080", help="of the frame")
-    parser.add_argument("--window", default="1920x1080", help="of the browser")
-    parser.add_argument("--strokes", type=int, default=4, help="in each view, of a second")
+    parser.add_argument("--size", default="1920x1080", help="size of the frame")
+    parser.add_argument("--window", default="1920x1080", help="size of the browser window")
+    parser.add_argument("--strokes", type=int, default=4, help="strokes of one second in each view")
     options = parser.parse_args()
     print("brush, zoom, view | frames/s | between refreshes; over 17/20/33 ms | page's thread | screen's threads")
     sizes = parse_size(options.size), parse_size(options.window)

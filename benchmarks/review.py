@@ -1,16 +1,18 @@
-"""Does the list of frames to review name the bad ones? Precision and recall against J below 0.5, on data with truth.
+"""Does the list of frames to review name the bad ones? Precision and recall against J below 0.5, with true masks.
 
 python benchmarks/review.py DAVIS [DAVIS ...] [--sequences A,B] [--step N] [--fit]
 
-Every sequence is segmented from its first masks; with --step only every N-th frame is taken, which is harder. Printed
-are, over all objects and frames but those whose mask was given: precision (flagged ones that are bad), recall (bad ones
-that are flagged) and false alarms (good ones that are flagged), for each reason, for all together, and for the estimate
-alone at several limits. --fit prints the weights that fit these frames best, for `hodor_cli/run/review.py`; fit them on
-other sequences than those that are reported. DAVIS-2017's and DAVIS-2016's development sequences, the 7 girls and every
-tenth frame of DAVIS-2016's training sequences, each sequence scored with weights fitted without it: precision 0.82,
-recall 0.79, false alarms 0.10 for the estimate above 0.5; the rules before it had 1.00 and 0.23 with earlier weights.
-Since masks are also carried from a recent frame, fewer masks are bad, and those that are look more like good ones: with
-the same weights 0.67, 0.63 and 0.13, and fitted anew 0.61, 0.62 and 0.17, so they stay.
+Every sequence is segmented from its first masks; --step takes only every N-th frame, which is harder. Over all objects
+and frames except those whose mask was given, it prints precision (share of flagged ones that are bad), recall (share of
+bad ones that are flagged) and false alarms (share of good ones that are flagged): for each reason, for all together,
+and for the estimate alone at several limits. --fit prints the weights that fit these frames best, for
+`hodor_cli/run/review.py`; fit them on other sequences than those that are reported.
+
+Measured on DAVIS-2017's and DAVIS-2016's development sequences, the 7 girls and every tenth frame of DAVIS-2016's
+training sequences, each sequence scored with weights fitted without it: precision 0.82, recall 0.79, false alarms 0.10
+for the estimate above 0.5; the rules before it had 1.00 and 0.23 with earlier weights. Since masks are also propagated
+from a recent frame, fewer masks are bad, and bad ones look more like good ones: 0.67, 0.63 and 0.13 with the same
+weights, and 0.61, 0.62 and 0.17 with newly fitted ones, so the weights were not changed.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class Judged:
 
 
 def judge(sequence: VideoSequence, segmenter: Segmenter, step: int) -> Iterator[Judged]:
-    """Every object of a sequence in every frame in which its mask is not given."""
+    """Yield every object of a sequence in every frame in which its mask is not given."""
     segmenter.reset()
     reader = LabelReader(sequence.name)
     recent: dict[int, Recent] = {}
@@ -82,7 +84,7 @@ def row(what: str, flagged: np.ndarray, bad: np.ndarray) -> str:
 
 
 def print_fit(judged: list[Judged], bad: np.ndarray) -> None:
-    """Weights of a logistic regression on these frames, with and without the agreement."""
+    """Print the weights of a logistic regression on these frames, with and without the agreement."""
     from sklearn.linear_model import LogisticRegression
 
     kept = [n for n, one in enumerate(judged) if not one.entry.lost and one.entry.agreement is not None]

@@ -1,12 +1,13 @@
-"""Do descriptors tell the objects of one frame apart? A frame decoded from its own descriptors.
+"""Do descriptors tell the objects of a frame apart? A frame is decoded from its own descriptors.
 
     python benchmarks/self_decoding.py DAVIS_MULTI DAVIS2017                     # the first frame of each sequence
     python benchmarks/self_decoding.py DAVIS2017 --frames 8 --weights runs/mini/last.safetensors
 
 A frame and its masks are encoded, and the same frame is segmented from these descriptors alone, without the
-correspondence cue. A perfect network gives the masks back. Per object: J with its mask, J if it were the only object
-("alone"), its share of the frame, and the largest cosine of its descriptor with that of another object of the frame
-(1: the network cannot know which is which). Only sequences with several objects say anything about telling apart.
+correspondence cue. A perfect network returns the same masks. Prints for each object: J with its mask, J if it were the
+only object ("alone"), its share of the frame, and the largest cosine of its descriptor with that of another object of
+the frame (1: the network cannot know which is which). Only sequences with several objects show how well they are told
+apart.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Row:
 
 
 def decoded(segmenter: Segmenter, image: np.ndarray, masks: Masks) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """The label map of a frame from its own descriptors, and these."""
+    """The label map of a frame decoded from its own descriptors, and the descriptors by object."""
     segmenter.reset()
     segmenter.step(image, masks)
     objects = segmenter.descriptors().objects
@@ -48,7 +49,7 @@ def decoded(segmenter: Segmenter, image: np.ndarray, masks: Masks) -> tuple[np.n
 
 
 def cosine_to_others(vectors: dict[int, np.ndarray], number: int) -> float:
-    """The largest cosine between the descriptor of an object and that of another."""
+    """The largest cosine between the descriptor of an object and any other; NaN if there is no other."""
     own = vectors[number] / np.linalg.norm(vectors[number])
     others = [own @ vector / np.linalg.norm(vector) for other, vector in vectors.items() if other != number]
     return float(max(others, default=float("nan")))
@@ -74,7 +75,7 @@ def rows_of_frame(segmenter: Segmenter, sequence: str, image: np.ndarray, masks:
 
 
 def frames_of(sequence: VideoSequence, count: int) -> list[tuple[np.ndarray, Masks]]:
-    """Images and masks by object of `count` frames that show objects, spread over the sequence."""
+    """Images, and masks by object, of `count` frames that show objects, spread over the sequence."""
     reader = LabelReader(sequence.name)
     labels = {name: reader.read(path).ids for name, path in sequence.masks.items() if name in sequence.images}
     shown = [name for name, ids in labels.items() if ids.any()]

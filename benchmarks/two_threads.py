@@ -1,4 +1,4 @@
-"""What the second thread brings: whole runs, from an mp4 to masks and overlay, with it and without it in turn.
+"""What does the second thread bring? Whole runs, from an mp4 to masks and overlay, with and without it in turn.
 
 python benchmarks/two_threads.py
 python benchmarks/two_threads.py --precision fp32 --objects 10 --size 1920x1080
@@ -26,7 +26,7 @@ from hodor_cli.run import loop  # noqa: E402
 
 
 class OneThread(LookAhead[Any]):
-    """Hands the frames on, as for a live source."""
+    """Passes the frames on without looking ahead, as for a live source."""
 
     def __init__(self, frames: Iterable[Any], segmenter: object, picture: Callable[[Any], Any]) -> None:
         super().__init__(frames, None, picture)

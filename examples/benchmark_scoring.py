@@ -1,10 +1,10 @@
-"""How fast masks are scored, beside vos-benchmark, on the same masks with the same number of processes.
+"""Compares the speed of scoring masks with vos-benchmark, on the same masks with the same number of processes.
 
-    python examples/benchmark_scoring.py                         # on masks drawn here
+    python examples/benchmark_scoring.py                         # on generated masks
     python examples/benchmark_scoring.py TRUTH PREDICTIONS       # on folders SEQ/FRAME.png
 
-Both read the same files and both values must agree; they take turns, and each one's best time counts.
-`pip install vos-benchmark tqdm` gives the other side.
+Both read the same files in turn, their values must agree, and the best time of each is reported. Needs
+`pip install vos-benchmark tqdm`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hodor_cli.runtime.threads import usable_cores
 
 
 def draw_masks(root: Path, sequences: int, frames: int, objects: int) -> tuple[Path, Path]:
-    """Blobs that wander over 854x480 frames, and predictions that lag behind and have rougher edges."""
+    """Draw blobs that wander over 854x480 frames, and predictions that lag behind and have rougher edges."""
     rng = np.random.default_rng(0)
     for number in range(sequences):
         place = rng.uniform((100, 100), (750, 380), (objects, 2))
@@ -52,7 +52,7 @@ def draw_masks(root: Path, sequences: int, frames: int, objects: int) -> tuple[P
 
 
 def best_of(runs: list[Callable[[], float]], repeats: int) -> tuple[list[float], list[float]]:
-    """(best seconds, value) of each run; they take turns."""
+    """Call the runs in turn; return the best seconds and the value of each."""
     seconds, values = [float("inf")] * len(runs), [0.0] * len(runs)
     for _ in range(repeats):
         for index, run in enumerate(runs):
@@ -65,7 +65,7 @@ def best_of(runs: list[Callable[[], float]], repeats: int) -> tuple[list[float],
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, metavar="TRUTH PREDICTIONS")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes of both")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes of each program")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sequences", type=int, default=6)
     parser.add_argument("--frames", type=int, default=60)
@@ -79,7 +79,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         if len(options.folders) == 2:
             truth, given = options.folders
-            # vos-benchmark writes a file beside the predictions: let it do so here.
+            # vos-benchmark writes a file next to the predictions, so give it links in a temporary folder.
             predictions = Path(temporary) / "predictions"
             predictions.mkdir()
             for folder in given.iterdir():

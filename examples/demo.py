@@ -1,7 +1,7 @@
-"""The main job on a clip made on the spot: `make demo`, or `python examples/demo.py`.
+"""Segments a clip that it makes: `make demo`, or `python examples/demo.py`.
 
 Makes a clip with known true masks from photographs that scikit-image ships, follows its two objects from the mask of
-the first frame with the bundled weights, measures how well that went, and says what to look at.
+the first frame with the bundled weights, scores the result, and says which files to open.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def main() -> int:
     print(f"   {result / 'overlay.mp4'}   the video with the objects coloured")
     print(f"   {result / 'masks'}/   a mask for every frame; pixel value = object id")
     print(f"   {result / 'review.html'}   the objects over time, and the frames to review")
-    print("\nYour own video:   .venv/bin/hodor look VIDEO                     a grid to read the object's box off")
+    print("\nYour own video:   .venv/bin/hodor look VIDEO                     a grid to read the object's box from")
     print("                  .venv/bin/hodor segment VIDEO --box X,Y,WIDTH,HEIGHT")
     return 0
 
 
 def print_scores(clip: ClipFiles, masks: Path) -> None:
-    """Print J, F and J&F of each object and their mean, over all frames but the first and the last."""
+    """Print J, F and J&F of each object and their mean, over all frames except the first and the last."""
     from hodor_cli.evaluation.scoring import score_sequence
     from hodor_cli.images.label_png import read_label_png
 
@@ -66,7 +66,7 @@ def print_scores(clip: ClipFiles, masks: Path) -> None:
 
 
 def draw_sheet(clip: ClipFiles, masks: Path) -> np.ndarray:
-    """Frame, result and truth side by side at six moments: the first, the last, the cup half hidden."""
+    """Frame, result and truth at six moments: the first, the last, and between them the cup half hidden."""
     from PIL import Image
 
     from hodor_cli.images.label_png import read_label_png

@@ -20,19 +20,19 @@ RECENT = 10  # frames after which the recent frame is replaced
 
 
 def doubled(recent: np.ndarray, now: np.ndarray) -> bool:
-    """Whether an object's mask is twice as large as in the recent frame, which is then replaced as well."""
+    """Whether an object's mask is twice as large as in the recent frame, which is then replaced."""
     before, area = (masks.sum(axis=(2, 3)) for masks in (recent, now))
     return bool(np.any((before > 4) & (area > 2 * before)))
 
 
 def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.ndarray) -> Iterator[np.ndarray]:
-    """The label map (H, W) uint8 of each frame (H, W, 3) uint8 RGB, given that of the first."""
+    """Yield the label map (H, W) uint8 of each frame (H, W, 3) uint8 RGB, given the first label map."""
     graphs = json.loads((Path(folder) / "hodor.json").read_text())["graphs"]
     sessions = {name: onnxruntime.InferenceSession(Path(folder) / graph["file"]) for name, graph in graphs.items()}
     inputs = {name: kind for graph in graphs.values() for name, kind in graph["inputs"].items()}
     state = {name: np.zeros(kind["shape"], kind["type"]) for name, kind in inputs.items()}  # the history starts empty
 
-    def run(graph: str) -> None:  # every graph takes its inputs from the state and leaves its outputs there
+    def run(graph: str) -> None:  # every graph reads its inputs from the state and writes its outputs to it
         given = {name: state[name] for name in graphs[graph]["inputs"]}
         state.update(zip(graphs[graph]["outputs"], sessions[graph].run(None, given), strict=True))
 

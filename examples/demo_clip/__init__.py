@@ -1,4 +1,4 @@
-"""A clip with known true masks, made on the spot from freely licensed photographs, and a sheet to look at results."""
+"""A clip with known true masks, made from freely licensed photographs, and a contact sheet of results."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The demo's clip: two real objects over a real photograph, moved so that the true masks are known exactly.
 
 A cup of coffee (object 2) flies past a rocket, turning, growing and shrinking, and passes behind the head of an
-astronaut (object 1), while the camera moves, the light changes and the picture is a little noisy and blurred. The same
-pixels come out each time.
+astronaut (object 1), while the camera moves, the light changes and the picture is slightly noisy and blurred. The
+pixels are the same each time.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from hodor_cli.errors import OutputError, UsageError
 
 ASTRONAUT_ID = 1
 CUP_ID = 2
-"""Green in the overlay, which shows better on a red saucer than object 1's red."""
+"""Object 2 is green in the overlay, which is easier to see on a red saucer than the red of object 1."""
 OBJECT_NAMES = {ASTRONAUT_ID: "the astronaut", CUP_ID: "the cup"}
 SEQUENCE = "demo"
 RESOLUTION = "480p"
 SHUTTER = (-0.2, -0.1, 0.0, 0.1, 0.2)
-"""Moments, in frames around the frame's own time, whose mean is the motion blur."""
+"""Moments, in frames relative to the frame's time, that are averaged to motion blur."""
 
 
 @dataclass(frozen=True)
 class DemoClip:
-    """The clip as settings; frames are rendered when asked for.
+    """Settings of the clip; frames are rendered on demand.
 
     Attributes:
         frames: How many frames the whole movement takes.

@@ -1,4 +1,4 @@
-"""Where the demo's camera, cup and astronaut are at each moment: smooth functions of time, all in one place."""
+"""Where the demo's camera, cup and astronaut are at each moment, as smooth functions of time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def camera(time: float) -> Pose:
 
 
 def cup(time: float) -> Pose:
-    """The cup: from the left, behind the astronaut's head, out again on the right, nearer and farther, turning."""
+    """The cup: comes from the left, passes behind the astronaut's head to the right, turning and changing size."""
     return Pose(
         x=_between(time, (0, 150), (0.3, 300), (0.72, 740), (1, 700)),
         y=_between(time, (0, 310), (0.3, 150), (0.72, 175), (1, 330)),
@@ -57,7 +57,7 @@ def cup(time: float) -> Pose:
 
 
 def astronaut(time: float) -> Pose:
-    """The astronaut: stands in front of the cup's way, sways, comes a little closer."""
+    """The astronaut: stands in front of the cup's path, sways, and comes a little closer."""
     return Pose(
         x=_between(time, (0, 560), (0.5, 505), (1, 440)) + 3 * sin(2 * pi * 2 * time),
         y=_between(time, (0, 430), (0.5, 415), (1, 425)),
@@ -67,5 +67,5 @@ def astronaut(time: float) -> Pose:
 
 
 def brightness(time: float) -> float:
-    """Factor on all pixels: the light falls and rises by about a tenth."""
+    """Factor for all pixels: the light falls and rises by about a tenth."""
     return 1.0 + 0.09 * sin(2 * pi * (0.7 * time + 0.1))

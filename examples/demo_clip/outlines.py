@@ -1,7 +1,7 @@
 """The outlines of the demo's two objects in their photographs, as polygons.
 
-Found with GrabCut inside a hand-drawn region, corrected by hand, drawn in by half a pixel so that nothing of the old
-background shines through, and kept as points so that every machine cuts out exactly the same.
+Found with GrabCut inside a hand-drawn region, corrected by hand, shrunk by half a pixel so that the old background does
+not show through, and stored as points so that every machine cuts out exactly the same pixels.
 """
 
 from __future__ import annotations

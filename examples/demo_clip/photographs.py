@@ -1,4 +1,4 @@
-"""The photographs that scikit-image ships and the demo is made of, and the objects cut out of them."""
+"""The photographs of scikit-image from which the demo is made, and the objects cut out of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_photograph(photograph: Photograph) -> np.ndarray:
     """(H, W, 3) uint8 RGB pixels of a photograph, from the installed scikit-image; nothing is downloaded.
 
     Raises:
-        InputError: scikit-image is not installed or lacks the file.
+        InputError: scikit-image is not installed or does not have the file.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""A contact sheet: the same few moments of a clip in one row per kind of picture, to be looked at as one image."""
+"""A contact sheet: one row for each kind of picture, one column for each moment of a clip."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def contact_sheet(
 
     Args:
         rows: Title of a row and its pictures, each (H, W, 3) uint8 RGB; all rows have as many as there are captions.
-        captions: What stands above each column.
+        captions: Text above each column.
         width: Width of a picture on the sheet, in pixels.
         gap: White space between pictures, in pixels.
 
@@ -38,14 +38,10 @@ def contact_sheet(
         raise UsageError("a contact sheet needs rows with one picture for each caption")
     font = ImageFont.load_default(size=15)
     title_width, header = 96, 26
-    small = []
-    for _, pictures in rows:
-        small.append(
-            [
-                cv2.resize(p, (width, round(width * p.shape[0] / p.shape[1])), interpolation=cv2.INTER_AREA)
-                for p in pictures
-            ]
-        )
+    small = [
+        [cv2.resize(p, (width, round(width * p.shape[0] / p.shape[1])), interpolation=cv2.INTER_AREA) for p in pictures]
+        for _, pictures in rows
+    ]
     heights = [max(picture.shape[0] for picture in row) for row in small]
     size = (title_width + len(captions) * (width + gap), header + sum(heights) + gap * len(rows))
     sheet = Image.new("RGB", size, _PAPER)
@@ -62,7 +58,7 @@ def contact_sheet(
 
 
 def save_picture(path: Path | str, image: np.ndarray) -> None:
-    """Write an (H, W, 3) uint8 RGB picture as PNG; the file appears when it is whole."""
+    """Write an (H, W, 3) uint8 RGB picture as PNG; the file appears complete or not at all."""
     from PIL import Image
 
     with replacing(Path(path)) as temporary:
