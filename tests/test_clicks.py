@@ -154,7 +154,7 @@ def test_prompts_that_say_nothing_are_refused(clicker: Clicker, net: ClickNet) -
         clicker.scribble([])
     with pytest.raises(UsageError, match="one of its size"):
         clicker.set_mask(np.ones((4, 4), bool))
-    with pytest.raises(InputError, match=r"outside 1\.\.65535"):
+    with pytest.raises(InputError, match="not between 1 and 65535"):
         clicker.click(45, 60, object=0)
     with pytest.raises(UsageError, match="call set_frame first"):
         Clicker(net).click(1, 1)

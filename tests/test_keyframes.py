@@ -77,7 +77,7 @@ def test_an_object_that_a_mask_does_not_name_is_followed_on_and_one_with_an_empt
 
 def test_a_mask_of_an_object_that_ends_there_is_refused(network: Hodor) -> None:
     given = GivenMasks({0: {A: square(2, 2)}, 3: {A: square(2, 2)}}, ended={3: [A]})
-    with pytest.raises(UsageError, match=f"object {A} has a mask in frame 3 and is absent from it on"):
+    with pytest.raises(UsageError, match=f"object {A} has a mask in frame 3 but is absent from there on"):
         labels_of(network, given)
 
 

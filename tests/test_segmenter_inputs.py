@@ -36,7 +36,7 @@ from hodor_cli.model import Hodor
         ({7: THREE[7], 8: np.zeros((HEIGHT, WIDTH), bool)}, "object 8 in frame 2 is empty"),
         ({}, "empty"),
         ({7: square(2, 2), 8: square(10, 10)}, "objects 7 and 8 share 36 pixels in frame 2"),
-        ({0: THREE[7]}, r"object id 0 in frame 2 is outside 1\.\.65535"),
+        ({0: THREE[7]}, r"object id 0 in frame 2 is not between 1 and 65535"),
         ({65536: THREE[7]}, "object id 65536"),
         (np.full((HEIGHT, WIDTH), -1), "object id -1"),
         (np.full((HEIGHT, WIDTH), 0.5), "float64; give integers"),

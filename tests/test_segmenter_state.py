@@ -115,11 +115,11 @@ def test_a_state_of_another_model_or_version_is_refused_and_changes_nothing(toy:
     other.step(frames[0], THREE)
     narrow = {name: value[..., :5] if name.endswith("/objects") else value for name, value in good.items()}
     for state, said in (
-        ({}, "no segmenter state of version 6"),
-        ({"version": np.array(3)}, "no segmenter state"),
-        ({**good, "version": np.array(1)}, "no segmenter state of version 6"),
-        (other.state(), "made with the model 'toy' and this one is 'mini'"),
-        (narrow, r"objects of shape \(.*, 5\), which the model does not make here; use the `weights`"),
+        ({}, "not a segmenter state of version 6"),
+        ({"version": np.array(3)}, "not a segmenter state"),
+        ({**good, "version": np.array(1)}, "not a segmenter state of version 6"),
+        (other.state(), "made with the model 'toy', not 'mini'"),
+        (narrow, r"objects of shape \(.*, 5\), which does not fit this model and resolution; use the `weights`"),
     ):
         with pytest.raises(InputError, match=said):
             segmenter.load_state(state)
@@ -233,7 +233,7 @@ def test_without_a_background_the_frame_edge_is_decided_like_the_rest(toy: Hodor
 
 def test_descriptors_that_do_not_fit_are_refused(toy: Hodor) -> None:
     segmenter, row = segmenter_for(toy), np.zeros(32, np.float32)
-    with pytest.raises(InputError, match="object 7 has 256 channels and the model makes 32"):
+    with pytest.raises(InputError, match="object 7 has 256 channels and the model needs 32"):
         segmenter.start_from({7: np.zeros(256)})
     with pytest.raises(InputError, match=r"background descriptors are \(32,\) and must be \(9, 32\)"):
         segmenter.start_from({7: row}, row)

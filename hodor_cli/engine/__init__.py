@@ -1,6 +1,6 @@
 """Following objects through a video: the segmenter, its memory, its settings. Arrays in, arrays out; no files.
 
-Names are imported when they are first used, so that the settings are there without PyTorch.
+Names are imported when they are first used, so that the settings can be imported without PyTorch.
 """
 
 from __future__ import annotations

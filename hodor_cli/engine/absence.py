@@ -1,9 +1,9 @@
-"""Which objects are not in a frame, whatever the network found there in their place.
+"""Recognises objects that are no longer in the frame although the network found a mask for them.
 
-When an object leaves the picture or passes behind something, what resembles it most takes its mask, and would be
-followed from then on. Three signs together tell that nothing of the object is left: the network is less sure of such a
-mask, the object was not there in the previous frame, and matching the frame in which the object's mask was given does
-not point there either. An object that is blurred, half hidden, has turned or has jumped shows one or two of them.
+When an object leaves the picture or is hidden, whatever resembles it most gets its mask and would be followed from then
+on. An object counts as absent if three signs come together: the network is less sure of the mask, the previous frame
+did not have the object there, and matching with the frame in which its mask was given does not point there either. An
+object that is blurred, half hidden, has turned or has jumped shows only one or two of these signs.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from hodor_cli.engine.evidence import agreements
 from hodor_cli.model.matching import FAR
 from hodor_cli.model.types import Cue
 
-#: An object is absent if its mask has less than this mean probability, less than this soft IoU with what is carried
-#: over from the frame in which its mask was given, and less than this of it was carried along from the previous frame.
+#: Limits below which all three signs of absence must be: the mean probability inside the mask, its soft IoU with the
+#: mask carried over from the frame in which it was given, and the share of it that the previous frame carries along.
 _SURE, _ALIKE, _CONTINUED = 0.9, 0.25, 0.5
 
 
 def without_absent(logits: Tensor, cue: Cue, given: Sequence[bool]) -> Tensor:
-    """Logits (1, 10 + I, 2h, 2w), those of absent objects lowered everywhere.
+    """Logits (1, 10 + I, 2h, 2w) with the channels of absent objects lowered everywhere.
 
-    cue: of the frame. given: which of the I objects have a mask in a frame that is matched with; only these are judged.
+    cue: the frame's. given: whether each of the I objects has a mask in a stored reference frame; others are kept.
     """
     shares = logits.softmax(dim=1)[:, NUM_NON_OBJECT:]
     found = (shares > 0.5).to(shares)

@@ -1,4 +1,4 @@
-"""Looking ahead: the part of a step that needs no result of the step before is computed beside that."""
+"""Looking ahead: what a step does not need earlier results for is computed during the step before it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Item = TypeVar("Item")
 
 
 class LookAhead(Generic[Item]):
-    """Iterates over frames, and tells the segmenter of each one before it steps through the frame before.
+    """Iterates over frames, and announces each one to the segmenter before the step on the frame before it.
 
         with LookAhead(source, segmenter, lambda frame: frame.picture) as frames:
             for frame in frames:
                 labels = segmenter.step(frame.picture)
 
-    Within the block the segmenter computes in two threads. Where PyTorch has one thread alone, and on a GPU, frames
-    are handed on and nothing else happens. Results are the same but for the last bits of floats. An error of the
-    frames is raised after the frame before it.
+    Within the block the segmenter computes in two threads. If PyTorch has only one thread, or the device is a GPU,
+    frames are only passed on. Results differ at most in the last bits of floats. An error in reading a frame is raised
+    after the frame before it has been handed out.
     """
 
     def __init__(
         self, frames: Iterable[Item], segmenter: object, picture: Callable[[Item], np.ndarray | Scalable]
     ) -> None:
-        """segmenter: anything but a `Segmenter` is left alone. picture: what a step is given of an item."""
+        """segmenter: ignored unless it is a `Segmenter`. picture: returns the image of an item, as `step` takes it."""
         self._frames, self._picture = frames, picture
         self._segmenter: FrameSteps | None = None
         if isinstance(segmenter, FrameSteps) and segmenter.device.type == "cpu" and torch.get_num_threads() > 1:
@@ -38,7 +38,7 @@ class LookAhead(Generic[Item]):
 
     @property
     def threads(self) -> int:
-        """How many threads compute."""
+        """The number of threads that compute."""
         return 1 if self._segmenter is None else 2
 
     def __iter__(self) -> Iterator[Item]:

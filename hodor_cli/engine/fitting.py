@@ -1,9 +1,9 @@
-"""Descriptors fitted to the frame that they were made of, by gradient descent. Not in the paper.
+"""Fits descriptors to the frame they were encoded from, by gradient descent. Not in the paper.
 
-The encoder makes an object's descriptor in one pass and never sees what the decoder makes of it. So a given mask need
-not come back from its own descriptor, least of all a small one. A few steps of gradient descent, in which only the
-descriptors change and the network stays as it is, find descriptors near the encoder's from which it does. Masks that
-the network found are not fitted: mistakes would confirm themselves.
+The encoder makes an object's descriptor in one pass, without seeing how the decoder reads it. So decoding the same
+frame may not return the given mask, above all if it is small. A few steps of gradient descent on the descriptors, with
+the network unchanged, find descriptors near the encoder's that return it. Masks that the network found are not fitted:
+their mistakes would reinforce themselves.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from hodor_cli.model.types import Descriptors, History, Maps
 from hodor_cli.runtime.device import without_autocast
 from hodor_cli.runtime.preprocess import resize
 
-#: Step size of Adam, chosen on composites of clips that took no part in training, and how much the cross-entropy of a
-#: pixel counts beside an object's Dice loss.
+#: Adam's learning rate, and the weight of the cross-entropy (mean over pixels) relative to the Dice loss (mean over
+#: objects). Chosen on composites of clips that took no part in training.
 _RATE, _CROSS_ENTROPY = 0.1, 5.0
 
 
 def fits(model: Hodor, matching: bool) -> bool:
-    """Whether descriptors of given masks are fitted to their frame. Beside the cue, fitted ones are no better."""
+    """Whether descriptors of given masks are fitted to their frame. With the matching cue that brings nothing."""
     return model.config.fitted_steps > 0 and not (matching and model.matcher is not None)
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()
 def fitted_to_frame(model: Hodor, maps: Maps, made: Descriptors, masks: Tensor) -> Descriptors:
-    """Descriptors from which a frame's masks are decoded better than from those that were made of them.
+    """Descriptors from which a frame's masks are decoded better than from the encoder's.
 
     Args:
-        model: the network, whose configuration has the number of steps; it is not changed. A step takes about as long
-            as decoding the frame twice.
+        model: the network; its configuration has the number of steps, each of which takes about as long as decoding the
+            frame twice. Its weights do not change.
         maps: of one frame.
-        made: what the encoder makes of the masks, objects (1, I, D) and background (1, 9, D).
+        made: the encoder's descriptors of the masks, objects (1, I, D) and background (1, 9, D).
         masks: (I, H, W) in 0..1, padded and at the network's input resolution.
     Returns:
-        float32 descriptors of the same shapes. What they say about where objects were is unchanged.
+        float32 descriptors of the same shapes. The places that they hold (see `Place`) are unchanged.
     """
-    maps = Maps(maps.stride4.clone().float(), maps.stride8.clone().float())  # clones, through which gradients flow
+    # Tensors made in inference mode take no part in autograd; their clones do.
+    maps = Maps(maps.stride4.clone().float(), maps.stride8.clone().float())
     objects, background = made.objects.clone().float(), made.background.clone().float()
     wanted = resize(masks.clone()[None].float(), (maps.stride4.shape[2], maps.stride4.shape[3]))[0]
     changes = torch.zeros_like(objects, requires_grad=True), torch.zeros_like(background, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Segments a video whose masks are all known, in both directions: frames and masks in, label maps out."""
+"""Segments a video whose masks are all known beforehand, forward and backward: frames and masks in, label maps out."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from hodor_cli.video.yuv import YuvPicture
 
 #: A source that can be read more than once, or RGB frames (H, W, 3) uint8 by index.
 Footage = FrameSource | Sequence[np.ndarray]
-#: Index, image, time in seconds (None: frames follow each other as in ordinary video).
+#: Index, image, and time in seconds (None: consecutive frames of ordinary video).
 NumberedFrame = tuple[int, np.ndarray | YuvPicture, "float | None"]
 
 
 @dataclass(frozen=True)
 class GivenMasks:
-    """All that is known of a video's objects beforehand, by frame index.
+    """Everything known beforehand about a video's objects, by frame index.
 
-    masks: frame -> label map (H, W) of object ids, an object with `labels`, or {id: (H, W) bool}. Masks say nothing
-        about objects that they do not name; an empty mask means that the object is absent until its next mask.
-    ended: frame -> ids that are absent, as with an empty mask.
-    appears: id -> frame of its first mask, before which the object is not searched.
+    masks: frame -> label map (H, W) of object ids, a value with such a `labels`, or {id: (H, W) bool}. Masks say
+        nothing about objects that are not in them; an empty mask means that the object is absent until its next mask.
+    ended: frame -> ids that are absent from that frame on, as with an empty mask.
+    appears: id -> frame of its first mask; the object is not looked for before it.
     """
 
     masks: Mapping[int, Masks | HasLabels]
@@ -43,7 +43,7 @@ class GivenMasks:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan that follows from these masks. Raises UsageError if they contradict `ended`."""
+        """The plan for these masks. Raises UsageError if they contradict `ended`."""
         marked: dict[int, frozenset[int]] = {}
         ended = {frame: frozenset(ids) for frame, ids in self.ended.items()}
         for frame in sorted(self.masks):
@@ -60,12 +60,12 @@ class GivenMasks:
         for frame, ids in marked.items():
             for object_id in ids & ended.get(frame, frozenset()):
                 raise UsageError(
-                    f"object {object_id} has a mask in frame {frame} and is absent from it on; give one of them"
+                    f"object {object_id} has a mask in frame {frame} but is absent from there on; give only one of them"
                 )
         return Plan(marked, ended, dict(self.appears))
 
     def at(self, frame: int) -> Masks | None:
-        """The masks of a frame without empty ones; None if there is none."""
+        """The masks of a frame, without empty ones; None if there are none."""
         given: Any = self.masks.get(frame)
         masks = getattr(given, "labels", given)
         if isinstance(masks, Mapping):
@@ -75,9 +75,9 @@ class GivenMasks:
 
 @dataclass(frozen=True)
 class FollowedFrame:
-    """The result for a frame: its index, the label map (H, W) uint16, and the details by object.
+    """The result for a frame: its index, the label map (H, W) uint16, and details for each object.
 
-    final: False for the result of the pass backward alone, which the pass forward completes later.
+    final: False for a preview from the pass backward, which the pass forward replaces later.
     """
 
     frame: int
@@ -95,7 +95,7 @@ def follow(
     preview: bool = False,
     maps: PackedMaps | None = None,
 ) -> Iterator[FollowedFrame]:
-    """Follow objects from all given masks and yield frame by frame; to stop early, stop iterating.
+    """Follow objects from all given masks, and yield the result of one frame after the other.
 
         frames = [read_picture(file) for file in sorted(Path("clip").glob("*.jpg"))]
         given = {0: first_labels, 40: {1: corrected_mask}}
@@ -104,26 +104,31 @@ def follow(
             show(found.frame, found.labels)
 
     Args:
-        segmenter: has the network, resolution and device; it is reset.
+        segmenter: holds the network and the settings; it is reset.
         footage: a `FrameSource` that can be read again (files, folders), or a sequence of frames.
         given: the masks, and where objects end and appear.
-        frames: the first and the last frame to segment (None: of the video). Masks beyond them are references as well.
-        preview: first yield the results of the pass backward, last frames first (`final` is False).
-        maps: where the pass backward stores its soft maps, a few KB per frame; in memory if None. `MapFolder` stores
-            them as files.
+        frames: the first and the last frame to segment (None: the video's last). Masks outside this range still serve
+            as references.
+        preview: yield the results of the pass backward first, from the last frame on (`final` is False).
+        maps: where the pass backward stores its soft maps, a few KB per frame: in memory if None, in files with a
+            `MapFolder`.
 
     Raises:
         UsageError for a source that can be read only once. InputError for masks that do not fit.
     """
     if isinstance(footage, FrameSource) and not footage.reiterable:
-        raise UsageError(f"the frames of {footage.label} come only once, so nothing can be followed backward in it")
+        raise UsageError(
+            f"the frames of {footage.label} can be read only once and not backward; save the video to a file first"
+        )
     known = given if isinstance(given, GivenMasks) else GivenMasks(given)
     plan = known.plan
     if not plan.marked:
         raise UsageError("there is no object to follow; give at least one mask")
     first, end = frames[0], _last_frame(footage, frames[1])
     if max(plan.marked) > end and frames[1] is None:
-        raise InputError(f"there is no frame {max(plan.marked)} for a mask: the last one is {end}; frames count from 0")
+        raise InputError(
+            f"a mask is given for frame {max(plan.marked)}, but the last frame is {end}; number frames from 0"
+        )
     segmenter.plan(plan, first=first, maps=maps)
     encode_masks(segmenter, footage, known)
     for stretch in plan.stretches(first, end):
@@ -137,7 +142,7 @@ def follow(
 
 
 def encode_masks(segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks) -> None:
-    """Encode the masked frames that are references for others."""
+    """Encode the masked frames that serve as references."""
     for frame in filter(given.plan.serves, sorted(given.plan.marked)):
         masks = given.at(frame)
         for index, image, _ in _read(footage, frame, frame):
@@ -153,9 +158,9 @@ def pass_backward(
     *,
     shown: bool = False,
 ) -> Iterator[FollowedFrame]:
-    """Go backward through one of the plan's ranges (bottom, top) and store soft maps for the pass forward.
+    """Go backward through one of the plan's ranges (bottom, top), and store soft maps for the pass forward.
 
-    Yields the frames, later ones first; their label maps are empty unless `shown`.
+    Yields the frames from top to bottom; their label maps are empty unless `shown`.
     """
     bottom, top = stretch
     behind = segmenter.backward(top, shown=shown)
@@ -174,15 +179,15 @@ def passes_backward(
     *,
     progress: Callable[[int, int], object],
 ) -> int:
-    """Encode all masks and make the passes backward through these ranges, except those that are finished.
+    """Encode all masks and run the passes backward through these ranges, except finished ones.
 
-    maps: where the segmenter stores soft maps. progress: called with the frames done, and the frames of all passes;
-    returns the latter.
+    maps: where the segmenter stores soft maps. progress: called with the number of frames done, and of all frames.
+    Returns the number of all frames.
     """
     encode_masks(segmenter, footage, given)
     done, count = 0, sum(top - bottom + 1 for bottom, top in stretches)
     for bottom, top in stretches:
-        if bottom in maps:  # a pass's last frame: it is finished
+        if bottom in maps:  # the pass has reached its last frame
             done += top - bottom + 1
             continue
         for _ in pass_backward(segmenter, footage, given, (bottom, top)):

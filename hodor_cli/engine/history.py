@@ -1,4 +1,4 @@
-"""The memory through a video: a ring of the last frames' descriptors, a few KB in all."""
+"""The history: descriptors of the last frames, a few KB in all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hodor_cli.model.types import Descriptors, History
 class HistoryEntry:
     """Descriptors of one frame: `objects` (I, D) in the order of `object_ids`, `background` (9, D) or None.
 
-    lasting: it does not leave the window while it has objects. A frame may have one such entry besides its own.
+    lasting: the entry outlives the window while it has objects. A frame may have one besides its ordinary entry.
     """
 
     frame: int
@@ -35,12 +35,12 @@ class HistoryEntry:
         background: bool = True,
         lasting: bool = False,
     ) -> HistoryEntry:
-        """An entry from descriptors for a batch of one; `background` says whether to keep the background's."""
+        """An entry from the descriptors of a batch of one; background: whether to keep the background's."""
         return HistoryEntry(
             frame=frame,
             object_ids=ObjectIds(object_ids),
             objects=descriptors.objects[0].float(),
-            # Copied in float32 too, or it would keep the encoder's rows of objects in memory.
+            # Copied even if it is float32: a view would keep all of the encoder's output in memory.
             background=descriptors.background[0].to(torch.float32, copy=True) if background else None,
             lasting=lasting,
         )
@@ -59,7 +59,8 @@ class HistoryEntry:
 class HistoryRing:
     """The entries of frames t - window .. t, oldest first; an entry for a frame replaces that frame's earlier one.
 
-    `pinned` entries (from another video, say) never leave. Lists are replaced, never changed: see `Followed.copy`.
+    `pinned` entries, such as those from another video, never leave. Lists are replaced, never modified in place: see
+    `Followed.copy`.
     """
 
     window: int
@@ -86,12 +87,12 @@ class HistoryRing:
         return None
 
     def forget(self, object_id: int) -> None:
-        """Remove an object from every entry; entries that then hold nothing, not even a background, go too."""
+        """Remove an object from every entry, and entries that then hold nothing, not even a background."""
         self.pinned = [kept for entry in self.pinned if (kept := entry.without(object_id)) is not None]
         self.entries = [kept for entry in self.entries if (kept := entry.without(object_id)) is not None]
 
     def stacked(self, object_ids: Sequence[int]) -> History:
-        """All entries as one batch-of-one History for these objects, absent descriptors zero and masked out."""
+        """All entries as a History, batch of one, for these objects; absent descriptors are zero and masked out."""
         entries = [*self.pinned, *self.entries]
         first = entries[0].objects
         aligned = [entry.object_ids.aligned(entry.objects, object_ids) for entry in entries]

@@ -1,10 +1,10 @@
 """Segments a video forward and backward from masks that are all known beforehand.
 
 All given masks are encoded first. A frame between two masks of an object is decoded with the descriptors of both, and
-its matching cue reads both, weighted by how near they are. Each frame is decoded twice, in a pass forward from the
-earlier mask and in a pass backward from the later one, and the two results are joined per pixel. Masks beyond an
-object's neighbouring ones have no influence on a frame. So an additional mask changes only the frames between its
-neighbours, and memory does not grow with the video; it grows by 2 MB per mask at 480 lines.
+its matching cue uses both, weighted by how near they are. Each frame is decoded twice, in a pass forward from the
+earlier mask and in a pass backward from the later one, and the two results are joined per pixel. Only an object's
+nearest masks before and after a frame influence that frame. So an additional mask changes only the frames between its
+neighbours, and memory grows with the number of masks (2 MB for each at 480 lines) but not with the video.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Masks = np.ndarray | Mapping[int, np.ndarray]
 
 
 class OfflineSegmenter(Segmenter):
-    """A segmenter that knows all masks beforehand; before `plan` is called it is a plain `Segmenter`.
+    """A segmenter that knows all masks beforehand. Until `plan` is called, it is a plain `Segmenter`.
 
-    First `encode` takes the masked frames, in any order. Then `backward` returns segmenters for the passes backward,
-    which store their results in `maps`. The steps forward read these and join them with their own results.
-    `hodor_cli.engine.follow` calls all of them in this order.
+    Then call `encode` with each masked frame, in any order. `backward` returns the segmenters for the passes backward,
+    which store their results in `maps`. The steps forward join these with their own results.
+    `hodor_cli.engine.follow` does all of this.
     """
 
     def reset(self) -> None:
@@ -51,13 +51,16 @@ class OfflineSegmenter(Segmenter):
         self._references = References()
         self._maps: PackedMaps = {}
         self._first, self._direction, self._shown, self._turn = 0, 1, True, _Turn()
-        self._warnings: list[str] = []  # of encoding, for the next step forward
+        self._warnings: list[str] = []  # from encoding; the next step forward reports them
 
     def plan(self, plan: Plan, *, first: int = 0, maps: PackedMaps | None = None) -> None:
-        """Reset, and follow a plan from frame `first` on. maps: results of the passes backward; in memory if None."""
+        """Reset, and follow a plan from frame `first` on.
+
+        maps: where the passes backward store their results; in memory if None.
+        """
         self.reset()
         self._plan, self._first, self._maps = plan, first, {} if maps is None else maps
-        # Results of both directions are joined cell by cell.
+        # With a pass backward the resolution stays the same: both results are joined cell by cell.
         self._resolution_changes = next(plan.stretches(first, max(plan.marked, default=first)), None) is None
 
     @property
@@ -66,7 +69,7 @@ class OfflineSegmenter(Segmenter):
         return self._first + self._direction * self._next_frame
 
     def go_to(self, frame: int) -> None:
-        """Continue at this frame, without results of earlier frames."""
+        """Continue at this frame without the history of others."""
         self._next_frame = self._direction * (frame - self._first)
         self._known = Followed(HistoryRing(self.history))
 
@@ -74,8 +77,8 @@ class OfflineSegmenter(Segmenter):
     def encode(self, frame: int, image: np.ndarray | Scalable, masks: Masks) -> None:
         """Encode a masked frame as a reference for other frames. Objects too small to be encoded are left out.
 
-        frame: its index. image: as the frame of `step`. masks: label map (H, W) of object ids, or {id: (H, W) bool}.
-        Raises InputError as `step` does.
+        frame: its index. image: as `step` takes it. masks: label map (H, W) of object ids, or {id: (H, W) bool}. Raises
+        InputError for the same mistakes as `step`.
         """
         assert self._plan is not None
         geometry = self._check_frame(image)
@@ -95,7 +98,7 @@ class OfflineSegmenter(Segmenter):
         self._references.put(frame, entry, stored, geometry)
 
     def _fitted(self, maps: Maps, made: Descriptors, ids: list[int], masks: Tensor) -> Descriptors:
-        """As `encode` fitted them, which took seconds, where it had the same objects and all of the background."""
+        """The descriptors that `encode` has fitted, which took seconds, if it had the same objects and background."""
         at = self._turn.frame
         known = self._references.entry(at, set(ids)) if at in self._references else None
         if known is None or known.background is None or list(known.object_ids) != ids:
@@ -105,7 +108,7 @@ class OfflineSegmenter(Segmenter):
     def backward(self, top: int, *, shown: bool = False) -> OfflineSegmenter:
         """A segmenter for the frames top, top - 1, ..., whose steps store soft maps for this one.
 
-        Give its steps negative times, `-time`. shown: whether its steps also return label maps, which takes longer.
+        Pass its steps negative times, `-time`. shown: whether its steps also make label maps, which takes longer.
         """
         other = copy.copy(self)
         Segmenter.reset(other)
@@ -116,7 +119,7 @@ class OfflineSegmenter(Segmenter):
     def step(
         self, frame: np.ndarray | Scalable, masks: Masks | None = None, *, time: float | None = None
     ) -> np.ndarray:
-        """Segment the next frame in this direction; see `Segmenter.step`. masks: those that the plan has for it."""
+        """Segment the next frame in this direction; see `Segmenter.step`. masks: the ones planned for this frame."""
         if self._plan is None:
             return super().step(frame, masks, time=time)
         at = self.position
@@ -124,13 +127,13 @@ class OfflineSegmenter(Segmenter):
         for object_id in set(self.object_ids).difference(followed):
             self.remove(object_id)
         if self._plan.marked.get(at, frozenset()).issuperset(self.object_ids):
-            # All masks are given, so earlier results have no influence.
+            # All masks are given, so start over without earlier results.
             self._known = Followed(HistoryRing(self.history))
         self._read_references(at)
         self._turn = _Turn(at, self._found_later(at, time))
         super().step(frame, masks, time=time)
         if self._direction < 0:
-            self._leave(at, time)
+            self._store(at, time)
         elif self._turn.later is not None:
             if self.maps_are_read and masks is None and not self.object_ids:
                 self._extract(frame, self._check_frame(frame))
@@ -140,7 +143,7 @@ class OfflineSegmenter(Segmenter):
         return self.last.labels
 
     def descriptors(self) -> FrameDescriptors:
-        """As `Segmenter.descriptors`; objects that only the pass backward follows have its descriptors."""
+        """As `Segmenter.descriptors`; objects that only the pass backward follows have the descriptors it made."""
         found, later = super().descriptors(), self._turn.later
         if later is None:
             return found
@@ -148,13 +151,13 @@ class OfflineSegmenter(Segmenter):
         return FrameDescriptors({**later.descriptors.objects, **found.objects}, background)
 
     def _read_references(self, at: int) -> None:
-        """Give decoding and matching the reference masks of a frame."""
+        """Set the references that a frame is decoded and matched with."""
         assert self._plan is not None
         rows: dict[int, dict[int, float]] = {}
         between: set[int] = set()
         for object_id in self._plan.object_ids:
             around = self._plan.references(object_id, at)
-            if around.before == at:  # its mask is given: until then it is followed from the one behind
+            if around.before == at:  # a mask is given here: the object came from the mask that this pass saw last
                 around = self._plan.behind(object_id, at, self._direction)
             share = around.nearness(at)
             for key, weight in ((around.before, 1 - share), (around.after, share)):
@@ -173,13 +176,13 @@ class OfflineSegmenter(Segmenter):
                 memory.weights.append(weights)
 
     def _found_later(self, at: int, time: float | None) -> SoftMap | None:
-        """The result of the pass backward in a frame; None without one. Raises InputError if the times differ."""
+        """The result of the pass backward for a frame, None if there is none. Raises InputError if the times differ."""
         if self._direction < 0 or at not in self._maps:
             return None
         later = SoftMap.unpack(self._maps[at], self.device)
         if time is not None and later.time is not None and abs(time + later.time) > 1e-6:
             raise InputError(
-                f"frame {at} is another one when the video is read backward; convert the video to a new file first"
+                f"frame {at} differs when the video is read backward; convert the video to a new file first"
             )
         return later
 
@@ -201,11 +204,11 @@ class OfflineSegmenter(Segmenter):
         shown = self._shown if self._direction < 0 else self._turn.later is None
         if self._plan is None or shown:
             return super()._labels(decoded, geometry)
-        # The labels are not used, or `_joined` makes them at the end of the step.
+        # The label map is not used, or `_joined` makes it at the end of the step.
         return np.zeros(geometry.original, dtype=np.uint16), {}
 
-    def _leave(self, at: int, time: float | None) -> None:
-        """Store the result of a step backward for the step forward through the same frame."""
+    def _store(self, at: int, time: float | None) -> None:
+        """Store the result of a step backward for the step forward on the same frame."""
         if self._turn.own is None:  # all objects of the frame have a mask
             return
         values = {i: (entry.cut_off, entry.agreement, entry.change) for i, entry in self.last.objects.items()}
@@ -213,7 +216,7 @@ class OfflineSegmenter(Segmenter):
         self._maps[at] = replace(self._turn.own, measures=measures, descriptors=super().descriptors(), time=time).pack()
 
     def _joined(self, later: SoftMap, own: StepResult, masks: Masks | None) -> StepResult:
-        """The result of a step for all objects, with the result of the pass backward, in one label map."""
+        """The result of a step forward, joined with the result of the pass backward (`later`) in one label map."""
         size = own.labels.shape
         soft = self._turn.own or later
         labels, confidence = soft.labels(self._resolution.of((size[0], size[1])))
@@ -241,8 +244,11 @@ class OfflineSegmenter(Segmenter):
 
 @dataclass
 class _Turn:
-    """The data of one step: its frame, the soft map of the pass backward (later), its own soft map (joined with it in
-    the pass forward), and the disagreement of the two by object id."""
+    """The data of one step.
+
+    later: the soft map that the pass backward stored for the frame. own: this step's soft map, which the pass forward
+    joins with `later`. disagreement: of the two, by object id.
+    """
 
     frame: int = -1
     later: SoftMap | None = None

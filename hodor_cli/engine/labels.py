@@ -1,7 +1,8 @@
 """From probabilities to a label map at the frame's own size.
 
-A pixel of the frame mixes four cells of the probabilities. Where one object is the likeliest in all four, or none is
-close to it in any, the result is known without mixing. Only the other pixels, near outlines, are mixed.
+A pixel of the frame interpolates four cells of the probability maps. Where one object is the likeliest in all four, or
+no object comes close to that in any, the label is known without interpolating. Only the remaining pixels, near
+outlines, are interpolated.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.runtime.preprocess import Geometry, resize
 
-#: Where the logarithm of an object's probability divided by any other channel's is below this, the object loses also
-#: after mixing; a little less than log(1/4), see `label_map`.
+#: An object whose logit minus another channel's is below this in a cell is never the likeliest in a pixel interpolated
+#: from it: a little less than log(1/4), see `label_map`.
 _MATTERS = -1.4
 
 
 def label_map_of_logits(
     logits: Tensor, geometry: Geometry, object_ids: list[int]
 ) -> tuple[np.ndarray, dict[int, float]]:
-    """As `label_map`, from logits (1, 10 + I, padded height / 4, padded width / 4), which are resized near objects."""
+    """As `label_map`, from logits (1, 10 + I, padded height / 4, padded width / 4), upsampled only near objects."""
     rivals, objects = logits.split((NUM_NON_OBJECT, len(object_ids)), dim=1)
-    # A channel that is far above all objects in a cell and in those around it is above them in all that these mix.
+    # A channel far above all objects in a cell and in its neighbours is above them in every pixel between these.
     above = _highest_around(objects.amax(dim=1, keepdim=True) - rivals).amin(dim=1)[0]
     box = _box(above > _MATTERS)
     if box is None:
@@ -50,10 +51,10 @@ def label_map(
 
     Args:
         probabilities: (1, B + I, padded height, padded width) of the catch-all, the background cells and the objects,
-            or a part of that outside of which there is no object.
+            or a part of these maps, with no object outside of it.
         geometry: how the frame became the network's input.
         object_ids: I ids, in the channels' order.
-        background: B, the channels before the objects.
+        background: B, the number of channels before the objects.
         origin: where the part begins, (row, column).
     Returns:
         Label map (H, W) uint16, and the mean probability inside each object's mask (0 where it has none).
@@ -61,7 +62,7 @@ def label_map(
     height, width = (max(0, size - start) for size, start in zip(geometry.scaled, origin, strict=True))
     channels = probabilities[0, :, :height, :width]
     labels = np.zeros(geometry.original, dtype=np.uint16)
-    # A resized pixel mixes four cells, and the maximum of what is mixed is at least a quarter of the mixed maxima.
+    # In an interpolated pixel, the background's maximum is at least a quarter of its interpolated per-cell maxima.
     far = 4 * channels[background:].amax(dim=0) <= channels[:background].amax(dim=0)
     box = _box(~far)
     if box is None:
@@ -79,7 +80,7 @@ def label_map(
     y, x = _true_places(_spread(blocks == _UNCLEAR, rows, columns))
     mixed, found = _decided(rivals, merged, objects, rows.at(y), columns.at(x))
     known = blocks.clamp(min=_NOTHING)
-    # The last id is that of _NOTHING, which is -1. PyTorch has 16 bits with a sign alone.
+    # _NOTHING is -1, so it reads the last id, 0. The ids are viewed as int16 because PyTorch hardly supports uint16.
     ids = torch.from_numpy(np.array([*object_ids, 0], dtype=np.uint16).view(np.int16)).to(known.device)
     pixels = _spread(ids[known.long()], rows, columns)
     pixels[y, x] = ids[found]
@@ -92,21 +93,24 @@ def label_map(
 
 
 def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
-    """The pixels of each object in a label map (H, W); faster for a few objects than counting every value there is."""
+    """The number of pixels of each object in a label map (H, W); for few objects faster than counting all values."""
     if len(object_ids) <= 8:
         return {i: int(np.count_nonzero(labels == i)) for i in object_ids}
     counts = np.bincount(labels.ravel(), minlength=max(object_ids) + 1)
     return {i: int(counts[i]) for i in object_ids}
 
 
-# In place of an object's slot.
+# Values in place of an object's slot: no object, and cells that differ.
 _NOTHING, _UNCLEAR = -1, -1000
 
 
 @dataclass(frozen=True)
 class _Taps:
-    """Consecutive places along a side of the frame: the two of its cells that each of them mixes, and the share of the
-    second. first, second: (N,) long. cells: how many there are. start: the first place."""
+    """How N consecutive pixels along a side of the frame are interpolated from cells.
+
+    first, second: (N,) int64, the two cells of each pixel. share: (N,), the weight of the second. cells: how many there
+    are. start: the first pixel.
+    """
 
     first: Tensor
     second: Tensor
@@ -116,11 +120,11 @@ class _Taps:
 
     @classmethod
     def of(cls, part: slice, cells: int, pixels: int, device: torch.device) -> _Taps:
-        """The places in a part of a side's cells; the cells are numbered in that part."""
-        place = ((torch.arange(pixels, device=device) + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
-        first = place.long()
+        """The pixels whose first cell lies in a part of the side; cells are numbered from the part's start."""
+        position = ((torch.arange(pixels, device=device) + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
+        first = position.long()
         inside = (first >= part.start) & (first < part.stop)
-        start, share, first = int((first < part.start).sum()), (place - first)[inside], first[inside] - part.start
+        start, share, first = int((first < part.start).sum()), (position - first)[inside], first[inside] - part.start
         count = part.stop - part.start
         return cls(first, (first + 1).clamp(max=count - 1), share, count, start)
 
@@ -129,22 +133,22 @@ class _Taps:
         return slice(self.start, self.start + len(self.first))
 
     def at(self, index: Tensor) -> _Taps:
-        """Those of some of the places."""
+        """The pixels at an index (M,)."""
         first, second, share = (values.index_select(0, index) for values in (self.first, self.second, self.share))
         return _Taps(first, second, share, self.cells, self.start)
 
     def counts(self) -> Tensor:
-        """By first cell, (cells,): the number of places."""
+        """(cells,): the number of pixels whose first cell it is."""
         return torch.bincount(self.first, minlength=self.cells)
 
     def weights(self) -> tuple[Tensor, Tensor]:
-        """By first cell, (cells,): the sums of the shares of the first and of the second cell."""
+        """(cells,) twice: the summed weights of the first and of the second cell, over the same pixels."""
         none = self.share.new_zeros(self.cells)
         return none.index_add(0, self.first, 1 - self.share), none.index_add(0, self.first, self.share)
 
 
 def _box(cells: Tensor) -> tuple[slice, slice] | None:
-    """The rows and columns of the true cells (h, w), with one cell around them; None if there is none."""
+    """The rows and columns of the true cells (h, w), with a margin of one cell; None if no cell is true."""
     ends = [cells.any(dim=1 - dim).nonzero()[:, 0].tolist() for dim in range(2)]
     if not ends[0]:
         return None
@@ -154,7 +158,7 @@ def _box(cells: Tensor) -> tuple[slice, slice] | None:
 
 
 def _spread(cells: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
-    """At each pixel, what the first of the cells that it mixes holds."""
+    """At each pixel, the value of its first cell."""
     return cells.index_select(1, columns.first).index_select(0, rows.first)
 
 
@@ -163,39 +167,39 @@ def _true_places(pixels: Tensor) -> tuple[Tensor, Tensor]:
     if pixels.device.type != "cpu":
         y, x = pixels.nonzero(as_tuple=True)
         return y, x
-    flat = torch.from_numpy(np.flatnonzero(pixels.numpy()))  # few of many: several times faster than PyTorch
+    flat = torch.from_numpy(np.flatnonzero(pixels.numpy()))  # for sparse pixels several times faster than PyTorch
     return flat // pixels.shape[1], flat % pixels.shape[1]
 
 
 def _highest_around(maps: Tensor) -> Tensor:
-    """At each cell of maps (..., h, w), the highest of it and its eight neighbours; faster than pooling."""
+    """The maximum over each cell of maps (..., h, w) and its eight neighbours; faster than pooling."""
     around = F.pad(maps, (1, 1, 1, 1), value=-math.inf)
     rows = torch.maximum(torch.maximum(around[..., :-2, :], around[..., 1:-1, :]), around[..., 2:, :])
     return torch.maximum(torch.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
 def _after(cells: Tensor, dim: int) -> Tensor:
-    """For each cell the next one along a side, and for the last one itself."""
+    """Each cell's successor along a dimension; the last cell is its own."""
     count = cells.shape[dim]
     return torch.cat((cells.narrow(dim, 1, count - 1), cells.narrow(dim, count - 1, 1)), dim)
 
 
 def _common(cells: Tensor) -> Tensor:
-    """What a cell and those right of, below and diagonal to it have in common, _UNCLEAR if they differ: (h, w)."""
+    """(h, w): the value that each cell shares with its right, lower and diagonal neighbour, _UNCLEAR if they differ."""
     for dim in range(2):
         cells = cells.masked_fill(cells != _after(cells, dim), _UNCLEAR)
     return cells
 
 
 def _by_slot(slots: Tensor, weights: Tensor | None, object_ids: list[int]) -> NDArray[np.floating | np.integer]:
-    """The sum of the weights, or the number, of each object's slot."""
+    """For each object, the sum of the weights where `slots` is its slot, or without weights the count."""
     # NumPy adds in float64, which not every device has, and sums of float32 over a whole frame would be inexact.
-    of = None if weights is None else weights.flatten().cpu().numpy()
-    return np.bincount(slots.cpu().numpy().astype(np.int64) + 1, of, len(object_ids) + 1)[1:]
+    summed = None if weights is None else weights.flatten().cpu().numpy()
+    return np.bincount(slots.cpu().numpy().astype(np.int64) + 1, summed, len(object_ids) + 1)[1:]
 
 
 def _sums(values: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
-    """For each block of four cells of a map (h, w), the sum of the pixels that mix them."""
+    """For each block of four cells of a map (h, w), the sum of the pixels interpolated from them."""
     first, second = columns.weights()
     values = values * first + _after(values, 1) * second
     first, second = rows.weights()
@@ -205,8 +209,8 @@ def _sums(values: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
 def _decided(rivals: Tensor, merged: Tensor, objects: Tensor, rows: _Taps, columns: _Taps) -> tuple[Tensor, Tensor]:
     """At N pixels: the highest probability of an object, and the object's slot if it beats the background.
 
-    The background channels, `rivals` (B, h, w), only matter by their maximum. So `merged`, their maximum before mixing,
-    is mixed first; that is at least the true maximum. All of them are mixed only where that could change the result.
+    Only the maximum of the background channels, `rivals` (B, h, w), matters. `merged`, their maximum per cell, is
+    interpolated first, which gives at least the true maximum. All of them are interpolated only where it could decide.
     """
     mixed = _sample(torch.cat((merged[None], objects)), rows, columns)
     values, slots = mixed[1:].max(dim=0)
@@ -217,7 +221,7 @@ def _decided(rivals: Tensor, merged: Tensor, objects: Tensor, rows: _Taps, colum
 
 
 def _sample(maps: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
-    """What maps (C, h, w), resized to the frame, would hold at N pixels: (C, N)."""
+    """The values (C, N) of maps (C, h, w), resized to the frame, at N of its pixels."""
     cells, width = maps.flatten(1), maps.shape[2]
 
     def row(start: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reference masks as a user may give them, checked and brought into one form."""
+"""Checks reference masks in the forms that a user may give, and brings them into one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hodor_cli.images.label_png import ids_in
 
 
 class HasLabels(Protocol):
-    """A mask whose label map (H, W) is read or unpacked at each use."""
+    """A mask whose label map (H, W) is read or unpacked whenever `labels` is used."""
 
     @property
     def labels(self) -> np.ndarray: ...
 
 
-#: The largest object id: label maps and 16-bit PNG files hold no more.
+#: The largest object id that label maps and 16-bit PNG files can hold.
 MAX_OBJECT_ID = 65_535
 
 
@@ -31,8 +31,8 @@ def reference_masks_by_id(
 ) -> dict[int, np.ndarray]:
     """A label map (H, W) or {object id: (H, W) bool} -> {object id: (H, W) bool}.
 
-    Only an object of `followed` may have an empty mask, which says that it is gone. Raises InputError for anything else
-    than these two, another size, ids outside 1..65535, another empty mask, or masks that overlap.
+    Only an object in `followed` may have an empty mask, which says that it is gone. Raises InputError for other empty
+    masks, other types, masks of another size, ids that are not between 1 and 65535, and masks that overlap.
     """
     if isinstance(masks, np.ndarray):
         if not np.issubdtype(masks.dtype, np.integer) and masks.dtype != bool:
@@ -43,15 +43,15 @@ def reference_masks_by_id(
         by_id = {int(i): np.asarray(mask) for i, mask in masks.items()}
     else:
         raise InputError(
-            f"the mask of frame {frame} is a {type(masks).__name__}; give a NumPy array of ids (`.labels` of what"
-            " `read_mask` returns), or a mask for each object id"
+            f"the mask of frame {frame} is a {type(masks).__name__}; give a NumPy array of ids (such as"
+            " `read_mask(path).labels`), or a mask for each object id"
         )
     for object_id, mask in by_id.items():
         what = f"the mask of object {object_id} in frame {frame}"
         check_object_id(object_id, f"in frame {frame}")
         _check_size(mask, size, what)
         if mask.dtype.kind not in "biu":
-            raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, soft values compared with 0.5")
+            raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")
         by_id[object_id] = mask = mask.astype(bool)
         if not mask.any() and object_id not in followed:
             raise InputError(f"{what} is empty; mark at least one pixel or leave the object out")
@@ -63,9 +63,9 @@ def reference_masks_by_id(
 
 
 def check_object_id(object_id: int, where: str) -> None:
-    """Raise InputError, saying where, for an object id outside 1..65535."""
+    """Raise InputError, saying where, for an object id that is not between 1 and 65535."""
     if not 1 <= object_id <= MAX_OBJECT_ID:
-        raise InputError(f"object id {object_id} {where} is outside 1..{MAX_OBJECT_ID}; renumber it")
+        raise InputError(f"object id {object_id} {where} is not between 1 and {MAX_OBJECT_ID}; renumber it")
 
 
 def _check_size(mask: np.ndarray, size: tuple[int, int], what: str) -> None:

@@ -19,27 +19,27 @@ from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, KeyedMasks, Maps
 from hodor_cli.runtime.preprocess import Geometry
 
-#: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
+#: How many reference frames are kept; an object given before them is carried by the previous frame alone.
 MAX_REFERENCES = 2
-#: Every so many frames, the previous frame becomes the recent one. On six clips that were kept out of training, J&F was
-#: 83.1 without a recent frame, 84.7, 84.9 and 84.7 with one that is taken every 5, 10 and 20 frames, and 84.7 with
-#: three.
+#: Interval, in frames, at which the newest frame becomes the recent one. On six clips that were kept out of training,
+#: J&F was 83.1 without a recent frame; 84.7, 84.9 and 84.7 with intervals of 5, 10 and 20; and 84.7 with three recent
+#: frames.
 RECENT = 10
-#: It also does so when an object has become so many times as large as in the recent frame, of those that had more than
-#: `FEW` cells there: of what has come near, an earlier frame shows too little. On six composites in which objects grow
-#: for 20 frames, J is 0.807 instead of 0.764; with 1.6 times it is 0.809, and other composites lose 0.007.
+#: The recent frame is also renewed when an object with more than `FEW` cells in it has grown by this factor since: an
+#: earlier frame shows too little of what has come near. On six composites in which objects grow for 20 frames, J is
+#: 0.807 instead of 0.764; with a factor of 1.6 it is 0.809, but other composites lose 0.007.
 _GROWN = 2.0
-#: What the largest number of a frame's keys is stored as.
+#: The int16 value that stands for the largest magnitude in a frame's keys.
 KEY_PEAK = 32767
 
 
 @dataclass(frozen=True)
 class StoredFrame:
-    """Keys (K, h, w) int16, KEY_PEAK standing for `peak`, and soft masks (I, h, w) float32, both at stride 8.
+    """Keys (K, h, w) int16, in which KEY_PEAK stands for `peak`, and soft masks (I, h, w) float32, both at stride 8.
 
-    The masks are in the order of `object_ids`. Sixteen bits keep the state at about 2 MB, and a key that is rounded the
-    other way, because of the last bit of a float, changes no logit by 1e-3 (with eight bits some did). Rounding on the
-    way in makes a resumed run equal to an uninterrupted one.
+    The masks are in the order of `object_ids`. With sixteen bits the state takes about 2 MB, and a key that is rounded
+    the other way because the last bit of a float differs changes no logit by 1e-3 (with eight bits some changed). Keys
+    are rounded when they are stored, so that a resumed run equals an uninterrupted one.
     """
 
     object_ids: ObjectIds
@@ -48,7 +48,7 @@ class StoredFrame:
     masks: Tensor
 
     def keyed_masks(self, object_ids: Sequence[int]) -> KeyedMasks:
-        """Keys and masks for these objects as a batch of one; zero masks for objects that the frame does not know."""
+        """Keys and masks for these objects, as a batch of one; objects that the frame does not have get zero masks."""
         masks, _ = self.object_ids.aligned(self.masks, object_ids)
         return KeyedMasks(self.keys.float()[None] * (self.peak / KEY_PEAK), masks[None])
 
@@ -58,7 +58,7 @@ class StoredFrame:
         return dict(zip(self.object_ids, self.masks.flatten(1).sum(dim=1).tolist(), strict=True))
 
     def resized(self, old: Geometry, new: Geometry) -> StoredFrame:
-        """The frame as if it had been seen in another working resolution."""
+        """The frame in another working resolution."""
         keys = F.normalize(self.keyed_masks(self.object_ids).keys, dim=1)
         masks = _resampled(self.masks[None], old, new)[0]
         height, width = (-(-side // 8) for side in new.scaled)
@@ -66,7 +66,7 @@ class StoredFrame:
         return _stored(self.object_ids, F.normalize(_resampled(keys, old, new), dim=1)[0], masks)
 
     def without(self, object_id: int) -> StoredFrame | None:
-        """The frame without an object, None if it knows no other."""
+        """The frame without an object; None if it has no other."""
         if object_id not in self.object_ids:
             return self
         kept = self.object_ids.without(object_id)
@@ -74,7 +74,7 @@ class StoredFrame:
 
 
 class Carried(NamedTuple):
-    """Masks (1, I, h, w) of these objects, carried from a stored frame to another one by matching anywhere."""
+    """Masks (1, I, h, w) of these objects, carried from a stored frame to another by matching with all of it."""
 
     source: StoredFrame
     object_ids: tuple[int, ...]
@@ -82,7 +82,7 @@ class Carried(NamedTuple):
 
     @staticmethod
     def of(matcher: Matcher, maps: Maps, source: StoredFrame, object_ids: Sequence[int]) -> Carried:
-        """Match the frame of `maps` with a stored one."""
+        """Match the frame with these maps with a stored one."""
         assert maps.keys is not None
         masks = matcher.anywhere(maps.keys, source.keyed_masks(object_ids))
         return Carried(source, tuple(object_ids), masks)
@@ -94,31 +94,31 @@ def stored_frame(maps: Maps, object_ids: Sequence[int], masks: Tensor) -> Stored
 
 
 def _stored(object_ids: ObjectIds, keys: Tensor, masks: Tensor) -> StoredFrame:
-    """Unit-length keys (K, h, w) and soft masks (I, h, w) in the form in which they are kept."""
+    """Unit-length keys (K, h, w) and soft masks (I, h, w), in the form in which they are kept."""
     peak = float(keys.abs().amax())
-    # One order in memory, too: the last bits of a matrix product depend on it.
+    # Contiguous, because the last bits of a matrix product depend on the order in memory.
     rounded = (keys * (KEY_PEAK / max(peak, 1e-12))).round().to(torch.int16).contiguous()
     return StoredFrame(object_ids, rounded, peak, masks.float().contiguous())
 
 
 def _resampled(maps: Tensor, old: Geometry, new: Geometry) -> Tensor:
-    """Maps (1, C, h, w) at stride 8 of one geometry in the cells of another one, bilinear."""
-    places = []
+    """Maps (1, C, h, w) at stride 8, resampled from one geometry to the cells of another; bilinear."""
+    axes = []
     for side in (1, 0):
         cells = torch.arange(new.padded[side] // 8, device=maps.device) + 0.5
-        # From -1 to 1 between the outer edges of the first and the last cell, as `grid_sample` counts.
-        places.append(cells * (16 * old.scaled[side] / (new.scaled[side] * old.padded[side])) - 1)
-    grid = torch.stack(torch.meshgrid(*places, indexing="xy"), dim=-1)[None]
+        # `grid_sample` counts from -1 to 1 between the outer edges of the first and the last cell.
+        axes.append(cells * (16 * old.scaled[side] / (new.scaled[side] * old.padded[side])) - 1)
+    grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1)[None]
     return F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @dataclass
 class MatchingMemory:
-    """What is needed to match a frame with what came before; constant in the length of the video.
+    """The frames to match a new frame with; constant in the length of the video.
 
-    recent: an earlier frame, which shows what objects look like by now. age: frames that were remembered. weights: how
-    much each reference counts for each object it holds; without them the newest counts alone. Lists are replaced, never
-    changed: see `Followed.copy`.
+    recent: a frame that shows what objects have come to look like. age: how many frames have been remembered. weights:
+    how much each reference counts, by object id; if None, an object's newest reference counts alone. Lists are
+    replaced, never modified in place: see `Followed.copy`.
     """
 
     previous: StoredFrame | None = None
@@ -155,7 +155,7 @@ class MatchingMemory:
         return replace(self, previous=at(self.previous), recent=at(self.recent), references=references)
 
     def _outgrown(self, frame: StoredFrame) -> bool:
-        """Whether an object is so much larger in a frame than in the newest one that stays that this one must go."""
+        """Whether an object is so much larger than in the newest lasting frame that this one is out of date."""
         if not self.lasting:
             return False
         before = {key: area for key, area in self.lasting[-1].areas.items() if area > FEW}
@@ -163,11 +163,11 @@ class MatchingMemory:
 
     @property
     def lasting(self) -> list[StoredFrame]:
-        """The stored frames that most steps leave as they are."""
+        """The stored frames that most steps do not replace."""
         return self.references if self.recent is None else [*self.references, self.recent]
 
     def has_given(self, object_id: int) -> bool:
-        """Whether a frame is kept in which the user gave the object's mask."""
+        """Whether a reference frame of the object is still kept."""
         return any(object_id in frame.object_ids for frame in self.references)
 
     def cue(
@@ -178,10 +178,10 @@ class MatchingMemory:
         ready: Sequence[Carried] = (),
         region: Region | None = None,
     ) -> Cue | None:
-        """Masks of all objects carried to the frame of `maps`, or None when there is nothing to match with.
+        """Masks of all objects, carried to the frame with these maps; None if there is nothing to match with.
 
-        ready: masks carried to this frame beforehand, which are taken if they are of the same stored frame and objects.
-        region: the part of the frame for which masks are carried from the previous frame; None for all of it.
+        ready: masks carried to this frame in advance, used where they are from the same stored frame and objects.
+        region: the part of the frame to which masks are carried from the previous frame; None for all of it.
         """
         if maps.keys is None or model.matcher is None or self.previous is None:
             return None
@@ -194,37 +194,35 @@ class MatchingMemory:
 
         matcher = model.matcher
         previous, matched = matcher.nearby(maps.keys, self.previous.keyed_masks(object_ids), region)
-        reference = previous  # what stays for objects whose reference frame is no longer kept
+        reference = previous  # stays for objects whose reference frame is no longer kept
         counted = torch.zeros(len(object_ids), 1, 1, device=previous.device)
-        for place, frame in enumerate(self.references or [self.previous]):
-            # On its own: where another object was given, the pixels of this one are not marked and would answer "no".
+        for number, frame in enumerate(self.references or [self.previous]):
+            # Frames are matched one by one: in another object's frame, this one's pixels are unmarked and would say no.
             carried = carried_from(frame)
-            weight = carried.new_tensor([self._weight(place, frame, object_id) for object_id in object_ids])
+            weight = carried.new_tensor([self._weight(number, frame, object_id) for object_id in object_ids])
             weight = weight[:, None, None]
             counted = counted + weight if self.weights else (weight > 0).float()
             reference = torch.where(
                 weight > 0, reference + (carried - reference) * (weight / counted.clamp(min=1e-9)), reference
             )
-        given = at_most_one(reference)  # frames that do not know each other's objects may claim the same pixel
+        given = at_most_one(reference)  # frames with different objects may claim the same pixel
         if self.recent is None:
             return Cue(previous, given, matched=matched)
         areas: dict[int, float] = {}
         for frame in self.references:
             areas |= frame.areas
         given_areas = reference.new_tensor([[areas.get(object_id, 0.0) for object_id in object_ids]])
-        shown = self.recent.keyed_masks(object_ids).masks
-        both = with_recent(reference, carried_from(self.recent), shown, given_areas)
+        recent = self.recent.keyed_masks(object_ids).masks
+        both = with_recent(reference, carried_from(self.recent), recent, given_areas)
         return Cue(previous, at_most_one(both), matched=matched, given=given)
 
-    def _weight(self, place: int, frame: StoredFrame, object_id: int) -> float:
+    def _weight(self, number: int, frame: StoredFrame, object_id: int) -> float:
         if object_id not in frame.object_ids:
             return 0.0
-        return 1.0 if self.weights is None else max(self.weights[place].get(object_id, 0.0), 1e-6)
+        return 1.0 if self.weights is None else max(self.weights[number].get(object_id, 0.0), 1e-6)
 
     def forget(self, object_id: int) -> None:
-        """Remove an object; reference frames that held nothing else go too."""
-        if self.previous is not None:
-            self.previous = self.previous.without(object_id)
-        if self.recent is not None:
-            self.recent = self.recent.without(object_id)
+        """Remove an object, and stored frames that had no other."""
+        self.previous = self.previous and self.previous.without(object_id)
+        self.recent = self.recent and self.recent.without(object_id)
         self.references = [kept for frame in self.references if (kept := frame.without(object_id)) is not None]

@@ -1,12 +1,13 @@
-"""How far an object may get from one frame to the next: what looks like it beyond that is taken for another object.
+"""How far an object can move from one frame to the next; whatever looks like it beyond that limit is another object.
 
-A match with the previous frame says where an object's parts are; what looks alike on the other side of the picture is
-a second dog. So objects are kept near where they were, within a distance that follows how fast they were seen to move
-and how much time has passed. Three things may lie farther away. An object that moves faster than was foreseen is
-recognised by its shape: it hangs together across the limit without having grown. What matches nothing in the previous
-frame was not there before, so it is no second dog, unless it comes in at the border of the frame: a wing that opens, or
-the front of a bus that comes out behind a tree. And if a part of an object was hidden for a while, it may return until
-the object is as large as it has been.
+Matching with the previous frame finds the parts of a dog; something alike on the other side of the picture is a second
+dog. So objects are kept near where they were, within a limit that depends on their speed so far and on the time passed.
+There are three exceptions:
+
+- An object that moves faster than expected: its mask is connected across the limit, and has not grown.
+- A part that matches nothing in the previous frame, such as a wing that opens, or the front of a bus that appears from
+  behind a tree. A second dog would have matched, except one that enters the frame: parts at its border do not count.
+- A part that was hidden for a while may return, until the object is as large as it has been.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model.matching import PART, kept_near, surroundings
 
-#: The time between frames, in seconds, for which the model's `spread` is meant.
+#: The time between frames, in seconds, that the model's `spread` is meant for.
 _USUAL_SECONDS = 1 / 24
-#: How many times the model's `spread` the limit may become, by time or by speed.
+#: The limit is at most this many times the model's `spread`, however much time has passed and however high the speed.
 _MOST = 4
-#: The limit is at least this many times the last distance moved.
+#: The limit is at least this many times the distance that the object moves at its last speed.
 _AHEAD = 1.5
-#: An object that hangs together across the limit is whole if its area is at most this many times the earlier one.
+#: A mask that is connected across the limit is kept whole if its area is at most this many times that before.
 _GROWTH = 1.25
-#: Less than this share of it beyond the limit is cut off without a warning, because it is a fringe and no moving front.
+#: If a smaller share of it than this is beyond the limit, it is a fringe, not a moving front, and is cut off silently.
 _FRONT = 0.1
-#: A cell that is matched less than this (see `Matcher.nearby`) was not in the previous frame.
+#: A cell that matches worse than this (see `Matcher.nearby`) was not in the previous frame.
 _NEW = 0.5
-#: How much larger than ever before, in height, width and area, an object may be with parts that return.
+#: With returning parts, an object may be this many times its largest height, width and area so far.
 _LARGER = 1.1
 
 
@@ -50,7 +51,7 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True)
 class _Track:
-    """Where an object was, in cells of stride 8, and the cells it moved per unit of time (second, or else frame)."""
+    """Where an object was, in cells of stride 8, and its speed in cells per second (without times, per frame)."""
 
     y: float
     x: float
@@ -58,9 +59,9 @@ class _Track:
 
 
 class Motion:
-    """What was seen of the objects' movement; constant in the length of the video.
+    """How the objects have moved, and how large they have been; constant in the length of the video.
 
-    What it holds is replaced, never changed: see `Followed.copy`.
+    Its dictionaries are replaced, never modified in place: see `Followed.copy`.
     """
 
     def __init__(self) -> None:
@@ -69,11 +70,11 @@ class Motion:
         self._time: float | None = None
 
     def largest(self, object_ids: Sequence[int]) -> list[Extent]:
-        """How large each object has been so far, also before it was lost."""
+        """The largest extent of each object so far, including before it was lost."""
         return [self._largest.get(object_id, Extent()) for object_id in object_ids]
 
     def radii(self, object_ids: Sequence[int], spread: int, time: float | None) -> list[int]:
-        """How many cells each object may get away from its previous mask until `time` (seconds, None: one frame on)."""
+        """How many cells away from its previous mask each object can be at `time` (in seconds; None: one frame on)."""
         passed = self._passed(time)
         usual = spread if time is None else spread * max(1.0, passed / _USUAL_SECONDS)
         tracks = (self._tracks.get(object_id) for object_id in object_ids)
@@ -81,7 +82,7 @@ class Motion:
         return [min(math.ceil(max(usual, cells)), _MOST * spread) for cells in ahead]
 
     def observe(self, object_ids: Sequence[int], masks: Tensor, time: float | None) -> None:
-        """Note where objects with soft masks (I, h, w) at stride 8 are at `time`, and how large."""
+        """Record where the objects are at `time`, and how large, from soft masks (I, h, w) at stride 8."""
         passed, self._time = self._passed(time), time
         self._tracks, self._largest = dict(self._tracks), dict(self._largest)
         for object_id, part in zip(object_ids, (masks > PART).cpu().numpy(), strict=True):
@@ -103,7 +104,7 @@ class Motion:
         self._largest = {key: extent for key, extent in self._largest.items() if key != object_id}
 
     def scaled(self, factor: float) -> Motion:
-        """The same in a map whose sides have so many times as many cells."""
+        """The same for a map with sides `factor` times as long."""
         motion = Motion()
         motion._time = self._time
         motion._tracks = {key: _Track(*(factor * n for n in astuple(track))) for key, track in self._tracks.items()}
@@ -114,7 +115,7 @@ class Motion:
         return motion
 
     def state(self) -> dict[str, np.ndarray]:
-        """As arrays that `np.savez` can write."""
+        """The object as arrays that `np.savez` can write."""
         tracks = [(track.y, track.x, track.speed) for track in self._tracks.values()]
         return {
             "motion/object_ids": np.array(list(self._tracks), dtype=np.int64),
@@ -126,7 +127,7 @@ class Motion:
 
     @staticmethod
     def of_state(arrays: Mapping[str, np.ndarray]) -> Motion:
-        """What `state` gave."""
+        """The object whose `state` these arrays are."""
         motion = Motion()
         ids, tracks = arrays["motion/object_ids"].tolist(), arrays["motion/tracks"].tolist()
         motion._tracks = {int(key): _Track(*values) for key, values in zip(ids, tracks, strict=True)}
@@ -137,7 +138,7 @@ class Motion:
         return motion
 
     def _passed(self, time: float | None) -> float:
-        """Time since the last frame that was observed: in seconds, or 1 where frames have no times."""
+        """Time since the last observed frame: in seconds, or 1 if frames have no times."""
         if time is None:
             return 1.0
         return _USUAL_SECONDS if self._time is None else max(0.0, time - self._time)
@@ -157,16 +158,16 @@ def limited(
         logits: (1, 10 + I, 2h, 2w) of this frame, at stride 4.
         masks: (I, h, w) soft masks of the previous frame, at stride 8.
         radii: I distances in cells of stride 8.
-        largest: how large each object has been.
+        largest: the largest extent of each object so far.
         size: (height, width) of the frame on the maps at stride 4; the rest is padding.
-        matched: (1, 1, h, w) in 0..1, how well each cell is matched by the previous frame.
+        matched: (1, 1, h, w) in 0..1, how well each cell matches the previous frame.
     Returns:
-        Logits with the objects' lowered where they cannot be, and per object the share (0..1) of what hangs together
-        with it that was cut off.
+        The logits, with those of each object lowered where it cannot be; and for each object the share (0..1) of its
+        connected mask that was cut off.
     """
     near = torch.empty_like(masks)[None]
     for radius in set(radii):
-        rows = [row for row, of_row in enumerate(radii) if of_row == radius]
+        rows = [row for row, other in enumerate(radii) if other == radius]
         near[:, rows] = surroundings(masks[None, rows], radius)
     new = torch.zeros(near.shape[2:], dtype=torch.bool) if matched is None else matched[0, 0] < _NEW
     found = logits.softmax(dim=1)[0, NUM_NON_OBJECT:] > 0.5
@@ -185,11 +186,12 @@ def limited(
 
 
 class _Parts:
-    """The connected parts of an object's mask (2h, 2w), of which some reach to where the object may be.
+    """The connected parts of an object's mask (2h, 2w), some of which reach into the area where the object can be.
 
-    near: where it may be, (h, w) bool: where `near` is 1, and where the frame is `new` (h, w), but for parts that lie
-        apart from it and come in at the border of the frame, as another object does.
-    whole: the parts that reach there, (2h, 2w) bool. share: how much of their area lies outside.
+    near: that area, (h, w) bool: cells where the argument `near` is 1 or `new` is true, without the parts that enter
+        at the border of the frame and do not touch `near`, as another object would.
+    whole: the parts that reach into it, (2h, 2w) bool.
+    share: how much (0..1) of `whole` lies outside of it.
     """
 
     def __init__(self, found: Tensor, near: Tensor, new: Tensor, size: tuple[int, int]) -> None:
@@ -199,10 +201,10 @@ class _Parts:
         self.near = near.cpu().numpy() > 0
         _, self._labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
         left, top, width, height, self._area = boxes.T
-        # A box that holds several of these boxes has the greatest of these numbers.
+        # Signed so that the box around several boxes has the maximum of each number.
         self._sides = np.stack((-top, top + height, -left, left + width), axis=1)
         at_border = np.flatnonzero(np.any(self._sides >= (0, size[0], 0, size[1]), axis=1))
-        # Label 0 is what was not found.
+        # Label 0 is the background.
         coming_in = np.setdiff1d(at_border, [0, *np.unique(self._labels[mask & _pixels(self.near)])])
         self.near |= new.cpu().numpy() & ~_cells(np.isin(self._labels, coming_in))
         inside = _pixels(self.near)
@@ -212,7 +214,7 @@ class _Parts:
         self.share = int((self.whole & ~inside).sum()) / area if area else 0.0
 
     def returning(self, largest: Extent) -> np.ndarray:
-        """Other parts, (2h, 2w) bool, with which the object is about as large as it has been, and no larger."""
+        """The other parts, (2h, 2w) bool, that may return: with them the object is no larger than it has been."""
         returned: list[int] = []
         if len(self._reaching):
             sides, area = self._sides[self._reaching].max(axis=0), self._area[self._reaching].sum()
@@ -227,10 +229,10 @@ class _Parts:
 
 
 def _pixels(cells: np.ndarray) -> np.ndarray:
-    """Cells (h, w) on the map of twice the resolution."""
+    """Cells (h, w) at twice the resolution, (2h, 2w)."""
     return cells.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def _cells(pixels: np.ndarray) -> np.ndarray:
-    """The cells (h, w) of which a pixel (2h, 2w) is true."""
+    """The cells (h, w) that contain a true pixel of (2h, 2w)."""
     return np.any(pixels.reshape(len(pixels) // 2, 2, -1, 2), axis=(1, 3))

@@ -1,4 +1,4 @@
-"""Object ids and where each object's row lies: the one place that knows their order."""
+"""Object ids and their rows in tensors: the one place that knows their order."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 class ObjectIds(tuple[int, ...]):
-    """Object ids in the order of the rows that belong to them. Immutable; ids are the user's and never renumbered.
+    """Object ids in the order of their rows. Immutable; ids are the user's and are never renumbered.
 
-    Every tensor of the engine with a dimension I is kept beside the `ObjectIds` that name its rows.
+    Every tensor of the engine with a dimension I is kept together with the `ObjectIds` that name its rows.
     """
 
     @cached_property
@@ -24,24 +24,24 @@ class ObjectIds(tuple[int, ...]):
         return self._rows[object_id]
 
     def rows(self, object_ids: Iterable[int]) -> list[int]:
-        """The rows of several objects, in their order. Raises KeyError for an unknown one."""
+        """The rows of several objects, in the order given. Raises KeyError for an unknown one."""
         return [self._rows[object_id] for object_id in object_ids]
 
     def __contains__(self, object_id: object) -> bool:
         return object_id in self._rows
 
     def adding(self, object_ids: Iterable[int]) -> ObjectIds:
-        """With further ids behind these; known ones keep their row."""
+        """These ids followed by the new ones among `object_ids`; known ids keep their row."""
         return ObjectIds(dict.fromkeys((*self, *object_ids)))
 
     def without(self, object_id: int) -> ObjectIds:
-        """Without one id."""
+        """These ids without one."""
         return ObjectIds(known for known in self if known != object_id)
 
     def aligned(self, values: Tensor, wanted: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Rows of `values` (I, ...) for W wanted objects: (W, ...), zero for unknown ones, and which are known (W,).
+        """The rows of `values` (I, ...) for W wanted objects, (W, ...), zero for unknown ones.
 
-        The second tensor is boolean and on the CPU.
+        The second tensor, (W,) bool on the CPU, says which objects are known.
         """
         known = torch.tensor([object_id in self._rows for object_id in wanted], dtype=torch.bool)
         if self == tuple(wanted):

@@ -10,13 +10,13 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Around:
-    """An object's nearest masked frames at or before, and at or after, a frame; None if there is none."""
+    """An object's nearest masked frame at or before a frame, and the nearest at or after it; None if there is none."""
 
     before: int | None
     after: int | None
 
     def nearness(self, frame: int) -> float:
-        """A frame's position between the masks: 0 at the one before, 1 at the one after, or at the only one."""
+        """A frame's position between the two masks: 0 at the earlier, 1 at the later; with one mask, that mask's."""
         if self.before is None or self.after is None:
             return 0.0 if self.after is None else 1.0
         return (frame - self.before) / max(self.after - self.before, 1)
@@ -24,14 +24,14 @@ class Around:
 
 @dataclass(frozen=True)
 class Plan:
-    """The masks that are given for a video, and where objects end and appear. Frames count from 0.
+    """The frames in which masks are given for a video, and where objects end and appear. Frames count from 0.
 
-    marked: frame -> ids with a mask in it. ended: frame -> ids that are absent from it until their next mask. appears:
-    id -> frame of its first mask, before which the object is not searched.
+    marked: frame -> ids with a mask in it. ended: frame -> ids that are absent from it on, until their next mask.
+    appears: id -> frame of its first mask; the object is not looked for before it.
 
     An object is followed forward from each of its masks to the frame where it ends, and backward from each of its masks
-    to the mask or end before it, or to the first frame. Its references in a frame are its nearest masks before and
-    after it, so a mask changes only the frames between its neighbours.
+    to the previous mask or end, or to the first frame. Its references in a frame are its nearest masks before and after
+    it, so a mask changes only the frames between its neighbours.
     """
 
     marked: Mapping[int, frozenset[int]]
@@ -52,20 +52,20 @@ class Plan:
         return {i: sorted(frame for frame, ids in self.ended.items() if i in ids) for i in self.object_ids}
 
     def references(self, object_id: int, frame: int) -> Around:
-        """The nearest masks of an object, even if it is not followed from them to this frame."""
+        """An object's nearest masks, even if it is not followed from them to this frame."""
         marks = self._marks[object_id]
-        place = bisect_left(marks, frame)
-        after = marks[place] if place < len(marks) else None
-        return Around(after if after == frame else marks[place - 1] if place else None, after)
+        index = bisect_left(marks, frame)
+        after = marks[index] if index < len(marks) else None
+        return Around(after if after == frame else marks[index - 1] if index else None, after)
 
     def behind(self, object_id: int, frame: int, direction: int) -> Around:
-        """The last mask of an object that a pass forward (1) or backward (-1) has seen when it reaches a frame."""
+        """The last of an object's masks that a pass forward (1) or backward (-1) has passed when it reaches a frame."""
         if direction > 0:
             return Around(self.references(object_id, frame - 1).before, None)
         return Around(None, self.references(object_id, frame + 1).after)
 
     def followed(self, object_id: int, frame: int) -> Around:
-        """The masks from which an object is followed to a frame, forward and backward."""
+        """The masks from which an object is followed to a frame: forward from `before`, backward from `after`."""
         around, ends = self.references(object_id, frame), self._ends[object_id]
         last = bisect_right(ends, frame)
         ended = ends[last - 1] if last else -1
@@ -88,17 +88,17 @@ class Plan:
         return [i for i in self.object_ids if self.followed(i, frame).after is not None]
 
     def serves(self, frame: int) -> bool:
-        """Whether a frame's masks are references: they are not if both neighbouring frames mark the same objects."""
+        """Whether a frame's masks serve as references: not if both neighbouring frames have masks of its objects."""
         beside = [self.marked.get(near, frozenset()) for near in (frame - 1, frame + 1)]
         return not all(ids >= self.marked.get(frame, frozenset()) for ids in beside)
 
     def shares(self, object_ids: Iterable[int], frame: int) -> dict[int, float]:
-        """The weight of the pass backward for each object: how near the frame is to its later mask."""
+        """The weight (0..1) of the pass backward for each object: how near the frame is to the object's later mask."""
         return {object_id: self.references(object_id, frame).nearness(frame) for object_id in object_ids}
 
     def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Yield (bottom, top), the separate ranges of frames within first..last in which an object is followed
-        backward, later ranges first. The first `top` may be after `last`."""
+        """Yield (bottom, top) of each range of frames within first..last in which an object is followed backward, later
+        ranges first. The first `top` may be after `last`."""
         last = min(last, max(self.marked, default=-1))
         reached = (self.followed(i, last).after for i in self.object_ids)
         start = max((mark for mark in reached if mark is not None), default=last)

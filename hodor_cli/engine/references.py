@@ -1,4 +1,4 @@
-"""The masked frames that others are decoded and matched with: encoded once, and resized when the resolution changes."""
+"""The masked frames that serve as references: encoded once, and resized when the resolution changes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _Kept = TypeVar("_Kept", HistoryEntry, StoredFrame)
 
 
 class References:
-    """By masked frame: its history entry and, if the model matches, its keys and masks; 2 MB at 480 lines."""
+    """For each masked frame, its history entry and, if the model matches, its keys and masks (2 MB at 480 lines)."""
 
     def __init__(self) -> None:
         self._entries: dict[int, HistoryEntry] = {}
         self._stored: dict[int, tuple[Geometry, StoredFrame]] = {}
-        #: What was last asked for in another geometry than that of its encoding.
+        #: The latest result of resizing a frame to another geometry than it was encoded in.
         self._resized: dict[int, tuple[Geometry, StoredFrame]] = {}
 
     def __contains__(self, frame: int) -> bool:
         return frame in self._entries
 
     def put(self, frame: int, entry: HistoryEntry, stored: StoredFrame | None, geometry: Geometry) -> None:
-        """Keep what encoding a frame in this geometry gave."""
+        """Keep the result of encoding a frame in this geometry."""
         self._entries[frame] = entry
         if stored is not None:
             self._stored[frame] = geometry, stored
@@ -35,7 +35,10 @@ class References:
         return _only(self._entries[frame], object_ids)
 
     def stored(self, frame: int, object_ids: set[int], resolution: WorkingResolution) -> StoredFrame | None:
-        """Its keys and masks, in the same way, in a working resolution; None also for a model that does not match."""
+        """A frame's keys and masks with only these objects, in a working resolution.
+
+        None if it has none of them, or if the model does not match.
+        """
         if frame not in self._stored:
             return None
         encoded, stored = self._stored[frame]

@@ -26,23 +26,23 @@ from hodor_cli.runtime.preprocess import Geometry, Scalable, frame_fault
 class Segmenter(FrameSteps):
     """Follows objects through frames given one by one.
 
-    Objects may start at any frame; a mask for a known id corrects it from there on, and `remove` or an empty mask ends
-    it. Ids are the user's and are never renumbered. The state is the history window (and, for models that match, four
-    frames of keys) and nothing else, so memory does not grow with the video.
+    An object may start in any frame. A later mask for its id corrects it from there on; `remove` or an empty mask ends
+    it. Ids are the user's and are never renumbered. The state consists of the history window and, for models that
+    match, the keys of four frames, so memory does not grow with the video.
 
         segmenter = Segmenter(load_model("mini"))
         labels = segmenter.step(first_frame, masks=first_labels)  # (H, W) uint16 ids
         labels = segmenter.step(second_frame)
 
     Args:
-        model: the network, as `load_model` gives it. It stays where it is: if `device` is another one, or the model is
-            in training mode, the segmenter works with a copy.
-        history: frames of descriptors that are decoded from besides the newest (the paper's best is 7).
-        min_dim, max_dim: working resolution in pixels; None for the model's own, which may be a finer one while the
-            objects are small.
+        model: the network, such as `load_model` returns. If it is on another device than `device`, or in training mode,
+            the segmenter works with a copy.
+        history: how many frames before the newest one are kept to decode from (7 is best in the paper).
+        min_dim, max_dim: working resolution in pixels; None for the model's own, which is finer while the objects are
+            small.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16".
-        matching: use the correspondence cue of models that have one; False leaves the plain descriptor model.
+        matching: whether to use the correspondence cue of models that have one, besides the descriptors.
     """
 
     def __init__(
@@ -109,15 +109,15 @@ class Segmenter(FrameSteps):
         Args:
             frame: (H, W, 3) uint8 RGB, or a picture that scales itself; all frames have the same size.
             masks: reference masks given in this frame: a label map (H, W) of object ids, or {id: (H, W) bool}, or None.
-                They say nothing of other objects: a correction leaves them the masks they would have without it,
-                except where these overlap, and an object that starts takes part in decoding the frame, as in the paper.
-                An empty mask says that a followed object is not there: it is followed no longer.
-            time: when the frame was taken, in seconds; the longer after the frame before, the farther objects may have
-                moved. None: frames follow each other as in ordinary video.
+                They say nothing about other objects. A correction does not change the masks of other objects, except
+                where they overlap with it; an object that starts takes part in decoding the frame, as in the paper. An
+                empty mask means that a followed object is gone, and ends it.
+            time: when the frame was taken, in seconds; the longer since the previous frame, the farther objects may
+                have moved. None: consecutive frames of ordinary video.
         Returns:
-            Label map (H, W) uint16, 0 for background; inside reference masks exactly those. `last` holds more.
+            Label map (H, W) uint16, 0 for background; reference masks appear in it exactly as given. `last` has more.
         Raises:
-            InputError if the frame or a mask is of another size or kind. WeightsError or DeviceError if the network
+            InputError if the frame or a mask has a wrong size or type. WeightsError or DeviceError if the network
             returns NaN or infinite values. After any exception the state is unchanged.
         """
         geometry = self._check_frame(frame)
@@ -149,24 +149,24 @@ class Segmenter(FrameSteps):
         return result.labels
 
     def remove(self, object_id: int) -> None:
-        """Stop following an object; a later mask starts it again. Raises UsageError if it is not followed."""
+        """Stop following an object; a later mask starts it again. Raises UsageError if it is not being followed."""
         if object_id not in self._known.ids:
             raise UsageError(f"object {object_id} is not followed; the ids are {self.object_ids or 'none'}")
         self._known.ids = self._known.ids.without(object_id)
         self._known.forget(object_id)
 
     def start_from(self, objects: Mapping[int, np.ndarray], background: np.ndarray | None = None) -> None:
-        """Follow objects known by saved descriptors instead of masks; call it before the first step.
+        """Follow objects given by saved descriptors instead of masks; call it before the first step.
 
         Args:
-            objects: {id: (D,) or (K, D)}: one or several descriptors of each object.
+            objects: {id: (D,) or (K, D)}: one or more descriptors of each object.
             background: (9, D) descriptors of a scene, or None.
         Raises:
-            UsageError if objects are followed already, InputError for descriptors of another size.
+            UsageError if objects are already being followed, InputError for descriptors of another size.
         """
         if self._known.ids or not isinstance(objects, Mapping) or not objects:
             raise UsageError(
-                "start from descriptors of at least one object, as {id: descriptors}, before any object is followed"
+                "give descriptors of at least one object, as {id: descriptors}, before any object is followed"
             )
         self._known.start_from(objects, background, self.model, self.device)
 
@@ -191,10 +191,10 @@ class Segmenter(FrameSteps):
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from the result of `state`, or from `np.load` of the file that `np.savez` made of it.
+        """Continue from the result of `state`, or from a file of it that `np.savez` wrote and `np.load` has opened.
 
-        Raises InputError if it is not a state, or was made with another architecture or working resolution; the
-        segmenter is then unchanged.
+        Raises InputError, and changes nothing, if it is not a state or was made with another architecture or working
+        resolution.
         """
         config = self.model.config
         height, width = (int(n) for n in state.get("size", (0, 0)))
@@ -214,31 +214,31 @@ class Segmenter(FrameSteps):
             raise InputError(wrong)
         height, width = frame.shape[:2]
         if self._geometry is not None and self._geometry.original != (height, width):
-            was = self._geometry.original
+            before = self._geometry.original
             raise InputError(
-                f"frame {self._next_frame} is {width}x{height} and those before it are {was[1]}x{was[0]};"
+                f"frame {self._next_frame} is {width}x{height} and those before it are {before[1]}x{before[0]};"
                 " give frames of one size or reset the segmenter"
             )
         return self._resolution.of((height, width))
 
     def choose_resolution(self, masks: Mapping[int, np.ndarray]) -> None:
-        """Choose the working resolution as these masks, {id: (H, W) bool}, would if they were the first."""
+        """Choose the working resolution as if these masks, {id: (H, W) bool}, were the first."""
         height, width = next(iter(masks.values())).shape
         self._choose_resolution(self._resolution.of((height, width)), masks, [])
 
     def _choose_resolution(self, geometry: Geometry, given: Mapping[int, np.ndarray], warnings: list[str]) -> Geometry:
-        """The frames' geometry, finer if the first masks are small; a warning says so."""
+        """The frame's geometry, which is finer if the first masks are small; `warnings` then says so."""
         masks = [mask for mask in given.values() if mask.any()]
         if self._resolution.chosen is not None or self._known.ids or not masks:
             return geometry
         self._resolution = self._resolution.for_masks(masks)
         finer = self._resolution.of(geometry.original)
         if finer != geometry:
-            warnings.append(self._resolution.told(coarse=geometry))
+            warnings.append(self._resolution.notice(usual=geometry))
         return finer
 
     def _follow_size(self, geometry: Geometry) -> Geometry:
-        """The geometry of the next frame, after a change of the resolution if the objects have grown or shrunk."""
+        """The frame's geometry, after a change of resolution if the objects have grown or shrunk."""
         previous = self._known.memory.previous
         if previous is None or self._resolution.chosen is None or not self._resolution_changes:
             return geometry

@@ -35,7 +35,7 @@ class SegmenterSettings:
         check_settings(self)
 
     def segmenter(self, model: Hodor) -> Segmenter:
-        """A new segmenter of this network. Raises DeviceError for a device or precision that is not there."""
+        """A new segmenter with this network. Raises DeviceError if the device or precision is not available."""
         from hodor_cli.engine.segmenter import Segmenter
 
         return Segmenter(model, **self._arguments())

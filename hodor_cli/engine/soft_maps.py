@@ -1,6 +1,6 @@
-"""Soft masks of single frames: the pass backward stores them, a few KB each, for the pass forward.
+"""Soft masks of single frames, which the pass backward stores for the pass forward, a few KB each.
 
-There the two are joined per pixel, weighted by distance in time and by confidence.
+The pass forward joins them with its own masks per pixel, weighted by distance in time and by confidence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hodor_cli.files import replacing
 from hodor_cli.runtime.preprocess import Geometry, resize
 
 _LEVELS = 255
-#: Smaller probabilities are raised to this one before a logarithm is taken.
+#: Smaller probabilities are raised to this value before a logarithm is taken.
 _LEAST = 1e-6
 
 
@@ -32,8 +32,8 @@ _LEAST = 1e-6
 class SoftMap:
     """A frame's object probabilities (I, h, w) at stride 4, and the highest background channel (h, w).
 
-    measures: {object id: (cut_off, agreement, change)}, as in `ObjectResult`; NaN if unknown. descriptors: of the
-    frame, from `Segmenter.descriptors`. time: of the frame, in seconds, or None.
+    measures: {object id: (cut_off, agreement, change)}, as in `ObjectResult`; NaN if unknown. descriptors: the frame's,
+    from `Segmenter.descriptors`. time: the frame's, in seconds, or None.
     """
 
     object_ids: ObjectIds
@@ -50,13 +50,14 @@ class SoftMap:
         return SoftMap(object_ids, probabilities[NUM_NON_OBJECT:], probabilities[:NUM_NON_OBJECT].amax(dim=0))
 
     def joined(self, later: SoftMap, shares: Mapping[int, float]) -> tuple[SoftMap, dict[int, float]]:
-        """Join this soft map, of the pass forward, with that of the pass backward, which may have other objects.
+        """Join this soft map, of the pass forward, with the one of the pass backward.
 
         Args:
-            shares: weight (0..1) of the pass backward for each object of both: 0 in the frame of the earlier mask, 1 in
-                that of the later one, so that the joined masks change into the given ones without a jump.
+            later: the soft map of the pass backward, which may have other objects.
+            shares: weight (0..1) of the pass backward for each object of both: 0 at the earlier mask and 1 at the later
+                one, so that the joined masks change into the given ones without a jump.
         Returns:
-            The soft map of all objects, and the disagreement (0..1) of the objects of both passes.
+            The soft map of all objects, and the disagreement (0..1) for each object of both passes.
         """
         ids = self.object_ids.adding(later.object_ids)
         parts, disagreement = [], {}
@@ -69,7 +70,7 @@ class SoftMap:
             else:
                 parts.append(ways[0])
         objects = torch.stack(parts)
-        # `background` is the highest background channel; its share of all background is the mean of both passes'.
+        # `background` is the highest background channel; its share of all background is averaged over both passes.
         outside = (1 - self.objects.sum(dim=0)) + (1 - later.objects.sum(dim=0))
         highest = (self.background + later.background) / outside.clamp(min=1e-4)
         background = (1 - objects.sum(dim=0)).clamp(min=0) * highest.clamp(max=1)
@@ -81,19 +82,19 @@ class SoftMap:
         rest = (1 - self.objects.sum(dim=0) - self.background).clamp(min=_LEAST)
         channels = torch.cat((rest[None], self.background[None], self.objects)).clamp(min=_LEAST).log()[None]
         probabilities = resize(channels, geometry.padded).softmax(dim=1)
-        # The first channel is the rest of the background channels, each of which is lower than the highest one.
+        # The first channel is the sum of the lower background channels, none of which can be the likeliest.
         return label_map(probabilities[:, 1:], geometry, list(self.object_ids), background=1)
 
     def logits(self, object_ids: Iterable[int], like: Tensor) -> Tensor:
-        """Logits (1, 10 + I, h, w) that give the objects these probabilities; the ten other channels share the rest in
-        the proportions that they have in `like`."""
+        """Logits (1, 10 + I, h, w) whose softmax returns these objects' probabilities; the ten other channels share the
+        rest in the same proportions as in the logits `like`."""
         own = self.objects[self.object_ids.rows(object_ids)]
         rest = (1 - own.sum(dim=0, keepdim=True)).clamp(min=_LEAST).log()
         background = like[0, :NUM_NON_OBJECT].float().log_softmax(dim=0) + rest
         return torch.cat((background, own.clamp(min=_LEAST).log()))[None]
 
     def pack(self) -> bytes:
-        """Compress to a few KB, with probabilities in 256 steps."""
+        """Compress to a few KB; probabilities are rounded to 256 steps."""
         levels = torch.cat((self.objects, self.background[None])).mul(_LEVELS).round().to(torch.uint8).cpu().numpy()
         unknown = (0.0, np.nan, np.nan)
         arrays = {
@@ -124,12 +125,12 @@ class SoftMap:
                 rows = {int(i): row for i, row in zip(arrays["row_ids"], arrays["rows"], strict=True)}
                 known = FrameDescriptors(rows, arrays.get("cells"))
         except Exception as error:  # damaged data can raise any kind of exception
-            raise InputError("a soft map of the pass backward is damaged; start again with `overwrite`") from error
+            raise InputError("a soft map of the pass backward is damaged; start over with `overwrite`") from error
         return SoftMap(ids, maps[:-1], maps[-1], measures, known, None if np.isnan(time) else time)
 
 
 class MapFolder:
-    """Frame -> packed map, as a dictionary has them, but stored as files in a folder."""
+    """Frame -> packed map, like a dictionary but stored as files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -154,7 +155,7 @@ PackedMaps = dict[int, bytes] | MapFolder
 
 
 def _mixed(forward: Tensor, backward: Tensor, share: float) -> Tensor:
-    """Probabilities weighted by nearness in time and, per pixel, by their distance from 0.5."""
+    """The mean of two probabilities, weighted by nearness in time and, per pixel, by their distance from 0.5."""
     before = (1 - share) * (2 * forward - 1).abs().clamp(min=1e-3)
     after = share * (2 * backward - 1).abs().clamp(min=1e-3)
     return (before * forward + after * backward) / (before + after)

@@ -1,4 +1,4 @@
-"""All that a segmenter remembers between frames, and the same as arrays, so that a run can stop and be resumed."""
+"""Everything that a segmenter remembers between frames, also as arrays, so that a run can stop and be resumed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ Part = TypeVar("Part", HistoryEntry, StoredFrame, GivenLook, WholeFrame)
 
 @dataclass
 class Followed:
-    """The objects that are followed: their ids, descriptors, keys for matching, movement, looks when given, and what
-    the last frame that was decoded as a whole left."""
+    """What is known about the objects that are followed.
+
+    ring: their descriptors. memory: keys and masks for matching. motion: how they move. looks: their descriptors when
+    their masks were given. whole: for decoding regions, see `WholeFrame`.
+    """
 
     ring: HistoryRing
     ids: ObjectIds = field(default_factory=ObjectIds)
@@ -43,7 +46,7 @@ class Followed:
     def start_from(
         self, objects: Mapping[int, np.ndarray], background: np.ndarray | None, model: Hodor, device: torch.device
     ) -> None:
-        """Follow only objects known by one (D,) or several (K, D) descriptors each; see `Segmenter.start_from`."""
+        """Follow only objects given by one (D,) or several (K, D) descriptors each; see `Segmenter.start_from`."""
         channels = model.config.descriptor_channels
         rows = {
             int(key): torch.tensor(np.atleast_2d(np.asarray(values, np.float32))) for key, values in objects.items()
@@ -52,7 +55,7 @@ class Followed:
             check_object_id(object_id, "among the descriptors")
             if values.shape[1] != channels:
                 raise InputError(
-                    f"the descriptor of object {object_id} has {values.shape[1]} channels and the model makes"
+                    f"the descriptor of object {object_id} has {values.shape[1]} channels and the model needs"
                     f" {channels}; export it again with these weights"
                 )
         scene = None if background is None else torch.tensor(np.asarray(background, np.float32))
@@ -65,30 +68,29 @@ class Followed:
         for k in range(max(len(values) for values in rows.values())):
             ids = ObjectIds(object_id for object_id, values in rows.items() if k < len(values))
             known = torch.stack([rows[object_id][k] for object_id in ids]).to(device)
-            seen = None if scene is None else scene.to(device)
-            pinned.append(HistoryEntry(-1, ids, model.anywhere(known), seen))
+            pinned.append(HistoryEntry(-1, ids, model.anywhere(known), None if scene is None else scene.to(device)))
         self.ring.pinned = pinned
         self.looks = {key: GivenLook.of(values.mean(dim=0), scene) for key, values in rows.items()}
 
     def copy(self) -> Followed:
-        """Another one with the same objects. Its parts are its own, and what they hold is never changed."""
+        """A copy whose parts can be updated independently: they replace what they hold and never modify it in place."""
         return replace(self, ring=copy(self.ring), memory=copy(self.memory), motion=copy(self.motion))
 
     def forget(self, object_id: int) -> None:
-        """Forget what was believed of an object; its id stays."""
+        """Forget everything about an object except its id."""
         self.ring.forget(object_id)
         self.memory.forget(object_id)
         self.motion.forget(object_id)
         self.looks = {key: look for key, look in self.looks.items() if key != object_id}
 
     def resize(self, old: Geometry, new: Geometry) -> None:
-        """Go on in another working resolution. Descriptors are the same in all of them."""
+        """Continue at another working resolution. Descriptors do not depend on it."""
         self.memory = self.memory.resized(old, new)
         self.motion = self.motion.scaled(new.scaled[0] / old.scaled[0])
         self.whole = None
 
     def pack(self) -> dict[str, np.ndarray]:
-        """As arrays that `np.savez` can write; copies, which later steps and the caller do not share."""
+        """The object as arrays that `np.savez` can write. They are copies, independent of later steps."""
         parts: dict[str, HistoryEntry | StoredFrame | GivenLook | WholeFrame] = {
             **{f"pinned/{k}": entry for k, entry in enumerate(self.ring.pinned)},
             **{f"history/{k}": entry for k, entry in enumerate(self.ring.entries)},
@@ -108,7 +110,7 @@ class Followed:
 
     @staticmethod
     def unpack(arrays: Mapping[str, np.ndarray], history: int, device: torch.device, *, matching: bool) -> Followed:
-        """What `pack` gave; without `matching` its keys are left out."""
+        """The object that `pack` returned as arrays; without `matching`, its frames for matching are left out."""
         followed = Followed(HistoryRing(history), ObjectIds(arrays["object_ids"].tolist()))
         followed.ring.pinned = list(_unpack_all(HistoryEntry, arrays, "pinned", device))
         followed.ring.entries = list(_unpack_all(HistoryEntry, arrays, "history", device))
@@ -128,26 +130,26 @@ class Followed:
 
 
 def _pack(prefix: str, part: HistoryEntry | StoredFrame | GivenLook | WholeFrame) -> dict[str, np.ndarray]:
-    """The fields of a part, which are ids, numbers and tensors, as arrays; None is left out."""
+    """The fields of a part (ids, numbers and tensors) as arrays; fields that are None are left out."""
     arrays = {}
-    for one in fields(part):
-        value = getattr(part, one.name)
+    for item in fields(part):
+        value = getattr(part, item.name)
         if isinstance(value, Tensor):
-            arrays[f"{prefix}/{one.name}"] = value.cpu().numpy().copy()
+            arrays[f"{prefix}/{item.name}"] = value.cpu().numpy().copy()
         elif value is not None:
-            arrays[f"{prefix}/{one.name}"] = np.array(value, np.int64 if one.name == "object_ids" else None)
+            arrays[f"{prefix}/{item.name}"] = np.array(value, np.int64 if item.name == "object_ids" else None)
     return arrays
 
 
 def _unpack(kind: type[Part], arrays: Mapping[str, np.ndarray], prefix: str, device: torch.device) -> Part:
-    """The part that `_pack` was given."""
+    """The part that `_pack` returned as arrays."""
     values: dict[str, Any] = {}
-    for one in fields(kind):
-        array = arrays.get(f"{prefix}/{one.name}")
-        if one.name == "object_ids" and array is not None:
-            values[one.name] = ObjectIds(array.tolist())
+    for item in fields(kind):
+        array = arrays.get(f"{prefix}/{item.name}")
+        if item.name == "object_ids" and array is not None:
+            values[item.name] = ObjectIds(array.tolist())
         elif array is not None:
-            values[one.name] = torch.tensor(array, device=device) if array.ndim else array.item()
+            values[item.name] = torch.tensor(array, device=device) if array.ndim else array.item()
     return kind(**values)
 
 
@@ -163,22 +165,23 @@ def _unpack_all(
 def check_state(
     arrays: Mapping[str, np.ndarray], *, model: str, descriptor_channels: int, keys: tuple[int, int, int] | None
 ) -> None:
-    """Raise InputError if this is not a state, or not one of this architecture and working resolution.
+    """Raise InputError if this is not a state, or one of another architecture or working resolution.
 
-    `keys` is the shape (K, h, w) of the keys that the model matches with, None if it does not match.
+    keys: the shape (K, h, w) of the keys that the model matches with; None if it does not match.
     """
     needed = ("version", "model", "next_frame", "size", "object_ids")
     if any(name not in arrays for name in needed) or int(arrays["version"]) != STATE_VERSION:
-        raise InputError(f"this is no segmenter state of version {STATE_VERSION}; start the run again")
+        raise InputError(f"this is not a segmenter state of version {STATE_VERSION}; start the run over")
     if str(arrays["model"]) != model:
         raise InputError(
-            f"the state was made with the model '{arrays['model']}' and this one is '{model}';"
+            f"the state was made with the model '{arrays['model']}', not '{model}';"
             " use the weights that the run began with"
         )
     for name, array in arrays.items():
-        descriptors = not name.endswith("/objects") or array.shape[-1] == descriptor_channels
-        if not descriptors or (name.endswith("/keys") and keys not in (None, array.shape)):
+        other_model = name.endswith("/objects") and array.shape[-1] != descriptor_channels
+        other_size = name.endswith("/keys") and keys not in (None, array.shape)
+        if other_model or other_size:
             raise InputError(
-                f"the state holds {name} of shape {array.shape}, which the model does not make here;"
+                f"the state has {name} of shape {array.shape}, which does not fit this model and resolution;"
                 " use the `weights`, `min_dim` and `max_dim` that the run began with"
             )

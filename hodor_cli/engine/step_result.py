@@ -1,4 +1,4 @@
-"""What the segmenter hands out besides label maps."""
+"""What the segmenter returns besides label maps."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import numpy as np
 class ObjectResult:
     """One object in one frame.
 
-    area: pixels of its mask. confidence: mean probability inside it, 0..1. lost: whether it has no pixel. cut_off: the
-    share (0..1) of what hangs together with it that lay farther away than it can have moved, and was left out.
-    agreement: soft IoU of its mask with what matching carried over from the frame in which it was given. change: how
-    far its descriptor is from the one it was given with, in units of how far that was from the background. Both are
-    None where they are not known, and where its mask is given. disagreement: how much (0..1) the masks followed from an
-    earlier and from a later given mask differ, as 1 - soft IoU; None where there is only one of them.
+    area: number of pixels of its mask.
+    confidence: mean probability inside the mask, 0..1.
+    lost: whether the mask has no pixel.
+    cut_off: share (0..1) of the connected mask that lay farther away than the object can have moved, and was left out.
+    agreement: soft IoU (0..1) of the mask with the one that matching carries over from the frame in which it was given.
+    change: distance of the descriptor from that of the given mask, divided by that one's distance from the background.
+    disagreement: 1 - soft IoU of the masks followed from an earlier and from a later given mask; None if there is only
+        one of these.
+    `agreement` and `change` are None if they are unknown, or if the frame's mask is given.
     """
 
     area: int
@@ -32,9 +35,9 @@ class ObjectResult:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step found: the label map (H, W) uint16, a result per object, warnings, seconds spent in the network.
+    """The result of a step: label map (H, W) uint16, a result per object, warnings, and seconds spent in the network.
 
-    An object whose given mask was too small to be encoded is in the result of that frame and of no later one.
+    An object whose given mask was too small to be encoded is in the result of that frame only.
     """
 
     labels: np.ndarray
@@ -43,7 +46,7 @@ class StepResult:
     network_seconds: float = 0.0
 
     def to_supervision(self, names: Mapping[int, str] | None = None) -> Any:
-        """The frame's objects as `supervision.Detections`, with their ids as `tracker_id`; names: id -> class name."""
+        """The objects as `supervision.Detections`, with their ids as `tracker_id`. names: object id -> class name."""
         from hodor_cli.formats.tables import detections_of
 
         return detections_of(self.labels, {key: one.confidence for key, one in self.objects.items()}, names)

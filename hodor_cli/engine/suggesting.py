@@ -1,6 +1,6 @@
-"""Suggests the frame to mask next: the one whose mask would remove most doubt from the frames around it.
+"""Suggests the frame to mask next: the one whose mask would remove the most doubt from the frames around it.
 
-XMem++ (ICCV 2023) proposes frames for the same purpose, by another criterion.
+XMem++ (ICCV 2023) suggests frames for the same purpose, by another criterion.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 
 from hodor_cli.images.spacing import evenly_spaced
 
-#: The doubt of a frame without any sign of doubt, so that suggestions are then spread evenly.
+#: The doubt of a frame without any sign of doubt; it spreads suggestions evenly if no frame has one.
 _BASE = 0.05
-#: Weights of the disagreement of both passes and of the descriptor's change (up to _MOST_CHANGE) beside 1 - confidence.
+#: Weights of the passes' disagreement and of the descriptor's change (up to _MOST_CHANGE), relative to 1 - confidence.
 _DISAGREEMENT, _CHANGE, _MOST_CHANGE = 0.5, 0.1, 1.0
 #: The doubt of a lost object, which may be hidden.
 _LOST = 0.3
-#: The number of frames of a gap that are tried.
+#: How many frames of a gap are tried.
 _TRIED = 256
 
 
@@ -46,7 +46,7 @@ class Suggestion:
 
 
 def doubt_of(objects: Iterable[Doubtful]) -> float:
-    """How doubtful a frame's masks are: the mean over its objects; 0 without objects."""
+    """How doubtful a frame's masks are: the mean over its objects, or 0 without objects."""
     doubts = [
         _LOST
         if entry.lost
@@ -59,10 +59,10 @@ def doubt_of(objects: Iterable[Doubtful]) -> float:
 
 
 def suggest_frames(doubts: Sequence[float], masked: Collection[int], count: int = 1) -> list[Suggestion]:
-    """The frames to mask next, the most useful first; each one assumes that those before it will be masked.
+    """The frames to mask next, the most useful first; each one assumes that the previous ones get masks.
 
-    The doubt of a frame is assumed to be proportional to its distance from the nearest masked frame. So a new mask
-    removes from each frame's doubt the share by which it reduces that distance.
+    A frame's doubt is assumed to be proportional to its distance from the nearest masked frame. So a new mask reduces
+    each frame's doubt by the same share as that distance.
 
     Args:
         doubts: of all frames, as `doubt_of` returns them.
@@ -72,7 +72,7 @@ def suggest_frames(doubts: Sequence[float], masked: Collection[int], count: int 
     values, marks, found = np.array(doubts, dtype=float), sorted(set(masked)), []
     total = max(float(values.sum()), 1e-9)
     for _ in range(min(count, len(values) - len(marks))):
-        # Masked frames with unmasked ones between them; -1 and the length stand for no masked frame.
+        # Masked frames with unmasked ones between them; -1 and the length stand for no masked frame on that side.
         gaps = [(a, b) for a, b in pairwise([-1, *marks, len(values)]) if b - a > 1]
         gap, frame, shares = max((_best(values, *gap) for gap in gaps), key=lambda one: one[2].sum())
         found.append(Suggestion(frame, min(float(shares.sum()) / total, 1.0)))
@@ -82,7 +82,7 @@ def suggest_frames(doubts: Sequence[float], masked: Collection[int], count: int 
 
 
 def _best(values: np.ndarray, before: int, after: int) -> tuple[slice, int, np.ndarray]:
-    """The frames of a gap, the one whose mask removes most doubt, and the doubt that it removes from each."""
+    """A gap's frames, the one whose mask would remove the most doubt, and the doubt that it would remove from each."""
     inside = np.arange(before + 1, after)
     far = np.full(len(inside), float(len(inside)))
     if before >= 0:
@@ -91,6 +91,6 @@ def _best(values: np.ndarray, before: int, after: int) -> tuple[slice, int, np.n
         far = np.minimum(far, after - inside)
     tried = inside[evenly_spaced(len(inside), _TRIED)]
     near = np.abs(inside[None] - tried[:, None])
-    spared = np.clip(1 - near / far, 0, 1) * values[inside]
-    place = int(spared.sum(axis=1).argmax())
-    return slice(before + 1, after), int(tried[place]), spared[place]
+    removed = np.clip(1 - near / far, 0, 1) * values[inside]
+    best = int(removed.sum(axis=1).argmax())
+    return slice(before + 1, after), int(tried[best]), removed[best]
