@@ -1,1 +1,1 @@
-"""A network learns from the frames whose masks were given, before it segments the rest of their video."""
+"""Adapts a network to the frames whose masks were given, before it segments the rest of their video."""

@@ -1,8 +1,9 @@
 """Adapting a network to the frames whose masks were given.
 
-HODOR learns from still images, so a frame that the user gave, with its masks, is itself a training set: a copy of the
-network learns from augmented sequences of it, by the steps of training, within a budget. How far to go towards what it
-learned is decided without labels: the less, the more the objects change after the frames that were given.
+HODOR learns from still images, so a frame with given masks is itself a training set: a copy of the network is trained
+on augmented sequences of it, within a budget. The result lies between the given weights and the learned ones. How far,
+is decided without labels: the more the objects change in the frames after the given ones, the closer to the given
+weights.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from hodor_cli.weights.registry import cache_folder
 
 Settings = TypeVar("Settings", bound=SegmenterSettings)
 
-#: If it may go less far than this, learning is not worth the time.
+#: If the result would lie less far than this towards the learned weights, learning is not worth the time.
 _WORTH = 0.1
 
 
@@ -51,19 +52,20 @@ def adapt(
     cache: Path | None = None,
     progress: Callable[[AdaptProgress], None] | None = None,
 ) -> Hodor:
-    """A copy of the model that has learned from the examples; the model itself is not changed.
+    """A copy of the model that has learned from the examples; the model itself does not change.
 
-    Use it at `model.config.resolution(min_dim, max_dim, adapted_lines=min(height, width))`, for which it was made.
+    Use it at the resolution that it was trained at: `model.config.resolution(min_dim, max_dim,
+    adapted_lines=min(height, width))`.
 
     Args:
         model: the network to start from; the copy is on the same device.
-        examples: frames with their masks, in the order of the video; objects need not be the same in all. Without
-            frames that follow them the result lies `BLEND` of the way.
+        examples: frames with their masks, in the order of the video; objects need not be the same in all. If none of
+            them has frames that follow it, the result goes the full `BLEND` of the way to the learned weights.
         settings: the budget, the resolution and the precision.
-        cache: folder of adapted networks, found again by a hash of all that they depend on.
-        progress: called after every step, and after every frame that is only looked at.
+        cache: folder of adapted networks, which are found again by a hash of everything they depend on.
+        progress: called after every training step, and after every frame segmented to judge how the objects change.
     Raises:
-        InputError for a mask that is empty or covers the whole frame, UsageError for no example.
+        InputError if a mask is empty or covers the whole frame, UsageError if there is no example.
     """
     if not examples:
         raise UsageError("adaptation needs at least one frame with a mask")
@@ -72,7 +74,7 @@ def adapt(
     lines = min(examples[0].labels.shape)
     size = model.config.resolution(settings.min_dim, settings.max_dim, adapted_lines=lines)
     device = next(model.parameters()).device
-    # Gradients need the range that float16 does not have.
+    # Gradients leave the range of float16.
     wanted = "auto" if settings.precision == "fp16" else settings.precision
     precision = precision_name(choose_precision(wanted, device))
     key = _key(model, examples, [dataclasses.asdict(settings), size, precision])
@@ -96,8 +98,8 @@ def adapted(
 ) -> tuple[Hodor, Settings]:
     """A network adapted within a budget (`60s`, `200steps`) or taken from the cache, and the settings to use it with.
 
-    These have the resolution of adapted runs unless the user chose one. Raises UsageError for another budget, and as
-    `adapt`.
+    The settings have the resolution of adapted runs, unless the user chose one. Raises UsageError for an invalid
+    budget, and the errors of `adapt`.
     """
     lines = min(examples[0].labels.shape)
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted_lines=lines)
@@ -107,13 +109,13 @@ def adapted(
 
 
 def default_cache() -> Path:
-    """Where adapted networks are kept: in `$HODOR_CACHE_DIR`, or in `hodor` in the user's folder for caches."""
+    """The folder of adapted networks, in `$HODOR_CACHE_DIR` or else in `hodor` in the user's cache folder."""
     weights = cache_folder()
     return (weights if os.environ.get("HODOR_CACHE_DIR") else weights.parent) / "adapted"
 
 
 class _Adaptation:
-    """A network that learns from examples, and the weights that may become the result."""
+    """A copy of a network that learns from examples, within a budget."""
 
     def __init__(
         self,
@@ -134,23 +136,22 @@ class _Adaptation:
         self.loss = math.nan
 
     def run(self) -> Hodor:
-        """Learn within the budget, then go from the given weights towards the learned ones, as far as these can be
-        trusted. Returns the network that has them."""
+        """Learn within the budget. Returns the copy, with weights between the given and the learned ones."""
         (min_dim, max_dim), model = self.size, self.learner.model
         segmenter = Segmenter(
             model.eval(), min_dim=min_dim, max_dim=max_dim, device=self.device, precision=self.precision
         )
-        far = BLEND * trust_in(self.examples, segmenter, self.settings.budget.seconds, self._tell)
-        if far < _WORTH:
-            far = 0.0
+        blend = BLEND * trust_in(self.examples, segmenter, self.settings.budget.seconds, self._report)
+        if blend < _WORTH:
+            blend = 0.0
         else:
             self._learn()
+        parameters = model.parameters(), self.given.parameters(), self.learner.learned.parameters()
         with torch.no_grad():
-            both = zip(self.given.parameters(), self.learner.learned.parameters(), strict=True)
-            for parameter, (given, learned) in zip(model.parameters(), both, strict=True):
-                parameter.copy_(torch.lerp(given, learned, far))
+            for parameter, given, learned in zip(*parameters, strict=True):
+                parameter.copy_(torch.lerp(given, learned, blend))
         if any(example.following for example in self.examples):
-            self._tell(far)
+            self._report(blend)
         return model.requires_grad_(True)
 
     def _learn(self) -> None:
@@ -175,18 +176,19 @@ class _Adaptation:
             losses.total.backward()
             if not learner.update(rate, losses.values[:2]):
                 raise TrainingError(
-                    f"the loss is not a number in step {step + 1} of adapting; leave `adapt` out, or take other weights"
+                    f"the loss is not finite in step {step + 1} of adapting; leave `adapt` out, or choose other weights"
                 )
             self.loss = float(losses.values[:2].sum())
-            self._tell()
+            self._report()
 
     def _share(self) -> float:
+        """The share of the budget that is spent."""
         budget = self.settings.budget
         if budget.steps is not None:
             return self.learner.done / budget.steps
         return (time.perf_counter() - self.started) / (budget.seconds or math.inf)
 
-    def _tell(self, blend: float | None = None) -> None:
+    def _report(self, blend: float | None = None) -> None:
         if self.progress is not None:
             share = 1.0 if blend is not None else min(self._share(), 1.0)
             seconds = time.perf_counter() - self.started
@@ -194,7 +196,7 @@ class _Adaptation:
 
 
 def _key(model: Hodor, examples: Sequence[Example], details: list[object]) -> str:
-    """A hash of all that an adapted network depends on."""
+    """A hash of everything that an adapted network depends on."""
     digest = hashlib.sha256(f"{_code_digest()} {model_fingerprint(model)}".encode())
     digest.update(json.dumps(details, sort_keys=True).encode())
     for example in examples:
@@ -206,8 +208,10 @@ def _key(model: Hodor, examples: Sequence[Example], details: list[object]) -> st
 
 
 def _code_digest() -> str:
-    """A hash of the package's version and code, so that a network that other code adapted is never taken for this
-    one's. Most rooms have a part in adaptation, so the whole package counts; reading it takes milliseconds."""
+    """A hash of the package's version and code, so that networks adapted by other code are not reused.
+
+    Most of the package has a part in adaptation, so all of it is hashed, which takes milliseconds.
+    """
     package = Path(hodor_cli.__file__).parent
     digest = hashlib.sha256(hodor_cli.__version__.encode())
     for path in sorted(package.rglob("*.py")):

@@ -20,21 +20,21 @@ from hodor_cli.samples.settings import AugmentSettings
 
 Rgb = NDArray[np.uint8]
 
-#: How far the frames that are looked at after an example lie apart, and about how many there are after all examples.
-_STRIDE, _LOOKED_AT = 3, 30
-#: Share of a budget in seconds that looking at them may take.
+#: To judge how much the objects change, every _STRIDE-th frame after an example is segmented, about _JUDGED in all.
+_STRIDE, _JUDGED = 3, 30
+#: The share of a budget in seconds that this may take.
 _SHARE = 0.2
-#: Mean change of the objects up to which adaptation is trusted wholly, and from which not at all.
+#: Mean change of the objects up to which adaptation is fully trusted, and from which not at all.
 _LITTLE, _MUCH = 0.25, 0.55
-#: Mean confidence up to which the given network's view of a change counts nothing, and from which wholly.
+#: The given network's mean confidence up to which the change that it sees is ignored, and from which it fully counts.
 _UNSURE, _SURE = 0.84, 0.92
 
 
 @dataclass(frozen=True)
 class Example:
-    """A frame (H, W, 3) uint8 RGB whose label map (H, W) the user gave.
+    """A frame (H, W, 3) uint8 RGB and the label map (H, W) that the user gave for it.
 
-    following: some frames after it in its video, in order, such as every third of the next seconds.
+    following: some later frames of its video, in order, such as every third one of the next seconds.
     """
 
     frame: Rgb
@@ -47,7 +47,7 @@ class Example:
         masks: NDArray[np.generic] | Mapping[int, NDArray[np.generic]],
         following: Sequence[Rgb] = (),
     ) -> Example:
-        """An example from masks as `Segmenter.step` takes them. Raises InputError for masks that do not fit."""
+        """An example from masks as `Segmenter.step` takes them. Raises InputError for invalid masks."""
         labels = np.zeros(frame.shape[:2], np.uint16)
         size = (frame.shape[0], frame.shape[1])
         for object_id, mask in reference_masks_by_id(masks, size=size, frame=0).items():
@@ -58,21 +58,21 @@ class Example:
         """Raise InputError, naming example `number`, if there is no object or no background to learn from."""
         inside = np.count_nonzero(self.labels)
         if inside == 0:
-            raise InputError(f"the mask of example {number} is empty, so there is nothing to adapt to; mark the object")
+            raise InputError(f"the mask of example {number} is empty, so there is nothing to learn; mark the object")
         if inside == self.labels.size:
             raise InputError(
-                f"the mask of example {number} covers the whole frame, so there is no background to adapt against;"
-                " mark the object alone or leave `adapt` out"
+                f"the mask of example {number} covers the whole frame, so there is no background to learn from;"
+                " mark only the object or leave `adapt` out"
             )
 
     def sample(
         self, rng: np.random.Generator, settings: AugmentSettings, size: tuple[int, int], *, max_objects: int
     ) -> TrainingSample:
-        """An augmented sequence with some of the objects, of frames of this size (height, width).
+        """An augmented sequence of frames of this size (height, width), with some of the objects.
 
-        What passes in front of the objects and behind them is background in the shape of an object. Pieces of the
-        objects themselves would teach the network that what looks like an object need not be it; it would then not find
-        one again after losing it.
+        Background in the shape of an object passes in front of the objects and behind them. Pieces of the objects would
+        teach the network that something that looks like an object may be something else, and it would not find an
+        object again after losing it.
         """
         masks = [self.labels == i for i in rng.permutation(ids_in(self.labels))[:max_objects]]
 
@@ -82,7 +82,7 @@ class Example:
         return make_still_sequence(self.frame, masks, rng, settings, size, others=others)
 
     def _piece_of_background(self, masks: Masks, rng: np.random.Generator) -> Masks:
-        """The shape of an object at a place where mostly background is, if one is found: at most one mask (H, W)."""
+        """The shape of an object, moved to a place that is mostly background: one mask (H, W), or none if not found."""
         shape = masks[int(rng.integers(len(masks)))]
         rows, columns = np.nonzero(shape)
         rows, columns = rows - rows.min(), columns - columns.min()
@@ -99,12 +99,12 @@ class Example:
 
 
 def followed_after(marks: Sequence[int], end: int | None = None) -> dict[int, list[int]]:
-    """{mark: indices of frames after it} for `marks`, the frames with given masks in order, of a video of `end` frames.
+    """The indices of the frames to read as `Example.following`, by masked frame.
 
-    The frames after a mark end before the next one. With several marks each gets fewer, so that their total stays about
-    the same.
+    marks: indices of the masked frames, in order. end: the number of frames of the video, None if unknown. Frames are
+    read up to the next mark. With more marks there are fewer for each, so that their total stays about the same.
     """
-    count = max(2, math.ceil(_LOOKED_AT / len(marks)))
+    count = max(2, math.ceil(_JUDGED / len(marks)))
     ends = [*marks[1:], math.inf if end is None else end]
     return {
         mark: [index for index in range(mark + _STRIDE, mark + _STRIDE * (count + 1), _STRIDE) if index < limit]
@@ -115,19 +115,19 @@ def followed_after(marks: Sequence[int], end: int | None = None) -> dict[int, li
 def trust_in(
     examples: Sequence[Example], segmenter: Segmenter, seconds: float | None, each: Callable[[], object]
 ) -> float:
-    """How far (0..1) what is learned from the examples can be trusted in the frames that follow them.
+    """How far (0..1) to trust what is learned from the examples in the frames after them.
 
-    The given network follows the objects there. Where it is sure of them, and their descriptors are no longer what they
-    were in the examples, it knows more than the examples show, and a network adapted to these would forget it.
+    The given network follows the objects through these frames. If it is sure of objects whose descriptors have changed
+    since the examples, it knows more about them than the examples show, and adaptation would make it forget that.
 
-    segmenter: of the given network. seconds: the budget, if it is a time. each: called after every frame.
+    segmenter: with the given network. seconds: the budget, if it is a time. each: called after every frame.
     """
     total = sum(len(example.following) for example in examples)
     if total == 0:
         return 1.0
     every = 1
     if seconds is not None:
-        segmenter.step(examples[0].frame, examples[0].labels)  # the first frame is slower than others
+        segmenter.step(examples[0].frame, examples[0].labels)  # not timed: the first frame is slower than others
         began = time.perf_counter()
         segmenter.step(examples[0].following[0] if examples[0].following else examples[0].frame)
         affordable = _SHARE * seconds / (time.perf_counter() - began)
@@ -141,10 +141,10 @@ def trust_in(
         segmenter.step(example.frame, example.labels)
         for frame in example.following[::every]:
             segmenter.step(frame)
-            for one in segmenter.last.objects.values():
-                if not one.lost and one.change is not None:
-                    confidences.append(one.confidence)
-                    changes.append(one.change)
+            for found in segmenter.last.objects.values():
+                if not found.lost and found.change is not None:
+                    confidences.append(found.confidence)
+                    changes.append(found.change)
             each()
     if not changes:
         return 1.0

@@ -1,6 +1,6 @@
-"""The network, free of any input or output: `extract`, `encode` and `decode` as pure functions of tensors.
+"""The network: `extract`, `encode` and `decode` as pure functions of tensors, without any file access.
 
-The files here read as the paper does; `fast` has the forms that are used, which give the same results.
+The files here follow the paper; `fast` has faster forms of the layers, with the same results.
 """
 
 from hodor_cli.model.build import build_model

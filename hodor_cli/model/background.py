@@ -22,7 +22,7 @@ def grid_cells(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def to_stride8(masks: Tensor) -> Tensor:
-    """Full-resolution masks (B, N, H, W) to stride 8, bilinear without antialiasing: the mean of the middle 2 x 2."""
+    """Full-resolution masks (B, N, H, W) to stride 8, bilinear without antialiasing: the mean of each middle 2 x 2."""
     height, width = masks.shape[-2:]
     return F.interpolate(masks, size=(height // 8, width // 8), mode="bilinear", align_corners=False)
 
@@ -38,6 +38,6 @@ def reference_masks(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def predicted_masks(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted soft masks (B, I, h, w), already at stride 8 -> the same and their background masks (B, 9, h, w)."""
+    """Predicted soft masks (B, I, h, w), already at stride 8 -> the same, and background masks (B, 9, h, w)."""
     outside = 1 - masks.sum(dim=1, keepdim=True)
     return masks, outside * grid_cells(masks.shape[-2], masks.shape[-1], masks.device)

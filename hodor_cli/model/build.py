@@ -1,4 +1,4 @@
-"""Making a network that is ready for use."""
+"""Builds a network that is ready for use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hodor_cli.presets import preset
 def build_model(config: ModelConfig | str, *, seed: int | None = None) -> Hodor:
     """A network with random weights from a configuration or a preset's name, in evaluation mode and accelerated.
 
-    The caller's random state stays as it is. Raises UsageError for an unknown preset.
+    The caller's random state does not change. Raises UsageError for an unknown preset.
     """
     with torch.random.fork_rng(devices=[]):
         if seed is not None:

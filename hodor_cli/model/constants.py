@@ -1,4 +1,4 @@
-"""Tensors that depend on sizes alone, made once."""
+"""Tensors that depend only on sizes, computed once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ P = ParamSpec("P")
 
 
 def cached_constant(maxsize: int) -> Callable[[Callable[P, Tensor]], Callable[P, Tensor]]:
-    """Keep the `maxsize` tensors that a function of sizes and a device gave last.
+    """Cache the last `maxsize` results of a function of sizes and a device.
 
-    They are made outside inference mode, for a tensor made inside could not take part in training later, and made
-    afresh while the network is exported or compiled, when tensors are stand-ins without values.
+    They are made outside inference mode, because a tensor made inside could not take part in training later. While the
+    network is exported or compiled, tensors have no values, so the cache is bypassed.
     """
 
     def decorate(function: Callable[P, Tensor]) -> Callable[P, Tensor]:

@@ -1,4 +1,4 @@
-"""The decoder: descriptors and another frame's features to that frame's masks (HODOR, sec. 3.3)."""
+"""The decoder: from descriptors and another frame's features to that frame's masks (HODOR, sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ABSENT = -1e4
 
 
 class DecoderLayer(nn.Module):
-    """Deformable convolution, attention of the pixels to the descriptors, FFN."""
+    """Deformable convolution, attention from the pixels to the descriptors, FFN."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class DecoderLayer(nn.Module):
         embeddings: tuple[Tensor, Tensor],
         norms: Norms | None = None,
     ) -> Tensor:
-        """x (B, h, w, C) and position (h * w, C); present (B, T * I + T * 9) bool says which descriptors there are,
-        None that all are."""
+        """x (B, h, w, C) and position (h * w, C); present (B, T * I + T * 9) bool: which descriptors are there, None if
+        all are."""
         batch, height, width, channels = x.shape
-        x_map = x.permute(0, 3, 1, 2)  # channels-last in memory, so that no copy is made
+        x_map = x.permute(0, 3, 1, 2)  # channels last in memory, which avoids a copy
         x_map = x_map + _normalised(self.deform_norm, F.relu(self.deform(x_map)), norms)
         x = x_map.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
 
@@ -84,7 +84,7 @@ class DecoderLayer(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
         """queries (B, hw, C), keys and values (B, N, C) -> (B, hw, C); heads are slices of the channels."""
         q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (queries, keys, values))
-        # (B, heads, N, hw): in half precision a softmax over the outer one of two sides is twice as fast.
+        # (B, heads, N, hw), because in half precision a softmax over the outer dimension is twice as fast.
         scores = (k / math.sqrt(k.shape[-1])) @ q.transpose(-1, -2)
         # The network was trained with dropout on the logits, before the softmax.
         scores = F.dropout(scores, self.dropout, self.training)
@@ -144,8 +144,8 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """(B, 1 + 9 + I, H/4, W/4) float32 logits: the catch-all, the background cells, the objects.
 
-        `embeddings` are the encoder's own fg (D,) and bg (9, D) query embeddings; the decoder has none. With a
-        `region` of the maps at stride 8, the logits are those of this part of the frame.
+        embeddings: the encoder's fg (D,) and bg (9, D) query embeddings; the decoder has none of its own. region: the
+        part of the maps, at stride 8, to decode; the logits are then of this part.
         """
         channels, height, width = maps.stride8.shape[1:]
         if region is None:
@@ -162,7 +162,7 @@ class Decoder(nn.Module):
         for layer in self.layers:
             x = layer(x, position, history, present, embeddings, norms)
         last = x.permute(0, 3, 1, 2)
-        stride4 = self._to_stride4(last, stride4, norms)
+        stride4 = self._to_stride4(last, stride4, norms)  # F4
         catch_all = self._catch_all(stride4, norms)
         placed = stride4 if self.places is None else self.places(stride4, region.doubled())
         background, objects = self._masks(placed, history)
@@ -176,24 +176,23 @@ class Decoder(nn.Module):
     def _to_stride4(self, x: Tensor, stride4: Tensor, norms: Norms | None) -> Tensor:
         reduced = _normalised(self.stride4_reduce_norm, F.relu(self.stride4_reduce(stride4)), norms)
         if self.upsample_reduce is not None:
-            x = F.interpolate(self.upsample_reduce(x), scale_factor=2, mode="bilinear", align_corners=False)
-            x = torch.cat((x, reduced), dim=1)
-            return _normalised(self.stride4_norm, F.relu(self.stride4_conv(x)), norms)
+            x = self.upsample_reduce(x)
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        # The first channels carry the fine detail of the backbone's stride 4, the others the decoder's map alone.
-        own = x[:, reduced.shape[1] :]
-        x = torch.cat((x[:, : reduced.shape[1]] + reduced, own), dim=1)
+        if self.upsample_reduce is not None:
+            x = torch.cat((x, reduced), dim=1)
+        else:  # the first channels also carry the fine detail of the backbone's stride 4
+            x = torch.cat((x[:, : reduced.shape[1]] + reduced, x[:, reduced.shape[1] :]), dim=1)
         return _normalised(self.stride4_norm, F.relu(self.stride4_conv(x)), norms)
 
     def _catch_all(self, stride4: Tensor, norms: Norms | None) -> Tensor:
         return self.catch_all_out(F.relu(_normalised(self.catch_all_norm, self.catch_all_conv(stride4), norms))).float()
 
     def _masks(self, stride4: Tensor, history: History) -> tuple[Tensor, Tensor]:
-        """Dot products with the projected descriptors of background and objects, the maximum over the history."""
+        """Dot products with the projected descriptors of the background and the objects, maximum over the history."""
         pixels = stride4.flatten(2)
 
         def logits(queries: Tensor, present: Tensor) -> Tensor:
-            # The queries are few and the scores many, so it is those that are scaled.
+            # Scaling the few queries is cheaper than scaling the many scores.
             scores = (queries.flatten(1, 2) / math.sqrt(self.mask_channels)) @ pixels
             scores = scores.view(*queries.shape[:3], -1)
             if not history.complete:

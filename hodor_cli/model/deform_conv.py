@@ -12,23 +12,23 @@ def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | Non
 
     Args:
         x: (B, C, H, W).
-        offsets: (B, 18, H, W), (dy, dx) in pixels for each kernel point, row-major. Outside the map x is zero.
+        offsets: (B, 18, H, W), (dy, dx) in pixels for each kernel point, row-major. x is zero outside the map.
         weight: (O, C, 3, 3).
         bias: (O,) or None.
     Returns:
         (B, O, H, W).
     """
     batch, channels, height, width = x.shape
-    # In half precision, positions would be off by whole pixels at the right and bottom of a map.
+    # Half-precision positions would be off by whole pixels at the right and bottom of a map.
     moved = offsets.to(torch.promote_types(offsets.dtype, torch.float32)).view(batch, 9, 2, height, width)
     point = torch.arange(9, device=x.device)
     rows = torch.arange(height, device=x.device)[:, None] + (point // 3 - 1)[:, None, None]  # (9, H, 1)
     columns = torch.arange(width, device=x.device) + (point % 3 - 1)[:, None, None]  # (9, 1, W)
-    # Farther than two pixels outside there is nothing, and numbers stay finite.
-    y = (moved[:, :, 0] + rows).clamp(-2, height + 1)
+    # Everything two pixels outside or farther is zero; clamped there, the numbers stay finite.
+    row = (moved[:, :, 0] + rows).clamp(-2, height + 1)
     column = (moved[:, :, 1] + columns).clamp(-2, width + 1)
-    # `grid_sample` takes (x, y) from -1 to 1 between the outer edges of the corner pixels.
-    grid = torch.stack(((2 * column + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    # `grid_sample` counts (x, y) from -1 to 1 between the outer edges of the corner pixels.
+    grid = torch.stack(((2 * column + 1) / width - 1, (2 * row + 1) / height - 1), dim=-1)
     grid = grid.reshape(batch, 9 * height, width, 2)
     sampled = F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     sampled = sampled.to(x.dtype).view(batch, channels * 9, height * width)
@@ -41,8 +41,8 @@ def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | Non
 class DeformConv(nn.Module):
     """A deformable 3x3 convolution that predicts its own offsets: (B, C, H, W) -> (B, C, H, W).
 
-    sampled: width to which the map is reduced before it is sampled; None samples all channels. Sampling and the product
-    with the kernel cost in proportion to it.
+    sampled: the number of channels to which the map is reduced before it is sampled, None to sample all. The cost of
+    sampling and of the product with the kernel is proportional to it.
     """
 
     def __init__(self, *, channels: int, sampled: int | None = None) -> None:
@@ -62,5 +62,5 @@ class DeformConv(nn.Module):
         return self.convolve(reduced, self.offsets(x))
 
     def convolve(self, x: Tensor, offsets: Tensor) -> Tensor:
-        """The convolution of a map (B, S, H, W) with these offsets (B, 18, H, W)."""
+        """Convolve a map (B, S, H, W) with these offsets (B, 18, H, W)."""
         return deform_conv2d(x, offsets, self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""The encoder: a frame's features and its masks to one descriptor per object and background cell (HODOR, sec. 3.2)."""
+"""The encoder: from a frame's features and masks to a descriptor per object and background cell (HODOR, sec. 3.2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hodor_cli.model.types import Descriptors
 
 
 class SoftMaskedAttention(nn.Module):
-    """Cross-attention of tokens to pixels; each head is held to the token's soft mask with its own learned strength.
+    """Cross-attention from tokens to pixels, biased towards each token's soft mask; each head learns how strongly.
 
     Head h computes softmax(q.k / sqrt(d) - a_h (1 - mask)); the mask stays soft and differentiable.
     """
@@ -42,7 +42,7 @@ class SoftMaskedAttention(nn.Module):
         return self.out_proj((attention.to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
     def masked_softmax(self, scores: Tensor, masks: Tensor, strengths: Tensor) -> Tensor:
-        """float32 weights of the pixels, from scores, masks and strengths of shapes that broadcast."""
+        """float32 attention weights of the pixels; scores, masks and strengths broadcast against each other."""
         scores = scores.float() - strengths * (1 - masks.float())
         return F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
 
@@ -65,8 +65,8 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, pixels: Tensor, masks: Tensor) -> Tensor:
         """x and position (B, N, D), pixels (B, C, HW), masks (B, N, HW) -> (B, N, D)."""
-        asked = x + position
-        x = self.norm1(x + self._drop(self.self_attn(asked, asked, x, need_weights=False)[0]))
+        placed = x + position
+        x = self.norm1(x + self._drop(self.self_attn(placed, placed, x, need_weights=False)[0]))
         x = self.norm2(x + self._drop(self.cross_attn(x, pixels, masks)))
         hidden = self._drop(F.relu(self.fc1(x)))
         return self.norm3(x + self._drop(self.fc2(hidden)))
@@ -100,35 +100,34 @@ class Encoder(nn.Module):
     def forward(self, stride8: Tensor, object_masks: Tensor, background_masks: Tensor) -> Descriptors:
         """stride8 (B, C, h, w), object_masks (B, I, h, w) and background_masks (B, 9, h, w) in 0..1."""
         pixels = self.pixels(stride8)
-        objects, background = object_masks.flatten(2), background_masks.flatten(2)
-        masks = torch.cat((background, objects), dim=1).to(pixels.dtype)
-        x = self.start_proj(start_of_tokens(pixels.detach(), masks.detach(), len(self.bg_query_embed)))
-        position = torch.cat((self.bg_query_embed, self.fg_query_embed.expand(objects.shape[1], -1)))
+        masks = torch.cat((background_masks.flatten(2), object_masks.flatten(2)), dim=1).to(pixels.dtype)
+        x = self.start_proj(start_of_tokens(pixels, masks, NUM_BACKGROUND))
+        position = torch.cat((self.bg_query_embed, self.fg_query_embed.expand(object_masks.shape[1], -1)))
         position = position.to(x.dtype).expand_as(x)
         for layer in self.layers:
             x = layer(x, position, pixels, masks)
-        found = x[:, NUM_BACKGROUND:]
+        background, objects = x[:, :NUM_BACKGROUND], x[:, NUM_BACKGROUND:]
         if self.place is not None:
-            found = self.place.write(found, object_masks)
-        return Descriptors(objects=found, background=x[:, :NUM_BACKGROUND])
+            objects = self.place.write(objects, object_masks)
+        return Descriptors(objects=objects, background=background)
 
     def pixels(self, stride8: Tensor) -> Tensor:
-        """What tokens attend to: the map (B, C, h, w), with codes of place if there are any, as (B, C, hw)."""
+        """What tokens attend to: the map (B, C, h, w), plus position codes if the model has them, as (B, C, hw)."""
         placed = stride8 if self.places is None else self.places(stride8)
-        return placed.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)  # a matrix as products take it
+        return placed.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)  # channels last in memory, as in the map
 
 
 @torch.no_grad()
 def start_of_tokens(pixels: Tensor, masks: Tensor, num_background: int) -> Tensor:
-    """The mean of pixels (B, C, HW) inside each mask (B, N, HW): (B, N, C).
+    """The mean of pixels (B, C, HW) inside each mask (B, N, HW): (B, N, C), without gradient.
 
-    A mask without a pixel above 0.5 takes its highest pixel if it is an object's, and zero if it is a background cell.
+    If a mask has no pixel above 0.5, an object takes the pixel where its mask is largest, a background cell zero.
     """
     inside = masks > 0.5
     empty = ~inside.any(dim=-1)
     highest = F.one_hot(masks.argmax(dim=-1), masks.shape[-1]).bool()
     highest[:, :num_background] = False
     inside = torch.where(empty[..., None], highest, inside).float()
-    # Divided before the sum, which would leave the range of float16 for a large object.
+    # Divided before the sum: for a large object, the sum would overflow float16.
     share = inside / inside.sum(dim=-1, keepdim=True).clamp(min=1)
     return share.to(pixels.dtype) @ pixels.transpose(1, 2)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class FeaturePyramid(nn.Module):
-    """Backbone maps at strides 4..32 -> GroupNormed maps of one width at strides 4 and 8.
+    """Backbone maps at strides 4..32 -> group-normalised maps at strides 4 and 8.
 
-    The published checkpoints also hold output convolutions for strides 16 and 32; nothing reads them.
+    The published checkpoints also have output convolutions for strides 16 and 32, which are never used.
     """
 
     def __init__(self, *, inputs: tuple[int, ...], channels: int, stride4_channels: int, norm_groups: int) -> None:
@@ -29,7 +29,7 @@ class FeaturePyramid(nn.Module):
         return self.norms[0](self.fine_output(fine[fine_from:], x[fine_from:])), self.norms[1](self.outputs[1](x))
 
     def fine_output(self, fine: Tensor, x: Tensor) -> Tensor:
-        """The output at stride 4 from the backbone's map there and the pyramid's at stride 8."""
+        """The output at stride 4, from the backbone's map at stride 4 and the pyramid's at stride 8."""
         fine = self.laterals[0](fine)
-        found: Tensor = self.outputs[0](fine + F.interpolate(x, size=fine.shape[-2:], mode="nearest"))
-        return found
+        output: Tensor = self.outputs[0](fine + F.interpolate(x, size=fine.shape[-2:], mode="nearest"))
+        return output

@@ -23,7 +23,7 @@ from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 
 
 class Hodor(nn.Module):
-    """The network of a configuration, with random weights until some are loaded."""
+    """The network for a configuration; its weights are random until others are loaded."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Hodor(nn.Module):
     def extract(self, frames: Tensor, fine_from: int = 0) -> Maps:
         """Feature maps of normalised frames (B, 3, H, W) whose sides are multiples of 32.
 
-        The first `fine_from` frames, which are only encoded and never decoded, get no map at stride 4.
+        fine_from: the first so many frames get no map at stride 4, because they are encoded but never decoded.
         """
         levels = self.backbone(frames)
         stride4, stride8 = self.fpn(levels, fine_from)
@@ -85,14 +85,14 @@ class Hodor(nn.Module):
     ) -> Tensor:
         """Logits (B, 1 + 9 + I, H/4, W/4) of the catch-all, the background cells and the objects, float32.
 
-        Softmax over the channels gives probabilities. `cue` is used by models with a matcher and may be left out. With
-        a cue, a `region` of the maps at stride 8 may be decoded alone, by the `norms` of another frame.
+        Softmax over the channels gives probabilities. cue: for models with a matcher; optional. region: the part of the
+        maps, at stride 8, to decode alone; it needs a cue, and the `norms` of a frame that was decoded as a whole.
         """
         embeddings = (self.encoder.fg_query_embed, self.encoder.bg_query_embed)
         return self.decoder(maps, history, embeddings, cue, self.encoder.place, region, norms)
 
     def anywhere(self, objects: Tensor) -> Tensor:
-        """Object descriptors (..., D) that do not say where their objects were, such as for another video."""
+        """Object descriptors (..., D) without the place of their objects, for use in another video for example."""
         return objects if self.encoder.place is None else self.encoder.place.forget(objects)
 
     def match(self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks) -> Cue | None:

@@ -1,10 +1,10 @@
-"""The correspondence cue: labels carried along by matching features with the previous and the reference frame.
+"""The correspondence cue: masks carried along by matching features with the previous and the reference frame.
 
-Not part of the paper's network. A small network trained on few images learns slowly to tell an object from its
-descriptor alone, while matching ImageNet features between frames carries labels rather well without any training. The
-cue gives the decoder both: every pixel finds where it was in the previous frame (nearby), in the reference frame and in
-a recent one (anywhere), and brings those places' soft masks along. The memory is constant: one frame's keys and masks
-for each.
+Not part of the paper's network. A small network trained on few images is slow to learn to recognise an object by its
+descriptor alone, while matching ImageNet features between frames carries masks along rather well without any training.
+The cue gives the decoder both: each pixel is matched with the previous frame (nearby), and with the reference frame and
+a recent one (anywhere), and takes over the soft masks of the cells that it matches. Memory is constant: the keys and
+masks of each of these frames.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, History, KeyedMasks
 from hodor_cli.runtime.device import without_autocast
 
-#: The logarithm of nearness of what is out of reach: its weight is exactly zero. Numbers a little above would give
-#: denormal weights, with which a CPU counts several times slower.
+#: The log-nearness of cells out of reach, which makes their weight exactly zero. A slightly larger number would give
+#: denormal weights, with which a CPU computes several times slower.
 FARTHEST = -1e4
-#: From which probability on a cell counts as a part of an object that others may follow.
+#: A cell with at least this probability of an object counts as a part of it that other cells may follow.
 PART = 0.3
-#: How much the logits of an object are lowered outside its surroundings.
+#: How much an object's logits are lowered where it cannot be.
 FAR = 20.0
-#: Objects of at most so many cells are too small to tell by their area whether they have come near.
+#: Objects of at most this many cells are too small to judge by their area whether they have come nearer.
 FEW = 4.0
-#: How much a recent frame counts for an object that is twice as large there as in the reference frame. J of six
-#: composites in which objects grow for 20 frames is 0.807 with a half, 0.824 with this and 0.826 with 1.
+#: The weight of a recent frame for an object that is twice as large in it as in the reference frame. J of six
+#: composites in which objects grow for 20 frames is 0.807 with 0.5, 0.824 with this and 0.826 with 1.
 _NEAR = 0.75
-#: The cosine of a cell's key with its best match at which it counts as half matched, and how sharply that changes. A
-#: wing that opens matches nothing in the previous frame, and what it resembles most there is the ground. Chosen on six
-#: clips that were kept out of training and on composites of them.
+#: The cosine between a cell's key and its best match at which it counts as half matched, and the width of that
+#: transition. A wing that opens matches nothing in the previous frame, where the ground resembles it most. Chosen on
+#: six clips that were kept out of training and on composites of them.
 _ALIKE, _ALIKE_WIDTH = 0.75, 0.03
 
 
 class Matcher(nn.Module):
-    """Keys of a frame, and the soft masks that matching them with another frame's brings along.
+    """Computes a frame's keys, and carries soft masks to it by matching them with another frame's keys.
 
-    A match with the previous frame is looked for within `reach` stride-8 cells, for objects move little from frame to
-    frame; one with the reference frame anywhere, but for every second cell only: it says what a place looks like, and
-    the previous frame says exactly where the border is.
+    With the previous frame, cells are matched within `reach` stride-8 cells, because objects move little from frame to
+    frame. With the reference frame, they are matched anywhere but at half the resolution: it shows what an object looks
+    like, while the previous frame shows exactly where its border is.
     """
 
     def __init__(self, *, inputs: tuple[int, int], key_channels: int, sigma: float, reach: int, spread: int) -> None:
@@ -60,15 +60,15 @@ class Matcher(nn.Module):
         return F.normalize(self.key_proj(features).float(), dim=1)
 
     def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> tuple[Tensor, Tensor]:
-        """Masks (B, I, h, w) of `source` carried to the frame with these keys from near the same place, and how well
-        each cell is matched, (B, 1, h, w) in 0..1. Both are zero outside of a `region`."""
+        """The masks of `source`, carried to the frame with these keys from nearby cells, (B, I, h, w); and how well
+        each cell is matched, (B, 1, h, w) in 0..1. Both are zero outside of `region`."""
         with without_autocast(keys.device):  # scores reach 40, where bfloat16 has steps of 1/4
             carried, best = self._nearby(keys, source, region)
             matched = ((best / self.log_scale.exp() + (1 - _ALIKE)) / _ALIKE_WIDTH).sigmoid()
             return (carried, matched) if region is None else (region.alone(carried), region.alone(matched))
 
     def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
-        """Masks (B, I, h, w) of `source` carried to the frame with these keys from anywhere."""
+        """The masks of `source`, carried to the frame with these keys from anywhere: (B, I, h, w)."""
         with without_autocast(keys.device):
             return self._anywhere(keys, source)
 
@@ -81,7 +81,7 @@ class Matcher(nn.Module):
         return carried.unflatten(-1, keys.shape[-2:]), best.unflatten(-1, keys.shape[-2:])
 
     def _anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
-        """Match every second cell with the whole frame."""
+        """Match keys at half the resolution with the whole frame."""
         height, width = keys.shape[-2:]
         coarse = self.every_second(keys)
         carried = self._carried(coarse, source, 0.0)[0].unflatten(-1, coarse.shape[-2:])
@@ -93,24 +93,24 @@ class Matcher(nn.Module):
         return F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1)
 
     def _carried(self, keys: Tensor, source: KeyedMasks, near: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Masks of the cells that each key matches, weighted by how well it does, (B, I, cells), and the best score."""
+        """The masks of the cells that each key matches, weighted by how well, (B, I, cells); and its best score."""
         scale = self.log_scale.exp()
         scores = scale * (keys.flatten(2).transpose(1, 2) @ source.keys.flatten(2) - 1) + near
         masks = source.masks.float().flatten(2)
         return (scores.softmax(dim=-1) @ masks.transpose(1, 2)).transpose(1, 2), scores.amax(dim=-1)[:, None]
 
     def _nearness(self, size: int, device: torch.device) -> Tensor:
-        """(size, size): the logarithm of a Gaussian of the distance along one side; FARTHEST is out of reach."""
-        place = torch.arange(size, device=device)
-        apart = place[:, None] - place
-        nearness = -apart.float().square() / (2 * self.sigma**2)
-        return nearness.masked_fill(apart.abs() > self.reach, FARTHEST)
+        """(size, size): the logarithm of a Gaussian of the distance along one side; FARTHEST out of reach."""
+        position = torch.arange(size, device=device)
+        distance = position[:, None] - position
+        nearness = -distance.float().square() / (2 * self.sigma**2)
+        return nearness.masked_fill(distance.abs() > self.reach, FARTHEST)
 
 
 class CueInjection(nn.Module):
-    """Brings a cue into the decoder: as descriptors added to the map, and as a bias on the logits.
+    """Feeds a cue to the decoder: as descriptors added to the map, and as a bias on the logits.
 
-    gate: let the decoder's map say at each pixel how far the bias is to be believed.
+    gate: scale the bias at each pixel by a factor computed from the decoder's map.
     """
 
     def __init__(self, *, channels: int, descriptor_channels: int, gate: bool = False) -> None:
@@ -118,7 +118,7 @@ class CueInjection(nn.Module):
         self.previous_proj = nn.Linear(descriptor_channels, channels)
         self.reference_proj = nn.Linear(descriptor_channels, channels)
         self.elsewhere = nn.Parameter(torch.zeros(2, channels))
-        # Starts as plain label propagation.
+        # Starts as plain mask propagation.
         self.gain = nn.Parameter(torch.tensor([2.0, 2.0]))
         self.gate = nn.Conv2d(channels, 2, 1) if gate else None
         if self.gate is not None:
@@ -126,7 +126,7 @@ class CueInjection(nn.Module):
                 nn.init.zeros_(parameter)  # a factor of 1 everywhere
 
     def forward(self, cue: Cue, history: History) -> Tensor:
-        """(B, h, w, C): at each pixel the projected descriptors of the objects that the cue sees there."""
+        """(B, h, w, C): at each pixel, the projected descriptors of the objects that the cue has there."""
         weight = history.has_object[..., None].to(history.objects.dtype)
         objects = (history.objects * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)  # (B, I, D)
         terms = []
@@ -135,21 +135,21 @@ class CueInjection(nn.Module):
             (cue.reference, self.reference_proj, self.elsewhere[1]),
         ):
             masks = masks.permute(0, 2, 3, 1)
-            seen = masks.flatten(1, 2) @ proj(objects).to(masks.dtype)
-            terms.append(seen.view(*masks.shape[:3], -1) + (1 - masks.sum(dim=-1, keepdim=True)) * elsewhere)
+            inside = masks.flatten(1, 2) @ proj(objects).to(masks.dtype)
+            terms.append(inside.view(*masks.shape[:3], -1) + (1 - masks.sum(dim=-1, keepdim=True)) * elsewhere)
         return terms[0] + terms[1]
 
     def add_to_logits(self, logits: Tensor, cue: Cue, stride8: Tensor) -> Tensor:
-        """Raise or lower the objects' logits (B, 10 + I, H, W) by what the cue says, learned in strength.
+        """Raise the objects' logits (B, 10 + I, H, W) where the cue has them and lower them elsewhere.
 
-        stride8 (B, C, h, w): the decoder's last map, from which the gate reads whom to believe.
+        stride8: (B, C, h, w), the decoder's last map, from which the gate computes its factors.
         """
         previous, reference = 2 * cue.previous - 1, 2 * cue.reference - 1
         if self.gate is not None:
-            believed = 2 * self.gate(stride8).float().sigmoid()
-            previous, reference = previous * believed[:, :1], reference * believed[:, 1:]
+            factors = 2 * self.gate(stride8).float().sigmoid()
+            previous, reference = previous * factors[:, :1], reference * factors[:, 1:]
         if cue.matched is not None:
-            # What was not there before cannot be matched: that no mask comes along does not mean that it is no object.
+            # A pixel that matches nothing gets no mask carried to it, but may still belong to an object.
             previous, reference = (torch.where(x < 0, x * cue.matched, x) for x in (previous, reference))
         bias = self.gain[0] * previous + self.gain[1] * reference
         bias = F.interpolate(bias.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
@@ -158,38 +158,38 @@ class CueInjection(nn.Module):
 
 
 def with_recent(reference: Tensor, carried: Tensor, recent: Tensor, given: Tensor) -> Tensor:
-    """Masks (B, I, h, w) carried from the reference frame and from a recent one, as one.
+    """Combine masks (B, I, h, w) carried from the reference frame with those `carried` from a recent frame.
 
-    recent: the masks in that frame. An object that it does not show is left to the reference frame. given: the areas
-    (B, I) in cells that the objects have in the reference frame. Both count half, but of an object that has come near
-    since then the recent frame shows more: it counts up to `_NEAR` where the area has doubled.
+    recent: the masks in the recent frame; an object that is not in them keeps the reference frame's mask. given: the
+    objects' areas (B, I) in the reference frame, in cells. Each frame has weight 1/2, but the recent one shows more of
+    an object that has come nearer since: its weight grows to `_NEAR` where the area has doubled.
     """
     area = recent.flatten(2).sum(dim=2)
     grown = (area / given.clamp(min=1)).clamp(min=1, max=2).log2() * ((given > FEW) & (area > FEW))
     share = (0.5 + (_NEAR - 0.5) * grown)[..., None, None]
-    seen = (recent.flatten(2).amax(dim=2) > 0.5)[..., None, None]
-    return torch.where(seen, reference + (carried - reference) * share, reference)
+    visible = (recent.flatten(2).amax(dim=2) > 0.5)[..., None, None]
+    return torch.where(visible, reference + (carried - reference) * share, reference)
 
 
 def at_most_one(masks: Tensor) -> Tensor:
-    """Soft masks (B, I, h, w) that sum to at most 1 at each pixel, which several objects may claim."""
+    """Scale soft masks (B, I, h, w) down where they sum to more than 1, because several objects claim a pixel."""
     return masks / masks.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def surroundings(masks: Tensor, spread: int) -> Tensor:
-    """Where objects with soft masks (B, I, h, w) may be a frame later: 1 within `spread` cells, else 0, same shape."""
+    """Where objects with soft masks (B, I, h, w) can be a frame later: 1 within `spread` cells, else 0; same shape."""
     return F.max_pool2d((masks > PART).float(), 2 * spread + 1, stride=1, padding=spread)
 
 
 def kept_near(logits: Tensor, near: Tensor) -> Tensor:
-    """Logits (B, 10 + I, 2h, 2w) with the objects' lowered where `near` (B, I, h, w) is 0.
+    """Logits (B, 10 + I, 2h, 2w), with each object's lowered where `near` (B, I, h, w) is 0.
 
-    What looks like an object far from it is another one. But an object that is nowhere near, after a cut or when it
-    comes back, may be anywhere.
+    Something far away that looks like the object is another one. But an object that is not found near at all, because
+    of a cut or because it was hidden, may be anywhere.
     """
     near = F.interpolate(near, scale_factor=2, mode="nearest")
     count = near.shape[1]
     objects = logits[:, -count:]
-    there = ((logits.softmax(dim=1)[:, -count:] * near).flatten(2).amax(dim=-1) > 0.5)[..., None, None]
-    objects = torch.where((near == 0) & there, objects - FAR, objects)
+    found = ((logits.softmax(dim=1)[:, -count:] * near).flatten(2).amax(dim=-1) > 0.5)[..., None, None]
+    objects = torch.where((near == 0) & found, objects - FAR, objects)
     return torch.cat((logits[:, :-count], objects), dim=1)

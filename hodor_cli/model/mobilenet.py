@@ -19,7 +19,7 @@ class Conv(nn.Conv2d):
         return super().forward(self.padded(x))
 
     def padded(self, x: Tensor) -> Tensor:
-        """The input with zeros at the right and at the bottom if the stride is 2."""
+        """The input, with zeros added at the right and bottom if the stride is 2."""
         return x if self.stride[0] == 1 else F.pad(x, (0, 1, 0, 1))
 
 
@@ -43,7 +43,7 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """(B, 3, H, W) RGB in [-1, 1] -> the last map (B, C, H/s, W/s) of each stride s = 4, 8, 16, 32.
 
-    with_finest: also returns the last map of stride 2, before the others.
+    with_finest: also return the last map of stride 2, before the others.
     """
 
     def __init__(

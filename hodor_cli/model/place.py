@@ -1,8 +1,8 @@
-"""Where an object is: four numbers in its descriptor, and what they say about each pixel of another frame.
+"""An object's place: four numbers in its descriptor, which make the decoder prefer pixels near them in another frame.
 
-Not in the paper. Soft attention tells a descriptor where its object was to about a twentieth of the frame; objects that
-look alike may be closer together. So the numbers are measured on the mask and written into the descriptor, along
-directions in which descriptors hardly differ, and the decoder prefers pixels near that place.
+Not in the paper. By soft attention, a descriptor knows its object's place only to about a twentieth of the frame, but
+objects that look alike may be closer together than that. So the place is measured on the mask and written into the
+descriptor, along directions in which descriptors hardly differ.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 from hodor_cli.model.region import Region
 
-#: Mean y and x of the mask, and its spread along both, as shares of the map.
+#: Mean y and x of the mask, and its spread (standard deviation) along both, as shares of the map.
 PLACE_NUMBERS = 4
-#: The place of an object that may be anywhere: its spread is far larger than the frame.
+#: The place of an object that can be anywhere: its spread is far larger than the frame.
 ANYWHERE = (0.5, 0.5, 2.0, 2.0)
-#: How far an object's pixels are from the mean: as many spreads, and a share of the frame. These and the next three
-#: were chosen on photographs and composites of clips that took no part in training.
+#: An object's reach along a side is _SLACK times its spread plus _LEAST of the frame. These and the next three were
+#: chosen on photographs and composites of clips that took no part in training.
 _SLACK, _LEAST = 1.0, 0.02
-#: What is added to the logits at the place itself, and what is taken from them far away at most.
+#: What is added to the logits at the place itself, and at most far away from it.
 _NEAR, _FAR = 1.0, -8.0
-#: Of several objects, more is added for those that reach less far than others, as the density of a normal distribution
-#: is higher the narrower it is: so a rucksack wins over the child that carries it. Wider than this, all are alike.
+#: Objects that reach less far than others get more added, as a narrower normal distribution has a higher density: so a
+#: rucksack wins over the child that carries it. From this reach on, all objects are treated alike.
 _NARROW = 0.1
-#: How much of all that counts where the cue says where objects are, too.
+#: The weight of the whole bias where a cue also says where objects are.
 _BESIDE_CUE = 0.5
 
 
@@ -32,7 +32,7 @@ _BESIDE_CUE = 0.5
 def places_of(masks: Tensor) -> Tensor:
     """(B, N, h, w) soft masks in 0..1 -> (B, N, 4) float32: mean y and x, standard deviation of y and x, 0..1."""
     soft = masks.float()
-    # What is likelier than half the likeliest pixel is the object; smoothly, so that roundings stay roundings.
+    # Pixels above half the maximum belong to the object. The threshold is soft, so that rounding errors stay small.
     peak = soft.amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     weights = torch.sigmoid(40 * (soft / peak - 0.5))
     weights = weights / weights.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
@@ -47,23 +47,23 @@ def places_of(masks: Tensor) -> Tensor:
 
 
 class Place(nn.Module):
-    """Writes where an object is into its descriptor, and reads from that which pixels are near."""
+    """Writes an object's place into its descriptor, and computes from it which pixels are near."""
 
     directions: Tensor
     offset: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        #: Orthonormal rows; what descriptors have along them is replaced by offset + place.
+        #: Orthonormal rows; the components of descriptors along them are replaced by offset + place.
         self.register_buffer("directions", torch.eye(channels)[:PLACE_NUMBERS].contiguous())
         self.register_buffer("offset", torch.zeros(PLACE_NUMBERS))
 
     def write(self, descriptors: Tensor, masks: Tensor) -> Tensor:
-        """descriptors (B, N, D) with the places of their masks (B, N, h, w) in them."""
+        """Descriptors (B, N, D) with the places of their masks (B, N, h, w) written into them."""
         return self._with(descriptors, places_of(masks))
 
     def forget(self, descriptors: Tensor) -> Tensor:
-        """descriptors (..., D) whose objects may be anywhere."""
+        """Descriptors (..., D) whose objects can be anywhere."""
         return self._with(descriptors, self.offset.new_tensor(ANYWHERE).expand(*descriptors.shape[:-1], -1))
 
     def _with(self, descriptors: Tensor, places: Tensor) -> Tensor:
@@ -72,9 +72,9 @@ class Place(nn.Module):
         return (found + change @ directions).to(descriptors.dtype)
 
     def bias(self, descriptors: Tensor, region: Region, *, beside_cue: bool = False) -> Tensor:
-        """What the descriptors (..., I, D) of a frame's objects add to the logits in a region of a map: (..., I, h, w).
+        """What the places in descriptors (..., I, D) add to the objects' logits in a region of a map: (..., I, h, w).
 
-        beside_cue: the cue says where objects are, too.
+        beside_cue: whether a cue also says where objects are.
         """
         y, x, *spreads = (descriptors.float() @ self.directions.float().T - self.offset.float()).unbind(dim=-1)
         reaches = [_SLACK * spread.clamp(min=0) + _LEAST for spread in spreads]

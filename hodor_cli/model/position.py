@@ -1,4 +1,4 @@
-"""Where a map's pixels lie: sinusoids as in DETR, and codes that tell places apart more finely."""
+"""Positions of a map's pixels: sinusoids as in DETR, and codes that distinguish places more finely."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.region import Region
 
-#: Periods along a side of the map, of the slowest and of the fastest wave of `place_codes`.
+#: Periods along a side of the map of the slowest and the fastest wave of `place_codes`.
 _SLOWEST, _FASTEST = 0.25, 8.0
 #: Strength of the codes before any training; maps have about unit variance after their normalisation.
 _START = 0.3
@@ -24,52 +24,48 @@ def sinusoidal_position(height: int, width: int, channels: int, device: torch.de
     10000 ** (-2 (i // 2) / (C/2)).
     """
     half = channels // 2
-    index = torch.arange(half, device=device)
-    frequency = 10000.0 ** (-2 * torch.div(index, 2, rounding_mode="floor") / half)
+    frequency = 10000.0 ** (-2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor") / half)
 
-    def features(size: int) -> Tensor:
-        coordinate = torch.arange(1, size + 1, dtype=torch.float32, device=device)
-        coordinate = coordinate / (size + 1e-6) * 2 * math.pi
-        angle = coordinate[:, None] * frequency
-        return torch.where(index % 2 == 0, angle.sin(), angle.cos())
+    def coordinates(size: int) -> Tensor:
+        return torch.arange(1, size + 1, dtype=torch.float32, device=device) / (size + 1e-6) * 2 * math.pi
 
-    y, x = features(height), features(width)
-    y = y[:, None].expand(height, width, half)
-    x = x[None].expand(height, width, half)
-    return torch.cat((y, x), dim=-1).reshape(height * width, channels)
+    return _waves(coordinates(height), coordinates(width), frequency)
 
 
 @cached_constant(maxsize=32)
 def place_codes(height: int, width: int, channels: int, device: torch.device) -> Tensor:
-    """(H * W, C) float32: C/2 waves of y, then C/2 of x, sine and cosine in turn.
+    """(H * W, C) float32: C/2 waves of y, then C/2 of x; sine at even and cosine at odd channels.
 
-    From a quarter of a period to eight along the map, evenly on the logarithmic scale, so that sums of few channels
-    are high in one place and low elsewhere. Places are shares of the map, whatever its size.
+    Frequencies are spaced evenly on a logarithmic scale from a quarter of a period along the map to eight periods, so
+    that sums of a few channels are high in one place and low elsewhere. Coordinates are shares of the map's size.
     """
     half = channels // 2
-    index = torch.arange(half, device=device)
-    share = torch.div(index, 2, rounding_mode="floor") / max(half // 2 - 1, 1)
+    share = torch.div(torch.arange(half, device=device), 2, rounding_mode="floor") / max(half // 2 - 1, 1)
     frequency = 2 * math.pi * _SLOWEST * (_FASTEST / _SLOWEST) ** share
 
-    def waves(size: int) -> Tensor:
-        place = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size - 0.5
-        angle = place[:, None] * frequency
-        return torch.where(index % 2 == 0, angle.sin(), angle.cos())
+    def coordinates(size: int) -> Tensor:
+        return (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size - 0.5
 
-    y = waves(height)[:, None].expand(height, width, half)
-    x = waves(width)[None].expand(height, width, half)
-    return torch.cat((y, x), dim=-1).reshape(height * width, channels)
+    return _waves(coordinates(height), coordinates(width), frequency)
+
+
+def _waves(y: Tensor, x: Tensor, frequency: Tensor) -> Tensor:
+    """(H * W, 2 F): F waves of the coordinates y (H,), then F of x (W,), sine at even and cosine at odd channels."""
+    even = torch.arange(len(frequency), device=frequency.device) % 2 == 0
+    size = len(y), len(x), len(frequency)
+    y, x = (torch.where(even, angle.sin(), angle.cos()) for angle in (y[:, None] * frequency, x[:, None] * frequency))
+    return torch.cat((y[:, None].expand(size), x[None].expand(size)), dim=-1).flatten(0, 1)
 
 
 class PlaceCodes(nn.Module):
-    """Adds codes of where each pixel lies to a map, each channel with its own learned strength."""
+    """Adds a code of each pixel's place to a map, with a learned strength per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.full((channels,), _START))
 
     def forward(self, x: Tensor, region: Region | None = None) -> Tensor:
-        """(B, C, h, w), a whole map or this part of one -> the same shape."""
+        """(B, C, h, w), a whole map or its part in `region` -> the same shape."""
         height, width = x.shape[-2:]
         if region is None:
             region = Region.all_of(height, width)

@@ -1,8 +1,8 @@
-"""Decoding a part of a frame as the whole frame would be.
+"""Decoding a part of a frame with nearly the same result as in the whole frame.
 
-Not in the paper. What the decoder computes for a pixel depends on the pixels around it and on descriptors. Two things
-are of the whole frame: where the pixel lies in it, and the means and deviations of the group norms. The latter change
-slowly through a video, so those of an earlier frame that was decoded as a whole serve.
+Not in the paper. What the decoder computes for a pixel depends on the pixels around it and on the descriptors. Only two
+things depend on the whole frame: the pixel's position, and the statistics of the group norms. These change slowly
+through a video, so the statistics of an earlier frame that was decoded as a whole are used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Region(NamedTuple):
-    """Rows and columns of a map, and the height and width of the whole map."""
+    """Rows and columns of a part of a map, and the height and width of the whole map."""
 
     rows: slice
     columns: slice
@@ -22,7 +22,7 @@ class Region(NamedTuple):
 
     @staticmethod
     def all_of(height: int, width: int) -> Region:
-        """The whole of a map."""
+        """The region that is the whole map."""
         return Region(slice(0, height), slice(0, width), (height, width))
 
     def doubled(self) -> Region:
@@ -41,39 +41,39 @@ class Region(NamedTuple):
         return kept
 
     def of_pixels(self, table: Tensor) -> Tensor:
-        """This part of a table (H * W, C), a row for each pixel."""
+        """This part of a table (H * W, C) with a row for each pixel."""
         return table.unflatten(0, self.whole)[self.rows, self.columns].flatten(0, 1)
 
 
 class Norms:
-    """Applies the group norms of a decoder that sees one frame, in the order in which the frame passes them.
+    """Applies the decoder's group norms to one frame, in the order in which the decoder uses them.
 
-    Without known statistics each norm uses those of its input, as usual, and they are kept. With them, each norm uses
-    what another frame's was.
+    Without known statistics, each norm computes those of its input as usual, and they are kept in `statistics`. With
+    known ones, each norm uses the statistics that it had in another frame.
     """
 
     def __init__(self, known: Tensor | None = None) -> None:
         """known: the `statistics` of another frame."""
-        self._known, self._place = known, 0
-        self._found: list[Tensor] = []
+        self._known, self._used = known, 0
+        self._computed: list[Tensor] = []
 
     def apply(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """x (1, C, H, W) normalised."""
         if self._known is None:
             pixels = x.shape[2] * x.shape[3]
-            normalised, mean, share = torch.native_group_norm(
+            normalised, mean, inverse_std = torch.native_group_norm(
                 x.float(), norm.weight, norm.bias, 1, norm.num_channels, pixels, norm.num_groups, norm.eps
             )
-            self._found.append(torch.cat((mean, share)))
+            self._computed.append(torch.cat((mean, inverse_std)))
             return normalised
-        here = slice(self._place, self._place + norm.num_groups)
-        self._place = here.stop
-        mean, share = self._known[:, here].repeat_interleave(norm.num_channels // norm.num_groups, dim=1)
-        scale = share * norm.weight
+        groups = self._known[:, self._used : self._used + norm.num_groups]
+        self._used += norm.num_groups
+        mean, inverse_std = groups.repeat_interleave(norm.num_channels // norm.num_groups, dim=1)
+        scale = inverse_std * norm.weight
         shift = norm.bias - mean * scale
         return torch.addcmul(shift[:, None, None].to(x.dtype), x, scale[:, None, None].to(x.dtype))
 
     @property
     def statistics(self) -> Tensor:
-        """(2, G) float32: the mean and 1 / deviation of each group of all norms."""
-        return torch.cat(self._found, dim=1)
+        """(2, G) float32: the mean and the inverse standard deviation of all norms' groups."""
+        return torch.cat(self._computed, dim=1)

@@ -61,7 +61,7 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """(Shifted) window attention and an MLP, each behind a LayerNorm and a residual connection."""
+    """(Shifted) window attention and an MLP, each with a LayerNorm before it and a residual connection around it."""
 
     def __init__(self, *, channels: int, heads: int, window: int, shift: int, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class SwinBlock(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Blocks of one resolution, every second one shifted, and the merging that leads to the next resolution."""
+    """Blocks at one resolution, every second one shifted, and the patch merging to the next resolution."""
 
     def __init__(
         self, *, channels: int, heads: int, window: int, mlp_ratio: int, drop_path: list[float], downsample: bool
@@ -130,7 +130,7 @@ class SwinStage(nn.Module):
         self.downsample = PatchMerging(channels=channels) if downsample else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W, C) -> the stage's own map, and what the next stage starts from (the same where none follows)."""
+        """(B, H, W, C) -> the stage's own map, and the next stage's input (for the last stage, the same map)."""
         for block in self.blocks:
             x = block(x)
         return x, x if self.downsample is None else self.downsample(x)
@@ -191,7 +191,7 @@ def relative_position_index(window: int, device: torch.device) -> Tensor:
 
 @cached_constant(maxsize=32)
 def shifted_window_mask(rows: int, columns: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """(rows * columns, window ** 2, window ** 2): -100 between pixels that the shift alone made neighbours, else 0."""
+    """(rows * columns, window ** 2, window ** 2): -100 between pixels that are neighbours only by the shift, else 0."""
 
     def bands(count: int) -> Tensor:
         size = count * window

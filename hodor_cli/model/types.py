@@ -1,4 +1,4 @@
-"""What the network's parts pass to each other: feature maps, descriptors, their history, and the matching cue."""
+"""The data that the network's parts exchange: feature maps, descriptors, their history, and the matching cue."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class Maps(NamedTuple):
-    """Feature maps of B frames: everything that later steps need of a frame and that no mask changes.
+    """Feature maps of B frames: all that encoding, decoding and matching need of a frame, whatever its masks are.
 
-    stride4 (B, C, H/4, W/4) and stride8 (B, C, H/8, W/8); keys (B, K, H/8, W/8) for matching, or None for models
-    without a correspondence cue.
+    stride4 (B, C, H/4, W/4) and stride8 (B, C, H/8, W/8); keys (B, K, H/8, W/8) for matching, None for models without a
+    correspondence cue.
     """
 
     stride4: Tensor
@@ -31,8 +31,8 @@ class History(NamedTuple):
     """Descriptors of T frames, the newest last. An object or the background may be absent from some of them.
 
     objects (B, T, I, D), background (B, T, 9, D), has_object (B, T, I) bool, has_background (B, T) bool.
-    complete: the caller knows that nothing is absent. Attention without a mask is faster, and reading the masks to find
-    out would make a GPU wait.
+    complete: the caller knows that nothing is absent. Then attention needs no mask, which is faster; checking the masks
+    here instead would make a GPU wait.
     """
 
     objects: Tensor
@@ -43,12 +43,12 @@ class History(NamedTuple):
 
     @property
     def present(self) -> Tensor:
-        """(B, T * I + T * 9) bool: which descriptors there are, objects before background."""
+        """(B, T * I + T * 9) bool: which descriptors are there, objects before background."""
         background = self.has_background[..., None].expand(-1, -1, self.background.shape[2])
         return torch.cat((self.has_object.flatten(1), background.flatten(1)), dim=1)
 
     def newest_objects(self) -> Tensor:
-        """(B, I, D): each object's descriptor of the last frame that has it; of the first frame if none has it."""
+        """(B, I, D): each object's descriptor in the last frame that has it, or in the first frame if none has it."""
         if self.complete:
             return self.objects[:, -1]
         frames = torch.arange(1, self.objects.shape[1] + 1, device=self.objects.device)
@@ -64,13 +64,14 @@ class KeyedMasks(NamedTuple):
 
 
 class Cue(NamedTuple):
-    """Soft object masks (B, I, h, w) in 0..1, carried from the previous frame and from frames farther back.
+    """Soft object masks (B, I, h, w) in 0..1, carried to a frame from the previous one and from frames farther back.
 
-    reference: the mean of what the frame with given masks and a more recent frame say, where there is one.
-    near: (B, I, h, w), 1 where an object can be, given where it was in the previous frame, and 0 elsewhere; None for
-    frames that do not follow each other, as in training.
-    matched: (B, 1, h, w) in 0..1, how well a pixel matches the previous frame; None: all are taken to match well.
-    given: (B, I, h, w), what the frames with given masks alone say; None where nothing else is in `reference`.
+    previous: carried from the previous frame.
+    reference: carried from the frame with given masks; averaged with those from a recent frame, if there is one.
+    near: 1 where an object can be, given where it was in the previous frame, and 0 elsewhere; None for frames that do
+    not follow each other, as in training.
+    matched: (B, 1, h, w) in 0..1, how well each pixel matches the previous frame; None if all are to count as matched.
+    given: carried from the frames with given masks alone; None if `reference` is.
     """
 
     previous: Tensor
@@ -81,5 +82,5 @@ class Cue(NamedTuple):
 
     @property
     def of_given(self) -> Tensor:
-        """(B, I, h, w): what the frames with given masks say."""
+        """(B, I, h, w): the masks carried from frames with given masks alone."""
         return self.reference if self.given is None else self.given

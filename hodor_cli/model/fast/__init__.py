@@ -1,8 +1,8 @@
-"""The same network, faster: layers that compute what those of `hodor_cli.model` do in less time.
+"""The same network, faster: layers that compute the same as those in `hodor_cli.model` in less time.
 
-`accelerate` exchanges a network's layers for their fast forms and `plain` exchanges them back. A fast form is a
-subclass that has the parameters of its plain layer and no others, so that state dicts, copies and training do not
-change; a test holds both equal in float32.
+`accelerate` exchanges a network's layers for their fast forms, and `plain` exchanges them back. A fast form is a
+subclass of its plain layer with exactly the same parameters, so state dicts, copies and training do not change. A test
+checks that both return the same in float32.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def accelerate(model: Network) -> Network:
 
 
 def plain(model: Network, *kinds: type[nn.Module]) -> Network:
-    """Exchange the layers of a network, in place, for those that read as the method. Returns the network.
+    """Exchange the layers of a network, in place, for the plain ones that follow the paper. Returns the network.
 
-    kinds: the plain layers that are wanted; without any, all are.
+    kinds: the plain layers to restore; all of them if none is named.
     """
     return _exchange(model, {fast: slow for slow, fast in FAST_FORMS.items() if not kinds or slow in kinds})
 
 
 def _exchange(model: Network, forms: dict[type[nn.Module], type[nn.Module]]) -> Network:
     for module in model.modules():
-        # Both have the same parameters and attributes: only the methods differ.
+        # Both forms have the same parameters and attributes; only their methods differ.
         module.__class__ = forms.get(type(module), type(module))
     return model

@@ -1,4 +1,4 @@
-"""Soft-masked attention of few tokens to many pixels."""
+"""Soft-masked attention from few tokens to many pixels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hodor_cli.model.encoder import SoftMaskedAttention
 
 
 class CarriedAttention(SoftMaskedAttention):
-    """Soft-masked attention that computes no key or value of a pixel.
+    """Soft-masked attention without computing keys and values for the pixels.
 
-    With far fewer tokens than channels it is cheaper, and the same, to carry the queries back through the key
-    projection, and to project the attended pixels instead of all of them.
+    With far fewer tokens than channels it is cheaper, with the same result, to multiply the queries by the key
+    projection's weight, and to project values only after attention has averaged the pixels.
     """
 
     def forward(self, tokens: Tensor, pixels: Tensor, masks: Tensor) -> Tensor:
@@ -27,16 +27,16 @@ class CarriedAttention(SoftMaskedAttention):
         carried = torch.einsum("bnhd,hdc->bnhc", q, key_weight).flatten(1, 2)  # (B, N * heads, C)
         if torch.is_grad_enabled():
             scores = (carried @ pixels).view(batch, count, self.heads, -1)
-            # The key bias shifts all scores of a query alike, so it changes nothing, but it is a parameter.
+            # The key bias adds the same to all scores of a query, so it changes nothing; it is here for its gradient.
             scores = scores + torch.einsum("bnhd,hd->bnh", q, self.k_proj.bias.view(self.heads, width))[..., None]
             attention = self.masked_softmax(scores, masks[:, :, None], self.scaling_factors[:, None]).to(pixels.dtype)
-        else:  # the mask is part of the product, which is rounded once
-            held = self.scaling_factors[:, None].to(masks.dtype) * (masks - 1)[:, :, None]
-            attention = torch.baddbmm(held.flatten(1, 2), carried, pixels).softmax(dim=-1)
+        else:  # in one operation with the mask, so that half-precision scores are rounded only once
+            penalty = self.scaling_factors[:, None].to(masks.dtype) * (masks - 1)[:, :, None]
+            attention = torch.baddbmm(penalty.flatten(1, 2), carried, pixels).softmax(dim=-1)
             attention = attention.view(batch, count, self.heads, -1)
 
         attended = (attention.flatten(1, 2) @ pixels.transpose(1, 2)).view(batch, count, self.heads, -1)
         values = torch.einsum("bnhc,hdc->bnhd", attended, value_weight)
-        # Softmax weights add up to one (dropout aside, whose expectation does), so the value bias passes unchanged.
+        # The value bias, weighted by attention that sums to one (with dropout, in expectation).
         values = values + attention.sum(dim=-1, keepdim=True) * self.v_proj.bias.view(self.heads, width)
         return self.out_proj(values.flatten(2))

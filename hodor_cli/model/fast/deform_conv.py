@@ -10,9 +10,9 @@ from hodor_cli.model.deform_conv import DeformConv
 
 
 class GatheredDeformConv(DeformConv):
-    """A deformable convolution whose samples are one gather.
+    """A deformable convolution that takes all its samples in one gather.
 
-    Where it samples a reduced map, of few channels, it learns in the plain form, whose gradient is faster.
+    With gradients, it uses the plain form if the map it samples is reduced to few channels: its gradient is faster.
     """
 
     def convolve(self, x: Tensor, offsets: Tensor) -> Tensor:
@@ -22,25 +22,16 @@ class GatheredDeformConv(DeformConv):
 
 
 def gathered_deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolve x with a 3x3 kernel whose nine points are each moved by an offset, different at every pixel.
+    """As `deform_conv2d`, by a gather and one matrix product.
 
-    A gather and one matrix product. The gather is `embedding_bag`: each sampled value is a weighted sum of the four
-    rows (pixels) around it, which is the one operation that every backend fuses, and whose gradient reaches both the
-    map and, through the bilinear weights, the offsets.
-
-    Args:
-        x: (B, C, H, W).
-        offsets: (B, 18, H, W), (dy, dx) in pixels for each kernel point, row-major. Outside the map x counts as zero.
-        weight: (O, C, 3, 3).
-        bias: (O,) or None.
-    Returns:
-        (B, O, H, W).
+    The gather is `embedding_bag`: each sample is a weighted sum of the four rows (pixels) around it. Every backend
+    fuses that operation, and its gradient reaches both the map and, through the bilinear weights, the offsets.
     """
     batch, channels, height, width = x.shape
-    # Positions in half precision would be off by whole pixels at the right and bottom of a map.
+    # Half-precision positions would be off by whole pixels at the right and bottom of a map.
     offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))
     rows, weights = _bilinear_rows(offsets, height, width)
-    # The zeros around the map are part of the table, so that nothing outside needs a case of its own.
+    # The table has a border of zeros around the map, so that points outside need no special case.
     table = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2)).reshape(-1, channels)
     sampled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
     sampled = sampled.view(batch, height * width, 9 * channels)
@@ -50,12 +41,12 @@ def gathered_deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Ten
 
 
 def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rows of the flattened (B, H + 3, W + 3) map and bilinear weights, both (B * H * W * 9, 4).
+    """Row indices into the flattened, padded map (B, H + 3, W + 3), and bilinear weights; both (B * H * W * 9, 4).
 
-    The map has one row and column of zeros before it and two after it; farther out than one pixel nothing is sampled.
+    The map is padded with one row and column of zeros before it and two after it. Positions farther out are clamped.
     """
     batch, device = len(offsets), offsets.device
-    moved = offsets.permute(0, 2, 3, 1).unflatten(3, (9, 2))  # no copy where channels are last in memory
+    moved = offsets.permute(0, 2, 3, 1).unflatten(3, (9, 2))  # without a copy if channels are last in memory
     point = torch.arange(9, device=device)
     y = moved[..., 0] + (torch.arange(height, device=device).view(-1, 1, 1) + point // 3)  # in the padded map
     x = moved[..., 1] + (torch.arange(width, device=device).view(-1, 1) + point % 3)
@@ -66,7 +57,7 @@ def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Te
     weights = torch.stack((1 - down - right + both, right - both, down - both, both), dim=-1)
     stride = width + 3
     first = stride * (height + 3) * torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1)
-    step = torch.arange(2, device=device, dtype=torch.int32)  # made there: a copy would wait for a GPU
+    step = torch.arange(2, device=device, dtype=torch.int32)  # made on the device: a copy would wait for a GPU
     corners = (step[:, None] * stride + step).flatten()
     rows = (first + top.int() * stride + left.int())[..., None] + corners
     return rows.reshape(-1, 4), weights.reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""Convolutions of oneDNN in one pass with the activation or sum behind them, and with weights laid out beforehand."""
+"""oneDNN convolutions fused with the activation or sum after them, with weights laid out in advance."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from hodor_cli.runtime.device import autocast_dtype, cpu_multiplies_bf16, without_autocast
 
-#: For how many sizes of maps a layer keeps its weights: the three that a video may be seen in.
+#: For how many map sizes a layer keeps laid-out weights: one for each resolution that a video may be processed at.
 _SIZES = 3
 
 
 def fused_dtype(x: Tensor) -> torch.dtype | None:
-    """In which dtype the maps that come of a map may go through `fused_conv`; None if they may not.
+    """The dtype in which `fused_conv` can process a map and the maps computed from it; None if it cannot.
 
-    They may on a CPU, without a gradient and outside of compilation and export: in float32, and in bfloat16 where there
-    are units for it. PyTorch has these operations for its compiler and does not promise to keep them.
+    It runs on CPUs, without gradients and outside of compilation and export, in float32, and in bfloat16 if the CPU has
+    units for it. Its operations are internal to PyTorch's compiler and may disappear, so their presence is checked.
     """
     if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return None
@@ -36,62 +36,62 @@ def _has_fused_convolutions() -> bool:
 
 
 def laid_out(weight: Tensor, conv: nn.Conv2d, size: Sequence[int]) -> Tensor:
-    """A weight in the order in which `fused_conv` reads it for maps of its dtype and of about this size."""
-    found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *_sides(conv), conv.groups, size)
-    return found
+    """A weight in the memory layout that `fused_conv` reads fastest for maps of its dtype and of this size."""
+    reordered: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *_geometry(conv), conv.groups, size)
+    return reordered
 
 
 def fused_conv(
     x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, *, relu6: bool = False, added: Tensor | None = None
 ) -> Tensor:
-    """The convolution of a map (B, C, H, W) with the stride and groups of `conv`, padded all around.
+    """Convolve a map (B, C, H, W) with the stride and groups of `conv`, padded on all sides by half the kernel.
 
     Args:
-        weight: as `laid_out` gives it, of the dtype of x.
-        relu6: bring the result into 0..6.
+        weight: from `laid_out`, of the dtype of x.
+        relu6: clamp the result to 0..6.
         added: a map to add to the result.
     """
-    run, sides = torch.ops.mkldnn._convolution_pointwise, _sides(conv)
+    run, geometry = torch.ops.mkldnn._convolution_pointwise, _geometry(conv)
     if added is None:
         activation: tuple[str, list[float]] = ("hardtanh", [0.0, 6.0]) if relu6 else ("none", [])
-        found: Tensor = run(x, weight, bias, *sides, conv.groups, *activation, None)
+        y: Tensor = run(x, weight, bias, *geometry, conv.groups, *activation, None)
     else:
-        found = run.binary(x, added, weight, bias, *sides, conv.groups, "add", None, None, [], None)
-    return found
+        y = run.binary(x, added, weight, bias, *geometry, conv.groups, "add", None, None, [], None)
+    return y
 
 
 class Deriving(nn.Module):
-    """A layer that keeps what it derives from its parameters. State dicts, copies and pickles do not hold it."""
+    """A layer that caches tensors derived from its parameters. State dicts, copies and pickles leave them out."""
 
     def derived(
         self, parameters: Sequence[Tensor], make: Callable[[], Sequence[Tensor]], maps: tuple[torch.dtype, torch.Size]
     ) -> Sequence[Tensor]:
-        """What `make` gives of these parameters for maps of a dtype and size, made anew when they may have changed.
+        """The result of `make` for maps of this dtype and size, recomputed if the parameters may have changed.
 
-        It is kept for the last `_SIZES` sizes, for in the layout of another size some convolutions take thirty times as
-        long.
+        Results for the last `_SIZES` sizes are kept, because with the weights laid out for another size some
+        convolutions take thirty times as long.
         """
-        # `_version` counts the changes in place; a parameter that is moved or exchanged lies elsewhere. The old ones
-        # are kept, so that nothing else gets their place in memory.
+        # `_version` counts changes in place; a parameter that is moved or replaced has another address. The old
+        # parameters are kept alive, so that their addresses are not reused.
         counted = not any(parameter.is_inference() for parameter in parameters)
-        state = [(one.data_ptr(), one._version) for one in parameters] if counted else None
-        kept = self.__dict__.get("_derived")
-        if kept is None or state is None or kept[0] != state:
-            kept = self.__dict__["_derived"] = state, {}, [parameter.detach() for parameter in parameters]
-        made: dict[tuple[torch.dtype, torch.Size], Sequence[Tensor]] = kept[1]
-        found = made.pop(maps, None)
-        if found is None:
+        state = [(parameter.data_ptr(), parameter._version) for parameter in parameters] if counted else None
+        cache = self.__dict__.get("_derived")
+        if cache is None or state is None or cache[0] != state:
+            cache = self.__dict__["_derived"] = state, {}, [parameter.detach() for parameter in parameters]
+        results: dict[tuple[torch.dtype, torch.Size], Sequence[Tensor]] = cache[1]
+        result = results.pop(maps, None)
+        if result is None:
             with without_autocast(parameters[0].device):
-                found = make()
-        made[maps] = found  # the newest is the last one
-        while len(made) > _SIZES:
-            made.pop(next(iter(made)), None)
-        return found
+                result = make()
+        results[maps] = result  # last, as the most recently used
+        while len(results) > _SIZES:
+            results.pop(next(iter(results)), None)
+        return result
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_derived"}
 
 
-def _sides(conv: nn.Conv2d) -> tuple[list[int], list[int], list[int]]:
+def _geometry(conv: nn.Conv2d) -> tuple[list[int], list[int], list[int]]:
     """Padding, stride and dilation."""
     return [conv.kernel_size[0] // 2] * 2, list(conv.stride), [1, 1]

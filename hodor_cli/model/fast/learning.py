@@ -1,4 +1,4 @@
-"""Layers that learn in float32 on a CPU, because their gradients in bfloat16 have slow general kernels alone."""
+"""Layers that train in float32 on a CPU, because PyTorch has only slow general kernels for their bfloat16 gradients."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from hodor_cli.runtime.device import without_autocast
 
 
 class _InFloat(nn.Module):
-    """Computes in float32 where it learns on a CPU, and returns a map of the input's dtype."""
+    """Computes in float32 when it trains on a CPU, and returns a map of the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor
+        y: Tensor
         if self.learns_fast() or not x.requires_grad or x.device.type != "cpu":
-            found = super().forward(x)
-            return found
+            y = super().forward(x)
+            return y
         with without_autocast(x.device):
-            found = super().forward(x.float())
-        return found.to(x.dtype)
+            y = super().forward(x.float())
+        return y.to(x.dtype)
 
     def learns_fast(self) -> bool:
-        """Whether the gradient in bfloat16 has a kernel of its own."""
+        """Whether the bfloat16 gradient has a fast kernel."""
         return False
 
 
 class FloatConv2d(_InFloat, nn.Conv2d):
-    """A convolution that learns in float32 on a CPU if it is depthwise and of stride 2 or larger than 3x3."""
+    """A convolution that trains in float32 on a CPU if it is depthwise with stride 2 or a kernel larger than 3x3."""
 
     def learns_fast(self) -> bool:
         return self.groups == 1 or (self.stride[0] == 1 and self.kernel_size[0] <= 3)
@@ -37,4 +37,4 @@ class FloatConv(FloatConv2d, Conv):
 
 
 class FloatGroupNorm(_InFloat, nn.GroupNorm):
-    """A group norm that learns in float32 on a CPU."""
+    """A group norm that trains in float32 on a CPU."""

@@ -10,7 +10,7 @@ from hodor_cli.model.mobilenet import InvertedResidual
 
 
 class FusedResidual(InvertedResidual, Deriving):
-    """A block whose activations and sum take no pass over the map of their own."""
+    """A block that computes its activations and its sum within the convolutions, not in separate passes."""
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = fused_dtype(x)
@@ -21,7 +21,8 @@ class FusedResidual(InvertedResidual, Deriving):
         def make() -> list[Tensor]:
             weights = []
             for conv in convs:
-                # Zeros before the kernel do what zeros behind the map do, and spare a copy of the map.
+                # `fused_conv` pads all sides, a `Conv` with stride 2 only right and bottom. Zeros at the kernel's left
+                # and top make up for that, and avoid padding a copy of the map.
                 weight = conv.weight if conv.stride[0] == 1 else F.pad(conv.weight, (1, 0, 1, 0))
                 weights.append(laid_out(weight.to(dtype), conv, (len(x), weight.shape[1] * conv.groups, *x.shape[2:])))
             return [*weights, *(conv.bias.to(dtype) for conv in convs if conv.bias is not None)]

@@ -1,4 +1,4 @@
-"""The pyramid's stride-4 map without a map of full width at that stride."""
+"""The feature pyramid's output at stride 4, without computing a map with all channels at that stride."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hodor_cli.model.fpn import FeaturePyramid
 class FoldedPyramid(FeaturePyramid, Deriving):
     """A pyramid whose output at stride 4 is the sum of two smaller convolutions.
 
-    Output(lateral(fine) + upsampled) = (output of lateral)(fine) + output(upsampled). The first is one convolution of
-    the backbone's few channels. In the second, of the nine pixels under the kernel at most four differ, so it is a
-    2x2 kernel for each of the four pixels that a cell becomes.
+    output(lateral(fine) + upsampled) = output(lateral(fine)) + output(upsampled). The first term is one convolution of
+    the backbone's few channels. In the second, at most four of the nine pixels under the kernel differ, so it is a 2x2
+    convolution for each of the four pixels that a cell becomes.
     """
 
     def fine_output(self, fine: Tensor, x: Tensor) -> Tensor:
@@ -34,19 +34,19 @@ class FoldedPyramid(FeaturePyramid, Deriving):
             return [*layouts, bias.to(dtype), shift.to(dtype)[:, None, None]]
 
         direct, quarters, bias, shift = self.derived(weights, make, (dtype, x.shape))
-        # The bias of the lateral belongs to every pixel, but not to the zeros around the map.
+        # The lateral's bias is added here, so that it reaches every pixel but not the zeros around the map.
         parts = fused_conv(x.to(dtype) + shift, output, quarters, None)
         return fused_conv(fine.to(dtype), output, direct, bias, added=_woven(parts))
 
 
 def _halves(weight: Tensor, side: int) -> list[Tensor]:
-    """What three weights along a side are to the first and to the second of two equal pixels: two weights each."""
+    """Three weights along a side as two weights each, for the first and the second of two equal, upsampled pixels."""
     first, middle, last = weight.unbind(side)
     return [torch.stack((first, middle + last), side), torch.stack((first + middle, last), side)]
 
 
 def _woven(parts: Tensor) -> Tensor:
-    """(B, 4 C, h + 1, w + 1), the four pixels of a cell from its upper left neighbours on -> (B, C, 2 h, 2 w)."""
+    """The four pixels of each cell, (B, 4 C, h + 1, w + 1) from its upper left neighbours on -> (B, C, 2 h, 2 w)."""
     rows = parts.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # (B, h + 1, w + 1, 2, 2, C)
     height, width = parts.shape[2] - 1, parts.shape[3] - 1
     woven = parts.new_empty(len(parts), height, 2, width, 2, rows.shape[-1])
