@@ -163,11 +163,11 @@ def pass_backward(
     Yields the frames from top to bottom; their label maps are empty unless `shown`.
     """
     bottom, top = stretch
-    behind = segmenter.backward(top, shown=shown)
-    with LookAhead(_read(footage, bottom, top, backward=True), behind, itemgetter(1)) as numbered:
+    reverse = segmenter.backward(top, shown=shown)
+    with LookAhead(_read(footage, bottom, top, backward=True), reverse, itemgetter(1)) as numbered:
         for index, image, time in numbered:
-            behind.step(image, given.at(index), time=None if time is None else -time)
-            yield FollowedFrame(index, behind.last.labels, behind.last, final=False)
+            reverse.step(image, given.at(index), time=None if time is None else -time)
+            yield FollowedFrame(index, reverse.last.labels, reverse.last, final=False)
 
 
 def passes_backward(

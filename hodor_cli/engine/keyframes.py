@@ -158,7 +158,7 @@ class OfflineSegmenter(Segmenter):
         for object_id in self._plan.object_ids:
             around = self._plan.references(object_id, at)
             if around.before == at:  # a mask is given here: the object came from the mask that this pass saw last
-                around = self._plan.behind(object_id, at, self._direction)
+                around = self._plan.passed(object_id, at, self._direction)
             share = around.nearness(at)
             for key, weight in ((around.before, 1 - share), (around.after, share)):
                 if key is not None and key in self._references:

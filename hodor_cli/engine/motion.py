@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -49,8 +48,7 @@ class Extent(NamedTuple):
     area: float = 0.0
 
 
-@dataclass(frozen=True)
-class _Track:
+class _Track(NamedTuple):
     """Where an object was, in cells of stride 8, and its speed in cells per second (without times, per frame)."""
 
     y: float
@@ -107,7 +105,7 @@ class Motion:
         """The same for a map with sides `factor` times as long."""
         motion = Motion()
         motion._time = self._time
-        motion._tracks = {key: _Track(*(factor * n for n in astuple(track))) for key, track in self._tracks.items()}
+        motion._tracks = {key: _Track(*(factor * n for n in track)) for key, track in self._tracks.items()}
         motion._largest = {
             key: Extent(factor * extent.height, factor * extent.width, factor**2 * extent.area)
             for key, extent in self._largest.items()
@@ -116,10 +114,9 @@ class Motion:
 
     def state(self) -> dict[str, np.ndarray]:
         """The object as arrays that `np.savez` can write."""
-        tracks = [(track.y, track.x, track.speed) for track in self._tracks.values()]
         return {
             "motion/object_ids": np.array(list(self._tracks), dtype=np.int64),
-            "motion/tracks": np.array(tracks, dtype=np.float64).reshape(-1, 3),
+            "motion/tracks": np.array(list(self._tracks.values()), dtype=np.float64).reshape(-1, 3),
             "motion/seen_ids": np.array(list(self._largest), dtype=np.int64),
             "motion/largest": np.array(list(self._largest.values()), dtype=np.float64).reshape(-1, 3),
             "motion/time": np.array(math.nan if self._time is None else self._time),

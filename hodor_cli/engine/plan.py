@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Plan:
         after = marks[index] if index < len(marks) else None
         return Around(after if after == frame else marks[index - 1] if index else None, after)
 
-    def behind(self, object_id: int, frame: int, direction: int) -> Around:
+    def passed(self, object_id: int, frame: int, direction: int) -> Around:
         """The last of an object's masks that a pass forward (1) or backward (-1) has passed when it reaches a frame."""
         if direction > 0:
             return Around(self.references(object_id, frame - 1).before, None)
@@ -89,8 +90,8 @@ class Plan:
 
     def serves(self, frame: int) -> bool:
         """Whether a frame's masks serve as references: not if both neighbouring frames have masks of its objects."""
-        beside = [self.marked.get(near, frozenset()) for near in (frame - 1, frame + 1)]
-        return not all(ids >= self.marked.get(frame, frozenset()) for ids in beside)
+        here, *neighbours = (self.marked.get(index, frozenset()) for index in (frame, frame - 1, frame + 1))
+        return not all(ids >= here for ids in neighbours)
 
     def shares(self, object_ids: Iterable[int], frame: int) -> dict[int, float]:
         """The weight (0..1) of the pass backward for each object: how near the frame is to the object's later mask."""
@@ -102,15 +103,11 @@ class Plan:
         last = min(last, max(self.marked, default=-1))
         reached = (self.followed(i, last).after for i in self.object_ids)
         start = max((mark for mark in reached if mark is not None), default=last)
-        top = None
-        for frame in range(start, first - 1, -1):
-            wanted = any(
-                (after := self.followed(i, frame).after) is not None and after > frame for i in self.object_ids
-            )
-            if wanted and top is None:
-                top = frame + 1
-            if top is not None and not wanted:
-                yield frame + 1, top
-                top = None
-        if top is not None:
-            yield first, top
+
+        def is_followed(frame: int) -> bool:
+            return any((after := self.followed(i, frame).after) is not None and after > frame for i in self.object_ids)
+
+        for wanted, run in groupby(range(start, first - 1, -1), key=is_followed):
+            if wanted:
+                frames = list(run)
+                yield frames[-1], frames[0] + 1

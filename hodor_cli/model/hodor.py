@@ -64,7 +64,7 @@ class Hodor(nn.Module):
     def extract(self, frames: Tensor, fine_from: int = 0) -> Maps:
         """Feature maps of normalised frames (B, 3, H, W) whose sides are multiples of 32.
 
-        fine_from: the first so many frames get no map at stride 4, because they are encoded but never decoded.
+        fine_from: the frames before this one get no map at stride 4, because they are encoded but never decoded.
         """
         levels = self.backbone(frames)
         stride4, stride8 = self.fpn(levels, fine_from)
