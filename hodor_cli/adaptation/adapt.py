@@ -1,9 +1,8 @@
 """Adapting a network to the frames whose masks were given.
 
 HODOR learns from still images, so a frame with given masks is itself a training set: a copy of the network is trained
-on augmented sequences of it, within a budget. The result lies between the given weights and the learned ones. How far,
-is decided without labels: the more the objects change in the frames after the given ones, the closer to the given
-weights.
+on augmented sequences of it, within a budget. The result lies between the given weights and the learned ones. How far
+is decided without labels: the more the objects change after the given frames, the closer it stays to the given weights.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from hodor_cli.engine.evidence import agreements
 from hodor_cli.model.matching import FAR
 from hodor_cli.model.types import Cue
 
-#: Limits below which all three signs of absence must be: the mean probability inside the mask, its soft IoU with the
-#: mask carried over from the frame in which it was given, and the share of it that the previous frame carries along.
+#: An object is absent if all three are below these limits: the mean probability inside its mask, the soft IoU with the
+#: mask carried over from the frame in which it was given, and the share that the previous frame carries along.
 _SURE, _ALIKE, _CONTINUED = 0.9, 0.25, 0.5
 
 

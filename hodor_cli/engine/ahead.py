@@ -1,4 +1,4 @@
-"""Looking ahead: what a step does not need earlier results for is computed during the step before it."""
+"""Looking ahead: the part of a step that needs no earlier results is computed during the step before it."""
 
 from __future__ import annotations
 

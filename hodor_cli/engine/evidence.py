@@ -38,7 +38,7 @@ class GivenLook:
 def changes(
     looks: Mapping[int, GivenLook], object_ids: Sequence[int], objects: Tensor, background: Tensor | None
 ) -> dict[int, float]:
-    """The change of each object that has a look, from a frame's descriptors (I, D) and background (9, D)."""
+    """The change of each object in `looks`, from a frame's descriptors (I, D) and background (9, D)."""
     if background is None:
         return {}
     rows = zip(object_ids, objects.float().cpu(), strict=True)

@@ -23,7 +23,7 @@ _RATE, _CROSS_ENTROPY = 0.1, 5.0
 
 
 def fits(model: Hodor, matching: bool) -> bool:
-    """Whether descriptors of given masks are fitted to their frame. With the matching cue that brings nothing."""
+    """Whether descriptors of given masks are fitted to their frame. Models that match gain nothing from it."""
     return model.config.fitted_steps > 0 and not (matching and model.matcher is not None)
 
 

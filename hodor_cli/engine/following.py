@@ -114,7 +114,7 @@ def follow(
             `MapFolder`.
 
     Raises:
-        UsageError for a source that can be read only once. InputError for masks that do not fit.
+        UsageError for a source that can be read only once. InputError for invalid masks.
     """
     if isinstance(footage, FrameSource) and not footage.reiterable:
         raise UsageError(

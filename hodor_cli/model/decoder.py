@@ -16,7 +16,7 @@ from hodor_cli.model.position import PlaceCodes, sinusoidal_position
 from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.types import Cue, History, Maps
 
-#: Logit of a descriptor that no frame of the history has: finite, because interpolation multiplies it by zero.
+#: Logit of a descriptor that no frame of the history has: finite, because interpolation may multiply it by zero.
 ABSENT = -1e4
 
 

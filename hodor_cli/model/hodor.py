@@ -92,7 +92,7 @@ class Hodor(nn.Module):
         return self.decoder(maps, history, embeddings, cue, self.encoder.place, region, norms)
 
     def anywhere(self, objects: Tensor) -> Tensor:
-        """Object descriptors (..., D) without the place of their objects, for use in another video for example."""
+        """Object descriptors (..., D) without the place of their objects, such as for another video."""
         return objects if self.encoder.place is None else self.encoder.place.forget(objects)
 
     def match(self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks) -> Cue | None:

@@ -73,8 +73,10 @@ class Matcher(nn.Module):
             return self._anywhere(keys, source)
 
     def _nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None) -> tuple[Tensor, Tensor]:
-        """Match every cell, or at least those of a region, with those within `reach`, nearer ones first: masks
-        (B, I, h, w) and the score of the best match (B, 1, h, w), of which 0 is the highest."""
+        """Match every cell, or at least those of a region, with the cells within `reach`, preferring nearer ones.
+
+        Returns the carried masks (B, I, h, w) and the score of each cell's best match (B, 1, h, w), which is at most 0.
+        """
         y, x = (self._nearness(size, keys.device) for size in keys.shape[-2:])
         near = (y[:, None, :, None] + x[None, :, None, :]).clamp(min=FARTHEST).flatten(2).flatten(0, 1)  # (hw, hw)
         carried, best = self._carried(keys, source, near)
