@@ -15,10 +15,10 @@ NUM_BACKGROUND = GRID_SIZE * GRID_SIZE
 #: Logit channels in front of the objects': the catch-all and the background descriptors.
 NUM_NON_OBJECT = 1 + NUM_BACKGROUND
 
-#: Smallest and largest sides of the network's input, in pixels. Beyond them nothing is found, or no memory suffices.
+#: Smallest and largest sides of the network's input, in pixels. Outside them nothing is found, or memory runs out.
 MIN_SIDE, MAX_MIN_DIM, MAX_MAX_DIM = 32, 8192, 16384
 
-# Ranges that hold for whatever a file says, so that no configuration costs memory or time before it is refused.
+# Limits on what a file may say, so that a bad configuration is refused before it costs memory or time.
 Width = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 Depth = Annotated[int, msgspec.Meta(ge=1, le=64)]
 FittedSteps = Annotated[int, msgspec.Meta(ge=0, le=1000)]
@@ -89,9 +89,9 @@ class MatchingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_channels: Width = 128
     #: Width, in stride-8 cells, of the Gaussian that ties a match with the previous frame to the same place.
     sigma: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 4.0
-    #: How far, in stride-8 cells along each side, a match with the previous frame is looked for.
+    #: How far, in stride-8 cells along each axis, a match in the previous frame is searched for.
     reach: Cells = 8
-    #: How far, likewise, an object may spread from one frame to the next: what is farther is another one.
+    #: How far, in the same unit, an object may spread from one frame to the next; anything farther is another object.
     spread: Cells = 4
 
 
@@ -115,17 +115,17 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Width of the pyramid's stride-4 map, and of its reduction that the decoder adds to its own map.
     stride4_channels: Width = 256
     stride4_reduced_channels: Width = 64
-    #: Width of the decoder's stride-4 map on which the masks are read off.
+    #: Width of the decoder's stride-4 map, from which the masks are computed.
     mask_channels: Width = 256
     catch_all_channels: Width = 128
     dropout: Share = 0.1
     matching: MatchingConfig | None = None
-    #: Add codes of each pixel's place to what descriptors are made from and to the map that they are multiplied with,
-    #: so that a descriptor can tell apart objects that look alike. This and the next four are not in the paper.
+    #: Add position codes to the map that descriptors are made from and to the map that they are multiplied with, so
+    #: that a descriptor can tell apart objects that look alike. This and the next four are not in the paper.
     position_codes: bool = False
-    #: Write where an object is into its descriptor; without the cue, pixels near that place are preferred.
+    #: Encode an object's place in its descriptor; without the cue, pixels near that place are preferred.
     places: bool = False
-    #: A factor per pixel on what the cue adds to the logits, so that the network decides where to believe it.
+    #: A factor per pixel on what the cue adds to the logits, so that the network decides where to trust it.
     cue_gate: bool = False
     #: Width of the map that deformable convolutions sample; None: all channels.
     deform_channels: Width | None = None
@@ -141,8 +141,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     medium_min_dim: MinDim | None = None
     #: While an object is lost, keep its last descriptor instead of encoding the likeliest pixel, as the paper does.
     hold_lost_objects: bool = False
-    #: Steps that fit the descriptors of given masks to their own frame, where masks are decoded from them alone. Not in
-    #: the paper.
+    #: Steps that fit the descriptors of given masks to their own frame, if masks are decoded from descriptors alone.
+    #: Not in the paper.
     fitted_steps: FittedSteps = 0
 
     def __post_init__(self) -> None:
@@ -158,18 +158,18 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def pixel_mean(self) -> tuple[float, float, float]:
-        """What is subtracted from RGB on 0..255: the mean of the data that the backbone was first trained on."""
+        """The mean to subtract from RGB values (0..255): that of the data on which the backbone was pretrained."""
         return (123.675, 116.28, 103.53) if isinstance(self.backbone, SwinConfig) else (127.5, 127.5, 127.5)
 
     @property
     def pixel_std(self) -> tuple[float, float, float]:
-        """What RGB is divided by after the mean is subtracted."""
+        """The standard deviation to divide RGB by, after subtracting the mean."""
         return (58.395, 57.12, 57.375) if isinstance(self.backbone, SwinConfig) else (127.5, 127.5, 127.5)
 
     def parameters_at_least(self) -> int:
-        """A lower bound of the network's size that holds all that grows with the square of a width.
+        """A lower bound on the number of parameters, which includes every term that is quadratic in a width.
 
-        It is what a configuration from a file is compared with before a network is made of it.
+        A configuration from a file is checked against it before its network is built.
         """
         d, c, sampled = self.descriptor_channels, self.channels, self.deform_channels or self.channels
         encoder = self.encoder_layers * (6 * d**2 + 2 * d * (c + self.encoder_ffn_channels))
@@ -184,8 +184,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) -> tuple[int, int]:
         """The working resolution (min_dim, max_dim) of a run, in pixels.
 
-        None stands for the model's own; one value given alone keeps their proportion. adapted_lines: the shorter side
-        of the frames, for an adapted run, whose own resolution is finer where the frames have the lines for it.
+        None means the model's own value; if one value is given, the other keeps the proportion. adapted_lines: shorter
+        side of the frames of an adapted run, whose own resolution is finer if the frames are fine enough.
         Raises UsageError for values that contradict each other or are out of range.
         """
         if adapted_lines is not None and min_dim is None and max_dim is None and self.adapted_min_dim is not None:
@@ -194,15 +194,17 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             max_dim = self.max_dim if min_dim is None else round(min_dim * self.max_dim / self.min_dim)
         min_dim = self.min_dim if min_dim is None else min_dim
         if not MIN_SIDE <= min_dim <= MAX_MIN_DIM:
-            raise UsageError(f"`min_dim` must lie in {MIN_SIDE}..{MAX_MIN_DIM}, not {min_dim}")
+            raise UsageError(f"`min_dim` must be between {MIN_SIDE} and {MAX_MIN_DIM}, not {min_dim}")
         if not min_dim <= max_dim <= MAX_MAX_DIM:
-            raise UsageError(f"`max_dim` must lie in {min_dim} (`min_dim`)..{MAX_MAX_DIM}, not {max_dim}; leave it out")
+            raise UsageError(
+                f"`max_dim` must be between {min_dim} (`min_dim`) and {MAX_MAX_DIM}, not {max_dim}; leave it out"
+            )
         return min_dim, max_dim
 
     def resolutions(self, min_dim: int | None, max_dim: int | None) -> tuple[tuple[int, int], ...]:
-        """The usual working resolution, that for objects of medium size and that for small ones.
+        """The working resolutions for large, medium-sized and small objects.
 
-        All are the user's if there is a min_dim or max_dim. Raises UsageError as `resolution` does.
+        All are the user's if min_dim or max_dim is given. Raises UsageError as `resolution` does.
         """
         users = min_dim is not None or max_dim is not None
         finer = (None if users else own for own in (self.medium_min_dim, self.small_min_dim))

@@ -1,4 +1,4 @@
-"""Masks from clicks: the door, the simulated user, views of a frame, files."""
+"""Masks from clicks: the `Clicker`, the simulated user, views of a frame, and files."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def test_a_mask_from_a_box_has_no_specks_except_where_a_click_is(
     assert np.array_equal(clicker.box((18, 10, 140, 110)), large | half)
     assert np.array_equal(clicker.click(20, 20, positive=False), large | half)
     assert np.array_equal(clicker.click(120, 20), large | speck | half)
-    assert np.array_equal(clicker.click(45, 60, object=2), large | speck | half)  # without a box all pieces stay
+    assert np.array_equal(clicker.click(45, 60, object=2), large | speck | half)  # without a box, all pieces are kept
 
 
-def test_a_click_corrects_a_good_mask_where_it_is_and_completes_a_poor_one(clicker: Clicker) -> None:
+def test_a_click_corrects_a_good_mask_locally_and_completes_a_poor_one(clicker: Clicker) -> None:
     _, first, second = scene()
     bite, apart = disc(45, 75, 8), disc(150, 8, 4)
     clicker.set_mask((first & ~bite) | apart)
@@ -93,7 +93,7 @@ def test_a_click_corrects_a_good_mask_where_it_is_and_completes_a_poor_one(click
     assert iou(clicker.click(115, 60, object=2), second) > 0.6
 
 
-def test_a_correction_changes_the_mask_near_the_click_alone() -> None:
+def test_a_correction_changes_the_mask_only_near_the_click() -> None:
     before, grown = disc(80, 60, 40), disc(80, 60, 44)
     after = grown | disc(130, 60, 12)
     added = changed_near(before, after, [(130.0, 60.0, 1.0)])
@@ -111,7 +111,7 @@ def test_a_correction_changes_the_mask_near_the_click_alone() -> None:
     assert np.array_equal(changed_near(before, other, [(20.0, 20.0, 1.0)]), before | other)  # nothing else is lost
 
 
-def test_undo_and_reset_give_back_what_was(clicker: Clicker) -> None:
+def test_undo_and_reset_restore_the_earlier_state(clicker: Clicker) -> None:
     first = clicker.click(45, 60)
     clicker.click(60, 70)
     assert np.array_equal(clicker.undo(), first)
@@ -121,7 +121,7 @@ def test_undo_and_reset_give_back_what_was(clicker: Clicker) -> None:
     assert clicker.object_ids == [] and not clicker.mask(7).any()
 
 
-def test_what_undo_took_back_leaves_no_trace(net: ClickNet) -> None:
+def test_an_undone_click_does_not_affect_later_ones(net: ClickNet) -> None:
     clicker = Clicker(net, device="cpu")
     clicker.set_frame(scene()[0])
     clicker.click(45, 60)
@@ -145,7 +145,7 @@ def test_a_click_outside_the_frame_is_refused(clicker: Clicker, place: tuple[flo
     assert clicker.object_ids == []
 
 
-def test_prompts_that_say_nothing_are_refused(clicker: Clicker, net: ClickNet) -> None:
+def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
     with pytest.raises(UsageError, match="first click of object 1 is negative"):
         clicker.click(45, 60, positive=False)
     with pytest.raises(UsageError, match="has no area"):
@@ -197,7 +197,7 @@ class Worse:
         return mask
 
 
-def test_scores_count_clicks_as_the_field_does() -> None:
+def test_scores_count_clicks_as_in_the_literature() -> None:
     truth = np.zeros((10, 20), bool)
     truth[:, :10] = True
     case = Case("one", np.zeros((10, 20, 3), np.uint8), truth)
@@ -220,12 +220,12 @@ def test_a_closer_look_shows_small_objects_larger() -> None:
     assert view.serves(view) and not view.serves(View.of((480, 854), (0, 0, 854, 480), 256))
 
 
-def test_a_view_and_back_keeps_places() -> None:
+def test_mapping_into_a_view_and_back_keeps_places() -> None:
     view = View.of((240, 320), (40, 60, 200, 180), 256)
     logits = np.where(np.pad(np.ones((60, 60), bool), ((90, 90), (80, 180))), 5.0, -5.0).astype(np.float32)
     back = view.to_frame(view.from_frame(logits)) > 0
     assert iou(back, logits > 0) > 0.93
-    kept = view.to_frame(view.from_frame(logits), np.full_like(logits, 3.0))  # what is around the view stays
+    kept = view.to_frame(view.from_frame(logits), np.full_like(logits, 3.0))  # pixels around the view stay
     assert (
         (kept[:60] == 3).all()
         and (kept[:, 200:] == 3).all()

@@ -1,4 +1,4 @@
-"""Training of the click network: what it learns from, how fast, and how a run is resumed."""
+"""Training of the click network: gradients, simulated prompts, and resuming a run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def gradient(net: ClickNet, dtype: torch.dtype) -> Tensor:
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss_of(net, dtype), list(net.parameters()))])
 
 
-def test_the_fast_network_learns_as_the_plain_one_does(net: ClickNet) -> None:
+def test_the_fast_network_has_the_gradient_of_the_plain_one(net: ClickNet) -> None:
     fast = accelerate(copy.deepcopy(net))
     exact = gradient(net, torch.float32)
     torch.testing.assert_close(gradient(fast, torch.float32), exact)
@@ -72,7 +72,7 @@ def test_the_fast_network_learns_as_the_plain_one_does(net: ClickNet) -> None:
 
 
 def operations(loss: Tensor) -> Iterator[Any]:
-    """What the gradient of a loss passes through."""
+    """The autograd nodes that the gradient of a loss passes through."""
     ahead, seen = [loss.grad_fn], set()
     while ahead:
         node = ahead.pop()
@@ -82,7 +82,7 @@ def operations(loss: Tensor) -> Iterator[Any]:
             yield node
 
 
-def test_no_gradient_takes_a_slow_kernel_of_bfloat16(net: ClickNet) -> None:
+def test_no_gradient_uses_a_slow_bfloat16_kernel(net: ClickNet) -> None:
     fast = accelerate(copy.deepcopy(net))
     found = list(operations(loss_of(fast, torch.bfloat16)))
     convolutions = [node for node in found if node.name() == "ConvolutionBackward0"]
@@ -120,7 +120,7 @@ def flat(maps: FrameMaps) -> list[Tensor]:
     return [*maps.levels, maps.fine, maps.keys]
 
 
-def test_an_object_gets_the_same_prompts_whichever_others_are_in_the_batch() -> None:
+def test_the_prompts_of_an_object_do_not_depend_on_the_others_in_the_batch() -> None:
     masks, logits = truths(), torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(2))
     whole, half = Simulation(masks, rngs(4)), Simulation(masks[2:], rngs(4)[2:])
     for _ in range(3):
@@ -130,7 +130,7 @@ def test_an_object_gets_the_same_prompts_whichever_others_are_in_the_batch() -> 
         half.look(logits[2:])
 
 
-def test_two_threads_learn_what_one_learns_of_the_whole_batch(net: ClickNet) -> None:
+def test_two_threads_compute_the_gradient_of_the_whole_batch(net: ClickNet) -> None:
     parameters = list(net.parameters())
     net.zero_grad(set_to_none=True)
     with closing(SecondThread()) as second:
@@ -147,7 +147,7 @@ SMALL = ClickTraining(batch_size=4, objects=1, rounds=1, late=1, side=64, device
 
 @pytest.fixture
 def one_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run ends after one iteration more, however long that takes."""
+    """A run ends after one more iteration, however long it takes."""
 
     def train(run: Any, progress: object) -> None:
         run._step()
@@ -158,7 +158,7 @@ def one_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_iteration")
-def test_a_damaged_picture_does_not_end_the_training_and_is_told_once(tmp_path: Path) -> None:
+def test_a_damaged_picture_does_not_end_training_and_is_reported_once(tmp_path: Path) -> None:
     made, said = make_blobs(tmp_path / "set"), list[str]()
     settings = replace(SMALL, batch_size=8)
     damaged = made / "images" / "2.png"
@@ -174,7 +174,9 @@ def test_a_damaged_picture_does_not_end_the_training_and_is_told_once(tmp_path: 
         train_clicks([made], tmp_path / "run", settings, resume=True)
 
 
-def test_the_seed_decides_a_new_networks_first_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_determines_the_initial_weights_of_a_new_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = make_blobs(tmp_path / "set")
     monkeypatch.setattr("hodor_cli.clicks.training._Run.train", lambda run, progress: run.save())
     nets = [
@@ -186,7 +188,7 @@ def test_the_seed_decides_a_new_networks_first_weights(tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("one_iteration")
-def test_a_run_is_resumed_with_its_settings_alone(tmp_path: Path) -> None:
+def test_a_run_can_be_resumed_only_with_its_own_settings(tmp_path: Path) -> None:
     made, run = make_blobs(tmp_path / "set"), tmp_path / "run"
     train_clicks([made], run, SMALL)
     with pytest.raises(OutputError, match="holds a run already"):
@@ -199,7 +201,7 @@ def test_a_run_is_resumed_with_its_settings_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_iteration")
-def test_a_run_that_an_older_version_began_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_started_by_an_older_version_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, run = make_blobs(tmp_path / "set"), tmp_path / "run"
     new = {"time": "minutes", "learning_rate": "rate", "frozen_stages": "frozen"}
     with monkeypatch.context() as older:
@@ -213,13 +215,13 @@ def test_a_run_that_an_older_version_began_is_resumed(tmp_path: Path, monkeypatc
     assert state is not None and state.iteration == 2 and state.config["time"] == "60m"
 
 
-def test_ctrl_c_leaves_the_last_whole_iteration_to_continue_from(tmp_path: Path) -> None:
+def test_after_ctrl_c_a_run_resumes_from_the_last_complete_iteration(tmp_path: Path) -> None:
     made, run = make_blobs(tmp_path / "set"), tmp_path / "run"
     for wanted, resume in ((3, False), (4, True)):
-        told: list[ClickProgress] = []
+        reported: list[ClickProgress] = []
 
-        def stop(progress: ClickProgress, told: list[ClickProgress] = told, wanted: int = wanted) -> None:
-            told.append(progress)
+        def stop(progress: ClickProgress, reported: list[ClickProgress] = reported, wanted: int = wanted) -> None:
+            reported.append(progress)
             if progress.iteration == wanted:
                 raise KeyboardInterrupt
 
@@ -227,7 +229,8 @@ def test_ctrl_c_leaves_the_last_whole_iteration_to_continue_from(tmp_path: Path)
             train_clicks([made], run, SMALL, resume=resume, progress=stop)
         state = read_state(run)
         assert state is not None and state.iteration == wanted
-        assert told[0].loss > 0.8  # of these iterations alone; cross-entropy and the soft Jaccard loss begin near 1.5
+        # The mean of these iterations alone: cross-entropy and the soft Jaccard loss begin near 1.5.
+        assert reported[0].loss > 0.8
     assert load_click_net(run / "clicks.safetensors").config.name == "clicks"
 
 
@@ -238,7 +241,7 @@ def test_a_click_network_of_another_origin_is_not_replaced(tmp_path: Path) -> No
         with pytest.raises(OutputError, match="choose another folder"):
             train_clicks([tmp_path], tmp_path, SMALL, resume=resume)
     assert own.read_bytes() == b"mine"
-    own.rename(tmp_path / "report.json")  # of another command's results
+    own.rename(tmp_path / "report.json")  # like the results of another command
     with pytest.raises(OutputError, match="other files in it; choose another"):
         train_clicks([tmp_path], tmp_path, SMALL)
 
@@ -246,6 +249,6 @@ def test_a_click_network_of_another_origin_is_not_replaced(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("wrong", "said"), [({"side": 100}, "`side` must be a multiple of 32"), ({"time": "long"}, "`time` cannot be")]
 )
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], said: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         ClickTraining(**wrong)

@@ -83,7 +83,7 @@ def test_one_side_of_the_resolution_keeps_the_proportion_and_adapted_runs_have_t
     assert mini.resolution(384, None) == mini.resolution(None, None, adapted_lines=480) == (384, 740)
     assert mini.resolution(96, None, adapted_lines=480) == mini.resolution(96, None)
     assert mini.resolution(None, None, adapted_lines=240) == mini.resolution(None, None)  # there are no more lines
-    with pytest.raises(UsageError, match=r"`min_dim` must lie in 32\.\.8192, not 16"):
+    with pytest.raises(UsageError, match=r"`min_dim` must be between 32 and 8192, not 16"):
         mini.resolution(16, None)
 
 

@@ -83,7 +83,7 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
         (("--remove", "7=3"), "object 7 cannot be removed in frame 3"),
         (("--appear", "7=3"), "object 7 cannot appear in frame 3"),
         (("--adapt=5x",), "5x"),
-        (("--max-dim", "40"), "--max-dim must lie in 64"),
+        (("--max-dim", "40"), "--max-dim must be between 64"),
     ],
 )
 def test_bad_options_are_refused_before_masks_are_reported(

@@ -1,4 +1,4 @@
-"""The command `hodor`: a table of subcommands, each one plain function in a file of its own.
+"""The command `hodor`: a table of subcommands, most of them one function in a separate file.
 
 Only the module of the subcommand that runs is imported, and torch only inside its function, so `hodor --help` is fast.
 Only this folder prints, and no other part of the package imports it.

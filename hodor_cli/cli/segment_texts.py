@@ -51,7 +51,7 @@ def print_summary(summary: SegmentSummary, *, printed: Collection[str]) -> None:
 
 
 def print_known(session: DescriptorSession) -> None:
-    """Print which saved object each id stands for."""
+    """Print which saved object each id refers to."""
     if session.recognition is not None:
         for object_id, label in session.recognition.labels.items():
             note(f"Object {object_id}: {label} of the descriptor file")
@@ -61,8 +61,8 @@ def print_descriptors(session: DescriptorSession, file: Path | None, folder: Pat
     """Print which saved objects are probably not in the video, and how many descriptors were added."""
     if session.recognition is not None:
         for object_id, (alike, found) in session.recognition.unrecognised().items():
-            seen = f"found in {counted(found, 'frame')}" + (f", similar in {alike} of them" if found else "")
-            note(f"Object {object_id} is probably not in this video: {seen}.")
+            seen_in = f"found in {counted(found, 'frame')}" + (f", similar in {alike} of them" if found else "")
+            note(f"Object {object_id} is probably not in this video: {seen_in}.")
     if session.recorder is not None and session.recorder.incomplete:
         note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {folder} -o {file}")
     elif session.recorder is not None:

@@ -133,7 +133,7 @@ def warn(message: str) -> None:
 
 
 def write_stderr(text: str) -> None:
-    """Write a text and a line break to stderr, as it is. A closed stderr is not an error."""
+    """Write a text and a line break to stderr, unchanged. A closed stderr is not an error."""
     try:
         print(text, file=sys.stderr, flush=True)
     except (OSError, ValueError):

@@ -37,7 +37,7 @@ class Changes:
 
     model: Annotated[
         str | None,
-        opt("NAME", "Architecture: swin-tiny, mini, toy.  [default: that of the weights or of the preset]"),
+        opt("NAME", "Architecture: swin-tiny, mini, toy.  [default: from the weights or the preset]"),
     ] = None
     iterations: Annotated[int | None, option(TrainConfig, "iterations")] = None
     batch_size: Annotated[int | None, option(TrainConfig, "batch_size", _SETTINGS)] = None

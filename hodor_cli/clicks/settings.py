@@ -20,7 +20,7 @@ class ClickTraining:
     time: Annotated[
         str,
         about(
-            "Total training time, with that of resumed runs: 9m, 90s or 1h30m. The learning rate decays over this time."
+            "Total training time, including resumed runs: 9m, 90s or 1h30m. The learning rate decays over this time."
         ),
     ] = "60m"
     batch_size: Annotated[int, about("Pictures per iteration.", least=1)] = 8

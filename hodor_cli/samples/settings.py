@@ -119,8 +119,8 @@ class AugmentSettings:
     independent: Annotated[float, chance("that objects and background move independently")] = 0.0
     other_background: Annotated[float, chance("that the background of such objects is another photograph")] = 0.0
     object_motion: Annotated[float, about("How far such objects move, as a share of the side.", least=0)] = 0.15
-    occluder: Annotated[float, chance("that an object of another photograph stands in front")] = 0.0
-    distractor: Annotated[float, chance("that one stands behind the objects, if these move independently")] = 0.0
+    occluder: Annotated[float, chance("that an object of another photograph is in front")] = 0.0
+    distractor: Annotated[float, chance("that one is behind the objects, if these move independently")] = 0.0
     pasted: Annotated[
         int, about("Maximum number of labelled objects to paste into a sample from other pictures.", least=0, most=254)
     ] = 0

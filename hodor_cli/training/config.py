@@ -115,7 +115,7 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
     def micro_batch_in(self, world: int) -> int:
-        """Samples that one of `world` processes runs at once. Raises UsageError for uneven shares."""
+        """Samples that one of `world` processes runs at a time. Raises UsageError for uneven shares."""
         if self.batch_size % world:
             raise UsageError(f"`batch_size={self.batch_size}` cannot be shared evenly by {world} processes")
         share = self.batch_size // world
@@ -181,7 +181,7 @@ PRESETS: dict[str, TrainConfig] = {
         iterations=20_000, learning_rate=LearningRate(peak=1e-5, warmup=10_000, decay="constant")
     ),
     "mini": _MINI,
-    # Longer chains, so that errors have time to drift; best with stills beside the clips.
+    # Longer chains, so that errors have time to drift; best with stills next to the clips.
     "mini-finetune": dataclasses.replace(
         _MINI,
         iterations=2_000,
