@@ -131,7 +131,7 @@ def test_each_number_of_masks_is_adapted_to_by_itself(network: Hodor, dataset: D
 
 
 def test_wrong_settings_are_refused(network: Hodor, dataset: Dataset) -> None:
-    with pytest.raises(UsageError, match="from 1 on"):
+    with pytest.raises(UsageError, match="at least 1"):
         GivenSettings((0, 1))
     with pytest.raises(UsageError, match="`choose` takes uniform, suggest, random, one-way, not 'best'"):
         GivenSettings((1,), ("best",))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.evaluation.comparison import bootstrap_interval, compare
-from hodor_cli.evaluation.failures import telling_frames
+from hodor_cli.evaluation.failures import frames_around_drops
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.runner import evaluate, sweep_history
 from hodor_cli.evaluation.settings import EvaluationOutput
@@ -93,15 +93,15 @@ def test_the_report_needs_nothing_else(tmp_path: Path) -> None:
     assert sheet.width > 500
 
 
-def test_telling_frames_lie_around_the_largest_falls() -> None:
+def test_shown_frames_are_around_the_largest_drops() -> None:
     j = np.array([0.9, 0.9, 0.9, 0.2, 0.3, 0.3, 0.8, 0.8, 0.4, 0.1, 0.1])
-    frames = telling_frames(j)
+    frames = frames_around_drops(j)
     assert {2, 3} <= set(frames)
     assert {7, 8} <= set(frames)
     assert 9 in frames
-    assert telling_frames(np.zeros(9)) == [0, 4]
-    assert telling_frames(np.ones(1)) == [0]
-    assert len(telling_frames(np.linspace(1, 0, 300))) <= 5
+    assert frames_around_drops(np.zeros(9)) == [0, 4]
+    assert frames_around_drops(np.ones(1)) == [0]
+    assert len(frames_around_drops(np.linspace(1, 0, 300))) <= 5
 
 
 def test_history_sweep(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_means_are_over_objects_and_the_worst_comes_first(benchmark: tuple[Path,
 
 def test_true_masks_given_as_predictions_are_named(benchmark: tuple[Path, Path]) -> None:
     itself = evaluate(benchmark[0], predictions=benchmark[0])
-    assert itself.jf == 1.0 and "the predictions of bear are its true masks themselves" in itself.notes
+    assert itself.jf == 1.0 and "the predictions of bear are its ground truth itself" in itself.notes
     assert not any("themselves" in note for note in evaluate(benchmark[0], predictions=benchmark[1]).notes)
 
 
@@ -64,7 +64,7 @@ def test_how_colours_were_read_is_told_once_for_each_sequence(benchmark: tuple[P
 def test_pictures_given_as_predictions_are_named(benchmark: tuple[Path, Path]) -> None:
     for mask in benchmark[1].rglob("*.png"):
         mask.rename(mask.with_suffix(".jpg"))
-    with pytest.raises(InputError, match=r"bear holds no masks, which are \.png.* files; it holds 00000\.jpg"):
+    with pytest.raises(InputError, match=r"bear holds no masks \(\.png.* files\); it holds 00000\.jpg"):
         evaluate(benchmark[0], predictions=benchmark[1])
 
 

@@ -112,7 +112,7 @@ def test_a_failed_sequence_does_not_lose_the_others(tmp_path: Path) -> None:
     result = evaluate(root, model=FollowingSegmenter(fail_on=2), output=EvaluationOutput(tmp_path / "out"))
     assert list(result.sequences) == ["bear"]
     assert "out of memory" in result.failed["camel"]
-    assert "has no images of 1 labelled frame: 00002" in result.failed["dog"]
+    assert "has no images for 1 labelled frame: 00002" in result.failed["dog"]
     with pytest.raises(DataError, match="out of memory"):
         evaluate(root, model=FollowingSegmenter(fail_on=1), settings=EvaluationSettings(sequences=("camel",)))
 

@@ -96,14 +96,13 @@ def test_ids_that_are_exchanged_or_never_predicted_are_told() -> None:
     exchanged = [np.choose(labels, (0, 2, 1)).astype(np.uint8) for labels in truth]
     (note,) = score_sequence(truth, exchanged, name="camel").notes
     assert (
-        "ids of camel seem to be exchanged: in the prediction of frame 00001, object 1 has the value 2, object 2"
-        in note
+        "ids of camel seem to be swapped: in the prediction of frame 00001, object 1 has the value 2, object 2" in note
     )
     inverted = [np.choose(labels, (1, 0, 2)).astype(np.uint8) for labels in truth]
     assert "object 1 has the value 0; keep" in score_sequence(truth, inverted).notes[0]
     merged = [(labels > 0).astype(np.uint8) for labels in truth]
     assert score_sequence(truth, merged, name="camel").notes == (
-        "the prediction of camel shows object 2 in no frame that counts",
+        "the prediction of camel never shows object 2 in the frames that count",
     )
     swapped_later = [*truth[:2], *exchanged[2:]]  # what a method may do
     assert score_sequence(truth, swapped_later).notes == ()

@@ -1,4 +1,4 @@
-"""Adapts a copy of the network to the masks that an evaluation gives, as `segment` with `adapt` does."""
+"""Adapts a copy of the network to the masks given in an evaluation, as `segment` does with `adapt`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hodor_cli.runtime.device import choose_device, placed
 class Adapting:
     """Makes segmenters whose network is adapted to given frames, within the budget `adapt` of the settings.
 
-    Raises UsageError for another budget.
+    Raises UsageError if that is not a valid budget.
     """
 
     def __init__(self, model: Hodor, settings: EvaluationSettings) -> None:
         self._settings, self._budget = settings, settings.adapt or ""
         Budget.parse(self._budget)
-        self._model = placed(model, choose_device(settings.device))  # where it learns
+        self._model = placed(model, choose_device(settings.device))  # training runs there
 
     def on_start(self, _: StepSegmenter, start: Start) -> Segmenter:
         """A segmenter adapted to the first masks of a sequence."""
@@ -34,6 +34,6 @@ class Adapting:
         return settings.segmenter(network)
 
     def offline(self, examples: Sequence[Example]) -> OfflineSegmenter:
-        """A segmenter for masks known beforehand, adapted to some of its frames."""
+        """A segmenter for masks known in advance, adapted to the given frames."""
         network, settings = adapted(self._model, examples, self._budget, self._settings)
         return settings.offline(network)

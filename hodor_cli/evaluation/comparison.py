@@ -1,4 +1,4 @@
-"""Whether one result is better than another, or only luckier with its sequences."""
+"""Tells whether one result is better than another, or whether the difference could be chance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hodor_cli.images.paths import require_exists
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 LEAST_SEQUENCES = 4
-"""With fewer, drawing them with replacement says nothing: there is no interval."""
+"""With fewer sequences, a bootstrap is meaningless, so there is no interval."""
 
 
 class _ObjectRecord(msgspec.Struct):
@@ -32,21 +32,21 @@ class _SequenceRecord(msgspec.Struct):
 
 
 class _ResultRecord(msgspec.Struct):
-    """The part of a results.json that is compared."""
+    """The part of a results.json that is used in comparisons."""
 
     sequences: dict[str, _SequenceRecord]
 
 
 @dataclass(frozen=True)
 class ResultComparison:
-    """How B differs from A in J&F, on the sequences that both have; differences are B minus A."""
+    """How B differs from A in J&F on the sequences that both have; differences are B minus A."""
 
     name_a: str
     name_b: str
     value_a: float
     value_b: float
     interval: tuple[float, float] | None
-    """95 % bootstrap interval of the difference over sequences; None for fewer than `LEAST_SEQUENCES`."""
+    """95 % bootstrap interval of the difference, over sequences; None with fewer than `LEAST_SEQUENCES`."""
     sequences: dict[str, tuple[float, float]]
     """Sequence -> (A, B)."""
     only_in_one: tuple[str, ...] = ()
@@ -80,13 +80,12 @@ class ResultComparison:
 def compare(paths: Sequence[Path]) -> list[ResultComparison]:
     """Compare the J&F of results.json files: each against the first.
 
-    The interval is a paired bootstrap: sequences are drawn with replacement, both results are taken on the same drawn
-    ones, and the values are means over their objects, as in the table. The draw is seeded, so the answer is the same
-    each time. Raises UsageError for fewer than two files, InputError for a file that is no result or shares no sequence
-    with the first.
+    The interval is a paired bootstrap: sequences are drawn with replacement, the same for both results, and the values
+    are means over their objects, as in the table. The draw is seeded, so the result is reproducible. Raises UsageError
+    for fewer than two files, InputError if a file is not a result or shares no sequence with the first.
     """
     if len(paths) < 2:
-        raise UsageError("a comparison takes two or more results; name another results.json")
+        raise UsageError("a comparison needs two or more results; give another results.json")
     what, advice = "the results.json of one evaluation", "give the file that `evaluate` writes into its `out`"
     results = []
     for path in map(Path, paths):
@@ -102,7 +101,7 @@ def compare(paths: Sequence[Path]) -> list[ResultComparison]:
 def bootstrap_interval(differences: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> tuple[float, float]:
     """95 % interval of sum(differences) / sum(weights) when sequences are drawn with replacement.
 
-    `differences` (N,) holds each sequence's sum over objects of B - A, `weights` (N,) its number of objects.
+    `differences` (N,) holds each sequence's sum of B - A over its objects, `weights` (N,) its number of objects.
     """
     drawn = np.random.default_rng(0).integers(0, len(differences), (RESAMPLES, len(differences)))
     means = differences[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
@@ -113,12 +112,12 @@ def bootstrap_interval(differences: npt.NDArray[np.float64], weights: npt.NDArra
 def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str) -> ResultComparison:
     shared = [name for name in a.sequences if name in b.sequences]
     if not shared:
-        raise InputError(f"{name_a} and {name_b} share no sequence; compare results on the same data set")
+        raise InputError(f"{name_a} and {name_b} have no sequence in common; compare results on the same data set")
     rows = []
     for name in shared:
         pair = a.sequences[name].objects, b.sequences[name].objects
         if set(pair[0]) != set(pair[1]):
-            raise InputError(f"{name_a} and {name_b} have different objects in {name}; the truths differ")
+            raise InputError(f"{name_a} and {name_b} have different objects in {name}; their ground truths differ")
         rows.append([*(sum(one.jf for one in of.values()) for of in pair), len(pair[0])])
     sums_a, sums_b, weights = np.array(rows, np.float64).T
     means = zip((sums_a / weights).tolist(), (sums_b / weights).tolist(), strict=True)

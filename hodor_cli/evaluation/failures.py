@@ -1,4 +1,4 @@
-"""The worst objects, in the frames around the largest falls of J (HODOR, CVPR 2022, fig. 5)."""
+"""Pictures of the worst objects, in the frames around the largest drops of J (HODOR, CVPR 2022, fig. 5)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GAP = 6
 
 @dataclass(frozen=True)
 class FailureFrame:
-    """One frame around a fall: its J, and the same window of input, truth and prediction (h, w, 3) RGB."""
+    """One frame around a drop: its J and F, and the same window of input, truth and prediction, (h, w, 3) RGB each."""
 
     name: str
     position: int
@@ -50,11 +50,11 @@ class Failure:
 
 
 def find_failures(result: EvaluationResult, dataset: Dataset, places: Mapping[str, Path]) -> list[Failure]:
-    """The worst objects with pictures; `places` says where each sequence's predicted masks lie."""
+    """The worst objects, with pictures. places: the folder of each sequence's predicted masks."""
     failures = []
     for sequence, score in result.worst_objects(WORST_OBJECTS):
         source = dataset.sequences[sequence.name]
-        wanted = {score.frames[position]: position for position in telling_frames(score.j_values)}
+        wanted = {score.frames[position]: position for position in frames_around_drops(score.j_values)}
         binary = is_binary(source.name, source.masks.values())
         predicted, _ = masks_of_frames(places[sequence.name], source.frames)
         frames = []
@@ -67,8 +67,8 @@ def find_failures(result: EvaluationResult, dataset: Dataset, places: Mapping[st
     return failures
 
 
-def telling_frames(j_values: npt.NDArray[np.float64]) -> list[int]:
-    """Positions before and after the two largest falls of J, and where J is lowest, in order; five at most."""
+def frames_around_drops(j_values: npt.NDArray[np.float64]) -> list[int]:
+    """Positions before and after the two largest drops of J, and where J is lowest, in order; at most five."""
     lowest = int(np.argmin(j_values))
     chosen = {lowest}
     drops = j_values[:-1] - j_values[1:]
@@ -78,7 +78,7 @@ def telling_frames(j_values: npt.NDArray[np.float64]) -> list[int]:
         before = int(position)
         if all(abs(before - other) > 2 or other == lowest for other in chosen):
             chosen |= {before, before + 1}
-    if len(chosen) == 1 and len(j_values) > 1:  # no fall at all: bad, or good, from the start
+    if len(chosen) == 1 and len(j_values) > 1:  # no drop at all: J never gets worse
         chosen |= {0, len(j_values) // 2}
     return sorted(chosen)
 
@@ -99,7 +99,7 @@ def _pictures(
 
 
 def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
-    """A window of the frame's shape around a region, with room; the whole frame where the region is empty."""
+    """A window around a region, with a margin and the frame's aspect ratio; the whole frame if the region is empty."""
     height, width = region.shape
     box = box_of(region)
     if box is None:
@@ -112,7 +112,7 @@ def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:
-    """One PNG: per object its frames as columns of input, truth and prediction."""
+    """Write one PNG with a block per object; each column is a frame: input, truth and prediction."""
     heights = [failure.frames[0].pictures[0].shape[0] for failure in failures]
     columns = max(2, *(len(failure.frames) for failure in failures))
     page = Image.new("RGB", (columns * (PICTURE_WIDTH + _GAP) + _GAP, sum(3 * h + 90 for h in heights)), "white")

@@ -1,4 +1,4 @@
-"""Measures the value of additional masks: J and F of the frames without given masks, by the number of given masks."""
+"""Measures what additional masks are worth: J and F of the frames without given masks, by the number of given masks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_picture
 
 Choose = Literal["uniform", "suggest", "random", "one-way"]
-#: Makes a segmenter whose network is adapted to frames with their label maps; further frames show how well.
+#: Makes a segmenter whose network is adapted to examples.
 Adapt = Callable[[Sequence[Example]], OfflineSegmenter]
 CHOICES: tuple[Choose, ...] = get_args(Choose)
 
@@ -36,8 +36,8 @@ CHOICES: tuple[Choose, ...] = get_args(Choose)
 class GivenScore:
     """The scores for a number of given masks.
 
-    choose: how the given frames were chosen. By sequence, objects: (J, F) of each object, 0..1; frames: the given ones;
-    unknown: the objects that no given mask shows, which therefore cannot be found; they count as missed.
+    choose: how the given frames were chosen. objects, frames, unknown: for each sequence, (J, F) of each object, 0..1;
+    the names of the given frames; and the objects that no given mask shows, which cannot be found and count as missed.
     """
 
     choose: Choose
@@ -47,7 +47,7 @@ class GivenScore:
     unknown: dict[str, list[int]] = field(default_factory=dict)
 
     def means(self, *names: str) -> dict[str, float]:
-        """J&F, J and F over the objects of some sequences, or of all."""
+        """J&F, J and F over the objects of the named sequences, or of all."""
         pairs = [pair for name in names or self.objects for pair in self.objects[name]]
         j, f = np.mean(pairs, axis=0).tolist()
         return {"J&F": (j + f) / 2, "J": j, "F": f}
@@ -60,15 +60,16 @@ class GivenScore:
 
 @dataclass(frozen=True)
 class GivenSettings:
-    """counts: numbers of masks. choose: ways to choose their frames, beginning with the first: evenly spread
-    ("uniform"), by `suggest_frames`, or at random; "one-way" is uniform, but only goes forward, as a live stream."""
+    """counts: how many masks to give. choose: how to choose their frames, always including the first: evenly spread
+    ("uniform"), by `suggest_frames` ("suggest"), or at random ("random"); "one-way" is uniform, but segments only
+    forward, like a live stream."""
 
     counts: tuple[int, ...]
     choose: tuple[Choose, ...] = ("uniform",)
 
     def __post_init__(self) -> None:
         if not self.counts or min(self.counts) < 1:
-            raise UsageError("`given` takes numbers of masks from 1 on, such as 1,2,3,5")
+            raise UsageError("`given` takes numbers of masks, each at least 1, such as 1,2,3,5")
         for way in self.choose or ("",):
             if way not in CHOICES:
                 raise UsageError(f"`choose` takes {listed(CHOICES)}, not {way!r}{closest(way, CHOICES)}")
@@ -84,9 +85,9 @@ def evaluate_given(
 ) -> list[GivenScore]:
     """Give the true masks of more and more frames and score the other labelled frames, for each way and each count.
 
-    adapt: instead of `segmenter`, use one that this makes of the given frames.
+    adapt: makes a segmenter from the given frames, used instead of `segmenter`.
 
-    Raises DataError for a sequence with fewer labelled frames than masks to give, or without truth.
+    Raises DataError if a sequence has too few labelled frames to give the largest count and score others.
     """
     counts = sorted(set(settings.counts))
     for sequence in dataset.sequences.values():
@@ -114,7 +115,7 @@ def evaluate_given(
 
 
 class _Clip:
-    """A sequence's frames by index, its true masks, and the latest results."""
+    """A sequence's frames by index, its true masks, and the latest results. marks: the frames with given masks."""
 
     def __init__(self, sequence: VideoSequence, segmenter: OfflineSegmenter, adapt: Adapt | None) -> None:
         self._segmenter, self._adapt = segmenter, adapt
@@ -136,7 +137,7 @@ class _Clip:
         return read_picture(self._files[index])
 
     def follow(self, marks: Sequence[int], *, forward: bool = False, around: int | None = None) -> None:
-        """Segment all frames from the true masks of `marks`, or only those between the neighbours of mark `around`."""
+        """Segment all frames, or only those between the neighbours of `around`, from the true masks of `marks`."""
         first, last, segmenter = 0, len(self) - 1, self._segmenter
         if self._adapt is not None:
             after = followed_after(marks, len(self))
@@ -160,7 +161,7 @@ class _Clip:
             self.found[one.frame], self.objects[one.frame] = one.labels, one.result.objects
 
     def unknown(self, marks: Sequence[int]) -> list[int]:
-        """The objects that no mask of `marks` shows."""
+        """The objects that appear in no mask of `marks`."""
         return sorted(set(self.object_ids).difference(*(ids_in(self.truth[mark].ids) for mark in marks)))
 
     def score(self, marks: Sequence[int]) -> list[tuple[float, float]]:
@@ -192,7 +193,7 @@ def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[
             else:
                 new = int(chance.choice([index for index in candidates if index not in marks]))
             marks = sorted((*marks, new))
-            # A mask changes only the frames between its neighbours, if all masks are of all objects.
+            # If all masks show all objects, a new mask affects only the frames between its neighbours.
             whole = all(ids_in(clip.truth[mark].ids) == clip.object_ids for mark in marks)
             clip.follow(marks, around=new if whole else None)
         if count in counts:
@@ -200,7 +201,7 @@ def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[
 
 
 def given_json(scores: Sequence[GivenScore], how: dict[str, Any]) -> str:
-    """All scores as JSON. how: facts about the run, which come first."""
+    """All scores as JSON. how: facts about the run, put first."""
     return json.dumps({**how, "scores": [score.to_dict() for score in scores]}, indent=2)
 
 

@@ -1,4 +1,4 @@
-"""Running a model through a data set: every sequence from its own reference masks, scored while it runs."""
+"""Runs a model on a data set: every sequence from its own reference masks, scored along the way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hodor_cli.images.picture import read_picture
 
 
 class _Record(msgspec.Struct):
-    """Says that the masks of one sequence are whole, and what they were made with. Holds no scores."""
+    """Marks the masks of one sequence as complete, and says what they were made with. Holds no scores."""
 
     identity: dict[str, Any]
     timing: Timing
@@ -38,8 +38,8 @@ class _Record(msgspec.Struct):
 class MaskFolder:
     """Where a model's masks are kept: folder/predictions/SEQ/FRAME.png.
 
-    identity: what the masks depend on (weights, history, ...). resume: sequences that were finished there under the
-    same identity are not run again; their masks are scored again.
+    identity: what the masks depend on (weights, history, ...). resume: sequences finished with the same identity are
+    not run again; only their masks are scored again.
     """
 
     folder: Path
@@ -51,11 +51,11 @@ class MaskFolder:
         return self.folder / "predictions" / name
 
     def record_of(self, name: str) -> Path:
-        """The file that says that a sequence is finished."""
+        """The file that marks a sequence as finished."""
         return self.folder / ".progress" / f"{name}.json"
 
     def finished(self, sequence: VideoSequence) -> Timing | None:
-        """How long the sequence took, if it was finished under the same identity and has all its masks."""
+        """How long the sequence took, if it was finished with the same identity and no masks are missing; else None."""
         try:
             record = msgspec.json.decode(self.record_of(sequence.name).read_bytes(), type=_Record)
         except (OSError, msgspec.DecodeError):
@@ -64,7 +64,7 @@ class MaskFolder:
         return record.timing if whole and record.identity == json.loads(json.dumps(self.identity)) else None
 
     def clear(self, name: str) -> None:
-        """Remove what an earlier run left of a sequence."""
+        """Remove a sequence's masks and record from an earlier run."""
         with writing(self.folder):
             self.record_of(name).unlink(missing_ok=True)
             if self.masks_of(name).is_dir():
@@ -80,9 +80,9 @@ def run_model(
     on_start: OnStart | None = None,
     progress: Progress | None = None,
 ) -> Scored:
-    """Run every sequence of a data set; one that fails is noted and the others are run.
+    """Run every sequence of a data set. A sequence that fails is recorded, and the others continue.
 
-    masks: where the masks are kept, None to keep numbers only. limit: at most so many frames per sequence. Raises
+    masks: where to keep the masks; None keeps only the scores. limit: at most this many frames per sequence. Raises
     OutputError if the masks cannot be written.
     """
     run, rules = Scored(), rules_of(dataset)
@@ -110,7 +110,7 @@ def run_model(
             raise
         except HodorError as error:
             run.failed[name] = str(error)
-        except Exception as error:  # one sequence must not take the others with it
+        except Exception as error:  # one sequence must not stop the others
             run.failed[name] = f"{name} could not be run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         done += lengths[name]
         advance(0)
@@ -118,11 +118,11 @@ def run_model(
 
 
 def _take_finished(run: Scored, part: VideoSequence, masks: MaskFolder, rules: Rules) -> bool:
-    """Score the masks of an earlier run, if it finished the sequence under the same identity; else clear them."""
+    """Score the masks of an earlier run if it finished the sequence with the same identity; otherwise remove them."""
     timing = masks.finished(part)
     if timing is None:
         if masks.record_of(part.name).exists():
-            run.notes.append(f"{part.name} was made with other settings, or masks are missing, and is run again")
+            run.notes.append(f"{part.name} is run again, because it was made with other settings or masks are missing")
         masks.clear(part.name)
         return False
     run.timings[part.name] = timing
@@ -134,15 +134,15 @@ def _take_finished(run: Scored, part: VideoSequence, masks: MaskFolder, rules: R
 
 
 def _check(sequence: VideoSequence, rules: Rules) -> None:
-    """Refuse what cannot be run or scored before any time goes into it."""
+    """Raise DataError for a sequence that cannot be run or scored, before spending any time on it."""
     name = sequence.name
     if not sequence.images:
-        raise DataError(f"{name} has masks but no images; there is nothing to run a model on")
+        raise DataError(f"{name} has masks but no images, so there is nothing to run a model on")
     if not sequence.masks:
-        raise DataError(f"{name} has no masks; a model needs the objects of the first frame")
+        raise DataError(f"{name} has no masks, but a model needs the objects of the first frame")
     missing = [frame for frame in sequence.masks if frame not in sequence.images]
     if missing:
-        raise DataError(f"{name} has no images of {plural(len(missing), 'labelled frame')}: {listed(missing, 20)}")
+        raise DataError(f"{name} has no images for {plural(len(missing), 'labelled frame')}: {listed(missing, 20)}")
     if sequence.has_truth:
         require_frames(name, len(sequence.masks), rules)
 
@@ -156,7 +156,7 @@ def _run_sequence(
     on_start: OnStart | None,
     advance: Callable[[int], None],
 ) -> None:
-    """One sequence from its first frame on. Masks are given where the truth shows an object for the first time."""
+    """Run one sequence. Each object's mask is given in the first frame in which the truth shows it."""
     name = sequence.name
     if masks is not None:
         with writing(masks.folder):

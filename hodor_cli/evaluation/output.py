@@ -3,8 +3,8 @@
 OUT/results.json, sequences.csv, objects.csv, frames.csv
 OUT/report.html, failures.png
 OUT/predictions/SEQ/FRAME.png      a model's masks
-OUT/submission.zip                 for sets whose truth is not public
-OUT/history-N/, OUT/history.png    of a history sweep
+OUT/submission.zip                 for data sets without public truth
+OUT/history-N/, OUT/history.png    a history sweep
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _FILES = (
 
 
 def check_output(output: EvaluationOutput) -> None:
-    """Refuse a folder that would lose something.
+    """Check that writing into the folder loses nothing, and remove the result files of an earlier evaluation.
 
-    Raises OutputError when it is a file, holds what no evaluation made, or holds an evaluation that is neither resumed
-    nor overwritten. Otherwise the old result files (not the masks) are removed, so that nothing there is older.
+    Raises OutputError if the path is a file, or the folder holds other files or an evaluation that is neither resumed
+    nor overwritten. Masks are kept.
     """
     folder = output.folder
     if folder.exists() and not folder.is_dir():
@@ -48,7 +48,7 @@ def check_output(output: EvaluationOutput) -> None:
         require_empty(folder)
     if not output.resume and not output.overwrite:
         raise OutputError(
-            f"{folder} holds an evaluation already; `resume` keeps its finished sequences, `overwrite` replaces it"
+            f"{folder} already holds an evaluation; `resume` keeps its finished sequences, `overwrite` replaces it"
         )
     with writing(folder):
         for name in _FILES:
@@ -56,7 +56,7 @@ def check_output(output: EvaluationOutput) -> None:
 
 
 def write_everything(result: EvaluationResult, dataset: Dataset, places: Mapping[str, Path], folder: Path) -> None:
-    """Write numbers, failure sheet and report; `places` says where each sequence's predicted masks lie."""
+    """Write scores, failure sheet and report. places: the folder of each sequence's predicted masks."""
     result.write(folder)
     failures = find_failures(result, dataset, places) if result.sequences else []
     if failures:
@@ -73,22 +73,22 @@ def write_sweep(results: Sequence[EvaluationResult], folder: Path) -> None:
 
 
 def sweep_json(results: Sequence[EvaluationResult]) -> str:
-    """{"sweep": "history", "runs": [the results of each length]}."""
+    """{"sweep": "history", "runs": [the result of each length]} as JSON."""
     content = {"sweep": "history", "runs": [result.to_dict() for result in results]}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def pack_submission(dataset: Dataset, places: Mapping[str, Path], target: Path) -> Path:
-    """Pack the predicted masks of all sequences, from `places`, into the zip that the data set's server wants, and
+    """Pack the predicted masks of all sequences, from `places`, into the zip that the data set's server expects, and
     return its path.
 
-    DAVIS and MOSE want SEQ/FRAME.png, YouTube-VOS wants Annotations/SEQ/FRAME.png and only the frames of its meta.json.
-    Raises InputError for masks that are missing or hold ids past 255, which 8-bit label PNGs cannot.
+    DAVIS and MOSE expect SEQ/FRAME.png, YouTube-VOS expects Annotations/SEQ/FRAME.png for only the frames of its
+    meta.json. Raises InputError if masks are missing or have ids above 255, which do not fit into 8-bit label PNGs.
     """
     prefix = "Annotations/" if dataset.kind == "youtube-vos" else ""
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The masks are compressed already.
+        # The masks are already compressed.
         with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for name, sequence in dataset.sequences.items():
                 frames = sequence.frames
@@ -103,8 +103,10 @@ def pack_submission(dataset: Dataset, places: Mapping[str, Path], target: Path) 
                     file = files[frame]
                     values = read_numbers(file)
                     if file.suffix.lower() != ".png" or values is None:
-                        raise InputError(f"{file} is no indexed PNG, and servers take nothing else")
+                        raise InputError(f"{file} is not an indexed PNG, the only format that servers accept")
                     if values.dtype.itemsize > 1:
-                        raise InputError(f"{file} is a 16-bit PNG; servers take indexed PNGs with ids up to 255")
+                        raise InputError(
+                            f"{file} is a 16-bit PNG, but servers accept only indexed PNGs with ids up to 255"
+                        )
                     archive.write(file, f"{prefix}{name}/{frame}.png")
     return target

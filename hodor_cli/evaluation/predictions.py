@@ -1,5 +1,5 @@
-"""Scores masks that anyone made, in a folder for each sequence, several sequences at a time; and runs the official
-DAVIS-2017 evaluation on them, if its package is installed."""
+"""Scores masks of any origin, in one folder per sequence, several sequences in parallel; also runs the official
+DAVIS-2017 evaluation on them if its package is installed."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def score_predictions(
 ) -> Scored:
     """Score the masks under `predictions` against the truth of all sequences that have it.
 
-    predictions: SEQ/FRAME.png, also one folder deeper (predictions, Annotations/480p, ...); SEQ/masks/FRAME.png, as
-    `hodor segment-many` writes them; or FRAME.png alone for a data set of one sequence. Names are those of the true
-    masks. workers: processes, one per core by default.
+    predictions: SEQ/FRAME.png, possibly in a subfolder (predictions, Annotations/480p, ...); SEQ/masks/FRAME.png, as
+    `hodor segment-many` writes them; or just FRAME.png for a data set of one sequence. Names must be those of the true
+    masks. workers: number of processes, by default one per core.
     """
     sequences = {name: sequence for name, sequence in dataset.sequences.items() if sequence.has_truth}
     places, rules = find_predictions(predictions, sequences), rules_of(dataset)
@@ -64,7 +64,7 @@ def score_predictions(
 
 
 def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict[str, Path]:
-    """Sequence name -> folder of its predicted masks, for those that are there. Raises InputError if none is."""
+    """Sequence name -> folder of its predicted masks, for sequences that have any. Raises InputError if none has."""
     require_exists(root, "folder of predictions")
     if root.is_file():
         what = "a zip archive; unpack it and give" if root.suffix.lower() == ".zip" else "a file; give"
@@ -87,7 +87,7 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
         return {next(iter(sequences)): masks}
     if empty:
         held = listed(visible_files(empty[0]), 3) or "no files"
-        raise InputError(f"{empty[0]} holds no masks, which are {', '.join(MASK_SUFFIXES)} files; it holds {held}")
+        raise InputError(f"{empty[0]} holds no masks ({', '.join(MASK_SUFFIXES)} files); it holds {held}")
     raise InputError(
         f"{root} has no masks in a folder named like a sequence of the data set (such as {next(iter(sequences), '?')})"
         f"{first_folders(root)}"
@@ -95,14 +95,14 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
 
 
 def _masks_at(folder: Path) -> Path | None:
-    """The folder itself if it has masks, or else its folder `masks`, as the results of `hodor segment` have it."""
+    """The folder itself if it has masks, or else its subfolder `masks`, as in the results of `hodor segment`."""
     return next((place for place in (folder, folder / "masks") if masks_in(place)), None)
 
 
 def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> SequenceScore:
     """Read and score the masks of one sequence in `folder`, a frame at a time.
 
-    Raises InputError that lists the frames without a prediction.
+    Raises InputError, listing the frames, if predictions are missing.
     """
     names = list(sequence.masks)
     counted = set(names[1:-1] if rules.drop_last else names[1:])
@@ -122,25 +122,25 @@ def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> Sequence
         scorer.add(name, truth, reader.read(files[name], name).ids if name in counted else None)
     score = scorer.finish()
     if folder.resolve() == next(iter(sequence.masks.values())).parent.resolve():
-        notes = [*notes, f"the predictions of {sequence.name} are its true masks themselves"]
+        notes = [*notes, f"the predictions of {sequence.name} are its ground truth itself"]
     notes += [note if sequence.name in note else f"{sequence.name}: {note}" for note in reader.notes]
     return replace(score, notes=(*notes, *score.notes))
 
 
 def _run(tasks: list[_Task], workers: int | None) -> Iterator[tuple[VideoSequence, SequenceScore | str]]:
-    """Each sequence with its score or the sentence that says what is wrong, in the order in which they finish."""
+    """Yield each sequence with its score, or a sentence that says what is wrong, in the order in which they finish."""
     count = min(len(tasks), usable_cores() if workers is None else max(1, workers))
     if count <= 1 or sum(len(task[0].masks) for task in tasks) < 50:
         yield from ((task[0], _outcome(*task)) for task in tasks)
         return
-    # A fork starts at once; where it is not safe, new processes are spawned.
+    # Forks start fast; where forking is not safe, processes are spawned.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with forkable_opencv(), warnings.catch_warnings():
-        # Python warns of forks beside threads; the workers use nothing that another thread could hold.
+        # Python warns about forking a process with threads; the workers use no lock that another thread could hold.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # The processes are the parallelism.
+        # One thread each, because the processes already use all cores.
         pool = ProcessPoolExecutor(count, context, initializer=cv2.setNumThreads, initargs=(1,))
-        # The longest first, so that no core waits for a long one at the end.
+        # The longest first, so that the cores finish at about the same time.
         longest_first = sorted(tasks, key=lambda task: -len(task[0].masks))
         waiting = {pool.submit(_outcome, *task): task[0] for task in longest_first}
         try:
@@ -148,7 +148,7 @@ def _run(tasks: list[_Task], workers: int | None) -> Iterator[tuple[VideoSequenc
                 sequence = waiting[future]
                 try:
                     yield sequence, future.result()
-                except BrokenExecutor as error:  # a process was killed, most likely because memory ran out
+                except BrokenExecutor as error:  # a process was killed, probably for lack of memory
                     yield sequence, f"{sequence.name} lost its process ({error}); try fewer `workers`"
         finally:
             pool.shutdown(cancel_futures=True)
@@ -159,7 +159,7 @@ def _outcome(sequence: VideoSequence, folder: Path, rules: Rules) -> SequenceSco
         return score_masks(sequence, folder, rules)
     except HodorError as error:
         return str(error)
-    except Exception as error:  # one sequence must not take the others with it
+    except Exception as error:  # one sequence must not stop the others
         return f"{sequence.name} could not be scored ({type(error).__name__}: {error})"
 
 
@@ -167,9 +167,9 @@ SOURCE = "git+https://github.com/davisvideochallenge/davis2017-evaluation"
 
 
 def require_official(dataset: Dataset) -> None:
-    """Raise UsageError when the official package is not installed or does not fit the data set."""
+    """Raise UsageError if the official package is not installed or does not support the data set."""
     if rules_of(dataset) != DAVIS:
-        raise UsageError(f"`official` is for DAVIS and {dataset.root} is {dataset.layout}; leave it out")
+        raise UsageError(f"`official` works only for DAVIS, but {dataset.root} is {dataset.layout}; leave it out")
     try:
         import davis2017.evaluation  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
     except (ImportError, AttributeError) as error:
@@ -179,12 +179,12 @@ def require_official(dataset: Dataset) -> None:
 
 
 def run_official(dataset: Dataset, places: Mapping[str, Path], names: Iterable[str]) -> dict[str, float]:
-    """J, F and their recall and decay as the official package computes them, for these sequences.
+    """J, F and their recall and decay for the named sequences, as the official package computes them.
 
-    places: the folder of each one's predicted masks. The package reads a copy of them in a temporary folder. Binary
-    truth (0 and 255) is rewritten as 0 and 1 there, because the package takes 255 for void. It holds whole sequences in
-    memory, unlike ours. Raises UsageError when it is not installed, InputError when it refuses the masks (with what it
-    said).
+    places: the folder of each sequence's predicted masks. The package reads a copy of them in a temporary folder, in
+    which binary masks (0 and 255) are rewritten as 0 and 1, because the package treats 255 as void. Unlike our code, it
+    holds whole sequences in memory. Raises UsageError if it is not installed, InputError, with its reason, if it
+    rejects the masks.
     """
     require_official(dataset)
     from davis2017.evaluation import DAVISEvaluation
@@ -198,7 +198,7 @@ def run_official(dataset: Dataset, places: Mapping[str, Path], names: Iterable[s
         (lists / "val.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         for name in names:
             _lay_out(dataset.sequences[name], places[name], root, results / name)
-        # The package asks for a name that NumPy 1.24 dropped and 2.0 brought back.
+        # The package uses `np.bool`, which NumPy 1.24 removed and 2.0 restored.
         numpy = mock.patch.object(np, "bool", np.bool_, create=True)
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()), numpy:
             try:
@@ -213,7 +213,7 @@ def run_official(dataset: Dataset, places: Mapping[str, Path], names: Iterable[s
 
 
 def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Path) -> None:
-    """One sequence the way the package wants it."""
+    """Write one sequence in the layout that the package expects."""
     images, masks = root / "JPEGImages" / "480p" / sequence.name, root / "Annotations" / "480p" / sequence.name
     for folder in (images, masks, results):
         folder.mkdir(parents=True)

@@ -1,5 +1,5 @@
-"""Notices predicted masks whose values mean something else than those of the truth, so that nobody takes their low
-scores for the method's."""
+"""Detects predicted masks whose values do not mean the same as the truth's, so that their low scores are not blamed on
+the method."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed
 
-#: J below which an object is not where its id says, and above which it is where another id says.
+#: Below this J, an object is not where its own id is; above this J, it is where another id is.
 _WRONG, _RIGHT = 0.1, 0.5
-#: Masks of several objects may be scored against one merged object; no benchmark has so many in a frame.
+#: Masks of several objects may be scored against one merged object, but no benchmark has more objects in a frame.
 _MOST_VALUES = 16
 
 
 def refuse_soft_map(prediction: LabelMap, name: str, frame: str) -> None:
-    """Raise InputError for a mask of one object with more values than objects could have."""
+    """Raise InputError if a mask has more different values than there could be objects."""
     values = len(np.unique(prediction) if prediction.dtype.kind == "f" else present_ids(prediction, [1, 255]))
     if values > _MOST_VALUES:
         raise InputError(
-            f"the prediction of {name} frame {frame} holds {values} different values, as a soft (probability) map or "
-            "blended edges do, and everything but 0 would be the object; threshold it"
+            f"the prediction of {name} frame {frame} holds {values} different values, like a soft (probability) map or "
+            "blended edges, and every value but 0 would count as the object; threshold it"
         )
 
 
-def exchanged_ids(
+def swapped_ids(
     name: str, frame: str, truth: LabelMap, prediction: LabelMap, own: Mapping[int, float]
 ) -> Iterator[str]:
-    """Yield a sentence if predicted ids (or 0, the background) cover objects instead of the objects' own ids.
+    """Yield a sentence if other predicted ids (or 0, the background) cover objects instead of the objects' own ids.
 
-    own: J of each object of a frame, by its id. Meant for the first frame that counts: there no method has had the time
-    to confuse objects as thoroughly as another palette does.
+    own: object id -> J in this frame. Meant for the first frame that counts, in which no method has had time to confuse
+    objects as thoroughly as a different palette does.
     """
     found = []
     for object_id, j in own.items():
@@ -49,6 +49,6 @@ def exchanged_ids(
             found.append(f"object {object_id} has the value {best}")
     if found:
         yield (
-            f"the ids of {name} seem to be exchanged: in the prediction of frame {frame}, {listed(found, 6)}; "
+            f"the ids of {name} seem to be swapped: in the prediction of frame {frame}, {listed(found, 6)}; "
             "keep the ids of the first frame"
         )

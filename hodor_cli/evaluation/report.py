@@ -1,4 +1,4 @@
-"""The report of an evaluation as one page that needs nothing else, and figures of J&F (HODOR, CVPR 2022, fig. 1)."""
+"""The report of an evaluation as one self-contained page, and figures of J&F (HODOR, CVPR 2022, fig. 1)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 J_COLOUR, SPEED_COLOUR = "#0b62a4", "#777777"
 
-#: How the ways to choose given frames are drawn.
+#: The colour and line style of each way to choose given frames.
 _WAYS = {
     "suggest": (J_COLOUR, "o-"),
     "uniform": ("#d1730e", "s-"),
     "random": ("#3d9a50", "v:"),
     "one-way": (SPEED_COLOUR, "^--"),
 }
-#: Points of J&F that the axis shows at least.
+#: The J&F axis spans at least this many percentage points.
 _LEAST_SPAN = 4.0
 
 
@@ -46,7 +46,7 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
     axes.set(xlabel="history length (frames)", xticks=lengths)
     axes.set_ylabel("J&F (%)", color=J_COLOUR)
     low, high = axes.get_ylim()
-    if high - low < _LEAST_SPAN:  # differences of a hundredth must not look like a fall
+    if high - low < _LEAST_SPAN:  # tiny differences must not look like a collapse
         axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
     speeds = [result.frames_per_second for result in results]
     if all(speed is not None and speed == speed for speed in speeds):
@@ -59,7 +59,7 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
 
 
 def write_given_figure(scores: Sequence[GivenScore], path: Path) -> None:
-    """J&F of the frames that were not given against the number of given masks, one line for each way, as PNG."""
+    """Plot J&F of the frames that were not given against the number of given masks, one line for each way, as PNG."""
     figure, axes = _empty_figure("the curve of `given`")
     for way, (colour, style) in _WAYS.items():
         points = [(score.given, 100 * score.means()["J&F"]) for score in scores if score.choose == way]
@@ -71,7 +71,7 @@ def write_given_figure(scores: Sequence[GivenScore], path: Path) -> None:
 
 
 def _empty_figure(what: str) -> tuple[Figure, Axes]:
-    """A figure with one diagram. Raises UsageError without matplotlib, which `what` needs."""
+    """A figure with one empty plot. Raises UsageError if matplotlib, which `what` needs, is not installed."""
     require_matplotlib(what)
     from matplotlib.figure import Figure
 
@@ -112,7 +112,7 @@ def _write(path: Path, result: EvaluationResult, *, without: Sequence[str] = (),
 
 
 def _numbers(result: EvaluationResult) -> list[tuple[str, str]]:
-    """The headline: what is measured, and its value."""
+    """The headline numbers: name and value."""
     if not result.sequences:
         return []
     names = ("J&F", "J", "F", "J_recall", "J_decay", "F_recall", "F_decay")

@@ -1,4 +1,4 @@
-"""The results of an evaluation: numbers per object, sequence and data set, as values, JSON and CSV."""
+"""The results of an evaluation: scores per object, sequence and data set, as values, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON_NAME = "results.json"
 
 @dataclass(frozen=True)
 class Timing:
-    """Frames that a model went through, seconds inside the network, and seconds with reading and writing."""
+    """Frames processed by a model, seconds inside the network, and seconds including reading and writing."""
 
     frames: int
     network_seconds: float
@@ -41,9 +41,9 @@ class Timing:
 
 @dataclass
 class Scored:
-    """What became of the sequences of a data set, by name: scores, why others failed, and timings of a model.
+    """The outcome of each sequence of a data set, by name: its scores or why it failed, and a model's timings.
 
-    places: where their predicted masks lie. notes: sentences for the user. kept: those that an earlier run finished.
+    places: folders of predicted masks. notes: sentences for the user. kept: sequences that an earlier run finished.
     """
 
     scores: dict[str, SequenceScore] = field(default_factory=dict)
@@ -67,10 +67,10 @@ _METRICS: dict[str, Callable[[ObjectScore], float]] = {
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Scores 0..1 of a data set: means over all its objects, as the official DAVIS evaluation takes them.
+    """Scores 0..1 of a data set: means over all its objects, as in the official DAVIS evaluation.
 
-    Where objects belong to groups (YouTube-VOS: seen and unseen), a value is the mean of the groups' means. A data set
-    without public truth has no scores: its values are NaN, null in JSON.
+    If objects belong to groups (YouTube-VOS: seen and unseen), a score is the mean of the groups' means. Without public
+    truth there are no scores: the values are NaN, null in JSON.
     """
 
     dataset: str
@@ -96,12 +96,12 @@ class EvaluationResult:
 
     @property
     def frames_per_second(self) -> float | None:
-        """Frames over seconds inside the network, all objects together; None when no model was run."""
+        """Frames over seconds inside the network, for all objects together; None if no model was run."""
         return Timing.total(self.timings).frames_per_second if self.timings else None
 
     @property
     def frames_per_second_end_to_end(self) -> float | None:
-        """Frames over seconds of reading, network and writing; scoring is not part of it."""
+        """Frames over seconds of reading, network and writing, without scoring; None if no model was run."""
         return Timing.total(self.timings).frames_per_second_end_to_end if self.timings else None
 
     def metric(self, name: str) -> float:
@@ -110,7 +110,7 @@ class EvaluationResult:
         return float(np.mean([group[name] for group in groups]))
 
     def group_means(self) -> dict[str, dict[str, float]]:
-        """{group: {metric: mean over its objects}}; empty where objects have no groups."""
+        """{group: {metric: mean over its objects}}; empty if objects have no groups."""
         members: dict[str, list[ObjectScore]] = {}
         for sequence, score in self._objects():
             if group := self.groups.get((sequence.name, score.object_id)):
@@ -118,7 +118,7 @@ class EvaluationResult:
         return {group: _means(scores) for group, scores in sorted(members.items())}
 
     def worst_first(self) -> list[SequenceScore]:
-        """Sequences in the order of J&F, lowest first."""
+        """Sequences in order of J&F, lowest first."""
         return sorted(self.sequences.values(), key=lambda sequence: (sequence.jf, sequence.name))
 
     def worst_objects(self, count: int | None = None) -> list[tuple[SequenceScore, ObjectScore]]:
@@ -126,7 +126,7 @@ class EvaluationResult:
         return sorted(self._objects(), key=lambda pair: (pair[1].jf, pair[0].name, pair[1].object_id))[:count]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the keys of the field (J, F, J&F, J_recall, ...), values 0..1."""
+        """Plain values for JSON, with the field's usual names (J, F, J&F, J_recall, ...), 0..1."""
         groups = self.group_means()
         sequences: dict[str, dict[str, Any]] = {}
         for name, sequence in self.sequences.items():
@@ -154,7 +154,7 @@ class EvaluationResult:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write results.json, and sequences.csv and objects.csv (worst first) and frames.csv, each in one piece."""
+        """Write results.json, sequences.csv and objects.csv (worst first), and frames.csv, each atomically."""
         rows: list[list[Any]] = []
         for sequence in self.worst_first():
             timing = self.timings.get(sequence.name)
@@ -186,11 +186,11 @@ class EvaluationResult:
 
 
 def _means(scores: list[ObjectScore]) -> dict[str, float]:
-    """The mean of each metric over some objects; NaN for none."""
+    """The mean of each metric over some objects; NaN without objects."""
     values = {name: [metric(score) for score in scores] for name, metric in _METRICS.items()}
     return {name: float(np.mean(of)) if of else float("nan") for name, of in values.items()}
 
 
 def _plain(value: float | None) -> float | None:
-    """The value, or None for NaN, which JSON does not have."""
+    """The value, or None for NaN, which JSON lacks."""
     return None if value is None or value != value else value

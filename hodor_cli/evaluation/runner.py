@@ -1,4 +1,4 @@
-"""Evaluating: run a model on a data set or take masks, score them, write the results."""
+"""Evaluates a model or predicted masks on a data set: runs, scores, and writes the results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import device_name
 from hodor_cli.weights.checkpoint import model_fingerprint
 
-_MOST_NOTES = 20  # of one kind
+_MOST_NOTES = 20  # of each kind
 
 
 def evaluate(
@@ -42,27 +42,27 @@ def evaluate(
         print(result.jf, result.sequences["camel"].objects[1].j)
 
     Args:
-        dataset: The data set's folder, or what `recognise` made of it.
-        model: The network, as `load_model` returns it, or in training (its mode is left as it was); or a segmenter:
-            whatever has `step`, `reset` and `last`.
-        predictions: Masks that anyone made, SEQ/FRAME.png, instead of a model.
-        settings: Which sequences, how the model works, what is recorded.
-        output: Folder for results, report and masks. Without it only numbers are kept, in memory.
-        on_start: Called where a sequence's first objects start; returns the segmenter that continues. By default it
-            adapts a network if the settings have `adapt`.
-        progress: Called with frames done and frames in all.
+        dataset: The data set's folder, or the result of `recognise`.
+        model: The network, as `load_model` returns it, or while it is being trained (its mode is restored); or any
+            segmenter with `step`, `reset` and `last`.
+        predictions: Existing masks, SEQ/FRAME.png, instead of a model.
+        settings: Which sequences to evaluate, how the model works, and what is recorded.
+        output: Folder for results, report and masks. Without it, only scores are kept, in memory.
+        on_start: Called when a sequence's first objects appear; returns the segmenter to continue with. By default, it
+            adapts the network if the settings have `adapt`.
+        progress: Called with the number of frames done and in total.
 
     Returns:
-        Scores (0..1), timings, remarks, and the sequences that failed (the others count).
+        Scores (0..1), timings, remarks, and the sequences that failed, which the scores leave out.
 
     Raises:
-        UsageError: arguments that contradict each other. InputError, DataError: nothing could be evaluated.
-        OutputError: the output exists and is neither resumed nor overwritten, or cannot be written to.
+        UsageError: the arguments contradict each other. InputError, DataError: nothing could be evaluated.
+        OutputError: the output exists and is neither resumed nor overwritten, or it cannot be written to.
     """
     settings = settings or EvaluationSettings()
     found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
     if (model is not None) == (predictions is not None):
-        raise UsageError("give either `model` or `predictions`: a network to run, or a folder of masks")
+        raise UsageError("give either `model` or `predictions`: a network to run or a folder of masks")
     if model is not None and not found.has_truth and output is None:
         raise UsageError(f"the truth of {found.root} is not public; give `out` for the masks and the server's zip")
     if settings.official:
@@ -103,8 +103,8 @@ def evaluate(
 def _mask_folder(
     output: EvaluationOutput | None, facts: dict[str, Any], settings: EvaluationSettings
 ) -> Iterator[MaskFolder | None]:
-    """Yield where a model's masks go: into the output, or into a temporary folder if only the official package needs
-    them. facts: what the masks depend on."""
+    """Yield the folder for a model's masks: the output, or a temporary folder if only the official package needs them;
+    otherwise None. facts: what the masks depend on."""
     identity = facts | {"device": str(facts["device"]).split(" ")[0]}
     if output is not None:
         yield MaskFolder(output.folder, identity, output.resume)
@@ -149,9 +149,9 @@ def sweep_history(
     output: EvaluationOutput | None = None,
     progress: Progress | None = None,
 ) -> list[EvaluationResult]:
-    """Evaluate a model once per history length (HODOR, CVPR 2022, fig. 1); arguments and errors as of `evaluate`.
+    """Evaluate a model once per history length (HODOR, CVPR 2022, fig. 1); arguments and errors as in `evaluate`.
 
-    With an output, each length has a folder history-N in it, and history.png and report.html draw J&F and frames/s.
+    With an output, each length gets a subfolder history-N, and history.png and report.html plot J&F and frames/s.
     """
     settings = settings or EvaluationSettings()
     found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
@@ -177,7 +177,7 @@ def sweep_history(
 
 
 def _run_facts(segmenter: Any, model: Any, settings: EvaluationSettings) -> dict[str, Any]:
-    """Everything that the masks depend on, and the device that the speed does."""
+    """Everything that the masks depend on, and the device, on which the speed depends."""
     device = getattr(segmenter, "device", None)
     facts: dict[str, Any] = {
         "history": getattr(segmenter, "history", settings.history),
@@ -189,7 +189,7 @@ def _run_facts(segmenter: Any, model: Any, settings: EvaluationSettings) -> dict
     }
     facts |= {} if settings.weights is None else {"weights": settings.weights}
     if settings.adapt is not None:
-        # Where the user chose none, each video's own lines decide.
+        # If the user chose no resolution, adaptation chooses one for each video.
         facts |= {"adapt": settings.adapt, "min_dim": settings.min_dim, "max_dim": settings.max_dim}
     return facts
 

@@ -1,4 +1,4 @@
-"""J and F of a sequence, frame by frame: nothing but numbers is kept, whatever the length."""
+"""J and F of a sequence, frame by frame: memory does not grow with its length, because only scores are kept."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from hodor_cli.datasets.labels.decode import LabelReader, Labels, present_ids
 from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import Statistics, score_frame, statistics
-from hodor_cli.evaluation.remarks import exchanged_ids, refuse_soft_map
+from hodor_cli.evaluation.remarks import refuse_soft_map, swapped_ids
 from hodor_cli.images.paths import listed, plural, size_text
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Which objects and frames of a sequence count. The first labelled frame of a sequence never does."""
+    """Which objects and frames of a sequence count. The first labelled frame never does."""
 
     every_id: bool
-    """As in the official DAVIS evaluation, objects are 1..largest id and count in all frames, and a larger id in a
-    prediction is refused; otherwise objects are those of the truth, from the labelled frame after their first on."""
+    """True, as in the official DAVIS evaluation: the objects are all ids from 1 to the truth's largest, they count in
+    all frames, and larger ids in predictions are an error. False: the objects are those in the truth, and each counts
+    from the labelled frame after its first."""
     drop_last: bool
-    """The last labelled frame does not count."""
+    """Whether the last labelled frame does not count either."""
 
 
 DAVIS = Rules(every_id=True, drop_last=True)
@@ -43,7 +44,7 @@ def rules_of(dataset: Dataset) -> Rules:
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """J and F (0..1) of one object in each frame that counts, with the frames' names."""
+    """J and F (0..1) of one object in each frame that counts, with the names of these frames."""
 
     object_id: int
     frames: tuple[str, ...]
@@ -76,7 +77,7 @@ class ObjectScore:
 
 @dataclass(frozen=True)
 class SequenceScore:
-    """The objects of one sequence and remarks about how it was counted."""
+    """The scores of a sequence's objects, and remarks about how they were counted."""
 
     name: str
     objects: dict[int, ObjectScore]
@@ -106,7 +107,7 @@ def score_sequence(
     rules: Rules = DAVIS,
     frames: Iterable[str] | None = None,
 ) -> SequenceScore:
-    """Score predicted label maps against true ones, frame by frame; both may be arrays (T, H, W) or generators.
+    """Score predicted label maps against true ones, frame by frame. Both may be (T, H, W) arrays or generators.
 
         from hodor_cli.evaluation.scoring import YOUTUBE_VOS
 
@@ -114,16 +115,16 @@ def score_sequence(
         print(score.jf, score.objects[1].j)
 
     Args:
-        truth: Label maps (H, W) of the labelled frames, from the first on: object ids, 0 background, 255 void; or
-            0 and 255 alone, where 255 is the object.
-        predictions: As many label maps of the same size. Those of frames that do not count are not looked at.
-        name: What messages and results call the sequence.
+        truth: Label maps (H, W) of the labelled frames, starting with the first: object ids, 0 background, 255 void; or
+            only 0 and 255, where 255 is the object.
+        predictions: The same number of label maps of the same size. Those of frames that do not count are ignored.
+        name: The sequence's name in messages and results.
         rules: What counts: `DAVIS` (the official evaluation), `DAVIS_LIKE` or `YOUTUBE_VOS`.
-        frames: Names of the frames; their numbers by default.
+        frames: Names of the frames; by default their numbers.
 
     Raises:
-        InputError: a prediction of another size, or with ids that the rules refuse, or too few predictions.
-        DataError: truth of mixed sizes, no objects, or no frame that counts.
+        InputError: a prediction has the wrong size or ids that the rules do not allow, or their number is wrong.
+        DataError: the truth has mixed sizes, no objects, or no frame that counts.
     """
     scorer = SequenceScorer(name, rules)
     names = iter(frames) if frames is not None else (f"{index:05d}" for index in count())
@@ -136,27 +137,27 @@ def score_sequence(
 
 
 def require_frames(name: str, labelled: int, rules: Rules) -> None:
-    """Raise DataError for a sequence with so few labelled frames that none counts."""
+    """Raise DataError if a sequence has too few labelled frames for any to count."""
     least, why = (3, "the first and the last do") if rules.drop_last else (2, "the first does")
     if labelled < least:
         raise DataError(
-            f"{name} has {plural(labelled, 'labelled frame')}, but {why} not count, so that it takes at least {least};"
+            f"{name} has {plural(labelled, 'labelled frame')}, but {why} not count, so at least {least} are needed;"
             " leave it out of `sequences`"
         )
 
 
 class SequenceScorer:
-    """Takes the labelled frames of one sequence in order and keeps their scores.
+    """Scores the labelled frames of one sequence in order.
 
-    Invariant: one frame is held back, because only the next one tells that it was not the last.
+    Invariant: the newest frame is held back, because it may be the last one, which may not count.
     """
 
     def __init__(self, name: str, rules: Rules = DAVIS, truth: LabelReader | None = None) -> None:
-        """truth: the reader that decodes the true masks, where `add` is given what it decoded."""
+        """truth: the reader that decoded the true masks, if `add` is called with its results."""
         self.name, self.rules = name, rules
         self.labelled = 0
         self.ids: list[int] = []
-        """Object ids that the truth has shown so far."""
+        """The object ids seen in the truth so far."""
         self._truth = truth or LabelReader(name)
         self._frames: list[str] = []
         self._scores: list[dict[int, tuple[float, float]]] = []
@@ -166,8 +167,8 @@ class SequenceScorer:
         self._held: tuple[str, LabelMap, LabelMap | None, npt.NDArray[np.bool_] | None] | None = None
 
     def add(self, frame: str, truth: LabelMap | Path | Labels, prediction: LabelMap | None) -> None:
-        """Take the next labelled frame: its true labels as an array of ids, a mask file, or decoded already.
-        `prediction` may be None where it does not count (first frame, last frame)."""
+        """Add the next labelled frame: its true labels as an array of ids, as a mask file, or already decoded.
+        `prediction` may be None if the frame does not count (the first, or the last)."""
         labels = truth if isinstance(truth, Labels) else self._truth.read(truth, frame)
         if self._held is not None:
             self._score(*self._held)
@@ -178,7 +179,7 @@ class SequenceScorer:
         self.labelled += 1
 
     def finish(self) -> SequenceScore:
-        """The scores of the sequence. Raises DataError when nothing counts, InputError for ids that are refused."""
+        """The scores of the sequence. Raises DataError if nothing counts, InputError for ids that are not allowed."""
         if self._held is not None and not self.rules.drop_last:
             self._score(*self._held)
         self._held = None
@@ -190,40 +191,39 @@ class SequenceScorer:
         past = [object_id for object_id in extra if object_id > max(self.ids)]
         if past and self.rules.every_id:
             raise InputError(
-                f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}; "
-                "the official DAVIS evaluation refuses this too: keep the ids of the first frame"
+                f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}, "
+                "which the official DAVIS evaluation refuses too; keep the ids of the first frame"
             )
         if extra and not self.rules.every_id:
             notes.append(
                 f"the prediction of {self.name} holds id {listed(extra)}, which the truth does not have; "
-                "such an object has no score of its own, its pixels are missing from others"
+                "such objects are not scored, and their pixels are missing from other objects"
             )
         counted = range(1, max(self.ids) + 1) if self.rules.every_id else sorted(self.ids)
         gaps = [object_id for object_id in counted if object_id not in self._first_frame]
         if gaps:
-            notes.append(f"the truth of {self.name} has no object {listed(gaps)}; as in DAVIS each counts as one more")
+            notes.append(f"the truth of {self.name} has no object {listed(gaps)}; as in DAVIS, each counts nonetheless")
         objects = {}
         for object_id in counted:
             start = 0 if self.rules.every_id else self._first_frame[object_id]
-            # A frame without an entry had the object in neither mask.
+            # In frames without an entry, neither mask has the object.
             values = [scores.get(object_id, (1.0, 1.0)) for scores in self._scores[start:]]
             if not values:
-                notes.append(f"object {object_id} of {self.name} appears too late for any frame to count; left out")
+                notes.append(f"object {object_id} of {self.name} appears too late to be scored in any frame")
                 continue
-            j, f = np.array(values, dtype=np.float64).T
-            series = np.ascontiguousarray(j), np.ascontiguousarray(f)
-            objects[object_id] = ObjectScore(object_id, tuple(self._frames[start:]), *series)
+            j, f = np.ascontiguousarray(np.array(values, np.float64).T)
+            objects[object_id] = ObjectScore(object_id, tuple(self._frames[start:]), j, f)
         unseen = [i for i, score in objects.items() if i not in self._predicted and not score.j_values.all()]
         if unseen:
-            notes.append(f"the prediction of {self.name} shows object {listed(unseen)} in no frame that counts")
+            notes.append(f"the prediction of {self.name} never shows object {listed(unseen)} in the frames that count")
         if not objects:
             raise DataError(f"no object of {self.name} has a frame that counts; leave it out of `sequences`")
-        told = self._truth.colour_notes
-        notes += [note if self.name in note else f"the truth of {self.name}: {note}" for note in told]
+        for note in self._truth.colour_notes:
+            notes.append(note if self.name in note else f"the truth of {self.name}: {note}")
         if self._truth.has_void:
             notes.append(
-                f"the truth of {self.name} has void pixels (255), which are not scored; the official DAVIS package "
-                "scores them as background"
+                f"the truth of {self.name} has void pixels (255), which are not scored, whereas the official DAVIS "
+                "package scores them as background"
             )
         return SequenceScore(self.name, objects, tuple(notes))
 
@@ -245,6 +245,6 @@ class SequenceScorer:
         scores = score_frame(truth, prediction, {*self.ids, *predicted}, void)
         if not self._scores and not self._truth.binary:
             own = {object_id: scores[object_id][0] for object_id in self.ids}
-            self._notes += exchanged_ids(self.name, frame, truth, prediction, own)
+            self._notes += swapped_ids(self.name, frame, truth, prediction, own)
         self._frames.append(frame)
         self._scores.append(scores)

@@ -1,4 +1,4 @@
-"""Settings of an evaluation, and where its results go."""
+"""The settings of an evaluation, and where its results go."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hodor_cli.errors import UsageError
 from hodor_cli.settings import about
 
 Progress = Callable[[int, int], None]
-"""Called with the frames done so far and the frames in all."""
+"""Called with the number of frames done so far and in total."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where the first objects of a sequence start: the frame (H, W, 3) RGB, their masks (H, W), and the files of the
+    """The frame (H, W, 3) RGB in which a sequence's first objects appear, their masks (H, W), and the files of the
     frames that follow, in order."""
 
     frame: npt.NDArray[np.uint8]
@@ -29,11 +29,11 @@ class Start:
 
 
 OnStart = Callable[[Any, Start], Any]
-"""Called once per sequence with the segmenter and its start, before the step; returns the segmenter that continues."""
+"""Called once per sequence, before the first step with objects; returns the segmenter to continue with."""
 
 
 class StepSegmenter(Protocol):
-    """What an evaluation needs of a segmenter; `hodor_cli.engine.Segmenter` is one."""
+    """What an evaluation requires of a segmenter; `hodor_cli.engine.Segmenter` is one."""
 
     last: Any
 
@@ -44,10 +44,10 @@ class StepSegmenter(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationSettings(SegmenterSettings):
-    """What is evaluated, and how the network works; stored in the result and compared on resuming.
+    """What is evaluated, and how the network works; stored in the result and compared when resuming.
 
-    sequences: names of sequences, or of one split; None takes all. weights: what the network was made from, to be
-    recorded.
+    sequences: names of sequences, or of one split; None: all. weights: what the network was loaded from, for the
+    record.
     """
 
     sequences: tuple[str, ...] | None = None
@@ -62,8 +62,8 @@ class EvaluationSettings(SegmenterSettings):
 class EvaluationOutput:
     """Where results.json, CSV files, report.html, pictures and a model's masks are written.
 
-    resume: keep the sequences that an earlier run with the same settings finished there; only their masks are kept, all
-    scores are computed again. overwrite: replace the results of an earlier evaluation.
+    resume: keep the masks of sequences that an earlier run finished there with the same settings; all scores are
+    recomputed. overwrite: replace the results of an earlier evaluation.
     """
 
     folder: Path
