@@ -137,7 +137,7 @@ def test_wrong_settings_are_refused(network: Hodor, dataset: Dataset) -> None:
         GivenSettings((1,), ("best",))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="8 labelled frames, too few to give 8"):
         evaluated(network, dataset, 8, choose=("uniform",))
-    assert "--choose says which frames --given gives" in refused(
+    assert "--choose selects frames for --given" in refused(
         "evaluate", dataset.root, "--choose", "suggest", code=2
     )
 
@@ -164,7 +164,7 @@ def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_p
     [
         (("--given", "two"), "takes numbers of masks"),
         (("--given", "1", "--choose", "best"), "--choose takes uniform"),
-        (("--given", "1", "--workers", "2"), "leave out"),
+        (("--given", "1", "--workers", "2"), "leave them out"),
         (("--given", "99"), "too few to give 99"),
     ],
 )
