@@ -152,11 +152,11 @@ def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
         clicker.box((200, 10, 20, 20))
     with pytest.raises(UsageError, match="at least one point"):
         clicker.scribble([])
-    with pytest.raises(UsageError, match="one of its size"):
+    with pytest.raises(UsageError, match="a mask of the frame's size"):
         clicker.set_mask(np.ones((4, 4), bool))
     with pytest.raises(InputError, match="not between 1 and 65535"):
         clicker.click(45, 60, object=0)
-    with pytest.raises(UsageError, match="call set_frame first"):
+    with pytest.raises(UsageError, match="call `set_frame` first"):
         Clicker(net).click(1, 1)
     with pytest.raises(
         UsageError, match=r"a frame must be \(H, W, 3\) uint8 RGB in a NumPy array, not \(4, 4\) uint8$"
@@ -245,7 +245,7 @@ def test_files_of_click_networks(tmp_path: Path, net: ClickNet) -> None:
     with pytest.raises(WeightsError, match="damaged"):
         load_click_net(tmp_path / "damaged.safetensors")
 
-    with pytest.raises(WeightsError, match="no click network"):
+    with pytest.raises(WeightsError, match="not a click network"):
         load_click_net(weights_path("mini"))
 
 

@@ -191,9 +191,9 @@ def test_the_seed_determines_the_initial_weights_of_a_new_network(
 def test_a_run_can_be_resumed_only_with_its_own_settings(tmp_path: Path) -> None:
     made, run = make_blobs(tmp_path / "set"), tmp_path / "run"
     train_clicks([made], run, SMALL)
-    with pytest.raises(OutputError, match="holds a run already"):
+    with pytest.raises(OutputError, match="already holds a run"):
         train_clicks([made], run, SMALL)
-    with pytest.raises(UsageError, match="batch_size 4 then and 8 now"):
+    with pytest.raises(UsageError, match="batch_size was 4, not 8"):
         train_clicks([made], run, replace(SMALL, batch_size=8), resume=True)
     train_clicks([made], run, replace(SMALL, time="2h"), resume=True)
     state = read_state(run)

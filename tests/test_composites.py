@@ -17,7 +17,7 @@ from hodor_cli.errors import UsageError
 from hodor_cli.formats.opening import open_set
 from hodor_cli.samples.clip_sets import ClipFrames, ClipSequences
 from hodor_cli.samples.composites import Composites, add_object
-from hodor_cli.samples.cutouts import cut_filmed
+from hodor_cli.samples.cutouts import cutout_of
 from hodor_cli.samples.sample import TrainingSample
 from hodor_cli.samples.sets import PhotographSet
 from hodor_cli.samples.settings import AugmentSettings, ClipOptions, augment_preset
@@ -82,9 +82,9 @@ def test_a_sample_gets_labelled_objects_until_it_has_as_many_as_were_planned(sti
 def test_what_is_labelled_is_what_was_pasted(clips: ClipSequences) -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        filmed = clips.film(3, 3, rng)
-        assert filmed is not None and filmed.moving
-        sample = add_object(empty_sample(), filmed, rng, AugmentSettings(contrast=(0, 0), brightness=(0, 0)))
+        cutout = clips.cut_out(3, 3, rng)
+        assert cutout is not None and cutout.moving
+        sample = add_object(empty_sample(), cutout, rng, AugmentSettings(contrast=(0, 0), brightness=(0, 0)))
         new = sample.masks == 2
         assert new[0].any() and (sample.masks[0] == 1).sum() >= 0.5 * 16 * 16
         assert sample.frames[new].mean() > 150, "the square that was cut out is bright, the ground dark"
@@ -95,7 +95,7 @@ def test_an_object_behind_another_is_hidden_by_it(clips: ClipSequences) -> None:
     whole, hidden = 0, 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        sample = add_object(empty_sample(), clips.film(3, 3, rng), rng, SETTINGS)
+        sample = add_object(empty_sample(), clips.cut_out(3, 3, rng), rng, SETTINGS)
         square = (sample.masks == 1).sum(axis=(1, 2))
         whole += int((square == 256).all())
         hidden += int((square < 256).any())
@@ -103,9 +103,9 @@ def test_an_object_behind_another_is_hidden_by_it(clips: ClipSequences) -> None:
 
 
 def test_a_filmed_object_moves_as_it_did(clips: ClipSequences) -> None:
-    filmed = clips.film(0, 3, np.random.default_rng(1))
-    assert filmed is not None
-    middles = [np.nonzero(alpha > 127)[1].mean() for alpha in filmed.alphas]
+    cutout = clips.cut_out(0, 3, np.random.default_rng(1))
+    assert cutout is not None
+    middles = [np.nonzero(alpha > 127)[1].mean() for alpha in cutout.alphas]
     assert np.allclose(np.diff(middles), middles[1] - middles[0])
     assert clips.items[clips.twin_of(0, np.random.default_rng(0))][0] == clips.items[0][0]
 
@@ -118,12 +118,12 @@ def test_frames_without_labels_stay_without(clips: ClipSequences) -> None:
         masks=sample.masks * np.array([1, 0, 1], np.uint8)[:, None, None],
     )
     rng = np.random.default_rng(0)
-    more = add_object(sample, clips.film(3, 3, rng), rng, SETTINGS)
+    more = add_object(sample, clips.cut_out(3, 3, rng), rng, SETTINGS)
     assert not more.masks[1].any() and more.presence[1].all() and (more.masks[0] == 2).any()
 
 
 def test_nothing_to_cut_out_is_an_object_that_no_frame_shows() -> None:
-    assert cut_filmed([np.zeros((4, 4, 3), np.uint8)], [np.zeros((4, 4), bool)], moving=False) is None
+    assert cutout_of([np.zeros((4, 4, 3), np.uint8)], [np.zeros((4, 4), bool)], moving=False) is None
     sample = add_object(empty_sample(), None, np.random.default_rng(0), SETTINGS)
     assert sample.num_objects == 2 and not sample.presence[:, 1].any()
 

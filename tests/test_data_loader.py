@@ -188,14 +188,14 @@ def test_another_sample_stands_in_for_one_that_cannot_be_read(stills, workers, t
     sound = list(make_loader(Batches([stills], TINY), 0, 8, workers=workers))
     (tmp_path / "images" / "004.png").write_bytes(b"damaged")
     made = [list(make_loader(Batches([stills], TINY), 0, 8, workers=workers)) for _ in range(2)]
-    unread = {sentence for batch in made[0] for sentence in batch["unread"]}
-    assert len(unread) == 1 and "004.png is not an image that can be read" in unread.pop()
+    unreadable = {sentence for batch in made[0] for sentence in batch["unreadable"]}
+    assert len(unreadable) == 1 and "004.png is not an image that can be read" in unreadable.pop()
     assert any("004.png" in batch["names"] for batch in sound)
     assert not any("004.png" in batch["names"] for batch in made[0])
     for before, first, second in zip(sound, *made, strict=True):
         assert first["names"] == second["names"] and len(first["names"]) == TINY.batch_size
         assert all(torch.equal(first[name], second[name]) for name in TENSORS)
-        same = not first["unread"] and not before["unread"]
+        same = not first["unreadable"] and not before["unreadable"]
         assert not same or torch.equal(first["frames"], before["frames"])
 
 

@@ -136,7 +136,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
     [
         ("pretrain --gpus 1 --processes 2", 2, "--gpus computes on GPUs and --processes on the CPU"),
         ("pretrain --resume --overwrite", 2, "--resume continues a run and --overwrite replaces it"),
-        ("pretrain --weights a --backbone b", 2, "--weights holds a backbone already, which contradicts --backbone"),
+        ("pretrain --weights a --backbone b", 2, "--weights already holds a backbone, which contradicts --backbone"),
         ("pretrain --images d", 2, "--images and --annotations belong together"),
         ("pretrain --learning-rate 0.1 --set learning_rate.peak=0.2", 2, "--learning-rate and --set learning_rate.pe"),
         ("pretrain --set speed", 2, "--set takes NAME=VALUE"),

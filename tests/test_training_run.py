@@ -141,7 +141,7 @@ def test_killed_or_interrupted_and_resumed_gives_the_same_losses(
     if how == signal.SIGINT:
         assert process.returncode == 130, said
         assert f"interrupted after iteration {state.iteration} of {total}" in said
-        assert "the same command with --resume continues" in said
+        assert "run the same command with --resume to continue" in said
         assert len(losses_of(out)) == state.iteration  # nothing of what was done is lost
     else:
         assert process.returncode == -signal.SIGKILL
@@ -156,17 +156,17 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
     out = tmp_path / "run"
     run(photos, out, 1)
     before = (out / STATE_FILE).read_bytes()
-    with pytest.raises(OutputError, match=r"holds a run already.*`resume`.*`overwrite`"):
+    with pytest.raises(OutputError, match=r"already holds a run.*`resume`.*`overwrite`"):
         run(photos, out)
     with pytest.raises(UsageError, match=r"`resume`.*`overwrite`"):
         run(photos, out, resume=True, overwrite=True)
-    with pytest.raises(UsageError, match=r"batch_size 2 then and 4 now"):
+    with pytest.raises(UsageError, match=r"batch_size was 2, not 4"):
         run(photos, out, 3, resume=True, settings={"batch_size": 4})
     with pytest.raises(UsageError, match=r"`data` contradicts `resume`"):
         run([f"{photos}:2"], out, 3, resume=True)
     with pytest.raises(UsageError, match="run of `hodor pretrain`"):
         start(hodor_cli.finetune, photos, mode="frames", out=out, resume=True)
-    with pytest.raises(WeightsError, match=r"holds a 'toy' network but 'mini' is to be trained"):
+    with pytest.raises(WeightsError, match=r"holds a 'toy' network, not 'mini' as the settings ask for"):
         run(photos, out, preset="mini", weights=out / "last.safetensors", overwrite=True)
     with pytest.raises(UsageError, match=r"`weights=.*` belongs to the run in .* that `overwrite` would remove"):
         run(photos, out, weights=out / "last.safetensors", overwrite=True)
@@ -219,7 +219,7 @@ def test_damaged_files_of_a_run_are_one_sentence_with_a_way_out(photos: Path, tm
     whole = (out / STATE_FILE).read_bytes()
     for damage in (b"", whole[:-100], whole[:200], b"\0" * len(whole)):
         (out / STATE_FILE).write_bytes(damage)
-        with pytest.raises(WeightsError, match=r"is damaged.*cannot be resumed; begin anew with `overwrite`"):
+        with pytest.raises(WeightsError, match=r"is damaged.*cannot be resumed; start over with `overwrite`"):
             run(photos, out, 2, resume=True)
     (out / STATE_FILE).write_bytes(whole)
     record = (out / "run.json").read_text()
@@ -254,9 +254,9 @@ def test_a_limit_on_time_says_how_far_it_reaches_and_how_to_have_a_whole_run_in_
     config = with_settings(train_preset("mini"), {"iterations": 1003})  # 4 samples each, 300 of warm-up
     progress = TrainingProgress(3, 1003, 1.0, 0.5, 0.5, 0.5, 1e-4, 2.0, 100.0, 0.0, limited=True)
     longer, sooner = outlook(progress, config, until=1100.0)
-    assert longer.startswith("about 34 min for the 1000 iterations that are left")
+    assert longer.startswith("about 34 min for the remaining 1000 iterations")
     assert "after about 53 of them, while the learning rate still rises (300 iterations)" in sooner
-    assert sooner.endswith("begin anew with `iterations=53` and `warmup=5`")
+    assert sooner.endswith("start over with `iterations=53` and `warmup=5`")
     assert len(outlook(progress._replace(limited=False), config, until=9000.0)) == 1
     LiveLine()(progress)
     LiveLine()(progress._replace(limited=False))
@@ -296,7 +296,7 @@ def test_it_is_said_how_long_it_takes_and_whether_the_network_got_better(tmp_pat
     assert better.before is not None
     assert better.after is not None
     assert better.after > better.before
-    assert any("for the 22 iterations that are left" in text for text in notes)
+    assert any("for the remaining 22 iterations" in text for text in notes)
     assert any("the network got better" in text and "2 held-out pictures" in text for text in notes)
     assert not any("warm-up" in text for text in notes)
     assert warnings == []
@@ -393,7 +393,7 @@ def test_photographs_that_all_become_unreadable_end_a_run_that_can_be_resumed(tm
     with pytest.raises(DataError, match="is not an image"):
         run(made, tmp_path / "run", 20, progress=damage, note=notes.append)
     state = read_state(tmp_path / "run")
-    assert state is not None and state.iteration == 3 and "with `resume` continues" in notes[-1]
+    assert state is not None and state.iteration == 3 and "with `resume` to continue" in notes[-1]
 
 
 def test_a_validation_that_vanishes_ends_a_run_that_can_be_resumed(tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_validation_that_vanishes_ends_a_run_that_can_be_resumed(tmp_path: Pat
     with pytest.raises(InputError, match="there is no data set val"):
         run(made, tmp_path / "run", 20, validate=vanished, val_every=3, note=notes.append)
     state = read_state(tmp_path / "run")
-    assert state is not None and state.iteration == 3 and "with `resume` continues" in notes[-1]
+    assert state is not None and state.iteration == 3 and "with `resume` to continue" in notes[-1]
 
 
 def test_the_prepared_workspace_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def test_every_setting_says_what_it_is() -> None:
         ({"rotation": "0,15"}, "did you mean augment.rotation"),
         ({"augment.rotation": "3"}, "2 numbers with a comma between"),
         ({"iterations": "many"}, "a whole number"),
-        ({"augment": "x"}, "has parts"),
+        ({"augment": "x"}, "is a group of settings"),
         ({"augment.frames": "2"}, "follows from sequence"),
         ({"batch_size": 3, "micro_batch": 2}, "`batch_size=3` must be a multiple of `micro_batch=2`"),
         ({"sequence": 2}, "`schedule=paper` needs `sequence=3`"),
@@ -137,9 +137,9 @@ def test_going_on_keeps_the_settings_of_the_run() -> None:
     began = TrainConfig.from_dict(saved)
     assert resumed_config(began, None, "", {"iterations": 80}).iterations == 80
     assert resumed_config(began, None, "", {}).augment.path == 0.0
-    with pytest.raises(UsageError, match=r"augment.path 0.0 then and 0.5 now"):
+    with pytest.raises(UsageError, match=r"augment.path was 0.0, not 0.5"):
         resumed_config(began, "mini", "", {"iterations": 80})
-    with pytest.raises(UsageError, match=r"learning_rate.peak 0.0004 then and 0.1 now"):
+    with pytest.raises(UsageError, match=r"learning_rate.peak was 0.0004, not 0.1"):
         resumed_config(began, None, "", {"learning_rate.peak": 0.1})
 
 

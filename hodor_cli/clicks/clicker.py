@@ -26,13 +26,13 @@ from hodor_cli.runtime.preprocess import frame_fault, normalise
 Box = tuple[float, float, float, float]
 #: The points of a scribble are thinned to this number, because more do not add information.
 _STROKE_POINTS = 24
-#: How often the head sees a closer look; after the first time with the mask that it has just made.
+#: Passes of the head over a closer look; each starts from the mask of the one before.
 _CLOSER_ROUNDS = 2
 
 
 @dataclass(frozen=True)
 class _State:
-    """The prompts for one object: points (x, y, +1 or -1), a box, a mask to start from; and the mask that they gave.
+    """The prompts for one object: points (x, y, +1 or -1), a box, a mask to start from; and the resulting mask.
 
     logits: of the mask, at stride 2 of the frame's view. mask: (H, W) bool.
     """
@@ -108,15 +108,17 @@ class Clicker:
         return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
 
     def log_odds(self, object: int = 1) -> NDArray[np.float32]:
-        """How sure the network is that a pixel belongs to the object's current mask: (H, W) float32, the logarithm of
-        the odds. A mask that started from a given one is certain: infinite inside, minus infinite outside."""
+        """The logarithm of the odds that each pixel belongs to the object's current mask, (H, W) float32.
+
+        A mask that started from a given one is certain: infinity inside, minus infinity outside.
+        """
         state = self._objects.get(object, [_State()])[-1]
         if self._whole is None or state.logits is None:
             return np.where(self.mask(object), np.float32(np.inf), np.float32(-np.inf))
         return self._whole[0].to_frame(state.logits)
 
     def click(self, x: float, y: float, *, positive: bool = True, object: int = 1) -> NDArray[np.bool_]:
-        """Add a click at pixel (x, y), counted from 0 at the upper left: on the object, or on what does not belong.
+        """Add a click at pixel (x, y), counted from 0 at the upper left: on the object, or off it if not `positive`.
 
         Returns the object's mask, (H, W) bool. Raises UsageError for a click outside the frame, and for a first prompt
         that is a negative click, because it does not show where the object is.
@@ -126,9 +128,8 @@ class Clicker:
     def box(self, box: Box, *, object: int = 1) -> NDArray[np.bool_]:
         """Replace the object's prompts by a box (x, y, width, height) around it. Returns the mask.
 
-        The mask has no pieces that are small beside its largest one, after further clicks too, except where a positive
-        click is.
-        Raises UsageError for a box without an area in the frame.
+        Pieces that are much smaller than the largest one are removed, also after further clicks, unless they have a
+        positive click. Raises UsageError for a box without an area in the frame.
         """
         height, width = self._frame().shape[:2]
         x, y, w, h = (float(value) for value in box)
@@ -141,7 +142,7 @@ class Clicker:
     def scribble(
         self, points: Sequence[tuple[float, float]], *, positive: bool = True, object: int = 1
     ) -> NDArray[np.bool_]:
-        """Add a line through pixels (x, y), on the object or on what does not belong. Returns the mask. Raises
+        """Add a line through pixels (x, y), on the object, or off it if not `positive`. Returns the mask. Raises
         UsageError as `click` does."""
         if not len(points):
             raise UsageError("a scribble needs at least one point")
@@ -154,7 +155,8 @@ class Clicker:
         """
         mask = np.asarray(mask).astype(bool)
         if mask.shape != self._frame().shape[:2]:
-            raise UsageError(f"the mask is {mask.shape} and the frame {self._frame().shape[:2]}; give one of its size")
+            size = self._frame().shape[:2]
+            raise UsageError(f"the mask is {mask.shape} but the frame is {size}; give a mask of the frame's size")
         self._states(object).append(_State(given=mask, mask=mask))
         return mask.copy()
 
@@ -216,7 +218,7 @@ class Clicker:
         return known[0].to_frame(logits, found)
 
     def _look(self, view: View, maps: FrameMaps, state: _State, before: Tensor | None) -> Tensor:
-        """Logits (1, 1, h, w) at stride 2 of a view. before: those of the mask so far."""
+        """Logits (1, 1, h, w) at stride 2 of a view. before: the logits of the mask so far."""
         points = view.points(state.points) or [(0.0, 0.0, 0.0)]
         values = torch.tensor(points, device=self.device)[None]
         box = [float("nan")] * 4 if state.box is None else view.box(state.box)
@@ -239,7 +241,7 @@ class Clicker:
 
     def _frame(self) -> NDArray[np.uint8]:
         if self._image is None:
-            raise UsageError("there is no frame yet; call set_frame first")
+            raise UsageError("there is no frame yet; call `set_frame` first")
         return self._image
 
     def _states(self, object: int) -> list[_State]:

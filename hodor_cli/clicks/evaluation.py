@@ -106,8 +106,8 @@ def cases_of(
 ) -> tuple[int, Iterator[Case]]:
     """The number of cases of a data set, at most `limit` (evenly spread), and the cases.
 
-    Of a clip: the objects of its first, middle and last labelled frame. Of a photograph: the object in the middle of
-    its list. warn: as for `open_set`. Raises DataError.
+    A clip gives the objects of its first, middle and last labelled frame, a photograph the object in the middle of its
+    list. warn: as for `open_set`. Raises DataError.
     """
     found = open_set(folder, limits=_LIMITS, warn=warn)
     if isinstance(found, StillImages):

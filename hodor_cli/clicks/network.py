@@ -3,10 +3,10 @@
     features(frames)                 -> maps at strides 2, 4, 8, 16, 32 and keys: once per frame
     head(maps, prompts, previous)    -> logits at stride 2: once per click
 
-As in RITM (Sofiiuk, Petrov, Konushin, ICIP 2022), discs at the clicks and the previous mask are inputs. Two things
-differ. Prompts enter at the head, so that another click costs little. And the head sees how similar each place is to
-the clicked ones: a descriptor of the clicked places, as HODOR describes an object, multiplied with the frame's keys.
-The head works at stride 4 and coarser; what it finds is then sharpened with the frame's own map of stride 2, because
+As in RITM (Sofiiuk, Petrov, Konushin, ICIP 2022), discs at the clicks and the previous mask are inputs. There are two
+differences. Prompts enter at the head, so that another click costs little. And the head sees how similar each place is
+to the clicked ones: the frame's keys are compared with a descriptor of the clicked places, similar to HODOR's of an
+object. The head works at stride 4 and coarser; its result is then sharpened with the frame's map at stride 2, because
 wheels, legs and borders are thinner than 4 pixels.
 """
 
@@ -25,19 +25,19 @@ from hodor_cli.clicks.prompts import PROMPT_CHANNELS, Prompts, prompt_maps
 from hodor_cli.config import MobileNetConfig, Name, Width
 from hodor_cli.model.mobilenet import MobileNetV2
 
-#: Descriptors that the keys are compared with: of positive clicks, the first click, negative clicks, the inside and the
-#: outside of the previous mask.
+#: Descriptors that the keys are compared with: those of positive clicks, the first click, negative clicks, the inside
+#: and the outside of the previous mask.
 _DESCRIPTORS = 5
 
 
 class ClickConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sizes of a click network. widths: of the head's maps at strides 4, 8, 16 and 32. fine: at stride 2."""
+    """The sizes of a click network. widths: channels of the head at strides 4, 8, 16 and 32. fine: at stride 2."""
 
     name: Name = "clicks"
     backbone: MobileNetConfig = MobileNetConfig()
     widths: tuple[Width, Width, Width, Width] = (32, 64, 96, 128)
     fine: Width = 16
-    #: Blocks of the head besides the basic ones: so many at strides 4 and 32, and twice as many at 8 and 16.
+    #: Additional blocks of the head: this number at strides 4 and 32, and twice as many at 8 and 16.
     extra_blocks: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     #: The longer side, in pixels, to which a frame and a closer look at one object are resized.
     side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 384
@@ -57,7 +57,7 @@ class FrameMaps(NamedTuple):
     keys: Tensor
 
     def repeat(self, count: int) -> FrameMaps:
-        """Each frame's maps `count` times in a row, for as many objects."""
+        """Each frame's maps `count` times in a row, once for each object."""
         if count == 1:
             return self
         fine, eighth, sixteenth, coarse = (_repeated(level, count) for level in self.levels)
@@ -132,14 +132,14 @@ class _Head(nn.Module):
 
     def forward(self, maps: FrameMaps, prompts: Tensor, similarities: Tensor) -> Tensor:
         m4, m8, m16, m32 = maps.levels
-        said = F.relu(self.prompt4(prompts))
-        x8 = self.extra_down8(self.mix8(self.norms[1](m8 + self.prompt8(said) + self.similar8(similarities))))
+        prompted = F.relu(self.prompt4(prompts))
+        x8 = self.extra_down8(self.mix8(self.norms[1](m8 + self.prompt8(prompted) + self.similar8(similarities))))
         x16 = self.extra_down16(self.mix16(self.norms[2](m16 + self.down16(x8))))
         x32 = self.extra32(self.mix32(self.norms[3](m32 + self.down32(x16))))
         x32 = x32 + self.whole(x32.mean((2, 3), keepdim=True))
         x16 = self.extra16(self.out16(x16 + _enlarge(self.up16(x32), x16)))
         x8 = self.extra8(self.out8(x8 + _enlarge(self.up8(x16), x8)))
-        x4 = F.relu(self.norms[0](m4 + said + _enlarge(self.up4(x8), m4)))
+        x4 = F.relu(self.norms[0](m4 + prompted + _enlarge(self.up4(x8), m4)))
         x4 = self.extra4(F.relu(self.refine(x4)) + x4)
         x2 = self.out2(F.relu(maps.fine + _enlarge(self.up2(x4), maps.fine)))
         return _enlarge(self.logits(x4), x2) + self.sharpen(x2)
@@ -167,13 +167,13 @@ class ClickNet(nn.Module):
         return FrameMaps(levels, self.fine(finest), F.normalize(keys.float(), dim=2))
 
     def forward(self, maps: FrameMaps, prompts: Prompts) -> Tensor:
-        """Logits (N, 1, H/2, W/2), float32, of N objects, from N entries in the maps and in the prompts."""
-        said = prompt_maps(prompts, (int(maps.levels[0].shape[-2]), int(maps.levels[0].shape[-1])))
-        return self.head(maps, said.maps, _similarities(maps.keys, said.places)).float()
+        """Logits (N, 1, H/2, W/2), float32, of N objects; both inputs have N entries."""
+        encoded = prompt_maps(prompts, (int(maps.levels[0].shape[-2]), int(maps.levels[0].shape[-1])))
+        return self.head(maps, encoded.maps, _similarities(maps.keys, encoded.places)).float()
 
 
 def with_extra_blocks(net: ClickNet, count: int) -> ClickNet:
-    """The network, or if its head has fewer extra blocks, one that has so many and computes the same."""
+    """The network or, if its head has fewer extra blocks, one with `count` of them that computes the same."""
     if net.config.extra_blocks >= count:
         return net
     grown = ClickNet(msgspec.structs.replace(net.config, extra_blocks=count))

@@ -45,7 +45,7 @@ def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
         raise InputError(f"there is no weights file {path}; check the path")
     header, tensors = read_safetensors(path)
     if header.get("format") != _FORMAT:
-        raise WeightsError(f"{path} holds no click network; use a file that `hodor train-clicks` wrote")
+        raise WeightsError(f"{path} is not a click network; use a file that `hodor train-clicks` wrote")
     try:
         net = ClickNet(msgspec.json.decode(header.get("config", ""), type=ClickConfig))
     except (msgspec.MsgspecError, ArithmeticError, LookupError, RuntimeError, ValueError) as error:

@@ -11,7 +11,7 @@ from torch import Tensor
 PROMPT_CHANNELS = 11
 #: Radius of a click's disc, and the decay lengths of the two maps of the distance to it, in cells of stride 4.
 _DISC, _NEAR, _FAR = 1.5, 5.0, 20.0
-#: The distance to clicks of a kind that there are none of.
+#: The distance if there is no click of a kind.
 _NOWHERE = 1e4
 
 
@@ -53,7 +53,7 @@ def prompt_maps(prompts: Prompts, size: tuple[int, int]) -> PromptMaps:
     boxed = prompts.boxes[:, 0].isfinite().view(-1, 1, 1, 1)
     inside = boxed & (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
     outside = boxed & ~inside
-    # Coordinates relative to the first prompt, the middle of the box or the first click, tell the object from others.
+    # Coordinates relative to the middle of the box, or to the first click, distinguish the object from others.
     middle = torch.stack(((left + right) / 2, (top + bottom) / 2)).nan_to_num()
     clicked = (signs[:, :1] != 0) & ~boxed
     x0, y0 = (

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.errors import DataError
+from hodor_cli.images.label_png import Box, box_of
 from hodor_cli.samples.clip_sets import ClipFrames
 from hodor_cli.samples.colour import degrade, frame_colour, shared_colour
 from hodor_cli.samples.settings import AugmentSettings
 
-#: Share of crops that show little more than one object, as a closer look does; the others show most of the picture.
+#: Share of crops that show little more than one object, like a closer look; the others show most of the picture.
 _CLOSE = 0.4
 #: Objects with fewer pixels in the crop are left out.
 _FEWEST = 60
 _TRIES = 6
-#: So many pictures in a row that cannot be read end the training.
+#: Training ends after this many unreadable pictures in a row.
 _UNREADABLE = 20
 
 
@@ -35,8 +36,8 @@ class CropMaker:
     """Draws crops of `side` pixels with `objects` masks each from photographs and clips' frames.
 
     A group of photographs (`StillImages.groups`) is drawn in proportion to the square root of its size, so that small
-    groups are seen too. frame_share: the share of crops from clips. warn: called with a sentence on each picture that
-    cannot be read, once; another takes its place.
+    groups are used too. frame_share: the share of crops from clips. warn: called once with a sentence about each
+    picture that cannot be read; another one takes its place.
     """
 
     def __init__(
@@ -50,8 +51,8 @@ class CropMaker:
         warn: Callable[[str], object] | None = None,
     ) -> None:
         self.side, self.objects, self._warn = side, objects, warn
-        #: The sentences on pictures that cannot be read.
-        self.unread: set[str] = set()
+        #: Sentences about pictures that cannot be read.
+        self.unreadable: set[str] = set()
         self.settings = AugmentSettings(
             hue=(0.0, 0.02), contrast=(0.0, 0.1), shared_colour=0.2, grey=0.03, blur=0.08, compression=0.15
         )
@@ -82,7 +83,7 @@ class CropMaker:
                 failed += 1
                 if failed == _UNREADABLE:
                     raise
-                self._tell(str(error))
+                self._warn_once(str(error))
                 continue
             image, masks = picture.image, picture.masks
             for _ in range(_TRIES):
@@ -90,9 +91,9 @@ class CropMaker:
                 if crop is not None:
                     return crop
 
-    def _tell(self, sentence: str) -> None:
-        if sentence not in self.unread:
-            self.unread.add(sentence)
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self.unreadable:
+            self.unreadable.add(sentence)
             if self._warn is not None:
                 self._warn(f"{sentence}; training continues without it")
 
@@ -102,9 +103,10 @@ class CropMaker:
         import cv2
 
         target = masks[int(rng.integers(len(masks)))]
-        if not target.any():
+        box = box_of(target)
+        if box is None:
             return None
-        matrix = self._placement(target, rng)
+        matrix = self._placement(box, target.shape, rng)
         size = (self.side, self.side)
         out = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_CONSTANT)
         others = [masks[int(i)] for i in rng.permutation(len(masks)) if masks[int(i)] is not target]
@@ -124,18 +126,16 @@ class CropMaker:
         out = degrade(tint.apply(out) if tint is not None else out, rng, self.settings)
         return Crop(out, np.stack(kept))
 
-    def _placement(self, target: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
-        """The affine map, (2, 3), from the picture to the crop."""
-        height, width = target.shape
-        rows, columns = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
-        centre = np.array([columns[0] + columns[-1] + 1, rows[0] + rows[-1] + 1]) / 2
-        extent = max(columns[-1] - columns[0], rows[-1] - rows[0]) + 1
+    def _placement(self, box: Box, size: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+        """The affine map, (2, 3), from a picture of this (height, width) to a crop around the box."""
+        (x, y, box_width, box_height), (height, width) = box, size
+        centre = np.array([2 * x + box_width, 2 * y + box_height]) / 2
+        extent = max(box_width, box_height)
         if rng.random() < _CLOSE:
-            scale = self.side / (extent * rng.uniform(1.15, 2.5))
-            scale = min(scale, 4.0)
+            scale = min(self.side / (extent * rng.uniform(1.15, 2.5)), 4.0)
             middle = centre + rng.uniform(-0.2, 0.2, 2) * extent
         else:
-            # The picture is scaled to between 0.9 and 1.8 times the size that just fits into the crop.
+            # The picture is scaled to 0.9 to 1.8 times the size that just fits into the crop.
             scale = self.side / max(height, width) * np.exp(rng.uniform(-0.1, 0.6))
             view = self.side / scale
             low, high = np.minimum(view / 2, [width / 2, height / 2]), np.array([width, height])

@@ -1,4 +1,4 @@
-"""Operations on a mask: change it near clicks, fill holes, keep the largest piece, leave other objects their pixels."""
+"""Operations on a mask: change it near clicks, fill holes, keep the largest piece, leave out other objects."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
-#: An object is covered almost whole from this share of it on.
+#: An object counts as enclosed by a mask that covers more than this share of it.
 _WHOLE = 0.8
-#: A piece of a mask below this share of its largest piece is a speck, which is mostly wrong.
+#: A piece smaller than this share of the mask's largest piece is a speck, which is usually wrong.
 _SPECK = 0.1
-#: A correction of a given mask changes it up to so many times the depth of the change from the click, because farther
-#: changes, mostly along the border, are mostly wrong.
+#: A correction of a given mask reaches this many times the depth of the change at the click, because changes farther
+#: away, mostly along the border, are usually wrong.
 _REACH = 2
 
 
 def without_holes(mask: Mask) -> Mask:
-    """An (H, W) mask with all background regions filled that do not touch the border."""
+    """An (H, W) mask with the background regions that do not touch the border filled."""
     count, parts = cv2.connectedComponents((~np.pad(mask, 1)).astype(np.uint8), connectivity=4)
     if count < 3:  # the mask itself and the one region around it
         return mask.copy()
@@ -35,8 +35,7 @@ def largest_piece(mask: Mask) -> Mask:
 
 
 def without_specks(mask: Mask, points: Iterable[tuple[float, float, float]]) -> Mask:
-    """An (H, W) mask without the pieces that are specks beside its largest one, except those with a positive point
-    (x, y, +1 or -1)."""
+    """An (H, W) mask without its specks, except those with a positive point (x, y, +1 or -1)."""
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 3:
         return mask
@@ -47,7 +46,7 @@ def without_specks(mask: Mask, points: Iterable[tuple[float, float, float]]) -> 
 
 
 def without_unclicked(mask: Mask, others: Mask, points: Iterable[tuple[float, float, bool]]) -> Mask:
-    """An (H, W) mask without what it takes of other objects, except for pieces of that with a positive click.
+    """An (H, W) mask without its overlap with other objects, except for pieces of it with a positive click.
 
     others: where other objects are. points: clicks (x, y, positive), in pixels.
     """
@@ -58,7 +57,7 @@ def without_unclicked(mask: Mask, others: Mask, points: Iterable[tuple[float, fl
 
 
 def without_enclosed(mask: Mask, labels: NDArray[np.uint16], object_id: int) -> Mask:
-    """An (H, W) mask of an object without the other objects of a label map that it covers almost whole: they are in
+    """An (H, W) mask of an object without the other objects of a label map that it encloses, because these are in
     front of it."""
     areas, covered = np.bincount(labels.reshape(-1)), np.bincount(labels[mask])
     enclosed = set((np.flatnonzero(covered > _WHOLE * areas[: len(covered)])).tolist()) - {0, object_id}
@@ -66,10 +65,10 @@ def without_enclosed(mask: Mask, labels: NDArray[np.uint16], object_id: int) -> 
 
 
 def changed_near(before: Mask, after: Mask, points: Sequence[tuple[float, float, float]]) -> Mask:
-    """The mask `before`, changed to `after` only in regions around new points (x, y, +1 or -1) and as their signs ask.
+    """The mask `before`, changed to `after` only around new points (x, y, +1 or -1), according to their sign.
 
     As in the progressive merge of FocalClick (Chen et al., CVPR 2022, sec. 3.3), only connected regions with a point
-    change; and of these, only the part near the point, or a whole detached piece that is wrong.
+    change, and only near the point, except that a detached piece that is wrong is removed as a whole.
     """
     positive = points[-1][2] > 0
     changed = after & ~before if positive else before & ~after
@@ -84,7 +83,7 @@ def changed_near(before: Mask, after: Mask, points: Sequence[tuple[float, float,
 
 
 def _detached(mask: Mask, changed: Mask, places: Sequence[tuple[int, int]]) -> Mask:
-    """The pieces of a mask at some places, most of which changed; never its largest one."""
+    """The pieces of a mask at `places` of which more than half changed; never the largest piece."""
     _, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     areas, lost = np.bincount(pieces.reshape(-1)), np.bincount(pieces[changed])
     areas[0] = 0

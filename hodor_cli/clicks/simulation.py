@@ -25,7 +25,7 @@ def next_click(
     """The click of a user who wants `truth` and sees `mask`, both (H, W); None if nothing is left to correct.
 
     The click is at the pixel of the missing or of the wrong area that is farthest from the area's border (RITM,
-    sec. 4). avoid: pixels clicked before. rng: instead choose any pixel of that area at least half as far from it.
+    sec. 4). avoid: pixels clicked before. rng: choose instead a random pixel that is at least half as far from it.
     """
     missing, extra = _depth(truth & ~mask, avoid), _depth(mask & ~truth, avoid)
     deepest = max(float(missing.max()), float(extra.max()))

@@ -43,7 +43,7 @@ _STEPS = 10_000
 _SAVE_EVERY = 300.0  # seconds
 #: The trained network in the run's folder.
 _FILE = "clicks.safetensors"
-#: Settings that may be others when a run is resumed.
+#: Settings that may change when a run is resumed.
 _FREE = ("time", "device")
 _LIMITS = ObjectLimits(min_area=500, min_side=12)
 
@@ -70,11 +70,11 @@ def train_clicks(
 ) -> Path:
     """Train a click network on photographs (COCO format) and frames of clips; write it to `out`/clicks.safetensors.
 
-    Ctrl-C leaves the state of the last whole iteration.
+    Ctrl-C saves the state of the last whole iteration.
 
-    weights: to start from: a click network, a MobileNetV2 trained on ImageNet (safetensors), or weights of `hodor`
-    (a name or a file), whose backbone is used. resume: continue the run in `out`; begin if there is none. warn: as for
-    `open_set`.
+    weights: what to start from: a click network, a MobileNetV2 trained on ImageNet (safetensors), or weights of `hodor`
+    (a name or a file), whose backbone is used. resume: continue the run in `out`, or start one if there is none. warn:
+    as for `open_set`.
 
     Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds other files, or a run or
     a click network that is not to be resumed, UsageError for other settings than the resumed run began with,
@@ -84,15 +84,15 @@ def train_clicks(
     with locked_folder(out, advice="wait until it ends, or train into another folder with `out`"):
         state = read_state(out)
         if state is None and (out / _FILE).exists():
-            raise OutputError(f"{out} holds a click network and no run to continue; choose another folder with `out`")
+            raise OutputError(f"{out} holds a click network but no run to continue; choose another folder with `out`")
         if state is not None and not resume:
             raise OutputError(
-                f"{out} holds a run already; add `resume` to continue it, or choose another folder with `out`"
+                f"{out} already holds a run; add `resume` to continue it, or choose another folder with `out`"
             )
         if state is None:
             require_empty(out, LOCK_FILE)
         else:
-            check_same(asdict(settings), state.config, _FREE)  # states of older versions have other names for some
+            check_same(asdict(settings), state.config, _FREE)  # older versions have other names for some
         keep_freed_memory()
         with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
             torch.manual_seed(settings.seed)
@@ -166,11 +166,11 @@ class _Run:
         restore_state(self.out, self.learner)
         self.learner.done = self.began = state.iteration
         self.seconds = float(state.config["seconds"])
-        self.crops.unread.update(state.config.get("unread", ()))  # which the run has told of
+        self.crops.unreadable.update(state.config.get("unread", ()))  # already warned about
 
     def train(self, progress: Callable[[ClickProgress], None] | None) -> None:
         budget, saved = self.settings.seconds, time.monotonic()
-        # As in `pretrain`, two threads that each learn from half of a batch wait less than PyTorch's do for each other.
+        # As in `pretrain`, two threads each learn from half of the batch.
         with second_thread(self.device.type == "cpu" and self.settings.batch_size > 1) as second:
             while self.seconds < budget:
                 began = time.monotonic()
@@ -195,10 +195,10 @@ class _Run:
         before = clicks_before(settings, rng)
 
         def learn(begin: int, end: int) -> Tensor:
-            """The loss of some frames, and the IoU after each click, as their share of the batch's."""
+            """What some frames contribute to the batch's loss and to its IoU after each click."""
             objects = slice(begin * settings.objects, end * settings.objects)
             simulation = Simulation(truths[objects], rngs[objects])
-            # Threads would share the converted weights that autocast can keep.
+            # With the cache, both threads would share autocast's copies of the weights.
             with autocast(self.device, self.dtype, cache=False):
                 loss, ious = losses(
                     self.net, frames[begin:end].to(self.device), simulation, before=before, rounds=settings.rounds
@@ -214,7 +214,7 @@ class _Run:
         self.means += max(0.01, 1 / (learner.done - self.began)) * (found.cpu().numpy() - self.means)
 
     def save(self) -> None:
-        config = {**asdict(self.settings), "seconds": self.seconds, "unread": sorted(self.crops.unread)}
+        config = {**asdict(self.settings), "seconds": self.seconds, "unread": sorted(self.crops.unreadable)}
         save_state(self.out, TrainingState(self.learner.done, config), self.learner)
         details = {"training": asdict(self.settings), "iterations": self.learner.done}
         save_click_net(self.out / _FILE, self.learner.learned, details)

@@ -15,6 +15,7 @@ from hodor_cli.clicks.prompts import Prompts
 from hodor_cli.clicks.samples import Crop
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.clicks.simulation import next_click
+from hodor_cli.images.label_png import box_of
 from hodor_cli.runtime.preprocess import normalise
 
 #: Most points of a training prompt.
@@ -28,7 +29,7 @@ _LATE = 0.35
 class Simulation:
     """Simulated prompts for N objects; `look` adds a click for each, given the masks.
 
-    truths: (N, S, S) bool. rngs: of each object, so that its prompts do not depend on the others.
+    truths: (N, S, S) bool. rngs: one for each object, so that its prompts do not depend on the others.
     """
 
     def __init__(self, truths: NDArray[np.bool_], rngs: Sequence[np.random.Generator]) -> None:
@@ -93,14 +94,15 @@ def batch(crops: Sequence[Crop], net: ClickNet) -> tuple[Tensor, NDArray[np.bool
 
 
 def clicks_before(settings: ClickTraining, rng: np.random.Generator) -> int:
-    """How many clicks come before those that contribute to the loss, in most iterations none."""
+    """How many clicks come before those that contribute to the loss; none in most iterations."""
     return int(rng.integers(1, settings.late + 1)) if rng.random() < _LATE else 0
 
 
 def losses(net: ClickNet, frames: Tensor, simulation: Simulation, *, before: int, rounds: int) -> tuple[Tensor, Tensor]:
     """The mean loss over all rounds, and the mean IoU after each (rounds,).
 
-    frames: (B, 3, S, S). simulation: of as many objects for each frame. before: clicks that do not contribute.
+    frames: (B, 3, S, S). simulation: with the same number of objects for each frame. before: number of earlier clicks
+    that do not contribute.
     """
     truths = simulation.truths
     maps = net.features(frames).repeat(len(truths) // len(frames))
@@ -136,8 +138,8 @@ def _iou(logits: Tensor, target: Tensor) -> Tensor:
 
 def _loose_box(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
     """The object's box as drawn by hand: each edge is off by up to a tenth of the side, mostly outwards."""
-    rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
-    box = np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float32)
+    x, y, width, height = box_of(truth) or (0, 0, 1, 1)
+    box = np.array([x, y, x + width - 1, y + height - 1], dtype=np.float32)
     sides = np.array([box[2] - box[0], box[3] - box[1]] * 2) + 1
     off = rng.uniform(-0.03, 0.1, 4) * sides * np.array([-1, -1, 1, 1])
     return np.clip(box + off, 0, np.array([truth.shape[1], truth.shape[0]] * 2) - 1).astype(np.float32)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hodor_cli.images.label_png import box_of
 from hodor_cli.runtime.preprocess import STRIDE
 
 #: A closer look shows the object's box with a margin of _AROUND times its longer side. It is computed again when the
@@ -18,6 +19,7 @@ from hodor_cli.runtime.preprocess import STRIDE
 _AROUND, _TIGHT, _LOOSE = 0.4, 0.08, 0.35
 #: The least factor by which a closer look must enlarge the object to be worth its time.
 _GAIN = 1.3
+#: The least side of a closer look, in pixels of the frame.
 _LEAST_SIDE = 48
 
 
@@ -45,13 +47,13 @@ class View:
     def around(
         mask: NDArray[np.bool_], points: Sequence[tuple[float, float, float]], whole: View, side: int
     ) -> View | None:
-        """A closer look at the object of a mask (H, W) and the clicks on it; None if it would hardly enlarge it."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not len(rows):
+        """A closer look at the object of a mask (H, W) and the clicks on it; None if it is hardly larger there."""
+        box = box_of(mask)
+        if box is None:
             return None
         on = [(x, y) for x, y, sign in points if sign > 0]
-        left, right = min([columns[0], *(x for x, _ in on)]), max([columns[-1] + 1, *(x for x, _ in on)])
-        top, bottom = min([rows[0], *(y for _, y in on)]), max([rows[-1] + 1, *(y for _, y in on)])
+        left, right = min([box[0], *(x for x, _ in on)]), max([box[0] + box[2], *(x for x, _ in on)])
+        top, bottom = min([box[1], *(y for _, y in on)]), max([box[1] + box[3], *(y for _, y in on)])
         height, width = bottom - top, right - left
         pad = max(_AROUND * max(height, width) / 2, (_LEAST_SIDE - max(height, width)) / 2)
         piece = (
@@ -116,8 +118,8 @@ class View:
         return F.avg_pool2d(self.pad(cut, -10.0), 2)
 
     def to_frame(self, logits: Tensor, frame: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Logits (1, 1, h, w) at stride 2 of the view, resized to the frame (H, W). frame: logits (H, W) that stay
-        outside the view; far below 0 without them."""
+        """Logits (1, 1, h, w) at stride 2 of the view, resized to the frame (H, W). frame: logits (H, W) to keep
+        outside the view; without them, the result is far below 0 there."""
         import cv2
 
         left, top, right, bottom = self.piece

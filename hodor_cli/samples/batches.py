@@ -1,6 +1,6 @@
-"""Batches: the plan of each follows from the seed and the iteration alone, and so does each sample.
+"""Batches of training samples, each determined by the seed and the iteration alone.
 
-So a resumed run sees exactly the same order, however many worker processes or ranks there are.
+A resumed run therefore sees the same samples in the same order, with any number of worker processes or ranks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hodor_cli.errors import DataError, HodorError, UsageError
+from hodor_cli.runtime.preprocess import STRIDE
 from hodor_cli.runtime.threads import forkable_opencv
 from hodor_cli.samples.sample import Batch, TrainingSample, collate
 from hodor_cli.samples.sets import TrainingSet
@@ -22,9 +23,8 @@ from hodor_cli.samples.settings import BatchSettings
 
 Pools = list[tuple[float, int, np.ndarray]]  # (weight, set, item indices), to draw items from
 
-_BATCH_STREAM, _SAMPLE_STREAM = 1, 2  # keep the random numbers of plans and of samples apart
-_TRIES = 5  # of other items in place of one that cannot be read
-_STRIDE = 32  # sides of a batch are multiples of this, as the network needs them
+_BATCH_STREAM, _SAMPLE_STREAM = 1, 2  # separate random streams for plans and samples
+_TRIES = 5  # other items to try in place of one that cannot be read
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class BatchPlan:
 
 
 class Batches(Dataset["Batch | HodorError"]):
-    """`batches[iteration]` is the share of rank `rank`, of `world`, in that iteration's batch.
+    """`batches[iteration]` is the part of that iteration's batch that rank `rank` of `world` computes.
 
-    Its samples show equally many objects and have similar aspect ratios. weights: how often each set is drawn from.
-    Raises DataError if there is nothing to draw, UsageError for weights that are none and for uneven shares.
+    All samples of a batch have the same number of objects and similar aspect ratios. weights: how often each set is
+    drawn from. Raises DataError if there is nothing to draw, UsageError for invalid weights or uneven shares.
     """
 
     def __init__(
@@ -79,30 +79,31 @@ class Batches(Dataset["Batch | HodorError"]):
         if not self._pools:
             raise DataError("the weights leave no sample to draw")
         self._counts = [np.minimum(dataset.object_counts, settings.max_objects) for dataset in self.sets]
-        ratios = np.log(settings.aspects)  # of each item: which of them is nearest
+        # The index of the nearest aspect ratio, for each item.
+        ratios = np.log(settings.aspects)
         shapes = [np.log([max(w, 1) / max(h, 1) for h, w in dataset.sizes]) for dataset in self.sets]
         self._buckets = [np.abs(ratios - shape[:, None]).argmin(axis=1) for shape in shapes]
         self._eligible: dict[tuple[int, int], Pools] = {}
 
     def __getitem__(self, iteration: int) -> Batch | HodorError:
-        """The batch, as `collate` gives it, with `iteration` and `unread`: a sentence on each file that is damaged.
+        """The batch from `collate`, with `iteration` and `unreadable`: a sentence about each file that cannot be read.
 
-        Another sample takes the place of such a file's, so that one damaged file does not end a run of days. Raises
-        DataError where many cannot be read. In a worker process an error is returned, because torch would wrap it into
+        Another sample replaces the one from such a file, so that one damaged file does not end a run of several days.
+        Raises DataError if many files cannot be read. A worker process returns errors, because torch would wrap them in
         a traceback.
         """
-        unread: list[str] = []
+        unreadable: list[str] = []
         try:
             plan = self.plan(iteration)
-            samples = [self.sample(planned, plan.num_objects, unread) for planned in plan.samples]
+            samples = [self.sample(planned, plan.num_objects, unreadable) for planned in plan.samples]
         except HodorError as error:
             if get_worker_info() is None:
                 raise
             return error
-        return {**collate(samples, plan.pad_size), "iteration": iteration, "unread": unread}
+        return {**collate(samples, plan.pad_size), "iteration": iteration, "unreadable": unreadable}
 
     def plan(self, iteration: int) -> BatchPlan:
-        """What this rank makes of an iteration's batch."""
+        """The part of an iteration's batch that this rank makes."""
         rng = np.random.default_rng([self.seed, iteration, _BATCH_STREAM])
         dataset, index = draw_item(self._pools, rng)
         alike = self._alike(int(self._counts[dataset][index]), int(self._buckets[dataset][index]))
@@ -111,7 +112,7 @@ class Batches(Dataset["Batch | HodorError"]):
         return BatchPlan(whole.num_objects, whole.pad_size, whole.samples[self._share])
 
     def plan_of(self, chosen: Sequence[tuple[int, int]], iteration: int) -> BatchPlan:
-        """The plan of a batch of these (set, item) pairs, with as many objects as the first offers."""
+        """The plan of a batch of these (set, item) pairs, with as many objects as the first item has."""
         settings, samples = self.settings, []
         for place, (number, item) in enumerate(chosen):
             height, width = self.sets[number].sizes[item]
@@ -121,14 +122,15 @@ class Batches(Dataset["Batch | HodorError"]):
             else:
                 size = bucket_size(settings.aspects[self._buckets[number][item]], settings.area)
             samples.append(PlannedSample(number, item, iteration * len(chosen) + place, size))
-        height, width = (-(-max(sample.out_size[axis] for sample in samples) // _STRIDE) * _STRIDE for axis in (0, 1))
+        height, width = (-(-max(sample.out_size[axis] for sample in samples) // STRIDE) * STRIDE for axis in (0, 1))
         number, item = chosen[0]
         return BatchPlan(int(self._counts[number][item]), (height, width), tuple(samples))
 
-    def sample(self, planned: PlannedSample, num_objects: int, unread: list[str] | None = None) -> TrainingSample:
-        """Make a planned sample or, where its file cannot be read, that of an item like it.
+    def sample(self, planned: PlannedSample, num_objects: int, unreadable: list[str] | None = None) -> TrainingSample:
+        """Make a planned sample or, if its file cannot be read, one from a similar item.
 
-        unread: gets a sentence on each such file. Raises DataError after several of them, or without `unread` at once.
+        unreadable: receives a sentence about each such file. Raises DataError after several such files, or after the
+        first if `unreadable` is None.
         """
         tries: list[int] = []
         while True:
@@ -136,9 +138,9 @@ class Batches(Dataset["Batch | HodorError"]):
             try:
                 return self.sets[planned.dataset].make(planned.index, num_objects, rng, planned.out_size)
             except DataError as error:
-                if unread is None or len(tries) == _TRIES:
+                if unreadable is None or len(tries) == _TRIES:
                     raise
-                unread.append(str(error))
+                unreadable.append(str(error))
             tries.append(1)
             alike = self._alike(num_objects, int(self._buckets[planned.dataset][planned.index]))
             rng = np.random.default_rng([self.seed, planned.counter, _BATCH_STREAM, *tries])
@@ -146,27 +148,27 @@ class Batches(Dataset["Batch | HodorError"]):
             planned = replace(planned, dataset=number, index=item)
 
     def _alike(self, objects: int, bucket: int) -> Pools:
-        """The pools narrowed to items of one aspect ratio with at least `objects` objects."""
+        """The pools, reduced to items of one aspect ratio with at least `objects` objects."""
         key = objects, bucket
         if key not in self._eligible:
             self._eligible[key] = []
             for weight, number, items in self._pools:
                 fits = (self._counts[number][items] >= objects) & (self._buckets[number][items] == bucket)
                 if fits.any():
-                    # A source that fits only in part keeps only that part of its weight.
+                    # A source keeps the part of its weight that corresponds to the items that fit.
                     self._eligible[key].append((weight * float(fits.mean()), number, items[fits]))
         return self._eligible[key]
 
 
 def bucket_size(aspect: float, area: float) -> tuple[int, int]:
-    """(height, width) of about this area at that width / height, both multiples of 32."""
-    height = max(_STRIDE, round(math.sqrt(area / aspect) / _STRIDE) * _STRIDE)
-    width = max(_STRIDE, round(math.sqrt(area * aspect) / _STRIDE) * _STRIDE)
+    """(height, width), multiples of 32, with about this area and aspect ratio (width / height)."""
+    height = max(STRIDE, round(math.sqrt(area / aspect) / STRIDE) * STRIDE)
+    width = max(STRIDE, round(math.sqrt(area * aspect) / STRIDE) * STRIDE)
     return height, width
 
 
 def pools_of(dataset: TrainingSet, settings: BatchSettings, number: int, weight: float = 1.0) -> Pools:
-    """The groups of a set, which is the one of this number, with their shares of its weight."""
+    """The groups of set `number`, each with its share of the set's weight."""
     groups, shares = np.asarray(dataset.groups), group_shares(dataset.groups, settings)
     return [
         (share * weight, number, np.flatnonzero(groups == group))
@@ -188,24 +190,24 @@ def group_shares(groups: Sequence[str], settings: BatchSettings) -> dict[str, fl
     for name, count in sorted(sizes.items()):
         source = name.partition("/")[0]
         factor = settings.source_weights.get(name, settings.source_weights.get(source, 1.0))
-        # Balance between sources; within one, its coverages share by their number of images.
+        # `balance` applies between sources; the coverages of a source share its weight by their number of images.
         shares[name] = factor * totals[source] ** settings.balance * count / totals[source]
     total = sum(shares.values())
     return {name: share / total if total > 0 else 0.0 for name, share in shares.items()}
 
 
 def draw_item(pools: Pools, rng: np.random.Generator) -> tuple[int, int]:
-    """A (set, item) pair: a pool by its weight, and any of its items."""
+    """A (set, item) pair: a pool is drawn by weight, then one of its items uniformly."""
     weights = np.array([weight for weight, _, _ in pools])
     _, number, items = pools[int(rng.choice(len(pools), p=weights / weights.sum()))]
     return number, int(items[int(rng.integers(len(items)))])
 
 
 def make_loader(batches: Batches, first: int, end: int, *, workers: int = 2, pinned: bool = False) -> Iterator[Batch]:
-    """The batches of iterations `first` to before `end`, made by worker processes, which begin at once.
+    """The batches of iterations `first` to `end` - 1, made by worker processes, which start immediately.
 
-    They are the same for any number of workers; with 0 they are made when they are asked for. Raises what a worker
-    raised.
+    The batches do not depend on the number of workers; with 0 workers they are made on demand. Raises the errors of
+    the workers.
     """
     loader: DataLoader[Batch | HodorError] = DataLoader(
         batches,
@@ -227,7 +229,7 @@ def _raised(batch: Batch | HodorError) -> Batch:
 
 
 def quiet_worker(_: int) -> None:
-    """One thread per worker: they run side by side already."""
+    """Use one thread in each worker, because the workers already run in parallel."""
     import cv2
 
     cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""Clips as training sets, in the three ways of `finetune`: frames, sparse, dense."""
+"""Clips as training sets, for the three modes of `finetune`: frames, sparse and dense."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from hodor_cli.datasets.coco import Still, StillObject
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.samples.colour import Look
-from hodor_cli.samples.cutouts import Filmed, cut_filmed
+from hodor_cli.samples.cutouts import Cutout, cutout_of
 from hodor_cli.samples.geometry import Warp, between, fit_matrix, motion_matrix
 from hodor_cli.samples.sample import TrainingSample, areas_of, labels_of_masks, sample_of
 from hodor_cli.samples.sets import PhotographSet, chosen_of
 from hodor_cli.samples.settings import AugmentSettings
 
-_ATTEMPTS = 5  # views of a clip, each nearer to the whole frame, until frame 0 keeps its objects
+_ATTEMPTS = 5  # views to try, each closer to the whole frame, until frame 0 keeps its objects
 _KEPT = 0.5  # share of each object's pixels that frame 0 must still show
 
 
 class ClipFrames:
-    """The labelled frames of clips that have objects within the limits, each of them a picture (`Pictures`).
+    """The labelled frames of clips that show objects within the limits, as `Pictures`.
 
-    mode: "frames" takes every n-th labelled frame (`every`) of a clip; "sparse" the middle one, and no other annotation
-    is ever opened; "dense" all, where there are two at least. A `meta.json` decides which objects count in which frame.
-    items: (clip, frame, ids of the objects) of each. Raises DataError if no frame is left.
+    mode: "frames" takes every n-th labelled frame (`every`) of a clip; "sparse" takes the middle one and never opens
+    another annotation; "dense" takes all labelled frames of clips that have at least two. If there is a `meta.json`, it
+    decides which objects count in which frame. items: (clip, frame, object ids) of each picture. Raises DataError if no
+    frame is left.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class ClipFrames:
         def usable(clip: int, frame: int) -> tuple[int, int, tuple[int, ...]]:
             listed = clips.clips[clip].listed
             known = None if listed is None else {number for number, places in listed.items() if frame in places}
-            ids = () if known is not None and not known else limits.usable_ids(clips.load_labels(clip, frame))
+            ids = limits.usable_ids(clips.load_labels(clip, frame)) if known is None or known else ()
             return clip, frame, tuple(number for number in ids if known is None or number in known)
 
         pairs: list[tuple[int, int]] = []
@@ -52,7 +53,7 @@ class ClipFrames:
             else:
                 frames = frames[::every]
             pairs += [(number, frame) for frame in frames]
-        with ThreadPoolExecutor(4) as pool:  # every mask named is read once
+        with ThreadPoolExecutor(4) as pool:  # reads every mask once
             self.items = [item for item in pool.map(usable, *zip(*pairs, strict=True)) if item[2]] if pairs else []
         if not self.items:
             raise DataError(
@@ -67,12 +68,12 @@ class ClipFrames:
         return len(self.items)
 
     def name(self, index: int) -> str:
-        """Sequence and frame, as `bear/00000.jpg`."""
+        """Sequence and frame, such as `bear/00000.jpg`."""
         clip, frame, _ = self.items[index]
         return f"{self.clips.clips[clip].name}/{self.clips.clips[clip].frames[frame].name}"
 
     def load(self, index: int) -> Still:
-        """The frame and its usable objects. Raises DataError, which names the file, if unreadable."""
+        """The frame and its usable objects. Raises DataError that names the file if it cannot be read."""
         clip, frame, ids = self.items[index]
         labels = self.clips.load_labels(clip, frame)
         objects = [StillObject(number, "object", labels == number) for number in ids]
@@ -80,7 +81,7 @@ class ClipFrames:
 
 
 class FrameSet(PhotographSet):
-    """`frames`: every labelled frame is one more photograph."""
+    """Mode "frames": every labelled frame is used like a photograph."""
 
     pictures: ClipFrames
 
@@ -92,8 +93,8 @@ class FrameSet(PhotographSet):
 class ClipSequences(FrameSet):
     """Frames of one clip in each sample, at most `max_gap` frames apart.
 
-    pictures: of the mode "sparse" (cyclic consistency), where frame 0 alone is labelled, or "dense", where all frames
-    are and frame 0 shows all the objects.
+    pictures: in mode "sparse" (cyclic consistency) only frame 0 of a sample is labelled; in mode "dense" all frames
+    are, and frame 0 shows all objects.
     """
 
     def __init__(
@@ -104,14 +105,14 @@ class ClipSequences(FrameSet):
         self.max_gap = max(max_gap, settings.frames - 1)
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """Labelled frame `index` as frame 0, then other frames of its clip, all seen in the same way."""
+        """Labelled frame `index` as frame 0, then other frames of its clip, all in the same view."""
         clip, frame, ids = self.items[index]
         if self.pictures.mode == "sparse":
             every = range(len(self.clips.clips[clip].frames))
             near = [f for f in every if f != frame and abs(f - frame) <= self.max_gap]
         else:
             labelled = self.clips.clips[clip].labelled
-            # All frames within one window of max_gap that holds frame 0, so that no two are further apart.
+            # All frames come from one window of `max_gap` that includes frame 0, so that no two are farther apart.
             start = frame - int(rng.integers(self.max_gap + 1))
             near = [f for f in labelled if f != frame and start <= f <= start + self.max_gap]
             near = near or [f for f in labelled if f != frame and abs(f - frame) <= self.max_gap]
@@ -131,10 +132,8 @@ class ClipSequences(FrameSet):
         return sample_of(drawn, num_objects, name, np.arange(len(frames)) < len(known), Look(rng, self.settings))
 
     def _view(self, first: NDArray[np.uint8], rng: np.random.Generator, out_size: tuple[int, int]) -> Warp:
-        """A view of a clip: mirrored, cropped, zoomed and turned, less with every try, until frame 0 keeps its objects.
-
-        first: the label map (h, w) of frame 0.
-        """
+        """A random view of a clip: flip, crop, zoom and rotation, weaker with every attempt until frame 0 keeps its
+        objects. first: the label map (h, w) of frame 0."""
         settings, (height, width) = self.settings, out_size
         fit = fit_matrix(first.shape, out_size)
         mirror = bool(rng.random() < settings.flip)
@@ -153,10 +152,10 @@ class ClipSequences(FrameSet):
                 break
         return warp
 
-    def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
-        """An object as filmed from labelled frame `index` on, forwards or backwards, or with gaps."""
+    def cut_out(self, index: int, frames: int, rng: np.random.Generator) -> Cutout | None:
+        """An object in labelled frames from item `index` on, forwards or backwards, with a random step."""
         if self.pictures.mode == "sparse":
-            return super().film(index, frames, rng)
+            return super().cut_out(index, frames, rng)
         clip, frame, ids = self.items[index]
         labelled = self.clips.clips[clip].labelled
         number = ids[int(rng.integers(len(ids)))]
@@ -164,11 +163,11 @@ class ClipSequences(FrameSet):
         places = labelled.index(frame) + step * np.arange(frames)
         chosen = [labelled[place] for place in np.clip(places, 0, len(labelled) - 1).tolist()]
         masks = [self.clips.load_labels(clip, f) == number for f in chosen]
-        return cut_filmed([self.clips.load_frame(clip, f) for f in chosen], masks, moving=True)
+        return cutout_of([self.clips.load_frame(clip, f) for f in chosen], masks, moving=True)
 
 
 def _draw_frames(near: Sequence[int], frame: int, count: int, rng: np.random.Generator) -> list[int]:
-    """`count` of the frames `near`: half the time going away from `frame`, half the time in any order."""
+    """`count` of the frames `near`: half the time ordered by distance from `frame`, half the time in random order."""
     if not near:
         return [frame] * count
     drawn = [near[int(i)] for i in rng.choice(len(near), size=count, replace=len(near) < count)]

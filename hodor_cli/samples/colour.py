@@ -1,4 +1,4 @@
-"""What changes the pixels themselves: colours, and the picture quality of a camera."""
+"""Augmentations of pixel values: colours, blur and compression."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hodor_cli.samples.settings import AugmentSettings
 
 @dataclass(frozen=True)
 class ColourChange:
-    """One colour change: channel gains, contrast about mid-grey, brightness, hue (of the circle), saturation."""
+    """A colour change; `contrast` is relative to mid-grey, and `hue` is a share of the colour circle."""
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     contrast: float = 1.0
@@ -24,7 +24,7 @@ class ColourChange:
     gamma: float = 1.0
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The (H, W, 3) uint8 RGB image, changed."""
+        """The (H, W, 3) uint8 RGB image with this change."""
         import cv2
 
         ramp = (np.arange(256, dtype=np.float32) / 255) ** self.gamma * 255
@@ -72,7 +72,7 @@ def shared_colour(rng: np.random.Generator, settings: AugmentSettings) -> Colour
 
 
 class Look:
-    """The colours and the picture quality of a sequence: one colour change for all of it, others for its frames."""
+    """Colour and quality of a sequence: one colour change for the whole sequence, and others for its frames."""
 
     def __init__(self, rng: np.random.Generator, settings: AugmentSettings) -> None:
         self._rng, self._settings = rng, settings
@@ -80,7 +80,7 @@ class Look:
         self._colour = frame_colour(rng, settings)
 
     def apply(self, t: int, image: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Frame t (H, W, 3), changed, and black where it is not valid (H, W)."""
+        """Frame t (H, W, 3) with these changes, and black where `valid` (H, W) is false."""
         if self._tint is not None:
             image = self._tint.apply(image)
         if t and self._settings.colour_each_frame:
@@ -91,7 +91,7 @@ class Look:
 
 
 def degrade(image: NDArray[np.uint8], rng: np.random.Generator, settings: AugmentSettings) -> NDArray[np.uint8]:
-    """What a camera does to one (H, W, 3) frame: defocus or motion blur, a lower resolution, JPEG blocks."""
+    """Degrade an (H, W, 3) frame as a camera does: defocus or motion blur, a lower resolution, JPEG artefacts."""
     import cv2
 
     out: Any = image
@@ -113,5 +113,5 @@ def degrade(image: NDArray[np.uint8], rng: np.random.Generator, settings: Augmen
             out = cv2.resize(small, (width, height))
         else:
             _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 75))])
-            out = cv2.imdecode(data, cv2.IMREAD_COLOR)  # both ways without swapping the channels
+            out = cv2.imdecode(data, cv2.IMREAD_COLOR)  # RGB is encoded and decoded as if it were BGR
     return np.asarray(out, dtype=np.uint8)

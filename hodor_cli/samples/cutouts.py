@@ -1,4 +1,4 @@
-"""Objects cut out of their pictures, to be moved or put into other samples."""
+"""Objects cut out of their pictures, to be moved or pasted into other samples."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from hodor_cli.images.label_png import box_of, window_of
 
 
-class Filmed(NamedTuple):
-    """An object over T frames: images (h, w, 3) uint8 RGB and soft masks (h, w) of 0..255, all of one size.
+class Cutout(NamedTuple):
+    """An object in T frames: images (h, w, 3) uint8 RGB and soft masks (h, w) uint8 0..255, all of the same size.
 
-    moving: the frames show its own motion; otherwise all are the same photograph.
+    moving: whether the frames show its motion; otherwise they all repeat one photograph.
     """
 
     images: list[NDArray[np.uint8]]
@@ -28,26 +28,26 @@ class Filmed(NamedTuple):
 
     @property
     def area(self) -> int:
-        """Pixels of it in frame 0."""
+        """Its number of pixels in frame 0."""
         return int(np.count_nonzero(self.alphas[0] > 127))
 
 
-def cut_filmed(images: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]], *, moving: bool) -> Filmed | None:
-    """The object in T masks, cropped to where it is in any frame; None if frame 0 does not show it."""
+def cutout_of(images: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]], *, moving: bool) -> Cutout | None:
+    """The object of T masks, cropped to a box that covers it in all frames; None if frame 0 does not show it."""
     box = box_of(np.logical_or.reduce(masks))
     if box is None or not masks[0].any():
         return None
-    # Two pixels around, so that the mask fades to nothing inside the crop.
+    # A margin of two pixels, so that the mask fades to 0 inside the crop.
     x, y, width, height = box
     window = (slice(max(0, y - 2), y + height + 2), slice(max(0, x - 2), x + width + 2))
     alphas = [soften(mask[window].astype(np.uint8) * 255) for mask in masks]
-    return Filmed([np.ascontiguousarray(image[window]) for image in images], alphas, moving)
+    return Cutout([np.ascontiguousarray(image[window]) for image in images], alphas, moving)
 
 
-def still_filmed(image: NDArray[np.uint8], mask: NDArray[np.bool_], frames: int) -> Filmed | None:
+def still_cutout(image: NDArray[np.uint8], mask: NDArray[np.bool_], frames: int) -> Cutout | None:
     """The object of one photograph, repeated for `frames` frames."""
-    filmed = cut_filmed([image], [mask], moving=False)
-    return filmed and Filmed(filmed.images * frames, filmed.alphas * frames, moving=False)
+    cutout = cutout_of([image], [mask], moving=False)
+    return cutout and Cutout(cutout.images * frames, cutout.alphas * frames, moving=False)
 
 
 def soften(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -58,7 +58,7 @@ def soften(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> None:
-    """Put `image` over `canvas` (both (H, W, 3)) in place, as opaque as `alpha` (H, W) says."""
+    """Blend `image` into `canvas` (both (H, W, 3)) in place, with opacity `alpha` (H, W) 0..255."""
     box = box_of(alpha)
     if box is None:
         return
@@ -69,7 +69,7 @@ def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], alpha: NDArray[np
 
 
 def fill_hole(image: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The photograph with the hole filled from its surroundings, coarse to fine; cheap, smooth and good enough."""
+    """The photograph (H, W, 3) with the hole (H, W) filled smoothly from its surroundings, from coarse to fine."""
     import cv2
 
     if not hole.any():

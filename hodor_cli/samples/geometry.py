@@ -1,4 +1,4 @@
-"""Where pixels go: affine motions, smooth deformations, and how a layer moves through the frames."""
+"""The geometry of samples: affine motions, smooth deformations, and the motion of a layer through the frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Matrix = NDArray[np.float64]  # 3x3, maps (x, y, 1)
 
 
 def fit_matrix(source: tuple[int, int], target: tuple[int, int]) -> Matrix:
-    """The scaling that shows all of a (height, width) source, centred, in a target of that size."""
+    """The scaling that fits a source (height, width) into a target (height, width), centred."""
     scale = min(target[0] / source[0], target[1] / source[1])
     shift_x = (target[1] - 1) / 2 - scale * (source[1] - 1) / 2
     shift_y = (target[0] - 1) / 2 - scale * (source[0] - 1) / 2
@@ -44,19 +44,19 @@ def motion_matrix(
 
 
 def signed(rng: np.random.Generator, bounds: tuple[float, float], strength: float = 1.0) -> float:
-    """A draw from the range, in either direction."""
+    """A uniform draw from the range, with a random sign."""
     return float(rng.uniform(*bounds) * (1.0 if rng.random() < 0.5 else -1.0) * strength)
 
 
 def between(rng: np.random.Generator, bounds: tuple[float, float], strength: float = 1.0) -> float:
-    """A factor from the range, evenly on the logarithmic scale, pulled to 1 as `strength` goes to 0."""
+    """A factor from the range, uniform on a logarithmic scale; it approaches 1 as `strength` approaches 0."""
     low, high = np.log(max(bounds[0], 1e-3)), np.log(max(bounds[1], 1e-3))
     return float(np.exp(rng.uniform(low, high) * strength))
 
 
 @dataclass(frozen=True)
 class LayerMotion:
-    """An affine motion, and a smooth deformation on top of it.
+    """An affine motion followed by a smooth deformation.
 
     numbers: (6,), the logarithm of the scale, rotation and shear (x, y) in degrees, shift (x, y) in pixels.
     bend: (H, W, 2) pixel offsets or None.
@@ -76,14 +76,15 @@ class LayerMotion:
 class Track:
     """The motion of one layer through the frames.
 
-    step: None draws every frame anew; otherwise frame t lies t steps along the way from one draw towards another.
+    step: None draws a new motion for every frame; otherwise frame t is at `t * step` on the way from one drawn motion
+    (0) to another (1).
     """
 
     def __init__(self, step: float | None) -> None:
         self.step = step
 
     def at(self, t: int, draw: Callable[[], LayerMotion]) -> LayerMotion:
-        """The motion in frame t. Asking for frame 0 begins a new track."""
+        """The motion in frame t. Frame 0 starts a new track."""
         if self.step is None:
             return draw()
         if t == 0:
@@ -108,14 +109,15 @@ class Warp:
     bend: NDArray[np.float32] | None = None
 
     def apply(self, image: NDArray[Any], *, nearest: bool = False, mirrored: bool = False) -> NDArray[Any]:
-        """The (h, w) or (h, w, c) image in the target. What it does not cover is 0, or the image again, mirrored."""
+        """The (h, w) or (h, w, c) image in the target. Pixels that it does not cover are 0 or, if `mirrored`, a
+        reflection of the image."""
         import cv2
 
         border = cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_CONSTANT
         matrix, source = self.matrix, image
         shrink = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
         if shrink < 0.5 and not nearest and min(image.shape[:2]) > 8:
-            # Linear sampling skips pixels when it shrinks by more than two: average them first.
+            # Linear sampling skips pixels when an image shrinks to less than half, so they are averaged first.
             half = (max(1, round(image.shape[1] * shrink)), max(1, round(image.shape[0] * shrink)))
             source = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
             ratio_x, ratio_y = half[0] / image.shape[1], half[1] / image.shape[0]
@@ -137,6 +139,6 @@ class Warp:
         return np.asarray(out)
 
     def covers(self, source: tuple[int, int]) -> NDArray[np.bool_]:
-        """(height, width) bool: where a (height, width) source lies in the target."""
+        """Which pixels of the target, (height, width) bool, a source of this (height, width) covers."""
         inside = np.full(source, 255, dtype=np.uint8)
         return np.asarray(self.apply(inside, nearest=True) > 0)

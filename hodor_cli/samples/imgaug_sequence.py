@@ -1,11 +1,11 @@
 """The paper's sequences from still images, made with imgaug (HODOR, CVPR 2022, sec. 4).
 
-Every frame is the original photograph through its own draw of the geometry, which for frame 0 is drawn again while it
-loses an object. Colours are drawn once for a sequence unless `colour_each_frame` says otherwise. Ranges are used in
-either direction; hue is a share of the colour circle.
+Every frame is the original photograph under its own random geometry; for frame 0 it is drawn again while an object is
+lost. Colours are drawn once for a sequence unless `colour_each_frame` is set. Ranges apply in both directions; hue is a
+share of the colour circle.
 
-imgaug 0.4.0 was written for NumPy 1.1x. Two names it needs are gone since: `np.bool` (from 1.24 until 2.0) and
-`np.sctypes` (from 2.0). They are put back, where missing, before it is imported, here and nowhere else.
+imgaug 0.4.0 was written for NumPy 1.1x and needs two names that were removed later: `np.bool` (missing from 1.24 until
+2.0) and `np.sctypes` (missing since 2.0). They are restored before imgaug is imported, here and nowhere else.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hodor_cli.errors import DataError
 from hodor_cli.samples.sample import DrawnFrame, Masks, areas_of, labels_of_masks
 from hodor_cli.samples.settings import AugmentSettings, Range
 
-_INSTALL = "`pip install --no-deps imgaug==0.4.0` beside `pip install imageio scikit-image shapely six`"
-_ATTEMPTS = 5  # draws for frame 0 before the photograph itself is taken
+_INSTALL = "`pip install --no-deps imgaug==0.4.0` and `pip install imageio scikit-image shapely six`"
+_ATTEMPTS = 5  # draws for frame 0 before the photograph is used as it is
 _KEPT = 0.5  # share of each object's pixels that frame 0 must show
 
 
@@ -32,7 +32,7 @@ def draw_with_imgaug(
     settings: AugmentSettings,
     out_size: tuple[int, int],
 ) -> list[DrawnFrame]:
-    """The frames of a sequence, as `make_still_sequence` makes it. Raises DataError when imgaug is not installed."""
+    """The frames of a sequence, for `make_still_sequence`. Raises DataError if imgaug is not installed."""
     import cv2
 
     size = (out_size[1], out_size[0])
@@ -62,7 +62,7 @@ def _moved(
     _, segmentation_maps = load_imgaug()
     keep = float(rng.uniform(*settings.crop_keep))
     augmenter = geometry_augmenter(settings, labels.shape, keep, _seed(rng)).to_deterministic()
-    # One segmentation map carries the labels and, as 1 + label, which pixels come from the image at all.
+    # The segmentation map holds 1 + label, so that 0 marks pixels from outside the image.
     maps = segmentation_maps(labels.astype(np.int32) + 1, shape=image.shape)
     frame, moved = augmenter(image=image, segmentation_maps=maps)
     codes = moved.get_arr()
@@ -86,7 +86,7 @@ def geometry_augmenter(settings: AugmentSettings, size: tuple[int, int], keep: f
 
 
 def colour_augmenter(settings: AugmentSettings, seed: int) -> Any:
-    """The imgaug augmenter of colours. imgaug counts hue and saturation on a scale of 255, where 255 is the circle."""
+    """The imgaug augmenter of colours. imgaug measures changes of hue (of the circle) and saturation in 1/255."""
     iaa, _ = load_imgaug()
     contrast, brightness = (
         iaa.meta.iap.Add(_either(iaa, bounds), 1.0) for bounds in (settings.contrast, settings.brightness)
@@ -103,12 +103,12 @@ def colour_augmenter(settings: AugmentSettings, seed: int) -> Any:
 
 def _seeded(iaa: Any, seed: int, *augmenters: Any) -> Any:
     augmenter = iaa.Sequential(list(augmenters))
-    augmenter.seed_(seed)  # also all those inside it; the `seed` argument of `Sequential` would leave them out
+    augmenter.seed_(seed)  # seeds the inner augmenters too, unlike the `seed` argument of `Sequential`
     return augmenter
 
 
 def _either(iaa: Any, bounds: Range, scale: int | None = None) -> Any:
-    """imgaug's form of 'from the range, in either direction'; with a scale in whole numbers of it."""
+    """imgaug's form of `signed`, a draw with a random sign; with a scale, in whole units of 1/scale."""
     stochastic = iaa.meta.iap
     if scale is None:
         return stochastic.RandomSign(stochastic.Uniform(*bounds))
@@ -120,7 +120,7 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def restore_numpy_names() -> None:
-    """Give NumPy the names back that imgaug 0.4.0 reads; names that exist are left alone."""
+    """Restore the NumPy names that imgaug 0.4.0 needs; existing names are left alone."""
     if "sctypes" not in np.__dict__:
         np.sctypes = {  # type: ignore[attr-defined]
             "int": [np.int8, np.int16, np.int32, np.int64],
@@ -134,7 +134,7 @@ def restore_numpy_names() -> None:
 
 
 def load_imgaug() -> tuple[Any, Any]:
-    """(`imgaug.augmenters`, `SegmentationMapsOnImage`). Raises DataError when imgaug or what it needs is missing."""
+    """(`imgaug.augmenters`, `SegmentationMapsOnImage`). Raises DataError if imgaug or a package it needs is missing."""
     restore_numpy_names()
     try:
         with warnings.catch_warnings():
@@ -143,7 +143,8 @@ def load_imgaug() -> tuple[Any, Any]:
             from imgaug.augmentables.segmaps import SegmentationMapsOnImage
     except ImportError as error:
         raise DataError(
-            f"the paper's augmentation needs imgaug, which cannot be loaded ({error}): {_INSTALL}, without a display"
-            " opencv-python-headless in place of opencv-python, or train with `augment=fast`, which needs no imgaug"
+            f"the paper's augmentation needs imgaug, which cannot be loaded ({error}); install it with {_INSTALL}"
+            " (without a display, use opencv-python-headless instead of opencv-python), or train with `augment=fast`,"
+            " which does not need it"
         ) from error
     return augmenters, SegmentationMapsOnImage

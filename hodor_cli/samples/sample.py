@@ -1,4 +1,4 @@
-"""A training sample: one short sequence of frames with its masks; and batches of them."""
+"""Training samples, which are short sequences of frames with masks, and batches of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrainingSample:
     valid: (T, H, W) bool, False where the pixel comes from outside the image (or is padding): training zeroes it after
         normalisation and counts it as background.
     presence: (T, I) bool, whether the object is in the frame. All True for frames without labels.
-    name: which image or clip this was, for messages.
+    name: the image or clip, for messages.
     labelled: (T,) bool, False where `masks` is unknown (and all 0), as in `sparse` finetuning.
     """
 
@@ -44,7 +44,7 @@ class TrainingSample:
 
 
 Batch = dict[str, Any]
-#: What a maker draws: image (H, W, 3) uint8 RGB, label map (H, W) uint8, and which pixels are the image's (H, W) bool.
+#: A drawn frame: image (H, W, 3) uint8 RGB, label map (H, W) uint8, and which pixels come from the photograph (H, W).
 DrawnFrame = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]
 
 
@@ -55,7 +55,7 @@ def sample_of(
     labelled: NDArray[np.bool_] | None = None,
     look: Look | None = None,
 ) -> TrainingSample:
-    """The sample made of these frames, coloured by a look. labelled: (T,) bool, None if all are."""
+    """The sample of these frames, with the colours of `look`. labelled: (T,) bool, None if all frames are."""
     done = [
         (frame if look is None else look.apply(t, frame, valid), labels, valid)
         for t, (frame, labels, valid) in enumerate(drawn)
@@ -86,14 +86,13 @@ def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int] | None 
 
 
 def areas_of(labels: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
-    """The pixels of each of the objects 1..count in a label map."""
+    """The number of pixels of each object 1..count in a label map, (count,)."""
     return np.bincount(labels.ravel(), minlength=count + 1)[1:]
 
 
 def labels_of_masks(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
-    """One (H, W) uint8 label map of the masks, 1.. in their order; where two overlap, the smaller one lies on top."""
+    """One (H, W) uint8 label map of the masks, numbered from 1; where two overlap, the smaller one is on top."""
     labels = np.zeros(masks[0].shape, dtype=np.uint8)
-    areas = [int(np.count_nonzero(mask)) for mask in masks]
-    for index in sorted(range(len(masks)), key=lambda i: -areas[i]):
+    for index in sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i])):
         labels[masks[index]] = index + 1
     return labels

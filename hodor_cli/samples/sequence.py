@@ -1,6 +1,6 @@
-"""Sequences from still images, made by imgaug as in the paper, or by our own maker, which is faster and adds motion.
+"""Sequences from still images, made by imgaug as in the paper, or by our own code, which is faster and adds motion.
 
-Every frame is sampled once from the original photograph (or from the layers cut out of it), never from another frame.
+Every frame is sampled directly from the original photograph (or from layers cut out of it), never from another frame.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.samples.colour import Look
-from hodor_cli.samples.cutouts import Filmed, fill_hole, paste, soften, still_filmed
+from hodor_cli.samples.cutouts import Cutout, fill_hole, paste, soften, still_cutout
 from hodor_cli.samples.geometry import LayerMotion, Matrix, Track, Warp, between, fit_matrix, motion_matrix, signed
 from hodor_cli.samples.sample import DrawnFrame, Masks, Others, TrainingSample, areas_of, labels_of_masks, sample_of
 from hodor_cli.samples.settings import AugmentSettings
 
-_ATTEMPTS = 4  # with less motion each time, while frame 0 loses an object; the last one moves nothing
+_ATTEMPTS = 4  # draws of a frame, each with less motion, while it loses objects; the last one has none
 
 
 def make_still_sequence(
@@ -29,12 +29,12 @@ def make_still_sequence(
     name: str = "",
     others: Others | None = None,
 ) -> TrainingSample:
-    """A sequence of `settings.frames` frames from one photograph, by the maker the settings name.
+    """A sequence of `settings.frames` frames from one photograph, made by `settings.maker`.
 
     image: (h, w, 3) uint8 RGB. masks: one (h, w) bool mask per object, in the order of their ids 1.. in the result.
-    out_size: (height, width) of frames. others: draws another photograph; without it our maker gives no occluders,
-    distractors or other backgrounds. Every object that shows in the photograph shows in frame 0. The same image, masks,
-    settings and state of `rng` give the same sample. Raises DataError when imgaug is asked for and not installed.
+    out_size: (height, width) of frames. others: draws another photograph; without it the fast maker adds no occluders,
+    distractors or other backgrounds. Every object that is visible in the photograph is visible in frame 0. The same
+    image, masks, settings and state of `rng` give the same sample. Raises DataError if imgaug is needed and missing.
     """
     if settings.maker == "imgaug":
         from hodor_cli.samples.imgaug_sequence import draw_with_imgaug
@@ -50,7 +50,7 @@ def make_still_sequence(
 class _Scene:
     """What the frames of one sequence share: the layers of a photograph, how each moves, and the view of them.
 
-    masks: (h, w) bool, which do not overlap.
+    masks: (h, w) bool, without overlaps.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class _Scene:
         self._smooth = rng.random() < settings.path
         front = self._cut_outs(others) if rng.random() < settings.occluder else []
         behind = self._cut_outs(others) if apart and rng.random() < settings.distractor else []
-        # Soft, 0..255, one for each object.
+        # One soft mask for each object, 0..255.
         self.masks = [mask.astype(np.uint8) * 255 for mask in masks]
         if apart:
             self.masks = [soften(mask) for mask in self.masks]
@@ -86,10 +86,10 @@ class _Scene:
         self.objects = [self._track() for _ in masks]
 
     def frame(self, t: int) -> DrawnFrame:
-        """Frame t. Frame 0 shows all objects, and a later one at least one, unless the frames follow a path.
+        """Frame t. Frame 0 shows all objects; a later frame shows at least one, unless the frames follow a path.
 
-        A frame that does not is drawn again, with less motion each time; frame 0 also without what stands in front of
-        the objects, and at last without zoom.
+        A frame that does not is drawn again with less motion; frame 0 also without occluders and, in the last attempt,
+        without zoom.
         """
         for attempt in range(_ATTEMPTS):
             if t == 0 and attempt:
@@ -104,7 +104,7 @@ class _Scene:
         return drawn
 
     def _drawn(self, t: int, strength: float) -> DrawnFrame:
-        """Frame t; strength 1 is the full motion of the settings, 0 none."""
+        """Frame t. strength: 1 for the full motion of the settings, 0 for none."""
         height, width = self.size
         motion = self.ground.at(t, lambda: self._frame_motion(strength))
         ground = Warp(motion.matrix(((width - 1) / 2, (height - 1) / 2)) @ self.view, self.size, motion.bend)
@@ -120,12 +120,12 @@ class _Scene:
         else:
             valid, matrix, background = np.ones(self.size, dtype=bool), ground.matrix, self.background
             if background.shape != self.image.shape:
-                # Another photograph: it takes the place of the own one, whatever its size.
+                # Another photograph is scaled to take the place of this one.
                 matrix = matrix @ np.linalg.inv(fit_matrix(self.image.shape[:2], background.shape[:2]))
             frame = Warp(matrix, self.size, ground.bend).apply(background, mirrored=True)
             for cut, track in self.behind:
                 self._add_cut_out(frame, labels, cut, track, t)
-            for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):  # each on its own way
+            for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):
                 rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
                 if len(rows) == 0:
                     continue
@@ -140,9 +140,9 @@ class _Scene:
         return frame, labels, valid
 
     def _add_cut_out(
-        self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], cut: Filmed, track: Track, t: int
+        self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], cut: Cutout, track: Track, t: int
     ) -> NDArray[np.bool_]:
-        """Paste an object of another photograph, in place; its pixels are background. Returns where it lies."""
+        """Paste an object of another photograph into a frame, in place, as background. Returns where it is."""
         motion = track.at(t, lambda: self._cut_out_motion(cut))
         tall, wide = cut.alphas[0].shape
         warp = Warp(motion.matrix(((wide - 1) / 2, (tall - 1) / 2)), self.size)
@@ -156,7 +156,7 @@ class _Scene:
         """The motion of a whole frame: the paper's translation, rotation, shear and crop, our zoom and deformation."""
         rng, (height, width) = self.rng, self.size
         zoom = self._zoom(strength) - float(np.log(between(rng, self.settings.crop_keep, strength)))
-        # A crop may lie anywhere in what it leaves.
+        # A crop may be anywhere in the photograph.
         spare = max(0.0, float(np.exp(zoom)) - 1) / 2
         x, y = (
             signed(rng, self.settings.translation, strength) * side + float(rng.uniform(-spare * side, spare * side))
@@ -165,13 +165,13 @@ class _Scene:
         return self._turned(zoom, (x, y), strength)
 
     def _object_motion(self, strength: float) -> LayerMotion:
-        """The motion of one object about its own place."""
+        """The motion of one object relative to its place."""
         reach = self.settings.object_motion * strength
         x, y = (float(self.rng.normal(0, reach) * side) for side in (self.size[1], self.size[0]))
         return self._turned(self._zoom(strength), (x, y), strength)
 
-    def _cut_out_motion(self, cut: Filmed) -> LayerMotion:
-        """A place, size and turn for an object of another photograph, from its own crop to the frame."""
+    def _cut_out_motion(self, cut: Cutout) -> LayerMotion:
+        """A place, size and rotation for an object of another photograph: the motion from its crop to the frame."""
         rng, (height, width) = self.rng, self.size
         tall, wide = cut.alphas[0].shape
         zoom = np.log(rng.uniform(0.2, 0.5)) + 0.5 * np.log(height * width / (tall * wide))
@@ -179,7 +179,7 @@ class _Scene:
         return LayerMotion(np.array([zoom, rng.uniform(-20, 20), 0.0, 0.0, x, y]))
 
     def _turned(self, zoom: float, shift: tuple[float, float], strength: float) -> LayerMotion:
-        """A motion with this zoom and shift, and with drawn rotation, shear and deformation."""
+        """A motion with this zoom and shift, and with random rotation, shear and deformation."""
         import cv2
 
         rng, settings = self.rng, self.settings
@@ -193,7 +193,7 @@ class _Scene:
         return LayerMotion(np.array([zoom, *turns, *shift]), bend)
 
     def _zoom(self, strength: float) -> float:
-        """The logarithm of a frame's own zoom."""
+        """The logarithm of a random zoom."""
         zoom = float(np.log(between(self.rng, self.settings.frame_scale, strength)))
         if self.rng.random() < self.settings.scale_jump:
             zoom += float(np.log(between(self.rng, self.settings.scale_jump_range, strength)))
@@ -202,14 +202,15 @@ class _Scene:
     def _track(self) -> Track:
         return Track(float(self.rng.uniform(*self.settings.path_step)) if self._smooth else None)
 
-    def _cut_outs(self, others: Others | None) -> list[Filmed]:
+    def _cut_outs(self, others: Others | None) -> list[Cutout]:
         """An object of another photograph, if there is one."""
         image, masks = others(self.rng) if others is not None else (self.image, [])
-        cut = still_filmed(image, masks[int(self.rng.integers(len(masks)))], frames=1) if masks else None
+        cut = still_cutout(image, masks[int(self.rng.integers(len(masks)))], frames=1) if masks else None
         return [] if cut is None else [cut]
 
     def _draw_view(self, masks: Masks) -> Matrix:
-        """From the photograph to an unmoved frame: fit it, then zoom and turn about an object, perhaps mirrored."""
+        """The matrix from the photograph to a frame without motion: fit it, then zoom towards an object, rotate, and
+        perhaps mirror."""
         rng, (height, width) = self.rng, self.size
         fit = fit_matrix(self.image.shape[:2], self.size)
         zoom = between(rng, self.settings.view_scale)
@@ -218,7 +219,7 @@ class _Scene:
         centre = ((width - 1) / 2, (height - 1) / 2)
         shift = (0.0, 0.0)
         if masks and zoom > 1:
-            # Zooming in must not lose the object: bring it towards the middle as the zoom takes it away.
+            # Move the object towards the middle, so that zooming in does not push it out of the frame.
             rows, columns = np.nonzero(masks[int(rng.integers(len(masks)))])
             if len(rows):
                 point = fit @ np.array([columns.mean(), rows.mean(), 1.0])

@@ -1,4 +1,4 @@
-"""Training sets: what samples are made of. Here each sample is a sequence made from one labelled picture."""
+"""Training sets, which make samples; here each sample is a sequence made from one labelled picture."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import Still
-from hodor_cli.samples.cutouts import Filmed, still_filmed
+from hodor_cli.samples.cutouts import Cutout, still_cutout
 from hodor_cli.samples.sample import Masks, TrainingSample
 from hodor_cli.samples.sequence import make_still_sequence
 from hodor_cli.samples.settings import AugmentSettings
 
 
 class TrainingSet(ABC):
-    """Items of which samples are made.
+    """Items from which samples are made.
 
-    Each list has one entry per item: sizes are (height, width) of its frames; object_counts say how many objects it
-    can show, at least 1; groups are what sampling balances: a source, source/coverage, or a clip.
+    Each list has one entry per item. sizes: (height, width) of its frames. object_counts: how many objects it can show,
+    at least 1. groups: the name by which sampling is balanced: a source, source/coverage, or a clip.
     """
 
     sizes: Sequence[tuple[int, int]]
@@ -32,11 +32,11 @@ class TrainingSet(ABC):
 
     @abstractmethod
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """A sample of item `index` with exactly `num_objects` of its objects; out_size is (height, width)."""
+        """A sample of item `index` with exactly `num_objects` of its objects. out_size: (height, width)."""
 
 
 class Pictures(Protocol):
-    """Labelled pictures, such as `StillImages`; the lists are as those of a `TrainingSet`."""
+    """Labelled pictures, such as `StillImages`, with the lists of a `TrainingSet`."""
 
     @property
     def sizes(self) -> Sequence[tuple[int, int]]: ...
@@ -52,9 +52,9 @@ class Pictures(Protocol):
 
 
 class PhotographSet(TrainingSet):
-    """Every picture is a photograph, and a sample is an augmented sequence of it.
+    """Each item is a photograph, and a sample is an augmented sequence of it.
 
-    chosen: the pictures that are items, None for all. The others still serve as backgrounds and occluders.
+    chosen: indices of the pictures that are items, None for all. The others still serve as backgrounds and occluders.
     """
 
     def __init__(self, pictures: Pictures, settings: AugmentSettings, chosen: Sequence[int] | None = None) -> None:
@@ -75,10 +75,10 @@ class PhotographSet(TrainingSet):
         masks = chosen_of(still.masks, num_objects, rng)
         return make_still_sequence(still.image, masks, rng, self.settings, out_size, name=still.name, others=other)
 
-    def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
+    def cut_out(self, index: int, frames: int, rng: np.random.Generator) -> Cutout | None:
         """An object of item `index` over `frames` frames; None if it cannot be cut out."""
         still = self.pictures.load(self.chosen[index])
-        return still_filmed(still.image, still.masks[int(rng.integers(len(still.masks)))], frames)
+        return still_cutout(still.image, still.masks[int(rng.integers(len(still.masks)))], frames)
 
     def twin_of(self, index: int, rng: np.random.Generator) -> int:
         """An item that shows what item `index` shows: itself, or the same clip at another time."""
@@ -86,5 +86,5 @@ class PhotographSet(TrainingSet):
 
 
 def chosen_of(among: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:
-    """`count` of these, in random order."""
+    """At most `count` of these, in random order."""
     return [among[int(i)] for i in rng.permutation(len(among))[:count]]

@@ -1,4 +1,4 @@
-"""Which data are trained on, how a photograph or a clip becomes a sequence, and how batches are put together."""
+"""Settings of the training data, of how photographs and clips become sequences, and of batches."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Range = tuple[float, float]
 
 
 def chance(help: str) -> object:
-    """The declaration of a field that is a chance, 0..1."""
+    """The declaration of a field that is a probability, 0..1."""
     return about(f"Chance {help}.", least=0, most=1)
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set and how often it is drawn from, next to others.
+    """A data set and how often it is drawn from, relative to others.
 
-    folder: of the set, or with `annotations` (a COCO file) of its images. samples: their number when a run began.
+    folder: of the set or, with `annotations` (a COCO file), of its images. samples: their number when a run began.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ Data = Sequence["str | Path | DataSource"] | str | Path | DataSource | None
 
 
 def parse_source(text: str | Path | DataSource) -> DataSource:
-    """`FOLDER` or `FOLDER:WEIGHT`. A folder whose own name ends so is taken as a folder. Raises UsageError."""
+    """Read `FOLDER` or `FOLDER:WEIGHT`; a path that exists is always a folder. Raises UsageError for a bad weight."""
     if isinstance(text, DataSource):
         return text
     folder, colon, weight = str(text).rpartition(":")
@@ -53,7 +53,7 @@ def parse_source(text: str | Path | DataSource) -> DataSource:
 
 
 def parse_sources(data: Data) -> list[DataSource]:
-    """All that `data` names, each as `parse_source` reads it. Raises UsageError for anything else."""
+    """The data sets in `data`, each read by `parse_source`. Raises UsageError for another type."""
     given = [data] if isinstance(data, str | Path | DataSource) else data or []
     if not isinstance(given, Sequence):
         raise UsageError(f"`data` is a {type(given).__name__}; give a folder, or a list of folders")
@@ -64,8 +64,8 @@ def parse_sources(data: Data) -> list[DataSource]:
 class ClipOptions:
     """How `finetune` uses clips; `pretrain` has no mode.
 
-    `frames` takes labelled frames as further photographs; `sparse` learns by cyclic consistency from one labelled frame
-    of each clip (HODOR, sec. 3.5); `dense` learns from sequences of labelled frames.
+    `frames` uses labelled frames as additional photographs; `sparse` learns by cyclic consistency from one labelled
+    frame of each clip (HODOR, sec. 3.5); `dense` learns from sequences of labelled frames.
     """
 
     mode: Annotated[
@@ -154,7 +154,7 @@ class BatchSettings:
     max_objects: Annotated[int, about("Maximum number of objects per sample.", least=1, most=254)] = 4
     area: Annotated[float, about("Area of a frame in pixels.", least=1024)] = 300_000.0
     exact: Annotated[
-        bool, about("Keep each image's own aspect ratio, then pad (paper), instead of the nearest of `aspects`.")
+        bool, about("Keep each image's aspect ratio and pad (paper), instead of using the nearest of `aspects`.")
     ] = True
     aspects: Annotated[tuple[float, ...], about("Width / height of the frames, unless `exact`.")] = (
         0.5, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0,
@@ -197,7 +197,7 @@ PRESETS: dict[str, AugmentSettings] = {
 
 
 def augment_preset(name: str) -> AugmentSettings:
-    """The augmentation of a preset by name. Raises UsageError naming the known ones."""
+    """The augmentation preset with this name. Raises UsageError that lists the known ones."""
     if name not in PRESETS:
         raise UsageError(f"there is no augmentation preset '{name}'; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

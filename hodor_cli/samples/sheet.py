@@ -1,4 +1,4 @@
-"""Sheets to judge samples by eye: what a network is fed, drawn as it is."""
+"""Contact sheets of training samples, to check by eye what a network is trained on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hodor_cli.video.overlay import draw_overlay
 
 _CAPTION = 16  # height of a line of text
 _GAP = 4
-_WIDTH = 1800  # of a sheet, where the samples allow it
+_WIDTH = 1800  # of a sheet, unless a single sample is wider
 
 Picture = NDArray[np.uint8]
 
@@ -37,15 +37,14 @@ def preview_samples(
     seed: int = 0,
     limits: ObjectLimits | None = None,
 ) -> Iterator[TrainingSample]:
-    """Draws `count` samples of a data set, as training with this augmentation preset would.
+    """Yield `count` samples of a data set, made as in training with this augmentation preset.
 
-    opened: the data set, as `open_set` gives it; clips are used as `mode` says. area: pixels of a frame. limits: which
-    objects of clips are large enough; by default those of the paper. Raises DataError when a file cannot be read,
-    UsageError for an unknown preset or mode.
+    opened: the data set, from `open_set`. mode: how clips are used. area: pixels of a frame. limits: which objects of
+    clips are large enough; the paper's by default. Raises DataError if a file cannot be read, UsageError for an unknown
+    preset or mode.
     """
-    clips = ClipOptions(mode)  # type: ignore[arg-type]  # checked there
-    limits = limits or ObjectLimits()
-    sets, _ = build_sets([opened], [1.0], clips, limits, augment_preset(preset))
+    clips = ClipOptions(mode)  # type: ignore[arg-type]  # checked by ClipOptions
+    sets, _ = build_sets([opened], [1.0], clips, limits or ObjectLimits(), augment_preset(preset))
     batches = Batches(sets, BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
     for number in range(count):
         plan = batches.plan(number)
@@ -68,17 +67,17 @@ def draw_sample(sample: TrainingSample) -> Picture:
 
 
 def require_new_sheet(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise OutputError when the file exists already (unless `overwrite`), has no folder, or is not named as a PNG."""
+    """Raise OutputError if the file exists (unless `overwrite`), its folder is missing, or its name is not a PNG's."""
     target = Path(path)
     if target.suffix.lower() != ".png":
-        raise OutputError(f"the sheet is a PNG, which {target} is not; let its name end in .png")
+        raise OutputError(f"the sheet is a PNG, but {target} does not end in .png; choose a name that does")
     require_place(target, overwrite=overwrite)
 
 
 def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
-    """Write all samples on one PNG, in rows of at most 1800 pixels if they fit.
+    """Write all samples to one PNG, in rows of at most 1800 pixels if they fit.
 
-    Raises OutputError when the file exists (unless `overwrite`) or cannot be written.
+    Raises OutputError if the file exists (unless `overwrite`) or cannot be written.
     """
     require_new_sheet(path, overwrite=overwrite)
     rows: list[list[Picture]] = [[]]
@@ -112,6 +111,6 @@ def joined(pictures: Sequence[Picture], *, axis: int, gap: int = _GAP) -> Pictur
 
 
 def write_picture(path: Path, picture: Picture, way_out: str) -> None:
-    """Write a PNG. way_out: what to do where that fails. Raises OutputError."""
+    """Write a PNG. Raises OutputError, with `way_out` as advice, if that fails."""
     with new_file(path, way_out) as temporary:
         PIL.Image.fromarray(picture).save(temporary, format="PNG", compress_level=3)

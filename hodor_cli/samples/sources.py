@@ -1,4 +1,4 @@
-"""The training sets of the data that a user names, and of the pictures among them that are held out to measure on."""
+"""Builds training sets from the user's data, and sets of the pictures that are held out to measure the network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hodor_cli.samples.composites import Composites
 from hodor_cli.samples.sets import PhotographSet, TrainingSet
 from hodor_cli.samples.settings import AugmentSettings, ClipOptions
 
-#: A set with fewer photographs or clips is used as a whole: none is held out.
+#: Nothing is held out from a set with fewer photographs or clips.
 _FEWEST = 8
 
 
@@ -24,15 +24,15 @@ def build_sets(
     augment: AugmentSettings,
     held_out: int = 0,
 ) -> tuple[list[TrainingSet], list[TrainingSet]]:
-    """A training set for each opened data set, and sets of the pictures that are held out.
+    """A training set for each opened data set, and sets of the held-out pictures.
 
-    Photographs become augmented sequences; clips are used as their mode says.
+    Photographs become augmented sequences; `clips.mode` says how clips are used.
 
     Args:
         opened: the data sets.
-        weights: how often each gives objects to samples of the others, if `augment.pasted` asks for it.
-        held_out: how many photographs of a set, evenly among the others; of clips, whose frames look alike, it is all
-            frames of the middle clip.
+        weights: how often each set provides the objects that are pasted into samples, if `augment.pasted` is above 0.
+        held_out: photographs to hold out of a set, evenly spaced. Of clips, whose frames look alike, all frames of the
+            middle clip are held out.
     Raises:
         DataError for clips without a usable frame.
     """
@@ -49,12 +49,12 @@ def build_sets(
             names = list(dict.fromkeys(pictures.groups))
             middle = names[len(names) // 2] if len(names) >= _FEWEST and held_out else None
             held = [item for item, group in enumerate(pictures.groups) if group == middle]
-        kept.append(_training_set(pictures, sorted({*range(len(pictures))}.difference(held)), clips, augment))
+        kept.append(_training_set(pictures, sorted(set(range(len(pictures))).difference(held)), clips, augment))
         if held:
             apart.append(_training_set(pictures, held, clips, augment))
     if not augment.pasted:
         return [*kept], [*apart]
-    # Pictures that are held out get objects from those that are trained on, too.
+    # Held-out pictures also get pasted objects, from the pictures that are trained on.
     composed = [Composites(part, kept, augment, weights) for part in (*kept, *apart)]
     return [*composed[: len(kept)]], [*composed[len(kept) :]]
 

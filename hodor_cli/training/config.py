@@ -14,18 +14,18 @@ from hodor_cli.errors import UsageError, closest
 from hodor_cli.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset, chance
 from hodor_cli.settings import about, check_settings
 
-#: Settings that only earlier versions had, and the values with which these settings changed nothing.
-_GONE: dict[str, Sequence[int]] = {"limits.max_objects": range(1, 255), "batches.multiple": (32,)}
-#: Settings that follow from another one.
+#: Removed settings, with the values that had no effect and are therefore still accepted.
+_REMOVED: dict[str, Sequence[int]] = {"limits.max_objects": range(1, 255), "batches.multiple": (32,)}
+#: Settings that are copies of another one.
 DERIVED = {"augment.frames": "sequence", "batches.batch_size": "batch_size"}
 
 
 @dataclass(frozen=True)
 class LearningRate:
-    """The learning rate over the iterations: linear warm-up from 0 to `peak`, then what `decay` says.
+    """The learning rate over the iterations: linear warm-up from 0 to `peak`, then `decay`.
 
-    decay "steps" multiplies by `factor` at each milestone (the paper's); "cosine" falls to `floor` times the peak at
-    the end; "constant" stays.
+    decay: "steps" multiplies it by `factor` at each milestone (as in the paper); "cosine" lowers it to `floor` times
+    the peak at the end; "constant" keeps the peak.
     """
 
     peak: Annotated[float, about("The learning rate after the warm-up.", above=0)] = 1e-4
@@ -43,7 +43,7 @@ class LearningRate:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that determines a training run, apart from the data set's place and the number of processes."""
+    """All settings of a training run, except the location of the data and the number of processes."""
 
     model: Annotated[str, about("Architecture: swin-tiny, mini, toy.")] = "swin-tiny"
     iterations: Annotated[int, about("Number of training iterations.", least=1)] = 250_000
@@ -105,10 +105,9 @@ class TrainConfig:
         if self.sequence not in (1, 3) and self.schedule == "paper":
             raise UsageError(f"`schedule=paper` needs `sequence=3` (or 1, the ablation), not {self.sequence}")
         if self.supervise == "reference" and self.schedule != "paper" and self.sequence > 1:
-            raise UsageError("supervising the reference frame alone needs cycles that return to it: `schedule=paper`")
-        micro = self.micro_batch or self.batch_size
-        if self.batch_size % micro:
-            raise UsageError(f"`batch_size={self.batch_size}` must be a multiple of `micro_batch={micro}`")
+            raise UsageError("`supervise=reference` needs cycles that return to that frame; set `schedule=paper`")
+        if self.micro_batch and self.batch_size % self.micro_batch:
+            raise UsageError(f"`batch_size={self.batch_size}` must be a multiple of `micro_batch={self.micro_batch}`")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""
@@ -129,25 +128,28 @@ class TrainConfig:
 
     @staticmethod
     def from_dict(values: Any) -> TrainConfig:
-        """The settings that `to_dict` wrote. Raises UsageError if they cannot be understood."""
+        """The settings from `to_dict`. Raises UsageError if they are damaged or from another version."""
         try:
             config = msgspec.convert(values, TrainConfig)
         except msgspec.ValidationError as error:
-            raise UsageError(f"the saved training settings are damaged or of another version ({error})") from error
+            raise UsageError(f"the saved training settings are damaged or from another version ({error})") from error
         known = flat(config.to_dict())
-        unknown = sorted(name for name, value in flat(values).items() if name not in known and not is_gone(name, value))
+        unknown = sorted(
+            name for name, value in flat(values).items() if name not in known and not is_removed(name, value)
+        )
         if unknown:
-            raise UsageError(f"the saved training settings are of another version of hodor ({', '.join(unknown)})")
+            raise UsageError(f"the saved training settings are from another version of hodor ({', '.join(unknown)})")
+        # Versions without this setting held nothing out.
         return config if "held_out" in values else dataclasses.replace(config, held_out=0)
 
 
-def is_gone(name: str, value: Any) -> bool:
-    """Whether only earlier versions had this setting, and this value of it changed nothing."""
-    return value in _GONE.get(name, ())
+def is_removed(name: str, value: Any) -> bool:
+    """Whether this setting was removed, and this value of it had no effect."""
+    return value in _REMOVED.get(name, ())
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings as `to_dict` gives them, by dotted names."""
+    """Settings from `to_dict`, by dotted names."""
     out: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict) and name != "source_weights":
@@ -181,7 +183,7 @@ PRESETS: dict[str, TrainConfig] = {
         iterations=20_000, learning_rate=LearningRate(peak=1e-5, warmup=10_000, decay="constant")
     ),
     "mini": _MINI,
-    # Longer chains, so that errors have time to drift; best with stills next to the clips.
+    # Longer chains, so that errors have time to accumulate; best with stills in addition to clips.
     "mini-finetune": dataclasses.replace(
         _MINI,
         iterations=2_000,
@@ -206,7 +208,7 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 def train_preset(name: str) -> TrainConfig:
-    """The preset of that name. Raises UsageError naming the presets there are."""
+    """The preset with this name. Raises UsageError that lists the presets."""
     if name not in PRESETS:
         raise UsageError(
             f"there is no training preset '{name}'; choose one of {', '.join(PRESETS)}, or a JSON file such as the"

@@ -24,7 +24,7 @@ from hodor_cli.samples.sample import Batch
 from hodor_cli.training.damage import NO_HARDSHIP, Hardship, WrongCue, with_mistakes
 from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
 
-#: A predicted mask counts as its object's if its IoU with the true one is above this.
+#: A predicted mask counts as correct if its IoU with the true one is above this.
 _SURE = 0.5
 #: The node that stands for frame 0 with its true masks.
 TRUTH = "truth"
@@ -34,7 +34,7 @@ class Step(NamedTuple):
     """Decode frame `target` from `sources`, oldest first, and call the result `makes`.
 
     after: index of the step before this one in its cycle, None for the first. A step leaves an object out of its target
-    if none of its sources shows the object, or if a step before it left the object out. alone: without the
+    if none of its sources shows the object, or if an earlier step of its cycle left it out. alone: decode without the
     correspondence cue.
     """
 
@@ -46,7 +46,7 @@ class Step(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Logits (B, 10 + I, H/4, W/4) of a step and the label map (B, H, W) that they should give."""
+    """Logits (B, 10 + I, H/4, W/4) of a step, and their target, a label map (B, H, W)."""
 
     frame: int
     logits: Tensor
@@ -54,9 +54,9 @@ class Prediction(NamedTuple):
 
 
 def paper_schedule(iteration: int) -> tuple[Step, ...]:
-    """The paper's three cycles with equal steps done once: six predictions, of frames 0, 1, 0, 2, 1, 0.
+    """The paper's three cycles, with shared steps done once: six predictions, of frames 0, 1, 0, 2, 1, 0.
 
-    (0 -> 0); (0 -> 1 -> 0); and 0 -> 1 -> 2 -> 1 -> 0, in odd iterations with two sources where two are known.
+    0 -> 0; 0 -> 1 -> 0; and 0 -> 1 -> 2 -> 1 -> 0, in odd iterations with two sources where two are known.
     """
     odd = iteration % 2 == 1
     return (
@@ -70,7 +70,7 @@ def paper_schedule(iteration: int) -> tuple[Step, ...]:
 
 
 def chain_schedule(frames: int) -> tuple[Step, ...]:
-    """As in a video: every next frame from all before it, and no way back; frames - 1 predictions."""
+    """As in a video: each frame from all frames before it, and no way back; `frames` - 1 predictions."""
     steps: list[Step] = []
     nodes = [TRUTH]
     for target in range(1, frames):
@@ -80,11 +80,11 @@ def chain_schedule(frames: int) -> tuple[Step, ...]:
 
 
 def schedule(name: str, iteration: int, frames: int) -> tuple[Step, ...]:
-    """The steps of iteration `iteration` (from 0) for one of the schedules of `TrainConfig` and that many frames.
+    """The steps of an iteration (counted from 0) for a schedule of `TrainConfig` and a number of frames.
 
-    "self-chain" is the chain, and the labelled frame from its own descriptors alone: what tells its objects apart must
-    be in them; the cue would compare the frame with itself and leave nothing to learn. A single frame is decoded from
-    itself, which is what is left of the cycles without a sequence.
+    "self-chain" also decodes the labelled frame from its own descriptors, which must therefore tell its objects apart.
+    That step uses no cue, because the cue would compare the frame with itself and leave nothing to learn. A single
+    frame is always decoded from itself.
     """
     if frames == 1:
         return (Step((TRUTH,), 0, "self"),)
@@ -103,7 +103,7 @@ class _Node(NamedTuple):
 
 
 class Objective(nn.Module):
-    """What is minimised: frames and label maps in, losses out (HODOR, sec. 3.5); one module, so it can be distributed.
+    """The training objective (HODOR, sec. 3.5), from frames and label maps to losses; a module that can be distributed.
 
     supervise: "all" predictions, or those of the "reference" frame. contrast: weight of the loss on descriptors. dtype:
     precision of the network; losses are float32.
@@ -124,22 +124,22 @@ class Objective(nn.Module):
         steps: tuple[Step, ...],
         hardship: Hardship = NO_HARDSHIP,
     ) -> tuple[Losses, list[Prediction]]:
-        """Run the steps of a schedule on a batch; returns the losses, and the predictions without gradient.
+        """Run the steps of a schedule on a batch. Returns the losses, and the predictions without gradient.
 
         frames (B, T, H, W, 3) uint8 RGB, sides multiples of 32; masks (B, T, H, W) uint8, objects 1..I; valid
         (B, T, H, W) bool; presence (B, T, I) bool, all true for frames without labels.
         """
         model, labels, count = self.model, masks.long(), presence.shape[2]
         images = normalise(frames.permute(0, 1, 4, 2, 3).float(), model.config.pixel_mean, model.config.pixel_std)
-        # Pixels from outside the image are the normalised zero, like padding.
+        # Pixels from outside the image are 0 after normalisation, like padding.
         images = images * valid[:, :, None]
         targets = targets_of(labels, presence, steps)
         wrong = WrongCue.draw(len(frames), count, hardship.cue_wrong, frames.device) if hardship.cue_wrong else None
         used = {name for step in steps for name in step.sources}
         predictions: list[Prediction] = []
-        # Two threads that shared converted weights would add up their gradients in an order that depends on chance.
+        # Two threads that share autocast's copies of the weights would add up gradients in a random order.
         with autocast(frames.device, self.dtype, cache=frames.device.type != "cpu"):
-            # Where frame 0 is only a source, as in a chain, it needs no fine map.
+            # If frame 0 is only a source, as in a chain, it needs no fine map.
             maps = _extracted(model, images, fine_from=0 if any(step.target == 0 for step in steps) else 1)
             objects, background = reference_masks(_masks_of(labels[:, 0], count))
             nodes = {TRUTH: _Node(0, model.encode(maps[0], objects, background), objects)}
@@ -161,20 +161,20 @@ class Objective(nn.Module):
         losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
         if self.contrast:
             losses = losses._replace(contrast=self.contrast * contrast_loss(seen, sure))
-        # Detached: several processes wait for a gradient of every output that could have one.
+        # Detached, because DistributedDataParallel waits for a gradient of every output that could have one.
         return losses, [prediction._replace(logits=prediction.logits.detach()) for prediction in predictions]
 
 
 def inputs_of(batch: Batch, device: torch.device, begin: int = 0, end: int | None = None) -> list[Tensor]:
-    """What `Objective` takes of some samples of a batch, on a device."""
+    """The inputs of `Objective` for samples `begin` to `end` of a batch, on a device."""
     names = ("frames", "masks", "valid", "presence")
     return [batch[name][begin:end].to(device, non_blocking=True) for name in names]
 
 
 def targets_of(labels: Tensor, presence: Tensor, steps: tuple[Step, ...]) -> list[Tensor]:
-    """The label map (B, H, W) that each step should give: its frame's, without objects that it could not know.
+    """The target (B, H, W) of each step: its frame's label map without the objects that the step cannot know.
 
-    labels (B, T, H, W) int64, presence (B, T, I) bool. Left-out objects become background.
+    labels (B, T, H, W) int64, presence (B, T, I) bool. These objects become background.
     """
     frames = {TRUTH: 0} | {step.makes: step.target for step in steps}
     removed: list[Tensor] = []  # per step (B, I): objects that some step of the cycle so far could not know
@@ -193,7 +193,7 @@ def targets_of(labels: Tensor, presence: Tensor, steps: tuple[Step, ...]) -> lis
 def _extracted(model: Hodor, frames: Tensor, *, fine_from: int) -> list[Maps]:
     """The maps of each frame, with fine ones from frame `fine_from` on."""
     batch, length = frames.shape[:2]
-    # All of frame 0 first, then all of frame 1: each frame's maps are then one piece of memory.
+    # All samples' frame 0 first, then their frame 1 and so on, so that the maps of each frame are contiguous.
     whole = model.extract(torch.cat(frames.unbind(1)), fine_from * batch)
     fine = [whole.stride4[:0]] * fine_from + list(whole.stride4.split(batch))
     keys = [None] * length if whole.keys is None else whole.keys.split(batch)
@@ -206,14 +206,14 @@ def _masks_of(labels: Tensor, count: int) -> Tensor:
 
 
 def _nearly_true(soft: Tensor, target: Tensor) -> Tensor:
-    """Which predicted masks (B, I, h, w) at stride 8 are (nearly) those of the label maps (B, H, W): (B, I) bool."""
-    true = _masks_of(target[:, 4::8, 4::8], soft.shape[1])  # the middle of every cell is enough to tell
+    """Which predicted masks (B, I, h, w) at stride 8 match the label maps (B, H, W): (B, I) bool."""
+    true = _masks_of(target[:, 4::8, 4::8], soft.shape[1])  # the centre of each cell is precise enough
     both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
     return both > _SURE * (sizes - both).clamp(min=1)
 
 
 def _history(sources: list[_Node], hardship: Hardship) -> History:
-    """What a step is decoded from: the descriptors of all its sources, or of the newest alone."""
+    """The descriptors that a step decodes from: those of all its sources, or only those of the newest."""
     known = [node.descriptors for node in (sources[-1:] if hardship.history_dropped else sources)]
     objects = torch.stack([one.objects for one in known], dim=1)
     background = torch.stack([one.background for one in known], dim=1)
@@ -222,8 +222,8 @@ def _history(sources: list[_Node], hardship: Hardship) -> History:
 
 
 def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, hardship: Hardship) -> Cue | None:
-    """Match with the newest source as the previous frame, the oldest as the reference, and one between as the recent
-    one."""
+    """The cue with the newest source as the previous frame, the oldest as the reference, and the middle one as the
+    recent frame."""
     newest, recent, oldest = sources[-1], sources[len(sources) // 2], sources[0]
     newest_keys, recent_keys, oldest_keys = (maps[node.frame].keys for node in (newest, recent, oldest))
     keys = maps[target].keys

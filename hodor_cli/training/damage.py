@@ -1,10 +1,10 @@
-"""Mistakes put into the correspondence cue, so that a network learns to correct them.
+"""Artificial mistakes in the correspondence cue, so that a network learns to correct them.
 
-The cue carries the last frame's masks along with their mistakes. Short training sequences have few, so the network
-would learn to trust the cue, and in a long video an object once lost would stay lost. Therefore parts of the carried
-masks are erased and pieces beside the objects are added; the features must tell. In some sequences the cue is also
-wrong about a whole object in every frame: it sees it nowhere, elsewhere, or in another's place; the descriptors must
-tell.
+The cue carries the last frame's masks along, including their mistakes. Short training sequences have few mistakes, so
+the network would learn to trust the cue, and in a long video a lost object would stay lost. Therefore parts of the
+carried masks are erased and pieces are added next to the objects; the network must use the features to correct them.
+In some sequences the cue is also wrong about a whole object in every frame: it shows the object nowhere, elsewhere, or
+in another object's place; the network must then rely on the descriptors.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from hodor_cli.training.config import TrainConfig
 class Hardship(NamedTuple):
     """What makes an iteration harder.
 
-    cue_dropped: leave out the correspondence cue, so that the descriptors alone must do.
-    history_dropped: decode from the newest source's descriptors alone.
+    cue_dropped: leave out the correspondence cue, so that only the descriptors are left.
+    history_dropped: decode from the newest source's descriptors only.
     cue_damage: chance of mistakes in the masks that the cue carries from the newest source.
-    cue_wrong: chance, per object, that the cue is wrong about all of it in all frames.
+    cue_wrong: chance, per object, that the cue is wrong about the whole object in all frames.
     """
 
     cue_dropped: bool = False
@@ -36,24 +36,22 @@ class Hardship(NamedTuple):
 
     @staticmethod
     def drawn(config: TrainConfig, iteration: int) -> Hardship:
-        """The hardship of an iteration, which follows from the seed and its number."""
+        """The hardship of an iteration, determined by the seed and the iteration."""
         cue, history = np.random.default_rng([config.seed, iteration, 7]).random(2)
         dropped = bool(cue < config.drop_cue), bool(history < config.drop_history)
         return Hardship(*dropped, config.damage_cue, config.wrong_cue)
 
 
 NO_HARDSHIP = Hardship()
-
-
-#: Sides of what is erased or added, as shares of the sides of the object's box.
+#: Range of the sides of erased and added ellipses, as shares of the sides of the object's box.
 _SIDES = (0.25, 0.8)
 
 
 def with_mistakes(masks: Tensor, chance: float) -> Tensor:
     """Soft masks with mistakes; every object gets a hole and an added piece, each with this chance.
 
-    masks: (B, I, h, w) in 0..1, which sum to at most 1 at a pixel before and afterwards. Drawn from PyTorch's own
-    generator. An object without a cell above 0.5 gets no mistakes.
+    masks: (B, I, h, w) in 0..1, which sum to at most 1 at every pixel before and afterwards. An object without a cell
+    above 0.5 gets no mistakes. Uses PyTorch's global generator.
     """
     batch, count, height, width = masks.shape
     inside = masks > 0.5
@@ -69,7 +67,7 @@ def with_mistakes(masks: Tensor, chance: float) -> Tensor:
     )
     masks = torch.where(hole & erased[..., None, None], 0.0, masks)
 
-    # About the border of the object's box, half as far out as it is wide.
+    # The piece is centred near the border of the object's box.
     added = there & (draws[5] < chance)
     angle = 2 * torch.pi * draws[6]
     beside = (
@@ -78,13 +76,13 @@ def with_mistakes(masks: Tensor, chance: float) -> Tensor:
     )
     piece = _ellipse(beside, (_side(draws[8]) * tall / 2, _side(draws[9]) * wide / 2), (height, width))
     piece &= added[..., None, None]
-    # Where pieces of several objects meet, the first has it.
+    # Where pieces of several objects overlap, the first object gets the cell.
     piece &= piece.int().cumsum(dim=1) == 1
     return torch.where(piece.any(dim=1, keepdim=True), piece.to(masks.dtype), masks)
 
 
 def _extent(filled: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last true place along the last side of filled (B, I, n), float; 0 and n - 1 where nothing is true."""
+    """First and last true index along the last axis of `filled` (B, I, n), float; 0 and n - 1 if none is true."""
     count = filled.shape[-1]
     first = filled.int().argmax(dim=-1)
     last = count - 1 - filled.flip(-1).int().argmax(dim=-1)
@@ -103,10 +101,11 @@ def _ellipse(centre: tuple[Tensor, Tensor], sides: tuple[Tensor, Tensor], size: 
 
 
 class WrongCue(NamedTuple):
-    """What is wrong about each object, through all frames of a sequence; all (B, I) bool but `shift`.
+    """How the cue is wrong about each object in all frames of a sequence; all fields but `shift` are (B, I) bool.
 
-    gone: the cue sees it nowhere. moved: it sees it `shift` (B, 2, I) shares of the map lower and farther right.
-    swapped: it sees it where the object before it is. both: the cue from the reference frame errs alike.
+    gone: the cue shows the object nowhere. moved: it shows it lower and farther right by `shift` (B, 2, I), shares of
+    the map's sides. swapped: it shows it in the place of the preceding object. both: the cue from the reference frame
+    has the same mistake.
     """
 
     gone: Tensor
@@ -117,7 +116,7 @@ class WrongCue(NamedTuple):
 
     @staticmethod
     def draw(batch: int, count: int, chance: float, device: torch.device) -> WrongCue:
-        """Each object is wrong in one of the three ways with this chance. From PyTorch's own generator."""
+        """Each object is wrong with this chance, in one of the three ways. Uses PyTorch's global generator."""
         draws = torch.rand(5, batch, count, device=device)
         wrong, way = draws[0] < chance, draws[1]
         third = 1 / 3 if count > 1 else 1 / 2
@@ -130,7 +129,7 @@ class WrongCue(NamedTuple):
         )
 
     def apply(self, cue: Cue) -> Cue:
-        """The cue with these mistakes in it; masks of a pixel still sum to at most 1."""
+        """The cue with these mistakes; its masks still sum to at most 1 at every pixel."""
         reference = self._mistaken(cue.reference)
         reference = torch.where(self.both[..., None, None], reference, cue.reference)
         return cue._replace(previous=at_most_one(self._mistaken(cue.previous)), reference=at_most_one(reference))
@@ -141,7 +140,7 @@ class WrongCue(NamedTuple):
         wrong = torch.where(self.swapped[..., None, None], masks.roll(1, dims=1), masks)
         y = torch.arange(height, device=masks.device) - (self.shift[:, 0] * height).round().long()[..., None]
         x = torch.arange(width, device=masks.device) - (self.shift[:, 1] * width).round().long()[..., None]
-        # What leaves at one side comes back at the other, which is a mistake like any other.
+        # A part shifted out on one side comes back on the other, which is a mistake like any other.
         cells = (y % height)[..., None] * width + (x % width)[..., None, :]
         shifted = masks.flatten(2).gather(2, cells.flatten(2)).view_as(masks)
         wrong = torch.where(self.moved[..., None, None], shifted, wrong)

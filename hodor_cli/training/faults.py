@@ -1,4 +1,4 @@
-"""Which samples spoilt a step of training."""
+"""Finds the samples whose loss or gradient is not a number."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def not_a_number(
 ) -> TrainingError:
     """The error of iteration `number`, which names the samples whose loss or gradient is not a number.
 
-    objective: not wrapped for several processes, which would wait for each other. Every process must call it. Each
-    tries its own samples one by one, and then they exchange what they found.
+    Every process must call this: each tries its own samples one by one, then they exchange the results. objective: not
+    wrapped for several processes, because the wrapped one would wait for the others. drawn: the steps and the hardship.
     """
     parameters = list(objective.parameters())
     if not all(map(_finite, parameters)):
         return TrainingError(
-            f"the weights are no longer numbers in iteration {number}: an earlier step broke them; train again with"
-            " a lower `learning_rate`"
+            f"the weights are no longer finite numbers in iteration {number}, because of an earlier step; train again"
+            " with a lower `learning_rate`"
         )
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    faults: dict[str, str] = {}  # sample, and what of it is not a number
+    faults: dict[str, str] = {}  # sample -> "loss" or "gradient"
     for i, name in enumerate(batch["names"]):
         total = objective(*inputs_of(batch, process.device, i, i + 1), *drawn)[0].total
         gradients = torch.autograd.grad(total, trained, allow_unused=True)
@@ -41,7 +41,7 @@ def not_a_number(
     what = "loss" if "loss" in guilty.values() else "gradient"
     return TrainingError(
         f"the {what} is not a number in iteration {number}, at {', '.join(guilty) or f'the batch of {names}'}; look"
-        " at it with `preview_samples`, or begin anew from the last checkpoint (`weights`) with a lower"
+        " at it with `preview_samples`, or start a new run from the last checkpoint (`weights`) with a lower"
         " `learning_rate`"
     )
 

@@ -1,7 +1,7 @@
-"""Both halves of a batch at once, in two threads of our own.
+"""Trains on both halves of a batch at the same time, in two threads.
 
-On a CPU PyTorch's threads wait for each other after every small operation. Two threads that each learn from half of the
-batch, with half of PyTorch's threads, wait for each other once per iteration.
+On a CPU, PyTorch's threads wait for each other after every small operation. Two threads that each compute half of the
+batch, with half of PyTorch's threads, wait for each other only once per iteration.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from hodor_cli.training.losses import Losses
 
 
 def can_be_halved(config: TrainConfig, process: Process, dropout: float) -> bool:
-    """Whether learning from both halves of a batch at once gives the same gradient as from one after the other.
+    """Whether both halves of a batch can be computed at the same time with the same gradient as one after the other.
 
-    It does not where something is drawn, because both threads would draw from the same generator, and where a loss
-    compares the samples of a whole batch. It is for one process on a CPU; a `micro_batch` says how much to run at once.
+    They cannot if something is drawn, because both threads would draw from the same generator, or if a loss compares
+    the samples of a batch. Only for a single process on a CPU, and not if `micro_batch` is set.
     """
     draws = dropout or config.damage_cue or config.wrong_cue
     whole = config.contrast or config.micro_batch or config.batch_size == 1
@@ -31,10 +31,10 @@ def can_be_halved(config: TrainConfig, process: Process, dropout: float) -> bool
 
 
 def objective_in_halves(objective: nn.Module, second: SecondThread, *given: Any) -> tuple[Losses, list[Prediction]]:
-    """What an `Objective` gives for a batch of at least two samples, of which each thread takes half.
+    """The result of an `Objective` for a batch of at least two samples; each thread computes half of them.
 
-    given: what the objective is called with. The gradient of the losses' total is known already; that of a single one
-    is not. The same in every run, whichever thread is faster.
+    given: the arguments of the objective. Only the total of the losses can be differentiated; its gradient is already
+    computed. The result does not depend on which thread is faster.
     """
     *inputs, steps, hardship = given
     count = len(inputs[0])
@@ -55,16 +55,16 @@ def objective_in_halves(objective: nn.Module, second: SecondThread, *given: Any)
 def learned_in_halves(
     learn: Callable[[int, int], Tensor], count: int, parameters: list[nn.Parameter], second: SecondThread
 ) -> Tensor:
-    """The losses of `count` samples, at least two, of which each thread takes half.
+    """The losses (K,) of `count` samples, at least two; each thread computes half of them.
 
-    learn: called for the samples from `begin` to `end`; gives their part of the losses (K,). What is returned is the
-    sum of both parts, and the gradient of its own sum is known already.
+    learn: called as `learn(begin, end)`; returns what these samples contribute to the losses (K,). The result is the
+    sum of both contributions; only its sum can be differentiated, whose gradient is already computed.
     """
     learning = [parameter for parameter in parameters if parameter.requires_grad]
 
     def half(begin: int, end: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         losses = learn(begin, end)
-        # Not `backward`, with which both threads would add to the same tensors.
+        # Not `backward`, because both threads would add to the same tensors.
         return losses.detach(), torch.autograd.grad(losses.sum(), learning, allow_unused=True)
 
     middle = (count + 1) // 2
@@ -79,7 +79,7 @@ def learned_in_halves(
 
 
 class _WithGradient(torch.autograd.Function):
-    """Values whose sum has a gradient that is known already."""
+    """Values whose sum has a gradient that is already computed."""
 
     @staticmethod
     def forward(context: Any, values: Tensor, gradients: list[Tensor | None], *parameters: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ctrl-C while something must not be left half done."""
+"""Delays Ctrl-C until an iteration is complete."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 
 class HalfDone(KeyboardInterrupt):
-    """A second Ctrl-C, which leaves an iteration half done."""
+    """A second Ctrl-C, which stops within an iteration."""
 
 
-#: Seconds after Ctrl-C in which another one asks for the same.
+#: Another Ctrl-C within this many seconds counts as the same one.
 _IMPATIENCE = 1.0
 
 
@@ -40,7 +40,7 @@ def uninterrupted(at_first: Callable[[], None] | None = None) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if not caught:  # after Ctrl-C it may come from the other processes, which are gone
+        if not caught:  # after Ctrl-C, the cause may be that the other processes are gone
             raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)

@@ -1,4 +1,4 @@
-"""The processes of a run: this one alone, or several that start here, or that torchrun or SLURM started."""
+"""The processes of a run: this one alone, several that are started here, or those that torchrun or SLURM started."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PATIENCE = timedelta(hours=6)
 class Layout:
     """The processes of a run: `local` on each of `nodes` machines, each on a device of `kind` ("cpu" or "cuda").
 
-    starter: who starts them, "hodor", "torchrun" or "slurm". rank: the number of this process among all; 0 before
+    starter: what starts them: "hodor", "torchrun" or "slurm". rank: the number of this process among all; 0 before
     they start. device: where a single process computes.
     """
 
@@ -48,14 +48,14 @@ class Layout:
 
     @property
     def world(self) -> int:
-        """Processes in all."""
+        """The number of processes on all machines."""
         return self.local * self.nodes
 
 
 def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] | None = None) -> Layout:
     """The processes that the settings and the environment ask for.
 
-    Raises UsageError for settings that contradict the launcher, DeviceError for GPUs that are not there.
+    Raises UsageError for settings that contradict the launcher, DeviceError for missing GPUs.
     """
     settings, environ = settings or LaunchSettings(), os.environ if environ is None else environ
     starter, rank, local, nodes = "hodor", 0, 1, 1
@@ -77,8 +77,8 @@ def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] |
         missing = [variable for variable in _RENDEZVOUS if variable not in environ]
         if nodes > 1 and missing:
             raise UsageError(
-                f"`nodes={nodes}` needs to know the other machines: start it with torchrun or srun on each, or set"
-                f" {', '.join(missing)}"
+                f"`nodes={nodes}` needs a way to reach the other machines; start the run on each with torchrun or srun,"
+                f" or set {', '.join(missing)}"
             )
         rank = int(environ.get("NODE_RANK", 0)) * local if nodes > 1 else 0
     else:
@@ -102,31 +102,31 @@ def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] |
 
 
 def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False) -> Any:
-    """Call `function(process, *arguments)` in each of several processes and return what the first one here returned.
+    """Call `function(process, *arguments)` in each of several processes and return the first local process's result.
 
-    function, arguments: picklable. unused: whether some iterations give some parameters no gradient. Raises whatever
-    HodorError one of the processes raised.
+    function, arguments: picklable. unused: whether some parameters get no gradient in some iterations. Raises the
+    HodorError that a process raised.
     """
     if layout.starter != "hodor":
         local = int(os.environ["LOCAL_RANK" if layout.starter == "torchrun" else "SLURM_LOCALID"])
-        with _joined(layout, layout.rank, local, _meeting(layout), unused=unused) as process:
+        with _joined(layout, layout.rank, local, _init_method(layout), unused=unused) as process:
             return function(process, *arguments)
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="hodor-launch-") as name:
         folder = Path(name)
         try:
-            # Without this, the processes warn of parameters without a gradient, which `unused` announces.
+            # Without this, the processes warn about parameters without a gradient, which `unused` announces.
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-            spawn(_begun, (layout, folder, unused, function, arguments), nprocs=layout.local)
+            spawn(_run_spawned, (layout, folder, unused, function, arguments), nprocs=layout.local)
         except KeyboardInterrupt:
             children = multiprocessing.active_children()
-            for child in children:  # a terminal tells them, too, but `kill` does not
+            for child in children:  # a terminal interrupts them, too, but `kill` does not
                 os.kill(cast(int, child.pid), signal.SIGINT)
             for child in children:
                 child.join()
             raise
         except Exception:
-            # The error that a process left; the first one, if several did. Only this user can write to the folder.
+            # The first error that a process wrote. It is safe to unpickle: only this user can write to the folder.
             left = sorted(folder.glob("error*"), key=lambda path: path.stat().st_mtime_ns)
             if not left:
                 raise
@@ -137,15 +137,15 @@ def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused
         return pickle.loads((folder / "result").read_bytes())
 
 
-def _begun(
+def _run_spawned(
     local: int, layout: Layout, folder: Path, unused: bool, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    """In a process that was started here: leave the result, or a HodorError, of which a traceback would be the text."""
+    """Run in a process started here; write its result or a HodorError, which `spawn` would turn into a traceback."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, usable_cores() // layout.local))
-    meeting = (folder / "meeting").as_uri() if layout.nodes == 1 else _meeting(layout)
+    init_method = (folder / "rendezvous").as_uri() if layout.nodes == 1 else _init_method(layout)
     try:
-        with _joined(layout, layout.rank + local, local, meeting, unused=unused) as process:
+        with _joined(layout, layout.rank + local, local, init_method, unused=unused) as process:
             result = function(process, *arguments)
     except HodorError as error:
         (folder / f"error{local}").write_bytes(pickle.dumps(error))
@@ -154,8 +154,8 @@ def _begun(
         (folder / "result").write_bytes(pickle.dumps(result))
 
 
-def _meeting(layout: Layout) -> str:
-    """The address at which the processes of several machines meet."""
+def _init_method(layout: Layout) -> str:
+    """The URL by which the processes of several machines find each other."""
     if layout.starter != "slurm":
         return "env://"
     first = re.sub(r"\[(\d+)[^]]*\]", r"\1", os.environ["SLURM_STEP_NODELIST"])
@@ -164,21 +164,21 @@ def _meeting(layout: Layout) -> str:
 
 
 @contextmanager
-def _joined(layout: Layout, rank: int, local: int, meeting: str, *, unused: bool) -> Iterator[Process]:
-    """Be process `rank` of a run, the one of number `local` on its machine, inside the block."""
+def _joined(layout: Layout, rank: int, local: int, init_method: str, *, unused: bool) -> Iterator[Process]:
+    """Join the process group inside the block, as process `rank` of the run and number `local` on its machine."""
     if on_gpu := layout.kind == "cuda":
         torch.cuda.set_device(local)
     distributed.init_process_group(
-        "nccl" if on_gpu else "gloo", init_method=meeting, timeout=_PATIENCE, world_size=layout.world, rank=rank
+        "nccl" if on_gpu else "gloo", init_method=init_method, timeout=_PATIENCE, world_size=layout.world, rank=rank
     )
     yield Process(f"cuda:{local}" if on_gpu else "cpu", layout.precision, rank, layout.world, unused=unused)
-    distributed.destroy_process_group()  # after an error the others may be gone, and the process ends anyway
+    distributed.destroy_process_group()  # not after an error: the others may be gone, and this process ends anyway
 
 
 class Process:
     """One process of a run, number `rank` of `world`; the first one writes the files.
 
-    dtype: the precision of training. unused: whether some iterations give some parameters no gradient.
+    dtype: the precision of training. unused: whether some parameters get no gradient in some iterations.
     """
 
     def __init__(
@@ -196,14 +196,14 @@ class Process:
         self.is_first = rank == 0
 
     def setup(self, module: nn.Module) -> nn.Module:
-        """The module, which lies on the device, ready to exchange gradients with the other processes."""
+        """The module, already on the device, made ready to exchange gradients with the other processes."""
         if self.world == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=self._unused)
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
-        """If enabled, the processes exchange no gradients in the block, neither forward nor backward."""
+        """If enabled, the processes exchange no gradients inside the block, which holds both forward and backward."""
         return module.no_sync() if enabled and isinstance(module, DistributedDataParallel) else nullcontext()
 
     def mean(self, values: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class Process:
             distributed.barrier()
 
     def gather(self, values: Any) -> list[Any]:
-        """What each process has, in order of their ranks."""
+        """The values of all processes, by rank."""
         gathered = [values] * self.world
         if self.world > 1:
             distributed.all_gather_object(gathered, values)

@@ -20,8 +20,8 @@ Network = TypeVar("Network", bound=nn.Module)
 class Learner(Generic[Network]):
     """A network in training, with its optimiser and running average. `done` counts the steps.
 
-    The model is moved to the device. backbone: the parameters that learn at `backbone_rate`; those of the model whose
-    names do not begin with "backbone." learn at the full rate.
+    The model is moved to the device. backbone: the parameters that learn at `backbone_rate`; the model's parameters
+    outside "backbone." learn at the full rate.
     """
 
     def __init__(
@@ -41,16 +41,15 @@ class Learner(Generic[Network]):
 
     @property
     def learned(self) -> Network:
-        """The network that is the result so far: the one with averaged weights, or the model if there is no average."""
+        """The result so far: the network with averaged weights, or the model if there is no average."""
         return self.model if self.average is None else self.average.network
 
     def update(self, rate: float, losses: Tensor) -> bool:
-        """Take a step at this learning rate along the gradient that the parameters have, which is then dropped.
+        """Take an optimiser step at this learning rate, and clear the gradient.
 
-        Returns False where the gradient or a loss is not a number; the weights do not change then.
+        Returns False, and leaves the weights unchanged, if the gradient or a loss is not finite.
         """
-        # Also without a limit the norm is needed: it says whether the gradient is a number. One check for all waits for
-        # a GPU once.
+        # Even without a limit, the norm shows whether the gradient is finite. A single check waits for a GPU only once.
         limit = float("inf") if self.clip_norm is None else self.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         finite = bool(torch.isfinite(norm + losses.sum()).item())
@@ -66,8 +65,10 @@ class Learner(Generic[Network]):
 
 
 class WeightAverage(Generic[Network]):
-    """The running average of a network's weights, which is better than the weights of the last iteration: exponential,
-    with a short memory at first. network: a copy, in evaluation mode, that has it."""
+    """An exponential running average of a network's weights, which is better than the weights of the last iteration.
+
+    It has a short memory at first. network: a copy of the model with the averaged weights, in evaluation mode.
+    """
 
     def __init__(self, model: Network, decay: float) -> None:
         self.decay, self.network = decay, copy.deepcopy(model).eval().requires_grad_(False)
@@ -93,7 +94,7 @@ def rate_at(settings: LearningRate, iteration: int, iterations: int) -> float:
 
 
 def freeze_stages(backbone: Swin | MobileNetV2, count: int) -> None:
-    """Train all stages of the backbone but the first `count`."""
+    """Freeze the first `count` stages of the backbone, and train the others."""
     for number, stage in enumerate(backbone.stages()):
         for layer in stage:
             layer.requires_grad_(number >= count)

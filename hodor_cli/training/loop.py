@@ -1,4 +1,4 @@
-"""The training loop: the same for one process and for many, interrupted at any moment, resumed to the same losses."""
+"""The training loop, for one process or many; it can be interrupted at any moment and resumed with the same losses."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ _CLEAR_GAIN = 0.01
 
 
 def fit(process: Process, plan: Plan) -> TrainingState:
-    """Train a network in this process and leave checkpoints in the plan's folder, which exists.
+    """Train a network in this process and write checkpoints to the plan's folder, which must exist.
 
-    Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` where there
-    is a validation, `metrics.csv`, and `training_state.safetensors`, from which a run is resumed with the same data in
-    the same order. Ctrl-C leaves the state of the last whole iteration, a second one that of the last save.
+    Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` if there is
+    a validation, `metrics.csv`, and `training_state.safetensors`, from which a run is resumed with the same data in the
+    same order. Ctrl-C saves the state of the last whole iteration; a second one keeps the state of the last save.
 
     Args:
         process: this process, which makes and learns from its share of every batch.
         plan: all settings, the data, the network, the folder, whether to resume, how often to save, and what to call.
     Returns:
-        How far the run came, and its scores.
+        The number of iterations done, and the scores.
     Raises:
         TrainingError for a loss or gradient that is not a number, naming the sample; OutputError if nothing can be
-        written; UsageError if a run with other settings is resumed, or the batch cannot be shared by the processes.
+        written; UsageError if a run with other settings is resumed, or the processes cannot share the batch evenly.
     """
     if process.device.type == "cpu":
-        keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
+        keep_freed_memory()  # saves a fifth of the time, because all iterations need the same amounts
     run, config = _Run(process, plan), plan.config
     objective, micro = run.objective, config.micro_batch_in(process.world)
     try:
@@ -65,7 +65,7 @@ def fit(process: Process, plan: Plan) -> TrainingState:
             if second is not None:
                 objective, micro = partial(objective_in_halves, objective, second), config.batch_size
             for batch in left:
-                # Other processes would not hear of a second Ctrl-C, or would take one for two.
+                # Of several processes, some might miss a second Ctrl-C, or take one for two.
                 with uninterrupted(run.stopping if process.world == 1 else None):
                     drawn, count = run.draw(), len(batch["names"])
                     values, predictions = torch.zeros(4, device=process.device), list[Prediction]()
@@ -89,7 +89,7 @@ def fit(process: Process, plan: Plan) -> TrainingState:
 
 
 class _Drawn(NamedTuple):
-    """What an iteration learns by: the learning rate, the cycles, and what makes them harder."""
+    """How an iteration learns: the learning rate, the steps of its cycles, and what makes them harder."""
 
     rate: float
     steps: tuple[Step, ...]
@@ -97,10 +97,10 @@ class _Drawn(NamedTuple):
 
 
 class _Run:
-    """A run in one process: what learns, how good the network is, what was saved, and what was said."""
+    """A run in one process: the network in training, its scores, and what was saved and reported."""
 
     def __init__(self, process: Process, plan: Plan) -> None:
-        """Continues from the folder's state, if there is one and the plan says so."""
+        """Resume from the folder's state, if there is one and the plan says so."""
         config, model = plan.config, plan.model or plan.first_model()
         self.process, self.plan, self.config = process, plan, config
         self.folder, self.callbacks, self.dropout = plan.folder, plan.callbacks, model.config.dropout
@@ -111,15 +111,15 @@ class _Run:
         freeze_stages(model.backbone, config.frozen_stages)
         self.alone = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype).train()
         self.learner = Learner(model, config, process.device, model.backbone.parameters())
-        #: The objective, ready to exchange gradients with the other processes, while `alone` does not wait for them.
+        #: `alone`, made ready to exchange gradients with the other processes.
         self.objective: Any = process.setup(self.alone)
         self.state = TrainingState(0, config.to_dict(), model=model.config.to_dict())
         self.report: Report | None = None
         self.saved, self.over = -1, False
-        self.unread: set[str] = set()
+        self.unreadable: set[str] = set()
         self.held_out: HeldOut | None = None
         if process.is_first and config.held_out:
-            self.held_out = HeldOut(plan.apart or plan.sets, config, process, apart=bool(plan.apart))
+            self.held_out = HeldOut(plan.held_out or plan.sets, config, process, separate=bool(plan.held_out))
         earlier = read_state(self.folder.root) if plan.run.resume else None
         if earlier is not None:
             check_same(flat(config.to_dict()), flat(TrainConfig.from_dict(earlier.config).to_dict()))
@@ -133,7 +133,7 @@ class _Run:
             )
 
     def batches(self, second: SecondThread | None) -> Generator[Batch, None, None]:
-        """The batches that are left until the time is over. second: shares the cores with this thread."""
+        """The remaining batches, up to the time limit. second: a thread that shares the cores with this one."""
         learner, end, workers = self.learner, self.config.iterations, self.plan.run.workers
         with ExitStack() as stack:
             if self.process.is_first and learner.done < end:
@@ -148,11 +148,11 @@ class _Run:
                 self.began = time.perf_counter()
                 batch = next(loader)
                 self.waited = time.perf_counter() - self.began
-                self.warn_of(batch["unread"])
+                self.warn_of(batch["unreadable"])
                 yield batch
 
     def draw(self) -> _Drawn:
-        """How the next iteration learns. Its seed and PyTorch's follow from its number, so no random state is saved."""
+        """How the next iteration learns. All seeds follow from its number, so no random state needs to be saved."""
         config, done = self.config, self.learner.done
         seed = np.random.SeedSequence([config.seed, done, self.process.rank]).generate_state(1)[0]
         torch.manual_seed(int(seed))
@@ -160,9 +160,10 @@ class _Run:
         return _Drawn(rate, schedule(config.schedule, done, config.sequence), Hardship.drawn(config, done))
 
     def update(self, batch: Batch, drawn: _Drawn, losses: Tensor, predictions: list[Prediction]) -> None:
-        """Take the step, and then what is due: report, validate, draw a sheet, save.
+        """Take an optimiser step; then report, and validate, draw a sheet and save when due.
 
-        losses: (cross-entropy, DICE, IoU, contrast) of all processes, which so raise TrainingError in the same step.
+        losses: (cross-entropy, DICE, IoU, contrast), over all processes, so that all raise TrainingError in the same
+        step.
         """
         if not self.learner.update(drawn.rate, losses[:2]):
             raise not_a_number(self.alone, self.process, batch, self.learner.done + 1, drawn[1:])
@@ -178,19 +179,19 @@ class _Run:
             self.save()
 
     def measure_before(self) -> None:
-        """Measure the network on what is held out, if it has learned nothing yet; the other processes wait."""
+        """Measure the network on the held-out pictures before the first iteration; the other processes wait."""
         if self.held_out is not None:
-            self.warn_of(self.held_out.unread)
+            self.warn_of(self.held_out.unreadable)
             if self.learner.done == 0:
                 self.state.before = self.held_out.measure(self.learner.learned)
         self.process.barrier()
 
-    def warn_of(self, unread: list[str]) -> None:
-        """Warn of each file that cannot be read, once."""
-        for sentence in unread:
-            if sentence not in self.unread:
+    def warn_of(self, unreadable: list[str]) -> None:
+        """Warn once about each file that cannot be read."""
+        for sentence in unreadable:
+            if sentence not in self.unreadable:
                 self.callbacks.warn(f"{sentence}; training continues without it")
-        self.unread.update(unread)
+        self.unreadable.update(unreadable)
 
     def validate(self) -> None:
         """Score the network in the first process, and keep it if it is the best so far; the others wait."""
@@ -206,7 +207,7 @@ class _Run:
         self.process.barrier()
 
     def compare(self) -> None:
-        """Say whether the network got better on what is held out."""
+        """Report whether the network got better on the held-out pictures."""
         before = self.state.before
         if self.held_out is None or before is None:
             return
@@ -220,7 +221,7 @@ class _Run:
             )
 
     def stopping(self) -> None:
-        """Say what Ctrl-C in an iteration does, and what another one does."""
+        """Explain what this Ctrl-C does, and what another one would do."""
         kept = f"only the first {self.saved} iterations" if self.saved > 0 else "nothing of this run"
         self.callbacks.note(f"training stops after this iteration; Ctrl-C again stops now and keeps {kept}")
 
@@ -230,8 +231,8 @@ class _Run:
             if self.learner.done != self.saved:
                 self.save(alone=True)
             self.callbacks.note(
-                f"interrupted after iteration {self.learner.done} of {self.config.iterations}; {self.folder.root} keeps"
-                " what was learned: the same command with `resume` continues"
+                f"interrupted after iteration {self.learner.done} of {self.config.iterations}; {self.folder.root} holds"
+                " its state: run the same command with `resume` to continue"
             )
 
     def save(self, *, alone: bool = False) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 
 _EPSILON = 1e-6
-#: What `contrast_loss` divides cosines by.
+#: `contrast_loss` divides cosines by this.
 _TEMPERATURE = 0.1
 #: Score of pairs that are left out: finite, because it is multiplied by zero.
 _NEVER = -1e4
@@ -20,7 +20,7 @@ _NEVER = -1e4
 class Losses(NamedTuple):
     """Scalars: the two losses, each with weight 1 in the total, and the mean IoU of the predictions (no gradient).
 
-    contrast: what descriptors that do not tell objects apart add to the total, with its weight.
+    contrast: the weighted loss of descriptors that do not tell objects apart.
     """
 
     cross_entropy: Tensor
@@ -62,7 +62,7 @@ def prediction_losses(logits: list[Tensor], targets: list[Tensor]) -> Losses:
     count = merged.shape[2] - 1
     probabilities = log_probabilities[:, 1:].exp().unflatten(0, labels.shape[:2])  # (B, P, I, H, W)
     wanted = labels[:, :, None] == torch.arange(1, count + 1, device=labels.device)[:, None, None]
-    # The index of the maximum, as argmax gives it, which on a CPU takes fifteen times as long across channels.
+    # The same as argmax, which is fifteen times slower across channels on a CPU.
     found = upsampled.detach().max(dim=1).indices.flatten(1)
     total, present = merged.new_zeros((), dtype=torch.float32), merged.new_zeros((), dtype=torch.float32)
     for number in range(1, count + 1):  # the mean IoU over the objects that are in the target
@@ -70,22 +70,21 @@ def prediction_losses(logits: list[Tensor], targets: list[Tensor]) -> Losses:
         iou = (hit & there).sum(dim=1) / (hit | there).sum(dim=1).clamp(min=1)
         shown = there.any(dim=1)
         total, present = total + (iou * shown).sum(), present + shown.sum()
-    zero = torch.zeros_like(cross_entropy)
     dice = dice_loss(probabilities, wanted.to(probabilities.dtype))
-    return Losses(cross_entropy, dice, total / present.clamp(min=1), contrast=zero)
+    return Losses(cross_entropy, dice, total / present.clamp(min=1), contrast=torch.zeros_like(cross_entropy))
 
 
 def contrast_loss(descriptors: list[Tensor], sure: list[Tensor]) -> Tensor:
-    """How little descriptors tell objects apart: cross-entropy of finding the same object among all of the batch.
+    """How little descriptors tell objects apart: cross-entropy of finding the same object among all in the batch.
 
-    Each descriptor is compared, by cosine, with all others of the batch; those of the same object in other frames are
-    right, those of other objects, of its own picture and of others, are wrong (InfoNCE; van den Oord et al., 2018).
+    Each descriptor is compared by cosine with all others in the batch. Those of the same object in other frames are
+    positives; those of all other objects are negatives (InfoNCE; van den Oord et al., 2018).
 
     Args:
         descriptors: T tensors (B, I, D), one for each frame in which the objects were encoded.
-        sure: T tensors (B, I) bool; the others are left out.
+        sure: T tensors (B, I) bool; descriptors that are not sure are left out.
     Returns:
-        A scalar, 0 where nothing can be compared.
+        A scalar, 0 if nothing can be compared.
     """
     vectors = torch.stack(descriptors)  # (T, B, I, D)
     frames, batch, count = vectors.shape[:3]

@@ -1,4 +1,4 @@
-"""Where a run writes and computes, what it calls, and what it returns."""
+"""Options of a run, its callbacks, and its result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.out is not None:
-            object.__setattr__(self, "out", Path(self.out))  # programs also give text
+            object.__setattr__(self, "out", Path(self.out))  # callers may pass text
         check_settings(self)
         if self.resume and self.overwrite:
             raise UsageError("`resume` continues a run and `overwrite` replaces it; give one of them")
@@ -56,7 +56,7 @@ class RunOptions:
 
     @property
     def seconds(self) -> float | None:
-        """The limit on time in seconds; None without any. Raises UsageError for a text that is not a time."""
+        """The time limit in seconds, or None. Raises UsageError for a text that is not a time."""
         return None if self.time_limit is None else seconds_in(self.time_limit, "time_limit")
 
 
@@ -82,9 +82,10 @@ class LaunchSettings:
 
 
 class TrainingProgress(NamedTuple):
-    """Where a run is: `iteration` of `iterations` done, losses of the last one, speed, the loader's share of time.
+    """How far a run is: `iteration` of `iterations` done, losses of the last one, and the speed.
 
-    seconds_left: to the last iteration or, if `limited`, to the time limit, which comes first.
+    seconds_left: to the last iteration or, if `limited`, to the time limit, which comes first. loader_wait: the share
+    of the time spent waiting for batches.
     """
 
     iteration: int
@@ -101,18 +102,18 @@ class TrainingProgress(NamedTuple):
 
 
 def _silent(text: str) -> None:
-    """Say nothing."""
+    """Ignore a remark."""
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a run calls; all optional. With several processes they are pickled.
+    """Functions that a run calls, all optional. With several processes they are pickled.
 
-    progress: after every iteration; if it is a context manager too, it is entered in the process that calls it.
-    note, warn: with remarks, one sentence each.
-    checking: with (done, total) while the data are checked.
-    validate: every `val_every` iterations, with the network that would be saved; returns a score (higher is better) by
-        which the best checkpoint is kept, NaN if there is none.
+    progress: called after every iteration; if it is also a context manager, the process that calls it enters it.
+    note, warn: called with remarks, one sentence each.
+    checking: called with (done, total) while the data are checked.
+    validate: called every `val_every` iterations with the network that would be saved; returns a score (higher is
+        better), by which the best checkpoint is chosen, or NaN if there is none.
     """
 
     progress: Callable[[TrainingProgress], None] | None = None
@@ -124,11 +125,11 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run left.
+    """The result of a run.
 
     last, best: the newest checkpoint, and the best by validation. iterations: done so far, of `wanted`. score: the best
-    by validation. before, after: mean IoU on held-out pictures at the start and at the end, 0..1. is_first: False in
-    processes that torchrun or SLURM started beside the one that writes the files.
+    by validation. before, after: mean IoU on held-out pictures at the start and at the end, 0..1. is_first: whether
+    this process writes the files; False in the others that torchrun or SLURM started.
     """
 
     folder: Path

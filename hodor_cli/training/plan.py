@@ -1,4 +1,4 @@
-"""What a run will do, decided before anything is written: its folder, settings, data and the network it starts from."""
+"""Plans a run before anything is written: its folder, settings, data, and the network it starts from."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from hodor_cli.weights.registry import load_model
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as its processes need to know it; pickled if there are several.
+    """Everything that the processes of a run need to know; pickled if there are several.
 
-    run: with its folder, `out`. record: what goes into run.json. model: the network to start from; None: `first_model`.
-    sets: what is trained on, one for each of `record.data`. apart: the pictures of these that are held out. state: what
-    is resumed. until: when to stop, in seconds since 1970, which the processes of all machines share.
+    run: the options, including the folder, `out`. record: the content of run.json. model: the network to start from;
+    None: `first_model`. sets: the training sets, one for each of `record.data`. held_out: sets of the pictures that are
+    held out. state: the state to resume from. until: when to stop, in seconds since 1970, the same on all machines.
     """
 
     config: TrainConfig
@@ -45,20 +45,20 @@ class Plan:
     record: RunRecord = field(default_factory=lambda: RunRecord("pretrain", {}))
     model: Hodor | None = None
     sets: Sequence[TrainingSet] = ()
-    apart: Sequence[TrainingSet] = ()
+    held_out: Sequence[TrainingSet] = ()
     state: TrainingState | None = None
     until: float | None = None
 
     @property
     def folder(self) -> RunFolder:
         """The files of the run."""
-        assert self.run.out is not None  # a plan names it
+        assert self.run.out is not None  # `decide` sets it
         return RunFolder(self.run.out)
 
     def first_model(self) -> Hodor:
         """The network that the run starts from: random, with a backbone from ImageNet, or a checkpoint's.
 
-        A resumed run's weights are read by the loop. Raises WeightsError for a file that is damaged or does not fit.
+        The loop reads the weights of a resumed run. Raises WeightsError for a file that is damaged or does not fit.
         """
         record, wanted = self.record, self.config.model
         if self.state is None and record.weights:
@@ -68,8 +68,8 @@ class Plan:
             network = build_model(wanted if saved is None else ModelConfig.from_dict(saved), seed=self.config.seed)
         if (own := network.config.name) != wanted:
             raise WeightsError(
-                f"{record.weights if self.state is None else self.run.out} holds a '{own}' network but '{wanted}'"
-                f" is to be trained; choose weights of '{wanted}', or a `preset` or `model` of '{own}'"
+                f"{record.weights if self.state is None else self.run.out} holds a '{own}' network, not '{wanted}' as"
+                f" the settings ask for; choose weights of '{wanted}', or a `preset` or `model` of '{own}'"
             )
         if self.state is None and record.backbone:
             load_imagenet_backbone(network.backbone, record.backbone)
@@ -77,10 +77,10 @@ class Plan:
 
 
 def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbacks, layout: Layout) -> Plan:
-    """Make the plan of a run. Quick checks come first. The data are checked last, and only by the first process.
+    """Plan a run. Quick checks come first; the data are checked last, and only by the first process.
 
-    asked: the kind of run, its data, and how clips are used. A resumed run keeps its settings, its data and its way of
-    using clips. Raises UsageError, DataError, WeightsError.
+    asked: the kind of run, its data, and how clips are used. A resumed run keeps its settings, its data and its use of
+    clips. Raises UsageError, DataError, WeightsError.
     """
     until = None if run.seconds is None else time.time() + run.seconds
     kind, clips = asked.kind, asked.clips or ClipOptions()
@@ -118,37 +118,38 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
         sources = _checked(sources, opened, record.data, config, clips, callbacks)
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
-    callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
+    callbacks = replace(callbacks, checking=None)  # no longer needed, and rarely picklable
     plan = Plan(config, replace(run, out=out), callbacks, record, state=state, until=until)
     model = plan.first_model() if layout.rank == 0 else None  # raises for weights that do not fit
     shares = [source.weight for source in sources]
-    sets, apart = build_sets(opened, shares, clips, config.limits, config.augment, config.held_out)
-    # Several processes make a network each: on a CPU they would share one that is sent to them.
-    return replace(plan, model=model if layout.world == 1 else None, sets=sets, apart=apart)
+    sets, held_out = build_sets(opened, shares, clips, config.limits, config.augment, config.held_out)
+    # Several processes build a network each, because on a CPU they would share the memory of one that is sent to them.
+    return replace(plan, model=model if layout.world == 1 else None, sets=sets, held_out=held_out)
 
 
 def _named(file: str | Path | None) -> str:
-    """Weights as run.json names them: a file by its whole path, a name as it is, "" for none."""
+    """Weights as run.json names them: the absolute path of a file, a name as it is, or "" for none."""
     return "" if file is None else str(Path(file).absolute()) if Path(file).is_file() else str(file)
 
 
 def _clips_of(began: RunRecord, asked: RunRecord, out: Path) -> ClipOptions:
-    """How the run that began uses clips. Raises UsageError if another kind of run is asked for, or another use."""
+    """The clip options of the run to resume. Raises UsageError if another kind of run or other options are wanted."""
     if began.kind != asked.kind:
         raise UsageError(f"{out} holds a run of `hodor {began.kind}`; resume it with that command")
     clips = asked.clips or ClipOptions()
     if began.clips is None:
         return clips
     for name, value in asdict(clips).items():
-        if value not in (getattr(ClipOptions(), name), had := getattr(began.clips, name)):
+        had = getattr(began.clips, name)
+        if value not in (had, getattr(ClipOptions(), name)):
             raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
     return began.clips
 
 
 def _named_sources(kind: str, data: list[DataSource], began: list[DataSource]) -> list[DataSource]:
-    """The data sets that are named, or that the run began with, or those of the prepared workspace.
+    """The data sets that are named, else those that the run began with, else the prepared workspace's photographs.
 
-    Raises UsageError for other weights than the run began with, DataError where there is nothing.
+    Raises UsageError for other weights than the run began with, DataError if there are no data.
     """
     if data and began and [source.weight for source in data] != [source.weight for source in began]:
         had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in began)
@@ -162,10 +163,10 @@ def _named_sources(kind: str, data: list[DataSource], began: list[DataSource]) -
 
 
 def _opened(source: DataSource, config: TrainConfig, clips: ClipOptions) -> StillImages | ClipSet:
-    """A data set, opened once for the check and for training. Raises DataError if there is none that fits."""
+    """A data set, opened once for both the check and training. Raises DataError if there is none that fits."""
     if not clips.mode and source.annotations is None and is_clips(source.folder):
         raise DataError(
-            f"{source.folder} holds clips: train on them with `finetune`, whose mode frames takes each as a photograph"
+            f"{source.folder} holds clips; train on them with `finetune`, whose mode frames uses each as a photograph"
         )
     return open_set(
         source.folder,
@@ -185,7 +186,7 @@ def _checked(
     clips: ClipOptions,
     callbacks: Callbacks,
 ) -> list[DataSource]:
-    """The data sets by their whole paths, with their numbers of samples.
+    """Check the data sets; returns them with absolute paths and their numbers of samples.
 
     Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
     """
@@ -195,7 +196,7 @@ def _checked(
     found = []
     for source, report in zip(sources, reports, strict=True):
         sparse = clips.mode == "sparse" and report.kind == "clips"
-        one_each = f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
+        one_each = f"{report.path}: {report.images} frames; one labelled frame of each sequence is used"
         callbacks.note(one_each if sparse else report.lines()[0])
         if missing := report.missing():
             callbacks.warn(missing)
@@ -205,19 +206,19 @@ def _checked(
         if earlier.samples not in (None, now.samples):
             was = "" if now.folder == earlier.folder else f"{earlier.folder} "
             raise DataError(
-                f"{now.folder} has {now.samples} samples now, and {was}had {earlier.samples} when the run began, so"
-                " `resume` cannot give the same batches; put it back or train into another folder"
+                f"{now.folder} has {now.samples} samples, but {was}had {earlier.samples} when the run began, so"
+                " `resume` cannot reproduce its batches; restore the data or train into another folder"
             )
     return found
 
 
 def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Callable[[str], None]) -> None:
-    """Remarks on settings that are allowed and rarely meant."""
+    """Note settings that are allowed but rarely intended."""
     rate = config.learning_rate
     if rate.warmup >= config.iterations:
         note(
             f"the warm-up ({rate.warmup} iterations) takes the whole run ({config.iterations}), so the learning"
-            f" rate never reaches {rate.peak:g}; `warmup` makes it shorter"
+            f" rate never reaches {rate.peak:g}; shorten it with `warmup`"
         )
     if not (resumed or record.weights or record.backbone or config.model == "toy"):
         swin = isinstance(preset(config.model).backbone, SwinConfig)

@@ -1,4 +1,4 @@
-"""From what a user asks for to the settings of a run: a preset, changes by name, and what a resumed run began with."""
+"""The settings of a run, from a preset, the user's changes, and the settings of a run that is resumed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed, require_exists
 from hodor_cli.settings import about, settings_of
-from hodor_cli.training.config import DERIVED, PRESETS, TrainConfig, flat, is_gone, train_preset
+from hodor_cli.training.config import DERIVED, PRESETS, TrainConfig, flat, is_removed, train_preset
 
 Kind = Literal["pretrain", "finetune"]
 
-#: What a resumed run may change: its length and its micro-batches. All else decided what it did so far.
+#: Settings that may change when a run is resumed. All others determined what it has done so far.
 FREE = ("iterations", "micro_batch")
 
-#: The preset of each architecture, by kind of run, for users who name none.
+#: The default preset of each architecture, by kind of run.
 PRESET_OF = {
     "pretrain": {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"},
     "finetune": {"swin-tiny": "paper-finetune", "mini": "mini-finetune", "toy": "toy"},
@@ -31,7 +31,7 @@ PRESET_OF = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which network is trained, where it starts, and with which settings: those of a preset, with changes."""
+    """Which network is trained, the weights it starts from, and the settings: those of a preset, with changes."""
 
     preset: Annotated[
         str | None,
@@ -49,13 +49,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.preset is not None:
-            object.__setattr__(self, "preset", str(self.preset))  # programs also give a path
+            object.__setattr__(self, "preset", str(self.preset))  # callers may pass a path
         if self.weights is not None and self.backbone is not None:
-            raise UsageError("`weights` holds a backbone already, which contradicts `backbone`; give one of them")
+            raise UsageError("`weights` already holds a backbone, which contradicts `backbone`; give one of them")
 
 
 def preset_name(kind: Kind, preset: str | None, architecture: str | None) -> str:
-    """The preset that is named, else the one for an architecture, else the paper's for still images.
+    """The preset that is named, else the default of the architecture, else the paper's for still images.
 
     Raises UsageError for an architecture without presets.
     """
@@ -65,12 +65,12 @@ def preset_name(kind: Kind, preset: str | None, architecture: str | None) -> str
 
 
 def start_of(kind: Kind, recipe: Recipe) -> tuple[str, str | Path | None]:
-    """The preset, by name or file, and the weights, None for a new network, that a recipe stands for.
+    """The preset (a name or a file) and the weights (None for a new network) that a recipe starts from.
 
-    Fine-tuning without weights starts from the package's own of the architecture. Raises UsageError where there are
-    none, and as `load_checkpoint`.
+    Fine-tuning without weights starts from the package's weights of the architecture. Raises UsageError if there are
+    none, and the errors of `load_checkpoint`.
     """
-    from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, weights_path  # with PyTorch
+    from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, weights_path  # imports PyTorch
 
     weights, architecture = recipe.weights, recipe.changes.get("model")
     if kind == "finetune" and weights is None:
@@ -91,21 +91,21 @@ class _SettingsFile(msgspec.Struct):
 
 
 def read_preset(preset: str) -> tuple[str, TrainConfig]:
-    """The name of a preset and its settings; of a JSON file, with the settings that the file holds in place of these.
+    """The name of a preset and its settings; for a JSON file, with the changes that the file makes to them.
 
-    preset: a name, or a file with `preset` and `settings`, such as the run.json of a run. Raises UsageError, naming the
-    file, for settings that there are not, and InputError for a file that is missing or holds something else.
+    preset: a name, or a file with `preset` and `settings`, such as the run.json of a run. Raises UsageError that names
+    the file for unknown settings, InputError for a file that is missing or holds something else.
     """
     if preset in PRESETS or not preset.endswith(".json"):
         return preset, train_preset(preset)
     require_exists(path := Path(preset), "file of settings")
-    advice = 'it holds {"preset": NAME, "settings": {...}}, as run.json does and `print_settings` prints'
+    advice = 'it must hold {"preset": NAME, "settings": {...}}, like run.json or the output of `print_settings`'
     file = parse_json(path, _SettingsFile, "a file of settings", advice)
     given = flat(file.settings)
     changes = {
         name: value
         for name, value in given.items()
-        if not (is_gone(name, value) or (name in DERIVED and value == given.get(DERIVED[name])))
+        if not (is_removed(name, value) or (name in DERIVED and value == given.get(DERIVED[name])))
     }
     try:
         config = with_settings(train_preset(file.preset), changes)
@@ -115,9 +115,9 @@ def read_preset(preset: str) -> tuple[str, TrainConfig]:
 
 
 def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """A preset's settings with the mode's needs and the user's changes.
+    """A preset's settings with the user's changes and those that the mode needs.
 
-    preset: as of `read_preset`. mode: "frames", "sparse", "dense", or "" for still images. changes: by dotted name.
+    preset: as for `read_preset`. mode: "frames", "sparse", "dense", or "" for still images. changes: by dotted name.
     Raises UsageError for changes that contradict the mode, naming both.
     """
     changes, (_, base) = dict(changes), read_preset(preset)
@@ -129,12 +129,12 @@ def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainCo
     elif mode:
         _require(changes, mode, "supervise", "all", "all frames to be supervised")
     if changes.get("schedule", base.schedule) == "paper" and base.sequence not in (1, 3):
-        changes.setdefault("sequence", 3)  # the paper's cycles know no longer ones
+        changes.setdefault("sequence", 3)  # the paper's cycles have three frames
     return with_settings(base, changes)
 
 
 def preset_file(kind: Kind, recipe: Recipe, mode: str) -> dict[str, Any]:
-    """What a file of the recipe's settings holds, for `Recipe.preset`. Raises UsageError, WeightsError."""
+    """The content of a settings file, for `Recipe.preset`, with this recipe. Raises UsageError, WeightsError."""
     preset, _ = start_of(kind, recipe)
     settings = choose_config(preset, mode, recipe.changes).to_dict()
     for derived in DERIVED:
@@ -144,9 +144,9 @@ def preset_file(kind: Kind, recipe: Recipe, mode: str) -> dict[str, Any]:
 
 
 def resumed_config(saved: TrainConfig, preset: str | None, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """The settings of a resumed run: those it began with, with changes that are allowed.
+    """The settings of a resumed run: those it began with, and the changes that are allowed.
 
-    Raises UsageError for settings that differ from those it began with, naming them.
+    Raises UsageError that names the settings that may not change.
     """
     config = with_settings(saved, changes) if preset is None else choose_config(preset, mode, changes)
     check_same(flat(config.to_dict()), flat(saved.to_dict()))
@@ -154,27 +154,27 @@ def resumed_config(saved: TrainConfig, preset: str | None, mode: str, changes: M
 
 
 def with_settings(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
-    """The settings with some changed, by dotted names such as `learning_rate.peak`; a text value is read as its type.
+    """The settings with changes, by dotted names such as `learning_rate.peak`; text is converted to a setting's type.
 
-    Raises UsageError for an unknown name, naming the nearest, and for a value that does not fit.
+    Raises UsageError for an unknown name, suggesting the closest, and for a value that does not fit.
     """
     for name in changes:
         if name in DERIVED:
             raise UsageError(f"{name} follows from {DERIVED[name]}; set that instead")
-    return _changed(config, changes, "")  # all at once: some are only allowed together
+    return _changed(config, changes, "")  # together, because some are only valid together
 
 
 def check_same(now: Mapping[str, Any], began: Mapping[str, Any], free: Collection[str] = FREE) -> None:
-    """Raise UsageError naming the settings in which a resumed run differs from those it began with.
+    """Raise UsageError that names the settings in which a resumed run differs from those it began with.
 
-    now, began: as of `flat`; what the run began without may be anything. free: those that may differ.
+    now, began: from `flat`; settings that are missing from `began` are not compared. free: settings that may differ.
     """
     different = [name for name, value in now.items() if name not in free and began.get(name, value) != value]
     if different:
-        shown = listed((f"{name} {_text(began[name])} then and {_text(now[name])} now" for name in different), 4)
+        shown = listed((f"{name} was {_text(began[name])}, not {_text(now[name])}" for name in different), 4)
         raise UsageError(
-            f"`resume` with other settings than the run began with ({shown}); leave out the options and the"
-            " preset that change them, or train into another folder"
+            f"`resume` cannot change the settings of a run ({shown}); leave out the options and the preset that change"
+            " them, or train into another folder"
         )
 
 
@@ -185,9 +185,9 @@ def _require(changes: dict[str, Any], mode: str, name: str, value: str, why: str
 
 
 def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
-    """A dataclass with some of its fields, or of the fields of its parts, replaced.
+    """A dataclass with some of its fields, or fields of nested dataclasses, replaced.
 
-    changes: by the field's name, dotted for that of a part. prefix: what stands before these names in messages.
+    changes: by field name, dotted for nested fields. prefix: what messages put before these names.
     """
     kind: Any = type(target)
     fields = settings_of(kind)
@@ -205,7 +205,7 @@ def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
             parts.setdefault(name, {})[rest] = value
         elif has_parts and not isinstance(value, fields[name].kind):
             inner = ", ".join(settings_of(fields[name].kind))
-            raise UsageError(f"{prefix}{name} has parts; set one of {inner}, as {prefix}{name}.NAME")
+            raise UsageError(f"{prefix}{name} is a group of settings; set {prefix}{name}.NAME, with one of {inner}")
         else:
             new[name] = fields[name].parse(value, prefix + name) if isinstance(value, str) else value
     for name, inside in parts.items():

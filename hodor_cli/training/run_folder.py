@@ -4,12 +4,12 @@ OUT/training_state.safetensors   everything that is needed to resume
 OUT/last.safetensors             the newest checkpoint, for `--weights`
 OUT/best.safetensors             the best by validation, if there is one
 OUT/metrics.csv                  a line per iteration
-OUT/run.json                     the settings and the data, to be read by people and to resume
-OUT/sheets/000500.png            predictions, drawn
+OUT/run.json                     the settings and the data, for people to read and to resume
+OUT/sheets/000500.png            drawings of predictions
 OUT/tensorboard/                 events, if TensorBoard is installed
 
-The state holds parameters, optimiser moments and averages of one iteration in one file, because a kill between two
-files could leave parts of two iterations. It needs no random state, because each iteration has its seed.
+The state holds parameters, optimiser moments and averages of one iteration in one file, because a process killed
+between two files would leave parts of two iterations. It needs no random state, because each iteration has its seed.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from hodor_cli.training.learner import Learner
 from hodor_cli.weights.tensor_files import read_safetensors, write_safetensors
 
 STATE_FILE = "training_state.safetensors"
-#: The way out where a file of a run cannot be written.
+#: Advice for a file of a run that cannot be written.
 DISK = "free or change its disk, then `resume`"
-#: The way out where the state of a run is damaged.
-_ANEW = (
-    "so the run cannot be resumed; begin anew with `overwrite`, or in another folder from its checkpoint `weights`"
+#: Advice for a damaged state.
+_DAMAGED = (
+    "so the run cannot be resumed; start over with `overwrite`, or in another folder from its checkpoint `weights`"
     " last.safetensors"
 )
 _LOCK_FILE = ".lock"
 
 
 class RunRecord(msgspec.Struct):
-    """run.json: what a run began with. settings: as `TrainConfig.to_dict` gives them."""
+    """The content of run.json: what a run began with. settings: from `TrainConfig.to_dict`."""
 
     kind: Literal["pretrain", "finetune"]
     settings: dict[str, Any]
-    #: Versions before 0.2 wrote "hodor-run", as runs of the segmenter did.
+    #: Versions before 0.2 wrote "hodor-run", the same as for runs of the segmenter.
     format: Literal["hodor-training", "hodor-run"] = "hodor-training"
     hodor: str = ""
     preset: str = ""
@@ -58,7 +58,7 @@ class RunRecord(msgspec.Struct):
     processes: int = 1
 
     def shareable(self) -> dict[str, Any]:
-        """The record for a checkpoint, which may be given away: files and folders are named without where they lie."""
+        """The record for a checkpoint, which may be given away: names of files and folders without their paths."""
         record: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
         for source in record["data"]:
             source |= {key: source[key] and Path(source[key]).name for key in ("folder", "annotations")}
@@ -87,7 +87,7 @@ class RunFolder:
         there = any(path.is_file() for path in self._files)
         if there and not resume and not overwrite:
             raise OutputError(
-                f"{self.root} holds a run already; continue it with `resume`, replace it with `overwrite`, or choose"
+                f"{self.root} already holds a run; continue it with `resume`, replace it with `overwrite`, or choose"
                 " another folder with `out`"
             )
         if not there and os.access(self.root, os.R_OK):
@@ -95,10 +95,10 @@ class RunFolder:
 
     @contextmanager
     def held(self, record: RunRecord, *, resume: bool, overwrite: bool) -> Iterator[None]:
-        """Hold the lock inside the block, with run.json in the folder; `overwrite`: an earlier run is removed first.
+        """Hold the folder's lock inside the block, and write run.json; with `overwrite`, remove an earlier run first.
 
-        Nothing that a run did not make is removed. Raises UsageError for a record that starts from a file of that run,
-        OutputError as `require_free`.
+        Only files that a run made are removed. Raises UsageError if the new run starts from one of them, OutputError
+        like `require_free`.
         """
         advice = "wait until it ends, or train into another folder with `out`"
         with locked_folder(self.root, advice=advice, name=_LOCK_FILE):
@@ -111,7 +111,7 @@ class RunFolder:
             yield
 
     def _remove_run(self, record: RunRecord) -> None:
-        """The state goes first, so that half a run never looks like a whole."""
+        """Remove a run's files, the state first, so that an incomplete run never looks complete."""
         patterns = [f".{path.name}.*.tmp" for path in self._files]
         patterns += ["sheets/*.png", "sheets/.*.tmp", "tensorboard/events.out.tfevents.*"]
         made = [*self._files, *(path for pattern in patterns for path in self.root.glob(pattern))]
@@ -133,23 +133,22 @@ class RunFolder:
             ) from error
 
     def read_record(self) -> RunRecord | None:
-        """What run.json says; None if there is none. Raises DataError for a file that is something else."""
+        """The content of run.json, None if there is none. Raises DataError for a file that is something else."""
         if not self.record.is_file():
             return None
         try:
             return msgspec.json.decode(self.record.read_bytes(), type=RunRecord, dec_hook=lambda kind, text: kind(text))
         except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise DataError(
-                f"{self.record} is not the record of a training run ({error}); put it back, remove it and name `data`"
+                f"{self.record} is not the record of a training run ({error}); restore it, remove it and name `data`"
                 " again, or train into another folder with `out`"
             ) from error
 
 
 class TrainingState(msgspec.Struct):
-    """Where a run is: iterations done, its settings, the best score, the network's configuration.
+    """The state of a run: iterations done, its settings, the best score, the network's configuration.
 
-    config, model: as `to_dict` gives them; states of older versions hold no model. before, after: mean IoU on held-out
-    pictures.
+    config, model: from `to_dict`; states of older versions have no model. before, after: mean IoU on held-out pictures.
     """
 
     iteration: int
@@ -161,7 +160,7 @@ class TrainingState(msgspec.Struct):
 
 
 def save_state(folder: Path, state: TrainingState, learner: Learner[Any]) -> None:
-    """Write the state of a run. Raises OutputError when it cannot be written; the earlier one then survives."""
+    """Write the state of a run. Raises OutputError if it cannot be written; the earlier one is then kept."""
     tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in learner.model.state_dict().items()}
     if learner.average is not None:
         tensors |= {f"average/{name}": value for name, value in learner.average.network.named_parameters()}
@@ -173,23 +172,23 @@ def save_state(folder: Path, state: TrainingState, learner: Learner[Any]) -> Non
 
 
 def read_state(folder: Path) -> TrainingState | None:
-    """Where a run stopped, or None if the folder holds no run. Raises WeightsError if the file is damaged."""
+    """The saved state of a run, None if the folder holds none. Raises WeightsError if the file is damaged."""
     path = folder / STATE_FILE
     if not path.is_file():
         return None
-    header, _ = read_safetensors(path, "state of a run", _ANEW)
+    header, _ = read_safetensors(path, "state of a run", _DAMAGED)
     try:
         values = msgspec.json.decode(header["values"], type=dict[str, Any])
         return msgspec.convert({**values, "iteration": int(header["iteration"])}, TrainingState)
     except (KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is damaged ({error}), {_ANEW}") from error
+        raise WeightsError(f"{path} is damaged ({error}), {_DAMAGED}") from error
 
 
 def restore_state(folder: Path, learner: Learner[Any]) -> None:
-    """Put a run's parameters, moments and averages back. Raises WeightsError if they do not fit the network."""
+    """Restore a run's parameters, moments and averages. Raises WeightsError if they do not fit the network."""
     path, optimiser = folder / STATE_FILE, learner.optimiser
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
-    _, tensors = read_safetensors(path, "state of a run", _ANEW)
+    _, tensors = read_safetensors(path, "state of a run", _DAMAGED)
     try:
         for name, value in tensors.items():
             kind, _, rest = name.partition("/")
@@ -197,17 +196,17 @@ def restore_state(folder: Path, learner: Learner[Any]) -> None:
         learner.model.load_state_dict(parts["model"])
         for name, value in () if learner.average is None else learner.average.network.named_parameters():
             value.copy_(parts["average"][name])
-        places = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimiser"].items():
             number, _, key = name.partition("/")
-            # The file holds values row by row; the fused optimiser needs them in the parameter's memory format.
-            like = places[int(number)]
+            # The file holds contiguous values; the fused optimiser needs them in the parameter's memory format.
+            like = parameters[int(number)]
             if value.shape == like.shape:
                 value = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
             moments.setdefault(int(number), {})[key] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
     except (KeyError, IndexError, ValueError) as error:
-        raise WeightsError(f"{path} is damaged ({error}), {_ANEW}") from error
+        raise WeightsError(f"{path} is damaged ({error}), {_DAMAGED}") from error
     except RuntimeError as error:
-        raise WeightsError(f"{path} is of another architecture than the run's settings say") from error
+        raise WeightsError(f"{path} does not fit the architecture in the run's settings, {_DAMAGED}") from error

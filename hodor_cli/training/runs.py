@@ -1,20 +1,19 @@
-"""The two jobs of training, as a program calls them: `pretrain` on still images, `finetune` on video frames."""
+"""The training functions of the library: `pretrain` on still images, `finetune` on video frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import nullcontext
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import plural
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
-from hodor_cli.training.launch import Layout, Process, resolve
+from hodor_cli.training.launch import Process, resolve
 from hodor_cli.training.launch import launch as start
 from hodor_cli.training.loop import fit
 from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
-from hodor_cli.training.plan import Plan, decide
+from hodor_cli.training.plan import decide
 from hodor_cli.training.recipe import Recipe
-from hodor_cli.training.run_folder import RunRecord, TrainingState
+from hodor_cli.training.run_folder import RunRecord
 
 
 def pretrain(
@@ -29,8 +28,8 @@ def pretrain(
         pretrain("photos", Recipe("mini", changes={"iterations": 5000}), RunOptions(Path("runs/mine")))
 
     Args:
-        data: folders, each with a weight if wanted (`"stills:0.5"`), or `DataSource`s. None: the photographs of the
-            prepared workspace.
+        data: folders, optionally with weights (`"stills:0.5"`), or `DataSource`s. None: the photographs of the prepared
+            workspace.
         recipe: the network, where it starts, and the settings; the paper's by default.
         run: the folder, and when to save and stop.
         launch: devices, processes, machines, precision.
@@ -40,10 +39,7 @@ def pretrain(
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    asked, layout = RunRecord("pretrain", {}, data=parse_sources(data)), resolve(launch)
-    with _prepared(asked, recipe, run, callbacks, layout) as plan:
-        state = fit(Process(layout.device, layout.precision), plan) if layout.world == 1 else _fit_in_all(layout, plan)
-    return _result(plan, state, layout)
+    return _train(RunRecord("pretrain", {}, data=parse_sources(data)), recipe, run, launch, callbacks)
 
 
 def finetune(
@@ -59,7 +55,7 @@ def finetune(
         finetune("DAVIS", ClipOptions("sparse"), Recipe(weights="runs/mine/last.safetensors"))
 
     Args:
-        data: folders, each with a weight if wanted. Photographs may stand beside clips.
+        data: folders, optionally with weights. Clips and photographs can be mixed.
         clips: how clips are used.
         recipe: the network, where it starts (by default the package's weights), and the settings.
         run, launch, callbacks: as for `pretrain`.
@@ -70,52 +66,47 @@ def finetune(
     """
     if recipe is not None and recipe.backbone is not None:
         raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
-    asked, layout = RunRecord("finetune", {}, data=parse_sources(data), clips=clips), resolve(launch)
-    with _prepared(asked, recipe, run, callbacks, layout) as plan:
-        state = fit(Process(layout.device, layout.precision), plan) if layout.world == 1 else _fit_in_all(layout, plan)
-    return _result(plan, state, layout)
+    return _train(RunRecord("finetune", {}, data=parse_sources(data), clips=clips), recipe, run, launch, callbacks)
 
 
-@contextmanager
-def _prepared(
-    asked: RunRecord, recipe: Recipe | None, run: RunOptions | None, callbacks: Callbacks | None, layout: Layout
-) -> Iterator[Plan]:
-    """Decide what a run does, check that it can, and hold its folder in the block, before any process computes."""
+def _train(
+    asked: RunRecord,
+    recipe: Recipe | None,
+    run: RunOptions | None,
+    launch: LaunchSettings | None,
+    callbacks: Callbacks | None,
+) -> TrainingResult:
+    """Plan a run, check all that can be checked before it starts, and train while its folder is locked."""
+    layout = resolve(launch)
     plan = decide(asked, recipe or Recipe(), run or RunOptions(), callbacks or Callbacks(), layout)
     folder, config = plan.folder, plan.config
     config.micro_batch_in(layout.world)
     if config.augment.maker == "imgaug":
         from hodor_cli.samples.imgaug_sequence import load_imgaug
 
-        load_imgaug()  # whether it is there, before anything starts
-    with ExitStack() as stack:
-        if layout.rank == 0:  # the process that writes the files
-            stack.enter_context(folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite))
+        load_imgaug()
+    is_first = layout.rank == 0  # the process that writes the files
+    held = folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite) if is_first else nullcontext()
+    with held:
+        if is_first:
             begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
             plan.callbacks.note(
                 f"{folder.root}: {begin} {plural(config.iterations, 'iteration')} of {config.batch_size} samples,"
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
-        yield plan
-
-
-def _fit_in_all(layout: Layout, plan: Plan) -> TrainingState:
-    """`fit` in several processes; the state of the first."""
-    unused = plan.config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
-    done: TrainingState = start(layout, fit, plan, unused=unused)
-    return done
-
-
-def _result(plan: Plan, state: TrainingState, layout: Layout) -> TrainingResult:
-    folder = plan.folder
+        if layout.world == 1:
+            state = fit(Process(layout.device, layout.precision), plan)
+        else:
+            # An iteration that drops the cue gives its parameters no gradient.
+            state = start(layout, fit, plan, unused=config.drop_cue > 0)
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
         best=folder.best if folder.best.is_file() else None,
         iterations=state.iteration,
-        wanted=plan.config.iterations,
+        wanted=config.iterations,
         score=None if state.best < 0 else state.best,
         before=state.before,
         after=state.after,
-        is_first=layout.rank == 0,
+        is_first=is_first,
     )

@@ -1,4 +1,4 @@
-"""Sheets of predictions: what the network makes of the pictures it learns from, beside the truth."""
+"""Sheets of predictions: the truth and the network's output for training pictures, side by side."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hodor_cli.training.losses import merge_background
 from hodor_cli.training.run_folder import DISK
 from hodor_cli.video.overlay import draw_overlay
 
-_HEIGHT, _ROWS = 144, 4  # of a predicted picture, and of a sheet, at most
+_HEIGHT, _ROWS = 144, 4  # largest height of a picture, and most rows of a sheet
 
 
 def write_predictions(path: Path, batch: Batch, predictions: list[Prediction]) -> None:
-    """Write a PNG with a row per sample (at most 4), per prediction the truth, if known, and what came out.
+    """Write a PNG with a row for each sample (at most 4), which shows the truth, if known, beside each prediction.
 
-    path: in a folder that is made. batch: as the loader gives it. predictions: of its first samples, in the order of
-    the cycle. Raises OutputError.
+    path: its folder is created. batch: from the loader. predictions: of its first samples, in the order of the cycle.
+    Raises OutputError.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""What a run reports: speed, metrics.csv, TensorBoard events, and how good the network is on held-out pictures."""
+"""Reports of a run: speed, metrics.csv, TensorBoard events, and the network's quality on held-out pictures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.run_folder import DISK
 
-#: The values of an iteration that are written down.
+#: The columns of metrics.csv.
 COLUMNS = (
     "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
 )  # fmt: skip
 _EVENTS_EVERY = 10  # iterations between two entries of TensorBoard
-_WHOLE = 20  # the fewest iterations that are worth a run of their own
+_WHOLE = 20  # the fewest iterations for which a separate run is suggested
 #: Weight of the newest iteration in the running means of the speed.
 _NEW = 0.05
 
@@ -48,7 +48,7 @@ def in_words(seconds: float) -> str:
 
 
 def outlook(progress: TrainingProgress, config: TrainConfig, until: float | None) -> list[str]:
-    """Sentences on how long the iterations that are left take, and on how many of them `until` allows.
+    """Sentences about how long the remaining iterations take, and how many of them `until` allows.
 
     until: when the time limit ends the run, in seconds since 1970.
     """
@@ -57,21 +57,21 @@ def outlook(progress: TrainingProgress, config: TrainConfig, until: float | None
         return []
     needed = left * config.batch_size / max(progress.samples_per_second, 1e-9)
     speed = f"{progress.samples_per_second:.1f} samples/s"
-    said = [f"about {in_words(needed)} for the {left} iterations that are left ({speed})"]
+    estimate = f"about {in_words(needed)} for the remaining {left} iterations ({speed})"
     if until is None or not progress.limited:
-        return said
+        return [estimate]
     warmup = config.learning_rate.warmup
     fit = progress.iteration + max(0, int(left * (until - time.time()) / needed))
     early = f", while the learning rate still rises ({warmup} iterations)" if fit < warmup else ""
-    anew = f"; for a whole run in that time begin anew with `iterations={fit}` and `warmup={min(warmup, fit // 10)}`"
-    anew = anew if fit >= _WHOLE else ""
-    return [*said, f"`time_limit` ends the run after about {fit} of them{early}, and `resume` continues it{anew}"]
+    again = f"; for a whole run in that time start over with `iterations={fit}` and `warmup={min(warmup, fit // 10)}`"
+    again = again if fit >= _WHOLE else ""
+    return [estimate, f"`time_limit` ends the run after about {fit} of them{early}, and `resume` continues it{again}"]
 
 
 class Events:
     """TensorBoard events, if it is installed; otherwise nothing.
 
-    They are written in this thread, because TensorBoard's own writer does it in another, which hides a full disk.
+    They are written in this thread, because TensorBoard's own writer uses another one and so hides a full disk.
     """
 
     def __init__(self, folder: Path, first: int) -> None:
@@ -79,7 +79,7 @@ class Events:
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.summary.writer.record_writer import RecordWriter
-        except (ImportError, AttributeError, TypeError):  # absent, or at odds with the protobuf beside it
+        except (ImportError, AttributeError, TypeError):  # missing, or incompatible with the installed protobuf
             return
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._path = folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"
@@ -88,11 +88,11 @@ class Events:
             self._file = self._path.open("wb", buffering=0)
         self._writer = RecordWriter(self._file)
         self._write(file_version="brain.Event:2")
-        # Events that an interrupted run had written past its saved state are dropped.
+        # Drops the events that an interrupted run wrote after its last saved state.
         self._write(step=first + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
     def note(self, iteration: int, **values: float) -> None:
-        """Note values of an iteration. Raises OutputError."""
+        """Write values of an iteration. Raises OutputError."""
         if self._file is not None:
             noted = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
             self._write(step=iteration, summary=self._summary(value=noted))
@@ -102,20 +102,20 @@ class Events:
             self._writer.write(self._event(wall_time=time.time(), **fields).SerializeToString())
 
     def close(self) -> None:
-        """No more events."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
 
 class Report:
-    """What the first process writes and says after every iteration: metrics.csv, TensorBoard events, the time left.
+    """Reports every iteration, in the first process: metrics.csv, TensorBoard events, progress, the time left.
 
-    done: the iteration that is resumed from; lines of metrics.csv beyond it are dropped.
+    done: the iteration that is resumed from; later lines of metrics.csv are dropped.
     """
 
     def __init__(self, plan: Plan, done: int) -> None:
         self.plan, self.first, self.path = plan, done, plan.folder.metrics
-        self._rate = self._wait_share = 0.0  # running means of samples per second, and of the time without a batch
+        self._rate = self._wait_share = 0.0  # running means of samples per second, and of the share of waiting
         self.events = Events(plan.folder.events, done)
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.is_file() else []
         kept = [line for line in lines if (at := line.partition(",")[0]).isdecimal() and int(at) <= done]
@@ -125,11 +125,10 @@ class Report:
             self._metrics = self.path.open("a", newline="", buffering=1, encoding="utf-8")
 
     def write(self, done: int, losses: Tensor, rate: float, began: float, waited: float) -> None:
-        """Write and tell the values of iteration `done`, which is over; after three also how long the rest will take.
+        """Write and report the values of finished iteration `done`; after three, also how long the rest will take.
 
-        losses: (cross-entropy, DICE, IoU, ...). rate: the learning rate. began: when the iteration began, on
-        `time.perf_counter`; waited: for how many seconds it then waited for its batch. Raises OutputError for a full
-        disk.
+        losses: (cross-entropy, DICE, IoU, ...). rate: the learning rate. began: when the iteration began, by
+        `time.perf_counter`. waited: the seconds that it waited for its batch. Raises OutputError for a full disk.
         """
         config, until = self.plan.config, self.plan.until
         cross_entropy, dice, iou = losses.tolist()[:3]
@@ -167,39 +166,39 @@ class Report:
                 callbacks.note(sentence)
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the files."""
         self._metrics.close()
         self.events.close()
 
 
 class HeldOut:
-    """Samples on which a network is measured before and after training: mean IoU of the cycles' predictions.
+    """Samples on which a network is measured before and after training, by the mean IoU of its predictions.
 
-    apart: whether they are kept out of training; if not, there were too few to do so. name: what they are, in a
-    sentence. unread: a sentence on each file that cannot be read; the sample it belongs to is left out. Raises
-    DataError if that leaves none.
+    separate: whether they are kept out of training; if not, there were too few pictures for that. name: what they are,
+    for messages. unreadable: a sentence about each file that cannot be read; its sample is left out. Raises DataError
+    if that leaves none.
     """
 
-    def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, process: Process, *, apart: bool) -> None:
+    def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, process: Process, *, separate: bool) -> None:
         self._config, self._process = config, process
         batches = Batches(sets, config.batches, seed=config.seed)
         items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset))]
         count = min(config.held_out, len(items))
-        chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
-        plans = [batches.plan_of([item], number) for number, item in enumerate(chosen)]
+        chosen = [items[place * len(items) // count] for place in range(count)]  # evenly spaced
         self._batches: list[Batch] = []
-        self.unread: list[str] = []
-        for plan in plans:
+        self.unreadable: list[str] = []
+        for number, item in enumerate(chosen):
+            plan = batches.plan_of([item], number)
             try:
                 self._batches.append(collate([batches.sample(plan.samples[0], plan.num_objects)], plan.pad_size))
             except DataError as error:
-                self.unread.append(str(error))
+                self.unreadable.append(str(error))
         if not self._batches:
-            raise DataError(f"no picture to measure the network on can be read: {self.unread[0]}")
+            raise DataError(f"no picture to measure the network on can be read: {self.unreadable[0]}")
         count = len(self._batches)
         self.name = (
             plural(count, "held-out picture")
-            if apart
+            if separate
             else f"{plural(count, 'training picture')}, too few to hold some out"
         )
 
