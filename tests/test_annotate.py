@@ -638,7 +638,7 @@ def test_folders_that_cannot_be_used_say_so(desk: Desk, video: Path, tmp_path: P
     (unfinished / ".progress").mkdir(parents=True)
     (desk.folder / "masks").mkdir(exist_ok=True)
     write_label_png(desk.folder / "masks" / "00000.png", np.ones((48, 64), np.uint16))
-    with pytest.raises(InputError, match="holds the masks of a result, which are no frames"):
+    with pytest.raises(InputError, match="holds the masks of a result, which are not frames"):
         open_target(desk.folder / "masks", None)
     source, folder = open_target(video, unfinished)
     with pytest.raises(OutputError, match="resume"):

@@ -156,7 +156,7 @@ def test_an_open_page_is_told_of_damage_when_it_is_met(torn: Path, served: Serve
         for index in range(FRAMES):
             served.get(f"frame/{index}")
         (told,) = _until(page, "warnings")["texts"]
-        assert "clip.mp4 is damaged" in told and "could not be decoded, so the frame before is shown" in told
+        assert "clip.mp4 is damaged" in told and "could not be decoded, so the previous frame is shown" in told
 
 
 def test_damage_is_known_once_the_last_frame_was_read(torn: Path) -> None:

@@ -64,7 +64,7 @@ def test_damage_of_a_video_is_told(tmp_path: Path) -> None:
     write_label_png(tmp_path / "masks" / "00000.png", labels[0])
     write_label_png(tmp_path / "masks" / f"{len(frames) - 1:05d}.png", labels[0])
     said = hodor("export-descriptors", path, "--masks", "masks", "--weights", "toy.safetensors").output
-    assert f"frame {len(frames) // 2} could not be decoded, so the frame before is shown" in " ".join(said.split())
+    assert f"frame {len(frames) // 2} could not be decoded, so the previous frame is shown" in " ".join(said.split())
 
 
 def test_from_a_data_set_to_curves_search_and_map(tmp_path: Path) -> None:

@@ -137,9 +137,7 @@ def test_wrong_settings_are_refused(network: Hodor, dataset: Dataset) -> None:
         GivenSettings((1,), ("best",))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="8 labelled frames, too few to give 8"):
         evaluated(network, dataset, 8, choose=("uniform",))
-    assert "--choose selects frames for --given" in refused(
-        "evaluate", dataset.root, "--choose", "suggest", code=2
-    )
+    assert "--choose selects frames for --given" in refused("evaluate", dataset.root, "--choose", "suggest", code=2)
 
 
 def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_path: Path) -> None:

@@ -220,9 +220,9 @@ def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="3 pages along"):
             open_source(tmp_path / name, axes=axes.replace("=2", "=7"))
     tifffile.imwrite(tmp_path / "d.tif", values[:, 0, 0] / 3)
-    with pytest.raises(InputError, match="64-bit numbers, perhaps"):
+    with pytest.raises(InputError, match="perhaps of 64-bit values"):
         open_source(tmp_path / "d.tif")
-    with pytest.raises(UsageError, match="is for a TIFF"):
+    with pytest.raises(UsageError, match="is only for a TIFF"):
         write_video(tmp_path / "clip.mp4", two_squares(2)[0])
         open_source(tmp_path / "clip.mp4", axes="T")
 

@@ -114,7 +114,7 @@ def test_boxes_without_an_id_start_new_objects(clip: Path, first: np.ndarray) ->
 
 def test_the_masks_of_a_result_are_no_frames(clip: Path, first: np.ndarray) -> None:
     run(clip, mask=first, out="r")
-    with pytest.raises(InputError, match=r"r/masks holds the masks of a result, which are no frames; give .*/<b>clip$"):
+    with pytest.raises(InputError, match=r"masks holds the masks of a result, which are not frames; give .*/<b>clip$"):
         run(Path("r/masks"), mask=first, out="again")
     assert not Path("again").exists()
 

@@ -14,7 +14,7 @@ from test_video_source import write
 from video_fakes import damaged
 
 from hodor_cli.video.container import is_torn
-from hodor_cli.video.damage import numbered
+from hodor_cli.video.damage import frames_text
 from hodor_cli.video.source import open_source
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -44,7 +44,7 @@ def test_a_frame_that_cannot_be_decoded_shows_the_one_before_and_later_ones_keep
     assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in range(24)])
     (said,) = source.warnings
     (lost,) = [b.index for a, b in pairwise(frames) if np.array_equal(a.image, b.image)]
-    assert f"frame {lost} could not be decoded, so the frame before is shown" in said and 11 <= lost <= 13
+    assert f"frame {lost} could not be decoded, so the previous frame is shown" in said and 11 <= lost <= 13
     list(source)
     assert source.warnings == [said]  # however often it is read
     jumping = open_source(path)  # which has not seen the damage
@@ -89,7 +89,7 @@ def test_packets_that_the_file_has_lost_are_told_by_their_times(tmp_path: Path, 
     assert len(frames) < 24 and [frame.index for frame in frames] == list(range(len(frames)))
     (at,) = [b.index for a, b in pairwise(frames) if b.time - a.time > 0.15]
     jump = frames[at].time - frames[at - 1].time - 0.1
-    assert f"it lacks {jump:.2g} s before frame {at}; the frames that it has are numbered" in str(source.warnings)
+    assert f"{jump:.2g} s before frame {at} are missing; the remaining frames are numbered" in str(source.warnings)
 
 
 def test_a_file_that_is_cut_off_anywhere_is_torn(tmp_path: Path) -> None:
@@ -108,6 +108,6 @@ def test_a_varying_rate_is_no_damage(tmp_path: Path) -> None:
 
 
 def test_numbers_of_frames_are_joined_to_runs() -> None:
-    assert numbered([7]) == "frame 7"
-    assert numbered([3, 7, 8, 9, 11]) == "frames 3, 7-9, 11"
-    assert numbered(range(0, 40, 2)).endswith("12, 14 and later ones, 20 in all")
+    assert frames_text([7]) == "frame 7"
+    assert frames_text([3, 7, 8, 9, 11]) == "frames 3, 7-9, 11"
+    assert frames_text(range(0, 40, 2)).endswith("12, 14 and later ones, 20 in all")

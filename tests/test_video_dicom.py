@@ -107,7 +107,7 @@ def test_what_is_no_series_is_one_sentence(tmp_path: Path) -> None:
         open_source(series(tmp_path / "ct"), start=4)
     cut = series(tmp_path / "cut") / "1.2.840.2"
     cut.write_bytes(cut.read_bytes()[:-500])
-    with pytest.raises(InputError, match=r"1\.2\.840\.2 is no DICOM file that can be read"):
+    with pytest.raises(InputError, match=r"1\.2\.840\.2 is not a readable DICOM file"):
         open_source(tmp_path / "cut")
     noise = tmp_path / "noise.dcm"
     noise.write_bytes(bytes(128) + b"DICM" + bytes(range(256)) * 8)

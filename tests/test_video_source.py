@@ -434,7 +434,7 @@ def test_addresses_are_not_followed(address: str) -> None:
 
 
 def test_frames_in_memory_are_no_source() -> None:
-    with pytest.raises(UsageError, match=r"not a list; frames in memory go to `Segmenter\.step`"):
+    with pytest.raises(UsageError, match=r"not a list; pass frames in memory to `Segmenter\.step`"):
         open_source([np.zeros((48, 64, 3), np.uint8)])
 
 
@@ -489,7 +489,7 @@ def test_camera_by_index(fake_camera: None, which: int | str) -> None:
         frames = list(source)
     assert [frame.name for frame in frames] == ["00000", "00001", "00002", "00003", "00004"]
     assert np.array_equal(frames[0].image, picture(0))
-    assert "stopped giving pictures after 5 frames" in source.warnings[0]
+    assert "stopped delivering pictures after 5 frames" in source.warnings[0]
     with pytest.raises(InputError, match="only once"):
         list(source)
 

@@ -1,1 +1,1 @@
-"""Frames in (file, folder, camera, pipe) and videos out (H.264, the overlay)."""
+"""Reading frames (from files, folders, cameras and pipes) and writing videos (H.264, the overlay)."""

@@ -16,9 +16,9 @@ _DEFAULT_FPS = 30.0
 
 
 class CameraSource(FrameSource):
-    """The camera with this index, through OpenCV. Endless without `end`; can be read only once.
+    """A camera by its index, through OpenCV. Endless without `end`; can be read only once.
 
-    A frame's time is when OpenCV returned it, in seconds after the first frame.
+    A frame's time is when OpenCV returned it, in seconds since the first frame.
     """
 
     kind = "camera"
@@ -27,14 +27,14 @@ class CameraSource(FrameSource):
     def __init__(self, index: int, settings: ReadSettings) -> None:
         super().__init__(f"camera {index}", f"camera{index}", settings)
         self._capture: Any = None
-        if 0 <= index < 100:  # OpenCV takes an index of 100 or more for the number of a driver
+        if 0 <= index < 100:  # OpenCV interprets an index of 100 or more as the number of a driver
             self._capture = _open_capture(index)
         opened, first = self._capture.read() if self._capture and self._capture.isOpened() else (False, None)
         if not opened or first is None:
             self.close()
             raise InputError(
-                f"there is no camera {index} that gives pictures; check that it is plugged in and that no other "
-                f"program is using it (a video file is given by its path)"
+                f"there is no camera {index} that delivers pictures; check that it is plugged in and that no other "
+                f"program is using it (to read a video file, give its path)"
             )
         self.height, self.width = first.shape[:2]
         self._first: Any = first
@@ -57,7 +57,7 @@ class CameraSource(FrameSource):
                 break
             got, picture = self._capture.read()
             if not got:
-                self.warn(f"{self.label} stopped giving pictures after {plural(index, 'frame')}")
+                self.warn(f"{self.label} stopped delivering pictures after {plural(index, 'frame')}")
                 break
         self.length, self.exact_length = max(index - self.start, 0), True
 
@@ -67,7 +67,7 @@ class CameraSource(FrameSource):
 
 
 def _open_capture(index: int) -> Any:
-    """cv2.VideoCapture without OpenCV's messages on stderr about a missing camera."""
+    """Open cv2.VideoCapture without OpenCV's messages on stderr about a missing camera."""
     logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # since OpenCV 5
     before = logging.getLogLevel()
     logging.setLogLevel(0)  # silent

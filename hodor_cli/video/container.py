@@ -1,5 +1,5 @@
-"""Video files opened with PyAV: which formats are read, which track is the video, why a file is refused, and whether it
-is shorter than its own header says (MP4/MOV, AVI and Matroska/WebM declare their size)."""
+"""Opening video files with PyAV: which formats are read, which track is the video, why a file is rejected, and whether
+it is shorter than its header says (MP4/MOV, AVI and Matroska/WebM declare their size)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import read_start, reading_file
 from hodor_cli.images.pillow import MOST_PIXELS
 
-# Formats that name further files or addresses, which FFmpeg would open (a live playlist would never end), and those of
-# text, of which it would make pictures of letters.
+# Formats that refer to other files or addresses, which FFmpeg would open (a live playlist would never end), and text
+# formats, which it would render as pictures of letters.
 _REFUSED = frozenset(
     {"applehttp", "avisynth", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap"}
     | {"sdp", "tee", "vapoursynth", "vobsub", "webm_dash_manifest"}
@@ -27,30 +27,30 @@ _PLAYLIST = re.compile(
     rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0\s|RTSPtext|<(\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<?(MPD|smil|asx|playlist)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of covers, which not every file marks
-# Elements of Matroska.
+_STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of cover pictures, which not every file marks as such
+# Matroska elements.
 _EBML, _SEGMENT, _TRACK_NUMBER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xd7"
 _BLOCKS = (b"\xa3", b"\xa1")
-# Those that hold others: segment, cluster, group of a block, tracks, track.
+# Elements that contain others: segment, cluster, block group, tracks, track.
 _ENTERED = (_SEGMENT, b"\x1f\x43\xb6\x75", b"\xa0", b"\x16\x54\xae\x6b", b"\xae")
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
 def open_container(file: Any, label: str) -> InputContainer:
     """Open a path, or an object with `read`, with PyAV. Raises `InputError` with the reason, also for playlists and
-    other files that lead to further files."""
+    other files that refer to other files."""
     if isinstance(file, str) and _PLAYLIST.match(read_start(Path(file), 2048).removeprefix(b"\xef\xbb\xbf")):
         raise InputError(
-            f"{label} is a playlist, which leads to other files; give one of those, or join them to one video first"
+            f"{label} is a playlist, which refers to other files; give one of those, or join them into one video first"
         )
     allowed = ",".join(sorted(av.formats_available - _REFUSED))
     try:
-        # Without the protocol file:, FFmpeg takes "12:30.mp4" for a URL.
+        # Without the protocol file:, FFmpeg would take "12:30.mp4" for a URL.
         place = f"file:{file}" if isinstance(file, str) else file
         options = {"format_whitelist": allowed}
         try:
             return av.open(place, mode="r", options=options, metadata_errors="ignore")
-        except TypeError:  # PyAV 19 reads metadata of any encoding
+        except TypeError:  # PyAV 19 dropped the argument; it reads metadata of any encoding
             return av.open(place, mode="r", options=options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -60,8 +60,8 @@ def open_container(file: Any, label: str) -> InputContainer:
 
 
 def pick_stream(container: InputContainer, label: str) -> VideoStream:
-    """Choose the video stream to read and set it up to decode on all cores: the default stream, or else the largest;
-    cover pictures come last. Raises `InputError` if there is none that can be decoded."""
+    """Choose the video stream to read, and set it up to decode on all cores: the default stream, or else the largest;
+    cover pictures are the last choice. Raises `InputError` if no stream can be decoded."""
     if container.format.name.endswith("_pipe"):
         raise InputError(
             f"{label} is a single picture, not a video; give a video file or the folder that holds the pictures"
@@ -74,7 +74,7 @@ def pick_stream(container: InputContainer, label: str) -> VideoStream:
     stream = streams[0]
     codec = getattr(stream.codec_context, "name", None)
     if codec is None:
-        raise InputError(f"{label} holds a video that no installed decoder can read; convert it to H.264 first")
+        raise InputError(f"{label} holds a video that no installed decoder can decode; convert it to H.264 first")
     if stream.width * stream.height > MOST_PIXELS:
         raise InputError(
             f"{label} has frames of {stream.width}x{stream.height}, too large to read; scale it down first"
@@ -84,13 +84,13 @@ def pick_stream(container: InputContainer, label: str) -> VideoStream:
 
 
 def describe_unused(container: InputContainer, used: VideoStream, label: str) -> str:
-    """A sentence about further video tracks, which are not read; empty if there are none."""
+    """A sentence about other video tracks, which are not read; empty if there are none."""
     others = [stream for stream in _moving(container) if stream.index != used.index and stream.frames != 1]
     if not others:
         return ""
     sizes = ["{}x{}".format(*_size(stream)) for stream in (used, *others)]
     return (
-        f"{label} holds {len(sizes)} video tracks: number {used.index} of {sizes[0]} is used, {', '.join(sizes[1:])} "
+        f"{label} holds {len(sizes)} video tracks: number {used.index} ({sizes[0]}) is used, {', '.join(sizes[1:])} "
         f"left out"
     )
 
@@ -113,7 +113,7 @@ def _size(stream: VideoStream) -> tuple[int, int]:
 
 
 def count_missing_bytes(path: Path) -> int:
-    """How many of the bytes that a file's outermost boxes declare are missing; 0 for formats that declare no size.
+    """How many of the bytes declared by a file's outermost boxes are missing; 0 for formats that declare no size.
 
     Raises `InputError` if the file cannot be read, is empty, or is an MP4 that is cut off before its index.
     """
@@ -131,14 +131,14 @@ def count_missing_bytes(path: Path) -> int:
         raise InputError(f"{path} is empty (0 bytes)")
     if mp4 and not has_index:
         raise InputError(
-            f"{path} is an MP4 that is cut off before its index (no moov box), so no frame of it can be read; copy or "
-            f"record it again"
+            f"{path} is an MP4 that is cut off before its index (no moov box), so none of its frames can be read; copy "
+            f"or record it again"
         )
     return max(0, end - size)
 
 
 def _mp4_length(head: bytes, rest: int) -> int:
-    """The length of a box by its first 16 bytes, 0 if that is none. rest: the bytes from it to the end of the file."""
+    """The length of a box from its first 16 bytes, 0 if they are not a box. rest: bytes from there to the file end."""
     length = int.from_bytes(head[:4], "big") or rest
     if length == 1:
         length = int.from_bytes(head[8:16], "big")
@@ -151,8 +151,8 @@ def _riff_length(head: bytes, rest: int) -> int:
 
 
 def is_torn(path: Path) -> bool:
-    """Whether bytes of a Matroska or WebM file were overwritten where it says where its packets lie, so that FFmpeg
-    passes over some: its elements do not lie end to end, or a packet is of no track.
+    """Whether the structure of a Matroska or WebM file is damaged, so that FFmpeg skips packets: its elements are not
+    contiguous, or a packet belongs to no track.
 
     False for other formats, which have a table of their packets. Reads the head of every element.
     """
@@ -165,7 +165,7 @@ def is_torn(path: Path) -> bool:
             name, begin, length = _matroska_element(head)
             if at == 0 and name != _EBML:
                 return False
-            number = head[begin : begin + 1]  # empty where the file is cut off
+            number = head[begin : begin + 1]  # empty if the file is cut off here
             if begin == 0 or (name in _BLOCKS and number not in tracks):
                 return True
             if name == _TRACK_NUMBER:
@@ -182,8 +182,8 @@ def _matroska_length(head: bytes, rest: int) -> int:
 
 
 def _matroska_element(head: bytes) -> tuple[bytes, int, int | None]:
-    """The name of the element that begins with these bytes, where its content begins (0: there is no element), and the
-    length of that (None: unknown, as in a live recording)."""
+    """The name of the element that begins with these bytes, the offset of its content (0: they are not an element), and
+    the content's length (None: unknown, as in a live recording)."""
     named = 9 - head[0].bit_length() if head and head[0] else 9
     width = 9 - head[named].bit_length() if len(head) > named and head[named] else 9
     if named > 4 or width > 8 or len(head) < named + width:

@@ -1,4 +1,4 @@
-"""What is damaged in a video: which frames are missing, which are incomplete, and the sentences about that."""
+"""The damage found in a video: which frames are missing or incomplete, and sentences about it for the user."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from av.packet import Packet
 
 from hodor_cli.images.paths import listed, plural
 
-#: Of the shortest time between two frames: what lies nearer to a frame is another part of it, such as its second field.
+#: A packet closer to a frame than this fraction of the shortest frame interval is part of it, such as its second field.
 _APART = 0.75
 
 
 @dataclass
-class Tally:
-    """The damage that `decode_frames` meets in a stream. Frames are counted from the first that is decoded."""
+class Damage:
+    """The damage that `decode_frames` finds in a stream. Frames are counted from the first decoded one."""
 
     failed: int = 0  # packets that could not be decoded
-    timed: bool = True  # every frame has a time stamp, so that the missing ones are known
-    missing: list[int] = field(default_factory=list)  # frames that show the one before, because they were not decoded
+    timed: bool = True  # every frame has a time stamp, so that missing frames are known
+    missing: list[int] = field(default_factory=list)  # frames that show the previous one, because decoding failed
     patched: list[int] = field(default_factory=list)  # incomplete frames whose missing parts the decoder filled in
     before: int = 0  # frames before the first that could be decoded
     after: int = 0  # frames after the last that could be decoded
-    #: Frame -> for how many seconds nothing is shown before it; also in whole files whose frame rate varies.
+    #: Frame -> seconds before it without a frame; also in undamaged files with a variable frame rate.
     jumps: dict[int, float] = field(default_factory=dict)
     torn: bool = False  # packets are incomplete or missing
     cut_tail: bool = False  # the last packet or frame is incomplete
     finished: bool = False  # the stream was read to its end
 
     def note(self, index: int, *, missing: bool, patched: bool) -> None:
-        """Note what is wrong with a frame."""
+        """Record what is wrong with a frame."""
         if missing:
             self.missing.append(index)
         elif patched:
@@ -39,11 +39,11 @@ class Tally:
 
     @property
     def misnumbered(self) -> bool:
-        """Whether the number of a frame decoded from now on may not be that of its time."""
+        """Whether frames decoded from now on may have numbers that do not match their times."""
         return self.failed > 0 and not self.timed
 
     def sentences(self, label: str) -> Iterator[str]:
-        """What to tell of the damage of a stream that was read; nothing of its cut end."""
+        """Sentences about the damage in a stream that was read, except about a cut end."""
         if self.before:
             frames = plural(self.before, "frame")
             yield f"{label} begins with {frames} that cannot be decoded; frame 0 is the first one that can"
@@ -53,19 +53,22 @@ class Tally:
                 f"{label} is damaged: {packets} could not be decoded and were skipped; later frames are numbered"
                 " without them"
             )
-        parts = [f"{numbered(self.missing)} could not be decoded, so the frame before is shown"] if self.missing else []
-        parts += [f"the decoder filled in missing parts of {numbered(self.patched)}"] if self.patched else []
+        parts = []
+        if self.missing:
+            parts.append(f"{frames_text(self.missing)} could not be decoded, so the previous frame is shown")
+        if self.patched:
+            parts.append(f"the decoder filled in missing parts of {frames_text(self.patched)}")
         if parts:
             yield f"{label} is damaged: {', and '.join(parts)}; frames after that may show traces of it"
         if self.jumps and self.torn:
             jumps = listed((f"{seconds:.2g} s before frame {at}" for at, seconds in self.jumps.items()), 8)
-            yield f"{label} is damaged: it lacks {jumps}; the frames that it has are numbered without those"
+            yield f"{label} is damaged: {jumps} are missing; the remaining frames are numbered without a gap"
         if self.after and not self.cut_tail:
             yield f"{label} is damaged: {plural(self.after, 'frame')} at its end could not be decoded"
 
 
-def numbered(frames: Sequence[int], most: int = 8) -> str:
-    """Rising numbers of frames as text: "frame 7", "frames 7, 9-12"."""
+def frames_text(frames: Sequence[int], most: int = 8) -> str:
+    """Ascending frame numbers as text: "frame 7", "frames 7, 9-12"."""
     runs = [[at for _, at in run] for _, run in groupby(enumerate(frames), lambda item: item[1] - item[0])]
     parts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
     more = f" and later ones, {len(frames)} in all" if len(parts) > most else ""
@@ -73,9 +76,10 @@ def numbered(frames: Sequence[int], most: int = 8) -> str:
 
 
 class SentPackets:
-    """The packets that a decoder has and that gave no frame yet, by their presentation times in ticks.
+    """The packets that were sent to a decoder and have not produced a frame yet, by presentation time in ticks.
 
-    A packet that is passed over gave none: its frame is missing, unless it is only a part of the frame beside it.
+    If a later packet produces a frame first, the frame of an earlier one is missing, unless that packet is only a part
+    of a neighbouring frame.
     """
 
     def __init__(self, frame_ticks: float) -> None:
@@ -88,8 +92,8 @@ class SentPackets:
         if packet.pts is not None and not packet.is_discard:
             self._durations[packet.pts] = packet.duration or 0
 
-    def passed(self, stamp: int | None = None) -> list[tuple[int, int]]:
-        """The time and duration of each frame that is missing before that of `stamp`; None: before the end."""
+    def missing_before(self, stamp: int | None = None) -> list[tuple[int, int]]:
+        """The time and duration of each missing frame before the frame at `stamp`; None: before the end."""
         missing, last = [], self._last
         for at in sorted(at for at in self._durations if stamp is None or at < stamp):
             duration = self._durations.pop(at)
@@ -104,5 +108,5 @@ class SentPackets:
         return missing
 
     def take(self, stamp: int) -> int:
-        """The duration of the packet of a decoded frame, 0 if it has none."""
+        """Remove the packet of a decoded frame and return its duration, 0 if unknown."""
         return self._durations.pop(stamp, 0)

@@ -1,4 +1,4 @@
-"""DICOM as a stream of frames: a folder of files (a series), or one file of many frames. Needs pydicom."""
+"""DICOM as a stream of frames: a folder of files (a series), or one file with many frames. Needs pydicom."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hodor_cli.images.value_range import ValueRange, measure_range, measured_pla
 from hodor_cli.video.frames import ListedSource, ReadSettings
 from hodor_cli.video.image_folder import FOLDER_FPS
 
-#: Endings that do not belong to a frame's name. Many files have none, and their names have dots.
+#: Suffixes that are not part of a frame's name. Many files have no suffix, but dots in their names.
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True)
 class _Header:
-    """The header of a file: size, place in its series (None if missing), number of frames, and their time in ms."""
+    """What is used of a file's header: number: instance number, None if missing. shown: time per frame in ms."""
 
     file: Path
     size: tuple[int, int]
@@ -42,7 +42,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files of a folder in natural order, without its index."""
+    """The DICOM files of a folder in natural order, without its index (DICOMDIR)."""
     files = (folder / name for name in visible_files(folder) if name.upper() != "DICOMDIR")
     return [file for file in files if is_dicom(file)]
 
@@ -50,9 +50,9 @@ def dicom_files(folder: Path) -> list[Path]:
 class DicomSource(ListedSource):
     """Slices or frames in the order of their instance numbers; a folder's frames are named like its files.
 
-    Grey values are those of the modality (Hounsfield units of a CT), scaled by one range for the whole series:
-    `value_range`, or measured on a few frames. Raises InputError: pydicom or a decoder is not installed, a file is
-    damaged, the folder holds several series or sizes, `start` is past the end.
+    Grey values are in the modality's units (Hounsfield units in CT), scaled by one range for the whole series:
+    `value_range`, or measured on a few frames. Raises InputError if pydicom or a decoder is not installed, a file is
+    damaged, the folder holds several series or sizes, or `start` is past the end.
     """
 
     def __init__(self, path: Path, files: Sequence[Path], settings: ReadSettings) -> None:
@@ -64,16 +64,16 @@ class DicomSource(ListedSource):
         self.height, self.width = ordered[0].size
         shown = ordered[0].shown
         self.fps = 1000 / shown if count > 1 and 1 <= shown <= 60_000 else FOLDER_FPS
-        #: File of each frame, and its place in it.
+        #: For each frame, its file and its position in the file.
         self._places = [(header.file, place) for header in ordered for place in range(count)]
         self.names = [f"{place:05d}" if count > 1 else _frame_name(file) for file, place in self._places]
         if len(set(self.names)) < len(self.names):
-            raise InputError(f"{path} holds two files of one name with different endings; keep one of them")
+            raise InputError(f"{path} holds two files of the same name with different suffixes; keep one of them")
         self.require_start(len(self.names), "picture")
         chosen = self._places[self.start : self.end]
         self.length = len(chosen)
         if path.is_file():
-            self.path = path  # as of a video
+            self.path = path  # like a video file
         else:
             self.files = [file for file, _ in chosen]
         if self.value_range is None:
@@ -83,12 +83,12 @@ class DicomSource(ListedSource):
         file, place = self._places[index]
         values, inverted = _values(file, place)
         if values.shape[:2] != (self.height, self.width):
-            raise InputError(f"{file} has another size than its header says; write the series again")
+            raise InputError(f"{file} does not have the size that its header says; export the series again")
         image = scale_to_rgb8(values, self.value_range or ValueRange(0, 255))
         return np.asarray(255 - image if inverted else image)
 
     def _measured(self) -> ValueRange | None:
-        """The range of a few frames; None where values have 8 bits."""
+        """The value range of a few frames; None for 8-bit values."""
         found = [_values(*self._places[place])[0] for place in measured_places(len(self._places))]
         if all(values.dtype == np.uint8 for values in found):
             return None
@@ -101,13 +101,13 @@ def _frame_name(file: Path) -> str:
 
 
 def _ordered(path: Path, headers: list[_Header]) -> list[_Header]:
-    """The files of one series by their instance numbers, or by their names if these do not tell them apart."""
+    """The files of one series in order of their instance numbers, or of their names if the numbers are not unique."""
     if not headers:
         raise InputError(f"{path} holds no DICOM file with a picture")
     series = {header.series: header.title for header in headers}
     if len(series) > 1:
         raise InputError(
-            f"{path} holds {len(series)} DICOM series ({listed(series.values())}); put one into a folder of its own"
+            f"{path} holds {len(series)} DICOM series ({listed(series.values())}); move one into a separate folder"
         )
     sizes = {header.size for header in headers}
     if len(sizes) > 1:
@@ -116,7 +116,9 @@ def _ordered(path: Path, headers: list[_Header]) -> list[_Header]:
         raise InputError(f"the pictures of {path} are too large to read")
     many = next((header.file for header in headers if header.frames > 1), None)
     if many is not None and len(headers) > 1:
-        raise InputError(f"{many} holds many frames, and {path} {plural(len(headers), 'file')}; give the file itself")
+        raise InputError(
+            f"{many} holds many frames, but {path} has {plural(len(headers), 'file')}; give the file itself"
+        )
     numbers = [header.number for header in headers if header.number is not None]
     if len(set(numbers)) < len(headers):
         return headers
@@ -125,16 +127,16 @@ def _ordered(path: Path, headers: list[_Header]) -> list[_Header]:
 
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
-    """Turn whatever a damaged file makes pydicom raise into one InputError; its warnings are not shown."""
+    """Turn whatever pydicom raises for a damaged file into one InputError; its warnings are not shown."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except ImportError as error:
-        raise InputError(f"{file} is DICOM, which needs another package; pip install 'hodor-cli[dicom]'") from error
+        raise InputError(f"{file} is DICOM, which needs another package: pip install 'hodor-cli[dicom]'") from error
     except Exception as error:
-        said = " ".join(str(error).split())[:400].rstrip(".")  # names the package that a compressed one needs
-        raise InputError(f"{file} is no DICOM file that can be read: {said}") from error
+        said = " ".join(str(error).split())[:400].rstrip(".")  # for compressed files, names the package needed
+        raise InputError(f"{file} is not a readable DICOM file: {said}") from error
 
 
 def _header(file: Path) -> _Header:
@@ -161,10 +163,10 @@ def _values(file: Path, place: int) -> tuple[NDArray[Any], bool]:
         from pydicom.pixels import apply_modality_lut, pixel_array
 
         data = pydicom.dcmread(file, stop_before_pixels=True)
-        values = pixel_array(file, index=place)  # of a file, it reads that frame alone
+        values = pixel_array(file, index=place)  # given a file, reads only that frame
         kind = str(data.get("PhotometricInterpretation", ""))
         if kind == "PALETTE COLOR":
-            raise ValueError("colours of a palette are not read")
+            raise ValueError("palette colours are not supported")
         if values.ndim == 2:
             values = np.asarray(apply_modality_lut(values, data))
         return values, kind == "MONOCHROME1"

@@ -1,6 +1,6 @@
-"""A stream of frames: what every source of them offers.
+"""Frames and the interface of all their sources.
 
-A source streams: it holds no more than a few frames in memory, however long the video is.
+Sources stream: they hold only a few frames in memory, however long the video is.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import Colours, Picture
 
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)(s?)", re.ASCII)
-#: Times that containers round to milliseconds are those that a user means.
+#: Containers round times to milliseconds, so a frame this little (s) before a requested time still counts.
 _CLOSE = 0.0006
 
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """Which frames of a source are read, and how; the fields are the parameters of `open_source`. Raises UsageError."""
+    """Which frames of a source to read, and how; for the fields see `open_source`. Raises UsageError."""
 
     start: int = 0
     end: int | None = None
@@ -40,21 +40,21 @@ class ReadSettings:
         if start < 0:
             raise UsageError(f"`start` {start} is negative; frames count from 0")
         if end is not None and end <= start:
-            raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first that is not read")
+            raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first frame not read")
         if scale is not None and not scale.low < scale.high:
-            raise UsageError(f"`value_range` {scale.low:g},{scale.high:g} must rise from black to white")
+            raise UsageError(f"`value_range` {scale.low:g},{scale.high:g} must increase from black to white")
 
 
 @dataclass(frozen=True)
 class Frame:
     """One picture of a source, upright (rotation metadata applied).
 
-    index: counts from 0 at the source's first frame, also when reading starts later.
-    name:  "00012" in a video or camera, the file's name without its ending in a folder.
+    index: counted from 0 at the source's first frame, even if reading starts later.
+    name:  "00012" in a video or camera; in a folder, the file's name without its suffix.
     picture: (H, W, 3) uint8 RGB, or a `YuvPicture` of it.
     image: (H, W, 3) uint8 RGB; the receiver may change it.
     time:  seconds since the source's first frame; uneven if the frame rate varies.
-    duration: for how many seconds the source shows it, None if it does not say.
+    duration: for how many seconds the frame is shown, None if unknown.
     """
 
     index: int
@@ -69,24 +69,24 @@ class Frame:
 
 
 class FrameSource(AbstractContextManager["FrameSource"]):
-    """A stream of frames of one size, opened by `open_source`. Iterate over it; close it or use it in `with`.
+    """A stream of frames of the same size, opened by `open_source`. Iterate over it; close it or use it in `with`.
 
         for frame in source:
             print(frame.index, frame.name, frame.image.shape)  # (H, W, 3) uint8 RGB
 
     kind:         "video", "folder" or "camera".
-    name:         stem of the file or folder, "camera0", or "stdin"; good for naming results.
+    name:         stem of the file or folder, "camera0", or "stdin"; used to name results.
     label:        the source as the user named it, for messages.
-    height/width: of every frame, in pixels, after rotation.
-    pixel_aspect: width of a pixel divided by its height when shown; not 1 in anamorphic video.
-    colours:      how a video codes colours, for videos made of it; frames are RGB.
-    fps:          frames per second; the average where the rate varies.
+    height/width: size of every frame, in pixels, after rotation.
+    pixel_aspect: displayed width of a pixel divided by its height; not 1 in anamorphic video.
+    colours:      how a video codes colours, for videos made from it; frames are RGB.
+    fps:          frames per second; the average if the rate varies.
     sound:        where to copy the source's sound from; None without sound.
     start, end:   the source reads the frames start <= index < end (end None: to the last).
-    value_range:  the values that become black and white in frames of more than 8 bits; None for other frames, and if it
+    value_range:  the values that become black and white in frames of more than 8 bits; None for 8-bit frames, or if it
                   is measured while reading.
     length:       number of frames from start to end, None if unknown (camera, pipe). An estimate from the file's header
-                  unless `exact_length`; exact after the source has been read to its end.
+                  unless `exact_length`, which becomes true when the source has been read to its end.
     warnings:     sentences about problems while reading, such as a file that is cut off.
     reiterable:   False for a camera or pipe, which can be read only once.
     """
@@ -119,7 +119,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
         """Yield the frames from `start` up to `end`."""
 
     def between(self, first: int, stop: int) -> Iterator[Frame]:
-        """Yield the frames first <= index < stop of those that are read. Reading starts as near to them as it can."""
+        """Yield the frames first <= index < stop within start..end. Reading starts as close to `first` as possible."""
         for frame in self:
             if frame.index >= stop:
                 return
@@ -133,31 +133,31 @@ class FrameSource(AbstractContextManager["FrameSource"]):
         return self.start
 
     def has_frame(self, index: int) -> bool:
-        """Whether frame `index` will be read: it is inside start..end and, if the source knows its end, before that."""
+        """Whether frame `index` will be read: it is within start..end and, if the source's length is known, exists."""
         if index < self.start or (self.end is not None and index >= self.end):
             return False
         count = self.count_up_to(index + 1)
         return count is None or count > index
 
     def count_up_to(self, stop_at: int) -> int | None:
-        """Number of frames of the whole source, whatever `start` and `end` are; counting may stop at `stop_at`. None if
+        """Number of frames of the whole source, regardless of start..end; counting may stop at `stop_at`. None if
         unknown (camera, pipe)."""
         return None
 
     def frame_at(self, seconds: float) -> int:
-        """The first frame that comes `seconds` after the source's first one, or later; the number of frames if none
-        does. Raises `InputError` if its frames have no times of their own, or can be read only once."""
+        """The first frame at least `seconds` after the source's first frame; the number of frames if there is none.
+        Raises `InputError` if the source's frames have no times, or can be read only once."""
         raise InputError(f"no frame of {self.label} can be found by its time; give the number of a frame")
 
     def frame_names(self) -> list[str] | None:
-        """The names of all frames, inside start..end or not, if files name them; None if frames are numbered."""
+        """The names of all frames, regardless of start..end, if they come from files; None if frames are numbered."""
         return None
 
-    def close(self) -> None:  # a source that opens its file for each reading has nothing to close
-        """Release the file or camera. Size and name of a closed source can still be read."""
+    def close(self) -> None:  # nothing to do for sources that open their file for each reading
+        """Release the file or camera. The attributes of a closed source can still be read."""
 
     def warn(self, text: str) -> None:
-        """Add a sentence to `warnings`, once; an empty text is ignored."""
+        """Add a sentence to `warnings` if it is new; an empty text is ignored."""
         if text and text not in self.warnings:
             self.warnings.append(text)
 
@@ -173,14 +173,14 @@ class FrameSource(AbstractContextManager["FrameSource"]):
 
 
 class ListedSource(FrameSource):
-    """Pictures that can be read one by one, in any order. names: those of all frames, inside start..end or not."""
+    """Pictures that can be read one by one, in any order. names: the names of all frames, regardless of start..end."""
 
     names: list[str]
     exact_length = True
 
     @abstractmethod
     def _read(self, index: int) -> np.ndarray:
-        """The (H, W, 3) uint8 RGB of a frame. Raises `InputError`, also for another size than the source's."""
+        """The (H, W, 3) uint8 RGB of a frame. Raises `InputError`, also if its size is not the source's."""
 
     def count_up_to(self, stop_at: int) -> int:
         return len(self.names)
@@ -203,8 +203,8 @@ class ListedSource(FrameSource):
 def number_or_seconds(frame: int | str, name: str) -> int | float:
     """The number of a frame as an int, or its time in seconds as a float.
 
-    frame: 40, "40", "12.5s", "1:02.5" or "00:01:02.5". name: of the parameter, for messages. Raises UsageError for any
-    other text.
+    frame: 40, "40", "12.5s", "1:02.5" or "00:01:02.5". name: the parameter's name, for messages. Raises UsageError for
+    any other text.
     """
     if isinstance(frame, int):
         return frame
@@ -222,18 +222,18 @@ def number_or_seconds(frame: int | str, name: str) -> int | float:
 
 
 def reached(time: float, seconds: float) -> bool:
-    """Whether a frame of this time is the one that `seconds` means, or a later one."""
+    """Whether a frame at this time is the one that `seconds` refers to, or a later one."""
     return time >= seconds - _CLOSE
 
 
-#: Pixels of decoded frames held at a time, in bytes; a video is decoded forward in pieces of that size.
+#: Bytes of decoded frames held at a time; a video is decoded forward in pieces of this size.
 _HELD = 192 * 2**20
 
 
 def backwards(source: FrameSource, first: int, stop: int) -> Iterator[Frame]:
-    """Yield the frames stop - 1 down to `first`, a piece at a time, as `source.between` reads them forward.
+    """Yield the frames from stop - 1 down to `first`; each piece of them is read forward by `source.between`.
 
-    Raises InputError if the source gives fewer frames than before.
+    Raises InputError if the source yields fewer frames than expected.
     """
     count = max(4, _HELD // (source.height * source.width * 3))
     for low in reversed(range(first, stop, count)):

@@ -1,4 +1,4 @@
-"""Video out, H.264 by default: the encoder, the times of frames, and the size in which a picture is written."""
+"""Writing videos, H.264 by default: the encoder, the times of frames, and the size at which pictures are written."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import put_in_place, require_replaceable
 from hodor_cli.video.yuv import Colours, Picture, YuvPicture
 
-# The number of threads changes the encoder's output a little, so it is the same on every machine.
+# The number of threads slightly changes the encoder's output, so it is fixed.
 _THREADS = 2
-_MOST_SIDE = 8192  # the most that common decoders accept
-_FALLBACK_RATE = Fraction(25)  # for a frame rate that is not plausible
+_MOST_SIDE = 8192  # the largest that common decoders accept
+_FALLBACK_RATE = Fraction(25)  # for implausible frame rates
 
 
 class Codec(NamedTuple):
-    """How a video is encoded. encoders: the first one that PyAV has is used; pixels: their format in it; container: the
-    file format; full_range: whether that can say that values fill the full range."""
+    """How a video is encoded. encoders: the first one available in PyAV is used; pixels: their format; container: the
+    file format; full_range: whether the codec can signal that values use the full range."""
 
     name: str
     encoders: tuple[str, ...]
@@ -43,13 +43,13 @@ class Codec(NamedTuple):
         if found := next((name for name in self.encoders if name in av.codecs_available), None):
             return found
         raise OutputError(
-            f"this PyAV has no encoder of {self.name}; install av from its wheels (for the overlay, or set "
+            f"this PyAV has no encoder for {self.name}; install av from its wheels (or, for the overlay, set "
             "`overlay=False`)"
         )
 
 
-# No B-frames: they reorder packets, and joining would depend on the encoder's delay. The fastest preset at this quality
-# makes files of nearly the size and quality of "superfast" at 20, in half the time.
+# No B-frames: they reorder packets, and joining would depend on the encoder's delay. At this quality, the fastest
+# preset makes files of nearly the size and quality of "superfast" at 20 in half the time.
 H264 = Codec(
     "H.264", ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf"), "yuv420p", "mp4",
     {"preset": "ultrafast", "crf": "21", "bf": "0", "x264-params": "no-deblock=0"},
@@ -59,9 +59,9 @@ H264 = Codec(
 class Timeline:
     """Maps a source's times in seconds to the ticks of the written video.
 
-    `rate` is the frame rate as a fraction, `time_base` the length of a tick in seconds, `duration` a frame's ticks.
-    Times that differ from a constant rate by a container's rounding (1 ms) at most become exact multiples of
-    `duration`; all other times are kept.
+    `rate` is the frame rate as a fraction, `time_base` the length of a tick in seconds, `duration` the ticks per frame.
+    Times within a container's rounding error (1 ms) of a constant rate become exact multiples of `duration`; all other
+    times are kept.
     """
 
     def __init__(self, fps: float) -> None:
@@ -77,7 +77,7 @@ class Timeline:
     def ticks(self, position: int, seconds: float, previous: int | None) -> int:
         """The presentation time, in ticks, of frame number `position` (from 0), shown `seconds` after the first.
 
-        `previous` is the value of the frame before, None for the first.
+        `previous` is the previous frame's result, None for the first frame.
         """
         nominal = position * self.duration
         actual = round(Fraction(seconds) / self.time_base) if math.isfinite(seconds) else nominal
@@ -86,13 +86,12 @@ class Timeline:
 
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
-    """Writes pictures as H.264 (yuv420p) MP4, or also RGBA with another `codec`. An odd side becomes even by
-    repeating the last row or column; frames with a side too long for decoders are scaled down and shown with the same
-    aspect.
+    """Writes pictures as H.264 (yuv420p) MP4; other codecs may also take RGBA. Odd sides are made even by repeating the
+    last row or column; frames with a side too long for decoders are scaled down and keep their displayed aspect ratio.
 
     `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. `pixel_aspect` is
-    the width of a pixel divided by its height, `colours` how colours are coded. As a context manager it calls `close`
-    after success and `discard` after an error. Raises OutputError if the video cannot be written.
+    the width of a pixel divided by its height, `colours` is how colours are coded. As a context manager it calls
+    `close` after success and `discard` after an error. Raises OutputError if the video cannot be written.
     """
 
     def __init__(
@@ -113,13 +112,13 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._stream: Any = None
         self._frames = 0
         self._begin: float | None = None  # time of the first frame
-        self._last: int | None = None  # ticks of the latest
+        self._last: int | None = None  # ticks of the latest frame
         self._durations: dict[int, int] = {}  # time of each frame in the encoder -> its duration, in ticks
 
     def canvas(self, picture: Picture) -> VideoFrame:
-        """A frame of the written size and format with this picture, which can be drawn on before it is written.
+        """The picture as a frame in the written size and format, which can be drawn on before it is written.
 
-        picture: that of a `Frame`, or (H, W, 4) RGBA uint8.
+        picture: the picture of a `Frame`, or (H, W, 4) RGBA uint8.
         """
         if self._container is None:
             self._open(*picture.shape[:2])
@@ -141,11 +140,11 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         ticks: int | None = None,
         duration: float | None = None,
     ) -> None:
-        """Append a picture, or a frame of `canvas`; every frame has the size of the first.
+        """Append a picture, or a frame from `canvas`; all frames must have the size of the first.
 
-        It is shown `time` seconds into the source, by default as the frame rate has it, or at `ticks`, in units of
-        `Timeline.time_base`. `duration` is for how many seconds the frame is shown if it is the last, by default that
-        of the frame rate.
+        time: when the frame is shown, in seconds of the source; by default, it follows the frame rate. ticks: the same
+        in units of `Timeline.time_base`, instead of `time`. duration: for how many seconds the frame is shown if it is
+        the last; by default, one frame interval.
         """
         frame = self.canvas(picture) if isinstance(picture, (np.ndarray, YuvPicture)) else picture
         if ticks is None:
@@ -171,7 +170,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             put_in_place(self._sink, self._target)
 
     def discard(self) -> None:
-        """Close what is open and delete the unfinished file."""
+        """Close and delete the unfinished file."""
         if self._container is not None:
             with suppress(OSError):  # the caller already has the error that ended the video
                 self._container.close()
@@ -181,7 +180,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
-            # The last packet's duration is the video's end.
+            # The last packet's duration determines where the video ends.
             packet.duration = self._durations.pop(packet.pts, self._timeline.duration)
             self._container.mux(packet)
 
@@ -222,7 +221,7 @@ def _fitting_size(height: int, width: int) -> tuple[int, int]:
 
 
 def fitted(image: NDArray[Any], *, labels: bool = False) -> NDArray[Any]:
-    """A picture (H, W, C), or a label map (H, W), in the size in which it is written."""
+    """A picture (H, W, C) or a label map (H, W) at the size at which it is written."""
     height, width = _fitting_size(*image.shape[:2])
     if (height, width) != image.shape[:2]:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA)

@@ -33,18 +33,18 @@ from hodor_cli.images.picture import (
 from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings, reached
 
-FOLDER_FPS = 24.0  # of DAVIS and of films, because a folder states none
+FOLDER_FPS = 24.0  # a folder states no rate; DAVIS and films have this one
 
 
 class ImageFolderSource(ListedSource):
     """The pictures of a folder in natural order (img2 before img10); a frame's name is its file's stem.
 
-    Opening reads all headers, so that a missing picture or one of another size is reported before any frame is read.
+    Opening reads all headers, so that damaged pictures and different sizes are reported before any frame is read.
     Pictures of more than 8 bits are scaled by one range for the whole folder: `value_range`, or measured on a few of
-    them. `warnings` names what is not used: files of unknown ending, a mask among the frames, further pages of a file.
+    them. `warnings` names what is ignored: files with unknown suffixes, a mask among the frames, later pages of a file.
 
-    Raises `InputError`: no pictures (and what the folder holds instead), masks in place of frames, sizes that differ,
-    two files of one frame, `start` past the end; while reading, a damaged picture.
+    Raises `InputError` if there are no pictures (saying what the folder holds instead), the pictures are masks or
+    differ in size, a frame has two files, or `start` is past the end; while reading, if a picture is damaged.
     """
 
     kind = "folder"
@@ -69,13 +69,13 @@ class ImageFolderSource(ListedSource):
             if header.size != (self.height, self.width):
                 raise InputError(
                     f"the images of {folder} differ in size: {self.files[0].name} is {self.width}x{self.height} but "
-                    f"{file.name} is {size_text(header.size)}; a sequence has one size"
+                    f"{file.name} is {size_text(header.size)}; all frames must have the same size"
                 )
         if paged := [file for file, header in headers.items() if header.pages > 1]:
             others = f" and {len(paged) - 1} more files hold" if len(paged) > 1 else " holds"
             self.warn(
-                f"{paged[0]}{others} several pictures, of which the first is used; give the file itself as the source "
-                f"to use all"
+                f"{paged[0]}{others} several pictures, of which only the first is used; to use all, give the file "
+                f"itself as the source"
             )
         deep = [(file, 0) for file, header in headers.items() if header.deep]
         if self.value_range is None and deep:
@@ -85,7 +85,7 @@ class ImageFolderSource(ListedSource):
         file = self.files[index - self.start]
         image = read_picture(file, value_range=self.value_range, warn=self.warn)
         if image.shape[:2] != (self.height, self.width):
-            raise InputError(f"{file} has another size than before; run again when nothing writes to {file.parent}")
+            raise InputError(f"{file} has changed its size; run again when nothing writes to {file.parent}")
         return image
 
 
@@ -94,13 +94,13 @@ class _Place(msgspec.Struct):
 
 
 class _Report(msgspec.Struct):
-    """What is needed of the `report.json` beside the masks of a result."""
+    """The part of a result's `report.json` that is used."""
 
     place: _Place
 
 
 def _require_no_masks(folder: Path, first: Path, warn: Warn) -> None:
-    """Raise InputError if a folder holds masks, and warn if it may. first: its first picture, which has one value per
+    """Raise InputError if a folder holds masks, and warn if it might. first: its first picture, which has one value per
     pixel."""
     whole = folder.resolve()
     report = whole.parent / "report.json"
@@ -109,13 +109,13 @@ def _require_no_masks(folder: Path, first: Path, warn: Warn) -> None:
         with suppress(msgspec.MsgspecError, OSError):
             place = msgspec.json.decode(report.read_bytes(), type=_Report).place.source
         video = place or "the video that they belong to"
-        raise InputError(f"{folder} holds the masks of a result, which are no frames; give {video}")
+        raise InputError(f"{folder} holds the masks of a result, which are not frames; give {video}")
     stored = read_stored(first)
-    # Drawings and thermal images may be black and white as well, so there the name of a folder decides: Annotations.
+    # Drawings and thermal images may be black and white too, so a folder name such as Annotations decides.
     white = is_black_and_white(stored)
     if is_label_picture(stored) or (white and any(map(is_called_mask, whole.parts[-3:]))):
         raise InputError(
-            f"{folder} holds masks, which are no frames; give the video or the images they belong to, or if these are "
+            f"{folder} holds masks, which are not frames; give the video or images they belong to or, if these are "
             "frames, save them as RGB"
         )
     if white:
@@ -147,7 +147,7 @@ VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 
 
 def _first_with_pictures(folder: Path, depth: int = 4) -> Path | None:
-    """The first folder below this one that holds images, which in DAVIS lie three levels down; of masks last."""
+    """The first folder below this one that holds images (in DAVIS, three levels down); folders of masks come last."""
     for sub in sorted(visible_folders(folder), key=lambda sub: is_called_mask(sub.name)):
         if any(file.suffix.lower() in PICTURE_SUFFIXES for file in sub.glob("[!.]*")):
             return sub
@@ -161,9 +161,9 @@ class PictureStackSource(FrameSource):
     """The pages of one picture file, numbered from 0. Times are the animation's; pages of a TIFF follow at `fps`.
 
     Pages of more than 8 bits are scaled by one range for the whole file: `value_range`, or measured on a few of them.
-    Pages of another size than the first (thumbnails in a TIFF) are left out, with a warning. axes: which pages of a
-    TIFF with several axes are frames, "T,Z=3,C=0". Raises `InputError`: the file is damaged, has several axes and none
-    is chosen, `start` is past the end.
+    Pages that differ in size from the first (thumbnails in a TIFF) are left out, with a warning. axes: which pages of a
+    TIFF with several axes are the frames, such as "T,Z=3,C=0". Raises `InputError` if the file is damaged, has several
+    axes and none is chosen, or `start` is past the end.
     """
 
     kind = "video"
@@ -206,12 +206,12 @@ class PictureStackSource(FrameSource):
             time, index = time + duration, index + 1
         self.length, self.exact_length = index - self.start, True
         if skipped:
-            self.warn(f"{self.label}: {plural(skipped, 'page')} of another size than the first left out")
+            self.warn(f"{self.label}: left out {plural(skipped, 'page')} of another size than the first")
 
 
 def count_pages(path: Path) -> int:
-    """Number of pictures in a file that Pillow reads page by page (TIFF, WebP, AVIF, PNG); 0 for any other file. Raises
-    InputError for a TIFF that it cannot read."""
+    """Number of pictures in a file that Pillow reads page by page (TIFF, WebP, AVIF, PNG); 0 for other files. Raises
+    InputError for a TIFF that Pillow cannot read."""
     head = read_start(path, 16)
     tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
@@ -223,6 +223,6 @@ def count_pages(path: Path) -> int:
     except InputError as error:
         if tiff:
             raise InputError(
-                f"{path} is a TIFF that cannot be read (of 64-bit numbers, perhaps); save it with 8, 16 or 32 bits"
+                f"{path} is a TIFF that cannot be read (perhaps of 64-bit values); save it with 8, 16 or 32 bits"
             ) from error
         return 0  # the video decoder may read an AVIF that this Pillow cannot read

@@ -1,7 +1,7 @@
-"""Pieces of a video joined without encoding them again.
+"""Joins pieces of a video without encoding them again.
 
-Pieces make a long video safe against interruption: a finished piece never changes, and it depends only on its own
-frames, so that the joined video is the same whether or not the run was interrupted.
+Pieces make writing a long video safe against interruption: a finished piece never changes and depends only on its own
+frames, so the joined video is the same whether or not the run was interrupted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from hodor_cli.video.h264 import Timeline
 
 
 class Piece(NamedTuple):
-    """Frames of an MP4 file of `VideoWriter` or `join_videos`: `length` of them (None: all) from number `first` on, a
-    keyframe. start: when that is shown in the joined video, in ticks."""
+    """Frames of an MP4 file written by `VideoWriter` or `join_videos`: `length` frames (None: all) starting with number
+    `first`, which is a keyframe. start: when the first one is shown in the joined video, in ticks."""
 
     path: Path
     start: int
@@ -29,10 +29,10 @@ class Piece(NamedTuple):
 
 
 def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
-    """Join pieces, without encoding them again, into one video that plays while it downloads.
+    """Join pieces, without encoding them again, into one video that can play while it downloads.
 
-    Times are in ticks of `Timeline(fps)`. Raises OSError if the disk is full and OutputError if a piece is damaged or
-    of another size; `target` is unchanged then.
+    Times are in ticks of `Timeline(fps)`. Raises OSError if the disk is full, OutputError if a piece is damaged or has
+    another frame size; `target` then stays unchanged.
     """
     tick = Timeline(fps).time_base
     out: Any = None
@@ -52,7 +52,7 @@ def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
                     out.time_base = tick
                 if (stream.width, stream.height) != (out.width, out.height):
                     raise OutputError(
-                        f"the piece {piece.path} of the overlay video has another frame size than the first; set "
+                        f"the piece {piece.path} of the overlay video differs in frame size from the first; set "
                         "`overwrite=True`"
                     )
                 begin: int | None = None
@@ -68,8 +68,8 @@ def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
 
 
 def frame_times(path: Path, fps: float) -> list[tuple[int, bool]]:
-    """Of every frame of a joined video: its time in ticks of `Timeline(fps)`, and whether it is a keyframe. Empty if
-    there is no such video."""
+    """For each frame of a joined video, its time in ticks of `Timeline(fps)` and whether it is a keyframe. Empty if
+    there is no readable video."""
     tick = Timeline(fps).time_base
     try:
         with av.open(str(path)) as file:

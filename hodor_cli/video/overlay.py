@@ -1,7 +1,7 @@
-"""Objects drawn over frames: translucent colours, outlines and, if wanted, the object ids.
+"""Draws objects over frames: translucent colours, outlines and, optionally, object ids.
 
-The picture depends on nothing but the arguments, so that a frame drawn again after an interruption is the same. A
-still picture is drawn as RGB, a frame of a video as YUV, as it is coded; both a plane at a time.
+The result depends only on the arguments, so a frame drawn again after an interruption is the same. Still pictures are
+drawn in RGB, frames of a video in the YUV in which they are coded, both a plane at a time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from hodor_cli.images.paths import size_text
 from hodor_cli.video.h264 import VideoWriter, fitted
 from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 
-#: Share of the object's colour in a covered pixel.
+#: Weight of the object's colour in a covered pixel.
 DEFAULT_OPACITY = 0.5
-# Paint whose mean difference per channel from the picture is smaller is hardly visible.
+# Paint is hardly visible if its mean difference per channel from the picture is smaller than this.
 _ALIKE = 62
-# An object gets more of another shade, the more of it is like its paint: from the first of these shares to the second.
+# The larger the fraction of an object that resembles its paint, the more it gets another shade: none up to the first of
+# these fractions, all of it from the second.
 _FEW, _MANY = 0.25, 0.75
-# Places of numbers are searched in a picture of about this height.
+# Positions for object numbers are searched at about this picture height.
 _SEARCH_HEIGHT = 480
 
 Window = tuple[slice, slice]
 
 
 def colour_of(object_id: int) -> tuple[int, int, int]:
-    """The RGB colour of an object: that of the DAVIS palette, repeated after its 255 colours."""
+    """The RGB colour of an object: from the DAVIS palette, which repeats after its 255 colours."""
     red, green, blue = davis_palette()[_rows(np.array(object_id))].tolist()
     return red, green, blue
 
@@ -50,9 +51,10 @@ def draw_overlay(
 ) -> NDArray[np.uint8]:
     """Return a copy of `image` (H, W, 3) RGB uint8 with the objects of the (H, W) label map drawn over it.
 
-    `opacity` is the share 0..1 of the object's colour in its pixels; `outline` draws an edge inside the object in a
-    brighter shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. An object of
-    nearly its paint's colour gets another shade. Pixels without an object stay. Raises ValueError if sizes differ.
+    `opacity` is the weight 0..1 of the object's colour in its pixels; `outline` draws an edge inside the object in a
+    brighter shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. An object
+    that resembles its paint gets another shade. Pixels without an object stay unchanged. Raises ValueError if the sizes
+    differ.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image is {size_text(image.shape)}, labels {size_text(labels.shape)}")
@@ -74,9 +76,9 @@ def draw_overlay(
 
 
 def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint16], *, ids: bool = False) -> VideoFrame:
-    """The picture with the objects of its label map drawn over it as by `draw_overlay`, as a frame for `video`.
+    """The picture with the objects of its label map drawn over it, as by `draw_overlay`, as a frame for `video`.
 
-    It is drawn as YUV, so that the frame of a video is never made RGB.
+    Drawing is done in YUV, so frames of a video are never converted to RGB.
     """
     canvas, labels = video.canvas(picture), fitted(labels, labels=True)
     window = _window(labels, even=True)
@@ -86,7 +88,7 @@ def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint1
     planes = [plane[part] for plane, part in zip(planes_of(canvas), (window, half, half), strict=True)]
     rows = _rows(labels[window])
     edge = _edge(rows, labels.shape)
-    # Blocks of 2x2 pixels have one value of U and V.
+    # Blocks of 2x2 pixels share one value of U and V.
     block_rows = np.ascontiguousarray(cv2.dilate(rows, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2])
     block_edge = cv2.resize(edge, block_rows.shape[::-1], interpolation=cv2.INTER_AREA) & 128
     blocks = [np.ascontiguousarray(plane) for plane in (planes[0][::2, ::2], *planes[1:])]
@@ -112,7 +114,7 @@ def inner_edge(labels: NDArray[np.unsignedinteger], thickness: int = 1) -> NDArr
 
 
 def _window(labels: NDArray[np.uint16], *, even: bool = False) -> Window | None:
-    """The smallest window with every object and one pixel around it, of even places if `even`; None without objects."""
+    """The smallest window with all objects and a margin of one pixel, on even coordinates if `even`; None if empty."""
     box = box_of(labels)
     if box is None:
         return None
@@ -125,8 +127,8 @@ def _window(labels: NDArray[np.uint16], *, even: bool = False) -> Window | None:
 
 
 class _Paint(NamedTuple):
-    """The values of a plane, (256,) uint8 by palette row: mixed into an object's pixels, mixed into those of an object
-    that looks like these, and put into outlines."""
+    """The values of a plane, (256,) uint8 by palette row: for an object's pixels, for an object that resembles its
+    colour, and for outlines."""
 
     colour: Plane
     shade: Plane
@@ -134,8 +136,8 @@ class _Paint(NamedTuple):
 
 
 def _mix(plane: Plane, paint: _Paint, rows: Plane, edge: Plane, shaded: NDArray[np.float64], opacity: float) -> None:
-    """Paint the objects into a plane, in place. Of each pixel, (h, w) uint8, `rows` has the palette row (0: no object)
-    and `edge` is not 0 in outlines. Of each row, `shaded` (256,) is the part of the shade in the paint."""
+    """Paint the objects into a plane (h, w) uint8, in place. rows: palette row of each pixel (0: no object). edge:
+    non-zero in outlines. shaded: (256,), the weight of the other shade in each row's paint."""
     colour = np.round(paint.colour + shaded * (paint.shade.astype(np.float64) - paint.colour)).astype(np.uint8)
     mixed: Any = cv2.addWeighted(plane, 1 - opacity, _values(rows, colour), opacity, 0)
     cv2.copyTo(_values(rows, paint.edge), edge, mixed)
@@ -143,28 +145,28 @@ def _mix(plane: Plane, paint: _Paint, rows: Plane, edge: Plane, shaded: NDArray[
 
 
 def _values(rows: Plane, table: Plane) -> Plane:
-    """What a table (256,) holds at each pixel's row."""
+    """The value of a table (256,) for each pixel's row."""
     highest = rows.max(initial=0)
     if cv2.countNonZero(rows) != np.count_nonzero(rows == highest):
         return np.asarray(cv2.LUT(rows, table), dtype=np.uint8)
-    values = np.full_like(rows, table[0])  # with one object, three times as fast
+    values = np.full_like(rows, table[0])  # three times as fast if there is one object
     cv2.copyTo(np.full_like(rows, table[highest]), rows, values)
     return values
 
 
 def _edge(rows: Plane, size: tuple[int, ...]) -> Plane:
-    """255 in outlines, 0 elsewhere in a window of a frame of this size."""
+    """255 in outlines, 0 elsewhere, for a window of a frame of this size."""
     return inner_edge(rows, max(1, round(min(size) / 300))).view(np.uint8) * np.uint8(255)
 
 
 def _shaded(picture: NDArray[np.uint8], rows: Plane) -> NDArray[np.float64]:
-    """(256,) by palette row, 0..1: how far an object needs another shade, because it is so similar to its paint.
+    """(256,) by palette row, 0..1: how much another shade an object needs, because it resembles its paint.
 
-    An object has one colour in a frame, so that a coat of many shades is not painted in patches; and a colour between
-    both shades where some of it is similar, so that it does not flicker from frame to frame.
+    An object has a single colour per frame, so that a multicoloured coat is not painted in patches. The colour lies
+    between both shades if a part of the object resembles its paint, so that it does not flicker from frame to frame.
     """
     planes, apart = cv2.split(picture), []
-    for palette in _palettes()[:2]:  # the mean over the channels, in steps that OpenCV has in vector form
+    for palette in _palettes()[:2]:  # the mean over the channels, in steps that OpenCV vectorises
         parts = [cv2.absdiff(plane, _values(rows, table)) for plane, table in zip(planes, palette.T, strict=True)]
         total = cv2.add(cv2.add(parts[0], parts[1], dtype=cv2.CV_16U), parts[2], dtype=cv2.CV_16U)
         apart.append(cv2.convertScaleAbs(total, alpha=1 / 3))
@@ -176,10 +178,10 @@ def _shaded(picture: NDArray[np.uint8], rows: Plane) -> NDArray[np.float64]:
 
 @lru_cache
 def _palettes() -> tuple[Plane, Plane, Plane]:
-    """(256, 3) RGB each: the palette, another shade of each colour (pale if that is dark, dark if pale), outlines."""
+    """(256, 3) RGB each: the palette, another shade of each colour (pale if it is dark, else dark), and outlines."""
     palette = davis_palette()
     exact = palette.astype(np.float64)
-    # At full brightness, which is visible on dark objects too.
+    # At full brightness, to be visible on dark objects too.
     outlines = np.round(exact * 255 / np.maximum(exact.max(axis=1, keepdims=True), 1)).astype(np.uint8)
     dark = exact.mean(axis=1, keepdims=True) < 120
     return palette, np.where(dark, outlines // 2 + 127, palette // 4).astype(np.uint8), outlines
@@ -187,7 +189,7 @@ def _palettes() -> tuple[Plane, Plane, Plane]:
 
 @lru_cache
 def _paints(colours: Colours | None = None) -> list[_Paint]:
-    """Of the planes Y, U and V; None: of R, G and B."""
+    """The paint of each plane: Y, U and V in this coding; None: R, G and B."""
     planes = []
     for palette in _palettes():
         frame = av.VideoFrame.from_ndarray(palette.reshape(16, 16, 3), format="rgb24")
@@ -205,7 +207,7 @@ def _rows(labels: NDArray[np.integer]) -> Plane:
 
 @dataclass(frozen=True)
 class _Number:
-    """An object's number and where it is written."""
+    """An object's number, and where and how it is written."""
 
     text: str
     left: float
@@ -214,7 +216,7 @@ class _Number:
     stroke: float
 
     def write(self, plane: Plane, border: int, ink: int, size: float = 1.0) -> None:
-        """Write the number in place, into a plane of this share of the frame's size."""
+        """Write the number into a plane, in place. size: the plane's size relative to the frame's."""
         place, scale = (round(self.left * size), round(self.bottom * size)), self.scale * size
         for colour, wide in ((border, self.stroke * size + 2), (ink, self.stroke * size)):
             stroke = max(1, round(wide))
@@ -222,7 +224,7 @@ class _Number:
 
 
 def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
-    """Each object's number at the innermost point of the object, in a window of the frame."""
+    """Each object's number, at the object's innermost point, in a window of the frame."""
     scale = max(0.35, labels.shape[0] / 900)
     stroke = max(1, round(scale * 1.8))
     step = max(1, round(labels.shape[0] / _SEARCH_HEIGHT))
@@ -236,7 +238,7 @@ def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
         row, column = (int(start + place - 1) * step for start, place in zip((y, x), within, strict=True))
         text = str(object_id)
         (width, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, stroke)
-        # The text stays inside the window even where the object is smaller than its number.
+        # The text stays inside the window even if the object is smaller than its number.
         left = min(max(0, column - width // 2), max(0, part.shape[1] - width))
         bottom = min(max(tall, row + tall // 2), part.shape[0] - 1)
         yield _Number(text, left, bottom, scale, stroke)

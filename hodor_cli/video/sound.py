@@ -1,4 +1,4 @@
-"""The sound of a source, copied into the video made from its frames."""
+"""Copies the sound of a source into the video made from its frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hodor_cli.files import NO_ROOM, replacing
 from hodor_cli.video.container import open_container
 from hodor_cli.video.joining import video_packets
 
-# By file format: codecs that players support, and the encoder for other sound, such as PCM.
+# By file format: codecs that players support, and the encoder for all other sound, such as PCM.
 _CODECS = {
     "mp4": (frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}), "aac"),
     "mov": (frozenset({"aac", "mp3", "ac3", "alac"}), "aac"),
@@ -28,8 +28,8 @@ _OPUS_RATE = 48_000
 
 @dataclass(frozen=True)
 class SoundTrack:
-    """The file with the sound of a source. zero: the file's time of the source's first frame, in seconds. whole: the
-    frames are read to the source's end, so that the sound after the last frame is copied too."""
+    """The file with a source's sound. zero: when the source's first frame is shown, in the file's seconds. whole: the
+    frames are read to the source's end, so the sound after the last frame is copied too."""
 
     path: Path
     zero: float = 0.0
@@ -37,10 +37,10 @@ class SoundTrack:
 
 
 def add_sound(video: Path, sound: SoundTrack, begin: float, container: str = "mp4") -> str:
-    """Add the sound to an MP4 (MOV, WebM) whose first frame comes `begin` seconds after the source's first frame.
+    """Add the sound to an MP4 (MOV, WebM) whose first frame is `begin` seconds after the source's first frame.
 
-    Returns "" after success. If the sound cannot be copied, returns the reason as a sentence and leaves the video
-    without sound. Raises OSError if the disk is full.
+    Returns "" on success. If the sound cannot be copied, leaves the video without sound and returns the reason as a
+    sentence. Raises OSError if the disk is full.
     """
     try:
         with replacing(video) as temporary:
@@ -60,10 +60,10 @@ def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: 
         av.open(str(target), "w", format=container, options=options) as out,
     ):
         stream = pictures.streams.video[0]
-        length = float(stream.duration * stream.time_base) if stream.duration else pictures.duration / 1e6  # of a WebM
+        length = float(stream.duration * stream.time_base) if stream.duration else pictures.duration / 1e6  # WebM
         tracks = {track.index: _Track(out, track, container, begin > 0) for track in source.streams.audio}
         picture_out = out.add_stream_from_template(stream)
-        if container == "mov":  # otherwise FFmpeg labels every ProRes as 422, and editors see no alpha
+        if container == "mov":  # otherwise FFmpeg labels all ProRes as 422, and editors ignore the alpha
             picture_out.codec_context.codec_tag = stream.codec_context.codec_tag
 
         sounds = _sound_packets(source, tracks, sound.zero + begin, None if sound.whole else length)
@@ -74,7 +74,7 @@ def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: 
 
 
 def _sound_packets(source: InputContainer, tracks: dict[int, _Track], zero: float, end: float | None) -> Iterator[Any]:
-    """Packets of all tracks, timed from `zero` (s) on, without those before `zero` or from `end` on."""
+    """The packets of all tracks, with times relative to `zero` (s), without those before `zero` or from `end` on."""
     for packet in source.demux(*source.streams.audio):
         if packet.pts is None:
             continue
@@ -100,19 +100,19 @@ def _without_start(sound: Any, samples: int) -> Any:
 
 
 class _Track:
-    """One track of sound that is written into a video: copied, or encoded again. later: it begins after its start."""
+    """A sound track written into a video, copied or encoded again. later: the video begins after the track does."""
 
     def __init__(self, out: Any, stream: Any, container: str, later: bool) -> None:
         self._stream = stream
         self._shift: float | None = None  # from the file's seconds to the written video's
         self._last: float | None = None  # end of the previous packet, in the written video's seconds
-        self._samples: int | None = None  # written so far, if the sound is encoded again
-        self._cut = 0  # samples that are still to be left out then, because they come before the beginning
+        self._samples: int | None = None  # samples written so far, if the sound is encoded again
+        self._cut = 0  # samples still to drop in that case, because they precede the video's beginning
         known, encoder = _CODECS[container]
         opus = stream.codec_context.name == "opus"
         self._copied = stream.codec_context.name in known and not (opus and later)
-        # Packets that are read from before the beginning on, until the first one is decoded as in the source: AAC's
-        # overlap, and Opus needs 80 ms. MP4 and MOV tell players to leave them out; sound encoded again is cut.
+        # How many packets before the beginning the decoder needs to produce the first sound as in the source: AAC
+        # packets overlap, and Opus needs 80 ms. MP4 and MOV tell players to skip them; sound encoded again is cut.
         self.lead = 1 if self._copied and container == "webm" else 6 if opus else 2
         if self._copied:
             self._out = out.add_stream_from_template(stream)
@@ -125,7 +125,7 @@ class _Track:
             self._resampler = av.AudioResampler(samples, layout, self._rate)
 
     def since(self, zero: float, packet: Any) -> float:
-        """The time of a packet in seconds after `zero`; if time stamps start again (joined streams), it continues."""
+        """The time of a packet in seconds since `zero`; continues if time stamps start over (joined streams)."""
         stamp = float(packet.pts * packet.time_base)
         if self._shift is None:
             self._shift = -zero
@@ -136,14 +136,14 @@ class _Track:
         return time
 
     def convert(self, packet: Any, time: float) -> list[Any]:
-        """The packets to write for a packet of the file."""
+        """The packets to write for a packet from the file."""
         if self._copied:
             packet.pts = packet.dts = round(time / packet.time_base)
             packet.stream = self._out
             return [packet]
         frames = self._stream.codec_context.decode(packet)
         if self._samples is None and frames:
-            begin = frames[0].pts  # later than the packet's if the decoder drops the sound that an encoder puts first
+            begin = frames[0].pts  # later than the packet's if the decoder drops the encoder's priming samples
             late = 0.0 if begin is None else float((begin - packet.pts) * packet.time_base)
             self._samples, self._cut = (
                 max(0, round((time + late) * self._rate)),

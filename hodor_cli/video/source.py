@@ -1,4 +1,4 @@
-"""Frames in: `open_source` opens a video file, a folder of images, a camera, or a video on standard input."""
+"""`open_source` opens a video file, a folder of images, a camera, or a video on standard input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hodor_cli.video.file import VideoFileSource, VideoPipeSource
 from hodor_cli.video.frames import FrameSource, ReadSettings, number_or_seconds
 from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
 
-#: Pictures of these endings are read by the video decoder, unless Pillow finds several pages in them.
+#: Files with these suffixes are read by the video decoder, unless Pillow finds several pages in them.
 _ALSO_VIDEOS = {".gif", ".avif"}
 
 
@@ -38,21 +38,21 @@ def open_source(
             frames = [frame.image for frame in source]
 
     path_or_camera: a video file, a folder of images or of DICOM files, a file of many pictures (TIFF, DICOM, animated
-        WebP, PNG or AVIF), a photo, which is one frame, a camera index (0 or "0"; a file or folder of that name takes
+        WebP, PNG or AVIF), a photo (one frame), a camera index (0 or "0"; a file or folder of that name takes
         precedence), or "-" for a video on standard input. A folder whose only picture is a file of many pictures is
         read like that file.
-    start, end: read the frames start <= index < end: numbers counted from 0, or times since the first frame such as
-        "12.5s" and "00:01:02", which mean the first frame at that time or later.
+    start, end: read the frames start <= index < end. Both are frame numbers counted from 0, or times since the first
+        frame, such as "12.5s" and "00:01:02", which stand for the first frame at or after that time.
     value_range: the values that become black and white in pictures of more than 8 bits; measured by default.
-    axes: of a TIFF with several axes, the one that is time and the place of each other one: "T,Z=3,C=0".
+    axes: for a TIFF with several axes, the time axis and the position on each other axis: "T,Z=3,C=0".
 
-    Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end, times where frames have
-    none) and `UsageError` (an impossible range).
+    Raises `InputError` if the source is missing, unreadable, empty, a URL or a playlist, if `start` is past its end, or
+    if times are given and its frames have none. Raises `UsageError` for an impossible range.
     """
     if not isinstance(path_or_camera, str | os.PathLike | Integral):
         raise UsageError(
-            f"a source is a path or the index of a camera, not a {type(path_or_camera).__name__}; frames in memory go"
-            " to `Segmenter.step` one by one"
+            f"a source is a path or a camera index, not a {type(path_or_camera).__name__}; pass frames in memory to"
+            " `Segmenter.step` one by one"
         )
     first = number_or_seconds(start, "start")
     stop = None if end is None else number_or_seconds(end, "end")
@@ -65,7 +65,7 @@ def open_source(
                     lasts = f"{first / whole.fps:.1f} s"
                     raise InputError(f"`start` {start} is past the end of {whole.label}, which lasts {lasts}")
             if stop is not None and stop <= first:
-                raise UsageError(f"`end` {end} leaves no frame after `start` {start}; name a later end")
+                raise UsageError(f"`end` {end} leaves no frame after `start` {start}; give a later end")
     text = str(path_or_camera)
     settings = ReadSettings(first, stop, None if value_range is None else ValueRange(*value_range), axes)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
@@ -80,11 +80,11 @@ def open_source(
     if text.isascii() and text.isdigit() and not exists(path):
         return CameraSource(int(text), settings)
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) and not exists(path):
-        raise InputError(f"{text} is a URL; save the video first and give the file, or pipe it into - with ffmpeg")
+        raise InputError(f"{text} is a URL; download the video and give the file, or pipe it into - with ffmpeg")
     require_exists(path, "video, folder or camera")
     source = _open_path(path, settings)
     if axes is not None and not isinstance(source, PictureStackSource):
-        raise UsageError(f"`axes` is for a TIFF of many pages, and {path} is none")
+        raise UsageError(f"`axes` is only for a TIFF with many pages, which {path} is not")
     return source
 
 

@@ -1,6 +1,6 @@
-"""A decoded frame as it is coded: brightness (Y) at its full size, colour (U, V) at half the size, 8 bits each.
+"""Decoded frames as they are coded: brightness (Y) at full size, colour (U, V) at half the size, 8 bits each.
 
-The network sees a small picture, and the overlay is coded as YUV again, so RGB of the full size is rarely needed. A
+The network processes a small picture, and the overlay is coded in YUV again, so full-size RGB is rarely needed. A
 written video has the colour coding of its source, so that both look the same in a player.
 """
 
@@ -25,9 +25,9 @@ Turn = np.ndarray | None
 
 _RGB, _BT709, _NOT_STATED = 0, 1, 2
 _BT2020, _BT2020_CONSTANT_LUMINANCE = 9, 10
-# Matrices of ITU-T H.273 that FFmpeg's scaler computes, by its own numbers; one that is not stated is BT.601 to it.
+# Matrices of ITU-T H.273 that FFmpeg's scaler supports -> its own numbers for them; it treats "not stated" as BT.601.
 _SCALERS = {_BT709: 1, _NOT_STATED: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-# By these numbers, the weights of red and blue in the brightness Y.
+# The scaler's number -> the weights of red and blue in the brightness Y.
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.3, 0.11), 5: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 _LIMITED, _FULL = 1, 2
 _RESERVED = (0, 3)
@@ -37,7 +37,7 @@ _RESERVED = (0, 3)
 class Colours:
     """Range, matrix, primaries and transfer curve by the numbers of ITU-T H.273 (1: BT.709, 2: not stated).
 
-    full: values fill 0..255, and not 16..235 (luma) and 16..240.
+    full: values span 0..255 instead of 16..235 (luma) and 16..240 (chroma).
     """
 
     full: bool = False
@@ -57,12 +57,12 @@ class Colours:
         return cls(full, matrix, *stated)
 
     def decoded(self, planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The (H, W, 3) RGB of a Y, a U and a V plane of one size. For small pictures faster than FFmpeg's scaler."""
+        """(H, W, 3) RGB from Y, U and V planes of the same size. Faster than FFmpeg's scaler for small pictures."""
         return np.asarray(cv2.transform(cv2.merge(list(planes)), self._to_rgb), dtype=np.uint8)
 
     @cached_property
     def _to_rgb(self) -> NDArray[np.float32]:
-        """(3, 4): RGB of (Y, U, V, 1)."""
+        """(3, 4) matrix that maps (Y, U, V, 1) to RGB."""
         red, blue = _WEIGHTS[_SCALERS[self.matrix]]
         green = 1 - red - blue
         of_u = (0, -2 * blue * (1 - blue) / green, 2 * (1 - blue))
@@ -73,25 +73,25 @@ class Colours:
         return np.column_stack((matrix, -matrix @ zero)).astype(np.float32)
 
     def encoded(self, frame: VideoFrame, pixels: str) -> VideoFrame:
-        """A frame, RGB or of this coding, converted to the YUV format `pixels`."""
+        """A frame, in RGB or in this coding, converted to the YUV format `pixels`."""
         span = _FULL if self.full else _LIMITED
         if self.matrix == _BT2020:
-            frame.colorspace = _BT2020  # PyAV 17 reads it here, not in dst_colorspace
+            frame.colorspace = _BT2020  # PyAV 17 takes it from here, not from dst_colorspace
         return frame.reformat(format=pixels, dst_colorspace=_SCALERS[self.matrix], dst_color_range=span)
 
     def tag(self, context: Any) -> None:
-        """Write the coding into an encoder's stream."""
+        """Set the coding in an encoder's context."""
         context.colorspace, context.color_primaries, context.color_trc = self.matrix, self.primaries, self.transfer
         context.color_range = _FULL if self.full else _LIMITED
 
 
 def is_convertible(frame: VideoFrame) -> bool:
-    """Whether FFmpeg's scaler can compute RGB of a decoded frame."""
+    """Whether FFmpeg's scaler can convert a decoded frame to RGB."""
     return frame.format.is_rgb or _matrix(frame) in (_RGB, *_RESERVED, *_SCALERS)
 
 
 def _matrix(frame: VideoFrame) -> int:
-    """BT.2020 with constant luminance counts as BT.2020, since the scaler computes only that."""
+    """The frame's matrix; BT.2020 with constant luminance counts as BT.2020, because the scaler supports only that."""
     matrix = int(frame.colorspace)
     return _BT2020 if matrix == _BT2020_CONSTANT_LUMINANCE else matrix
 
@@ -102,9 +102,9 @@ def _is_full(frame: VideoFrame) -> bool:
 
 @dataclass(frozen=True)
 class YuvPicture:
-    """A frame of 4:2:0 with even sides. `np.asarray` gives it as upright (H, W, 3) uint8 RGB.
+    """A 4:2:0 frame with even sides. `np.asarray` converts it to upright (H, W, 3) uint8 RGB.
 
-    frame: must not be changed, because the decoder reads it. turn: makes it upright. colours: how it is coded.
+    frame: must not be changed, because the decoder still uses it. turn: makes it upright. colours: how it is coded.
     """
 
     frame: VideoFrame
@@ -113,7 +113,7 @@ class YuvPicture:
 
     @classmethod
     def of(cls, frame: VideoFrame, turn: Turn, colours: Colours) -> YuvPicture | None:
-        """None for a frame that is coded in another way. More than 8 bits become 8."""
+        """The picture of a frame, reduced to 8 bits; None if the frame is coded in another way."""
         coding = int(frame.colorspace), _is_full(frame)
         if frame.width % 2 or frame.height % 2 or frame.format.is_rgb or coding != (colours.matrix, colours.full):
             return None
@@ -130,8 +130,8 @@ class YuvPicture:
         return (*upright_size(self.frame, self.turn), 3)
 
     def scaled(self, height: int, width: int) -> NDArray[np.uint8]:
-        """(height, width, 3) uint8 RGB, resized bilinearly without antialiasing, as the network's input is."""
-        rows, columns = lying((height, width), self.turn)
+        """(height, width, 3) uint8 RGB, resized bilinearly without antialiasing, like the network's input."""
+        rows, columns = turned_size((height, width), self.turn)
         planes = [cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_LINEAR) for plane in planes_of(self.frame)]
         return np.ascontiguousarray(apply_turn(self.colours.decoded(planes), self.turn))
 
@@ -147,16 +147,16 @@ class YuvPicture:
         return to_rgb(self.frame, self.turn).astype(dtype or np.uint8, copy=False)
 
 
-#: A frame's picture: (H, W, 3) uint8 RGB, or a frame of a video that is converted to RGB only where that is needed.
+#: A frame's picture: (H, W, 3) uint8 RGB, or a frame of a video that is converted to RGB only when needed.
 Picture = NDArray[np.uint8] | YuvPicture
 
 
 def picture_of(
     frame: VideoFrame, turn: Turn, size: tuple[int, int], colours: Colours, value_range: ValueRange | None = None
 ) -> Picture:
-    """The picture of a decoded frame in a source of this (H, W) and coding; RGB if the frame is of another kind."""
-    # The scaler refuses frames with tags that it cannot use. It does not convert transfer curves; the matrix of a later
-    # frame is unknown where a stream is damaged.
+    """The picture of a decoded frame in a source of this (H, W) and coding; RGB if the frame differs in either."""
+    # The scaler refuses frames with tags that it does not support. It ignores transfer curves anyway, and in a damaged
+    # stream the matrix of a frame can be wrong.
     frame.colorspace = _matrix(frame) if is_convertible(frame) else colours.matrix
     frame.color_trc = _NOT_STATED
     picture = YuvPicture.of(frame, turn, colours) if upright_size(frame, turn) == size else None
@@ -164,7 +164,7 @@ def picture_of(
 
 
 def planes_of(frame: VideoFrame) -> list[Plane]:
-    """The planes of a frame of 8 bits as arrays that share its memory."""
+    """The planes of an 8-bit frame as arrays that share its memory."""
     shaped = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in frame.planes]  # type: ignore[call-overload]
     return [rows[: plane.height, : plane.width] for rows, plane in zip(shaped, frame.planes, strict=True)]
 
@@ -174,10 +174,10 @@ def to_rgb(
 ) -> np.ndarray:
     """Convert a decoded frame of any pixel format to (H, W, 3) uint8 RGB, made upright by `turn`.
 
-    size: (H, W); a frame of another size is scaled to it, because a stream may change its size midway. value_range: the
-    values that become black and white in a frame of `deep_values`.
+    size: (H, W); frames of another size are scaled to it, because a stream may change its size midway. value_range: the
+    values that become black and white in a frame with `deep_values`.
     """
-    height, width = (frame.height, frame.width) if size is None else lying(size, turn)
+    height, width = (frame.height, frame.width) if size is None else turned_size(size, turn)
     if (width, height) != (frame.width, frame.height):
         frame = frame.reformat(width=width, height=height)
     if value_range is not None and (values := deep_values(frame)) is not None:
@@ -188,26 +188,26 @@ def to_rgb(
 
 
 def deep_values(frame: VideoFrame) -> np.ndarray | None:
-    """(H, W) uint16 values of a frame of 16-bit grey, as cameras of 10 to 14 bits write it; None for other frames."""
+    """(H, W) uint16 values of a 16-bit grey frame, as cameras with 10 to 14 bits write it; None for other frames."""
     return frame.to_ndarray(format="gray16le") if frame.format.name in ("gray16le", "gray16be") else None
 
 
 def upright_size(frame: VideoFrame, turn: Turn) -> tuple[int, int]:
     """(height, width) of a frame after rotation."""
-    return lying((frame.height, frame.width), turn)
+    return turned_size((frame.height, frame.width), turn)
 
 
-def lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
-    """(height, width) before the rotation of a frame of this size after it, or the reverse."""
+def turned_size(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
+    """(height, width) of a frame before rotation from the size after it, or the other way round."""
     return size if turn is None or turn[0, 0] else (size[1], size[0])
 
 
 def read_turn(frame: VideoFrame) -> Turn:
-    """Read the rotation of a stream from its first frame: a 2x2 matrix of -1, 0, 1 that maps stored (x, y) rows to
-    shown ones, or None if the frame is upright. Angles are rounded to multiples of 90 degrees.
+    """Read the rotation of a stream from its first frame: a 2x2 matrix of -1, 0, 1 that maps stored (x, y) row vectors
+    to displayed ones, or None if the frame is upright. Angles are rounded to multiples of 90 degrees.
 
-    Call it for one frame only: PyAV makes a reference cycle of a frame and its side data, which keeps the picture in
-    memory until Python collects garbage.
+    Call it for one frame only: PyAV links a frame and its side data in a reference cycle, which keeps the picture in
+    memory until garbage collection.
     """
     side_data: Any = frame.side_data
     found = side_data.get("DISPLAYMATRIX")
@@ -223,12 +223,12 @@ def read_turn(frame: VideoFrame) -> Turn:
 
 
 def apply_turn(image: np.ndarray, turn: Turn) -> np.ndarray:
-    """Turn and mirror `image` (H, W, ...) by the matrix of `read_turn`."""
+    """Rotate and mirror `image` (H, W, ...) by the matrix from `read_turn`."""
     if turn is None:
         return image
     if not turn[0, 0]:  # x' comes from y and y' from x
         image = image.swapaxes(0, 1)
-    to_x, to_y = turn.sum(axis=0)  # the direction of each shown axis
+    to_x, to_y = turn.sum(axis=0)  # the direction of each displayed axis
     if to_x < 0:
         image = image[:, ::-1]
     if to_y < 0:
