@@ -1,10 +1,10 @@
 """hodor: video object segmentation from one mask, by high-level object descriptors (HODOR, CVPR 2022).
 
-The whole job of `hodor segment` in one call:
+All of `hodor segment` in one call:
 
     result = hodor_cli.segment("clip.mp4", box=(310, 120, 200, 260))
 
-Frame by frame it is:
+The same frame by frame:
 
     from hodor_cli import Segmenter, load_model, open_source, read_mask
 
@@ -13,7 +13,7 @@ Frame by frame it is:
     for frame in open_source("clip.mp4"):
         labels = segmenter.step(frame.image, masks=first if frame.index == 0 else None)
 
-Names are imported when they are first used, so that `import hodor_cli` costs nothing.
+Names are imported when they are first used, so `import hodor_cli` is fast.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ else:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from the module that holds it, at its first use."""
+    """Import a public name from its module, at its first use."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -1,4 +1,4 @@
-"""The command `hodor` and `python -m hodor_cli` begin here."""
+"""The command `hodor` and `python -m hodor_cli` start here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import signal
 
 
 def main() -> None:
-    """Entry point of the console script: run the command line and leave with its exit code."""
-    # Nothing has begun while modules load, so Ctrl-C ends the program there at once and without a traceback.
+    """Entry point of the console script: run the command line and exit with its code."""
+    # While modules load there is nothing to clean up, so Ctrl-C ends the program immediately, without a traceback.
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The network's configuration: typed and checked, its presets, and its form in a checkpoint."""
+"""The network's configuration: typed, checked, and converted to and from the form in a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hodor_cli.errors import UsageError, WeightsError
 GRID_SIZE = 3
 #: Background descriptors per frame.
 NUM_BACKGROUND = GRID_SIZE * GRID_SIZE
-#: Logit channels in front of the objects': the catch-all and the background descriptors.
+#: Logit channels before those of the objects: the catch-all and the background descriptors.
 NUM_NON_OBJECT = 1 + NUM_BACKGROUND
 
 #: Smallest and largest sides of the network's input, in pixels. Outside them nothing is found, or memory runs out.
@@ -26,7 +26,7 @@ Cells = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 MinDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MIN_DIM)]
 MaxDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MAX_DIM)]
-#: Blocks of a backbone, all stages together.
+#: Blocks in all stages of a backbone together.
 _MOST_BLOCKS = 256
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[\w.+ -]{1,64}\Z")]
 
@@ -48,7 +48,9 @@ class SwinConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
 
     def __post_init__(self) -> None:
         if sum(self.depths) > _MOST_BLOCKS:
-            raise ValueError(f"{sum(self.depths)} blocks are more than the {_MOST_BLOCKS} that are allowed")
+            raise ValueError(
+                f"the stages have {sum(self.depths)} blocks together, and at most {_MOST_BLOCKS} are allowed"
+            )
         if len(self.heads) != len(self.depths):
             raise ValueError(f"{len(self.depths)} depths need as many heads, not {len(self.heads)}")
         for stage, heads in enumerate(self.heads):
@@ -80,14 +82,14 @@ class MobileNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
 
 
 class MatchingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The correspondence cue: labels carried from the reference and the previous frame by matching features.
+    """The correspondence cue: labels propagated from the reference and the previous frame by matching features.
 
-    An addition to the paper's network (see `hodor_cli/model/matching.py`). Its memory is one frame of keys for each of
-    the two, whatever the length of the video.
+    This is an addition to the paper's network (see `hodor_cli/model/matching.py`). It stores the keys of these two
+    frames, however long the video is.
     """
 
     key_channels: Width = 128
-    #: Width, in stride-8 cells, of the Gaussian that ties a match with the previous frame to the same place.
+    #: Width, in stride-8 cells, of the Gaussian that prefers matches at the same place of the previous frame.
     sigma: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 4.0
     #: How far, in stride-8 cells along each axis, a match in the previous frame is searched for.
     reach: Cells = 8
@@ -98,8 +100,8 @@ class MatchingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that determines the network's parameters and their use.
 
-    `channels` is the width of the maps and the decoder, `descriptor_channels` that of a descriptor and the encoder.
-    Heads are contiguous slices of `head_channels` channels everywhere. The defaults are the paper's (`swin-tiny`).
+    `channels` is the width of the maps and the decoder, `descriptor_channels` the width of descriptors and the encoder.
+    Attention heads are contiguous slices of `head_channels` channels. The defaults are the paper's (`swin-tiny`).
     """
 
     name: Name
@@ -112,7 +114,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoder_ffn_channels: Width = 1024
     decoder_layers: Depth = 5
     decoder_ffn_channels: Width = 256
-    #: Width of the pyramid's stride-4 map, and of its reduction that the decoder adds to its own map.
+    #: Width of the pyramid's stride-4 map, and of the reduced copy that the decoder adds to its own map.
     stride4_channels: Width = 256
     stride4_reduced_channels: Width = 64
     #: Width of the decoder's stride-4 map, from which the masks are computed.
@@ -134,12 +136,12 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: The working resolution: the shorter side is scaled to min_dim, unless the longer would exceed max_dim.
     min_dim: MinDim = 512
     max_dim: MaxDim = 987
-    #: min_dim of runs that adapt first: a user who waits a minute for each video can afford more pixels. None: min_dim.
+    #: min_dim of adapted runs: a user who waits a minute for each video can afford more pixels. None: min_dim.
     adapted_min_dim: MinDim | None = None
-    #: min_dim of runs whose objects cover few cells of the maps, and of those with a few more. None: min_dim.
+    #: min_dim of runs with small objects, which cover few cells of the maps, and with medium ones. None: min_dim.
     small_min_dim: MinDim | None = None
     medium_min_dim: MinDim | None = None
-    #: While an object is lost, keep its last descriptor instead of encoding the likeliest pixel, as the paper does.
+    #: Keep the last descriptor of a lost object. The paper encodes its most likely pixel instead.
     hold_lost_objects: bool = False
     #: Steps that fit the descriptors of given masks to their own frame, if masks are decoded from descriptors alone.
     #: Not in the paper.
@@ -154,7 +156,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             _divides(8, "groups", getattr(self, name), name)
         _divides(2, "halves", self.channels, "channels")  # of the sinusoids: one for y, one for x
         if self.upsampled_channels is None and self.stride4_reduced_channels > self.channels:
-            raise ValueError(f"stride4_reduced_channels exceed channels ({self.channels})")
+            raise ValueError(f"stride4_reduced_channels must not exceed channels ({self.channels})")
 
     @property
     def pixel_mean(self) -> tuple[float, float, float]:
@@ -206,12 +208,12 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         All are the user's if min_dim or max_dim is given. Raises UsageError as `resolution` does.
         """
-        users = min_dim is not None or max_dim is not None
-        finer = (None if users else own for own in (self.medium_min_dim, self.small_min_dim))
-        return tuple(self.resolution(own or min_dim, max_dim) for own in (None, *finer))
+        if min_dim is not None or max_dim is not None:
+            return (self.resolution(min_dim, max_dim),) * 3
+        return tuple(self.resolution(one, None) for one in (None, self.medium_min_dim, self.small_min_dim))
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-serialisable form that `from_dict` reads back."""
+        """A JSON-serialisable form, which `from_dict` converts back."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         return values
 

@@ -1,4 +1,4 @@
-"""The place that data sets had in version 0.1, kept for one version: `hodor_cli.datasets` is what it is called now."""
+"""Deprecated: `hodor_cli.datasets` under its name of version 0.1, kept for one version."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import warnings
 
 from hodor_cli.datasets import clips, coco
 
-warnings.warn("hodor_cli.data is called hodor_cli.datasets now", DeprecationWarning, stacklevel=2)
+warnings.warn("hodor_cli.data is now hodor_cli.datasets", DeprecationWarning, stacklevel=2)
 sys.modules[f"{__name__}.clips"] = clips
 sys.modules[f"{__name__}.coco"] = coco

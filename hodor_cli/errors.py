@@ -1,7 +1,7 @@
-"""The errors that a user can cause, each with one sentence and an exit code.
+"""The errors that a user can cause. Each has a message of one sentence and an exit code.
 
-The sentence says what is wrong, where, and the way out. The command prints it as a single line on stderr and exits with
-`exit_code`; library callers catch it like any exception.
+The sentence says what is wrong, where, and what to do. The command prints it as a single line on stderr and exits with
+`exit_code`; library callers catch the error like any exception.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from contextlib import contextmanager
 
 
 class HodorError(Exception):
-    """Base of every error a user can cause. The message is one sentence; `exit_code` is the command's exit status."""
+    """Base class of every error that a user can cause. exit_code: the command's exit status."""
 
     exit_code = 1
 
 
 class UsageError(HodorError):
-    """Flags or arguments that contradict each other or lie outside what is allowed; the message names them."""
+    """Options or arguments contradict each other or are out of range; the message names them."""
 
     exit_code = 2
 
 
 class InputError(HodorError):
-    """A file or folder the user gave (video, image, mask, result) is missing, unreadable or does not fit."""
+    """A file or folder from the user (video, image, mask, result) is missing, unreadable or does not fit."""
 
     exit_code = 3
 
 
 class WeightsError(HodorError):
-    """Weights that are unknown, damaged, unsafe, or of another architecture."""
+    """Weights are unknown, damaged, unsafe, or of another architecture."""
 
     exit_code = 4
 
 
 class DeviceError(HodorError):
-    """A device or precision was asked for that this machine does not have."""
+    """This machine does not have the requested device or precision."""
 
     exit_code = 5
 
@@ -60,15 +60,15 @@ class TrainingError(HodorError):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: "; did you mean NAME?", or "" if no known name is like it."""
-    # With the default of 0.6 two words of three letters are alike if one letter differs, such as tpu and cpu.
+    """The end of a message about an unknown name: "; did you mean NAME?", or "" if no known name is similar."""
+    # With the default of 0.6, words of three letters are similar if only one letter differs, such as tpu and cpu.
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 @contextmanager
 def as_data_error() -> Iterator[None]:
-    """Raise what a user's file is wrong about in the block as DataError, because it belongs to a data set."""
+    """Raise any HodorError of the block as DataError, because the file at fault belongs to a data set."""
     try:
         yield
     except DataError:
@@ -78,7 +78,7 @@ def as_data_error() -> Iterator[None]:
 
 
 def require_matplotlib(purpose: str) -> None:
-    """Raise UsageError, before a long computation, if matplotlib, which `purpose` needs, is not installed."""
+    """Raise UsageError if matplotlib is not installed. Called before a long computation; purpose: what needs it."""
     with extra("figures", purpose):
         import matplotlib.figure  # noqa: F401
 
@@ -87,7 +87,7 @@ def require_matplotlib(purpose: str) -> None:
 def extra(name: str, purpose: str) -> Iterator[None]:
     """Raise UsageError, with the command that installs the package, if an import in the block fails.
 
-    name: the optional extra that has the package. purpose: what needs it.
+    name: the optional extra with the package. purpose: what needs it.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The place that the segmenter had in version 0.1, kept for one version: `engine`, `run` and `runtime` hold it now."""
+"""Deprecated: the segmenter under its module name of version 0.1, kept for one version."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from hodor_cli.runtime import device
 
 __all__ = ["Segmenter"]
 
-warnings.warn("hodor_cli.inference is hodor_cli.engine and hodor_cli.run now", DeprecationWarning, stacklevel=2)
+warnings.warn("hodor_cli.inference is now hodor_cli.engine and hodor_cli.run", DeprecationWarning, stacklevel=2)
 sys.modules[f"{__name__}.device"] = device
 sys.modules[f"{__name__}.pipeline"] = pipeline

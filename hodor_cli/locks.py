@@ -1,4 +1,4 @@
-"""One writer at a time: the kernel's lock on a file, which ends with the process that holds it and names it."""
+"""One writer at a time: a kernel lock on a file that names its holder; the lock ends with the holder's process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hodor_cli.errors import OutputError
 LOCK_FILE = ".hodor.lock"
 
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
-#: Bytes of a lock file that are read and written: a sentence that says who holds it.
+#: The most bytes to read of a lock file, which names the process that holds it.
 _MOST_BYTES = 200
 
 #: Descriptors of the locks that this process holds.
@@ -31,8 +31,8 @@ def locked_file(
 
     Args:
         target: what is written; messages name it.
-        path: the lock file; by default beside the target.
-        advice: what a second writer should do, the end of its error's sentence.
+        path: the lock file; by default next to the target.
+        advice: what a second writer should do; the end of its error message.
     """
     path = path or target.with_name(target.name + ".lock")
     while True:
@@ -42,7 +42,7 @@ def locked_file(
         except BaseException:
             os.close(descriptor)
             raise
-        # The former holder may have removed the file between our opening and our lock: ours is then nameless.
+        # The previous holder may have removed the file after we opened it: then our lock is on a deleted file.
         if _is_same_file(descriptor, path):
             break
         os.close(descriptor)
@@ -64,7 +64,7 @@ def _opened(path: Path) -> int:
 
 
 def _take(descriptor: int, path: Path, target: Path, advice: str) -> None:
-    """Lock an open file and write into it who holds it. Raises OutputError if another process has it."""
+    """Lock an open file and write the holder into it. Raises OutputError if another process has the lock."""
     granted, holder = _try_lock(descriptor), "another process"
     with suppress(OSError):
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -73,11 +73,11 @@ def _take(descriptor: int, path: Path, target: Path, advice: str) -> None:
         raise OutputError(f"{target} is being written by {holder}; {advice}")
     if granted is None and holder:
         raise OutputError(
-            f"{target} is being written by {holder}, or that process was killed: then remove {path}, because this file "
-            "system has no locks"
+            f"{target} is being written by {holder}; this file system has no locks, so remove {path} if that process "
+            "was killed"
         )
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    with suppress(OSError):  # a full disk: the lock holds all the same, it only cannot name its holder
+    with suppress(OSError):  # on a full disk the lock still works, but does not name its holder
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
@@ -88,16 +88,16 @@ def _release(descriptor: int, path: Path) -> None:
         if _is_same_file(descriptor, path):
             path.unlink(missing_ok=True)
     os.close(descriptor)
-    if os.name == "nt":  # there a file that is open cannot be removed, not even another writer's
+    if os.name == "nt":  # Windows cannot remove an open file
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked_folder(folder: Path, *, advice: str, name: str = LOCK_FILE) -> Iterator[None]:
-    """Make a folder if need be and hold the lock on it; a folder that was made here and stayed empty is removed.
+    """Create a folder if needed and hold the lock on it; a folder that was created here and is empty is removed.
 
-    name: of the lock file. Raises OutputError if the folder is being written to, or cannot be made.
+    name: of the lock file. Raises OutputError if the folder is being written to or cannot be created.
     """
     made, lock = not folder.exists(), ExitStack()
     while True:
@@ -107,9 +107,9 @@ def locked_folder(folder: Path, *, advice: str, name: str = LOCK_FILE) -> Iterat
             break
         except OSError as error:
             why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
-            raise OutputError(f"the folder {folder} cannot be made ({why}); choose another with `out`") from error
+            raise OutputError(f"the folder {folder} cannot be created ({why}); choose another with `out`") from error
         except OutputError:
-            if folder.is_dir():  # else another run has just failed and removed its folder
+            if folder.is_dir():  # otherwise another run has just failed and removed the folder
                 raise
     try:
         with lock:
@@ -121,7 +121,7 @@ def locked_folder(folder: Path, *, advice: str, name: str = LOCK_FILE) -> Iterat
 
 
 def _forget_all() -> None:
-    """In a forked child: the lock is its parent's, and must not outlive it in, say, a data loader's worker."""
+    """Close the locks in a forked child, such as a data loader's worker: they must not outlive the parent."""
     while _held:
         os.close(_held.pop())
 
@@ -131,14 +131,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def _try_lock(descriptor: int) -> bool | None:
-    """Whether the kernel grants the lock; None where the file system has none."""
+    """Whether the kernel grants the lock; None if the file system does not support locks."""
     try:
         import fcntl
-    except ImportError:  # Windows has no flock; its byte lock also ends with the process.
+    except ImportError:  # Windows has no flock; its byte lock also ends with the process
         import msvcrt
 
         try:
-            # Far past the text, so that others may still read who holds the lock.
+            # Far behind the text, so that others can still read it.
             os.lseek(descriptor, 1 << 20, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         except OSError:

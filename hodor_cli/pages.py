@@ -1,4 +1,4 @@
-"""HTML from template files: everything that is put into one is escaped, unless it is markup that was made here."""
+"""HTML from template files; all values are escaped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _JPEG_QUALITY = 82
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """The template file of a package filled in. Templates have the filters `percent`, `speed` and `data_uri`."""
+    """Render a template file of a package. Templates have the filters `percent`, `speed` and `data_uri`."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -24,12 +24,12 @@ def render(package: str, template: str, **values: Any) -> str:
 
 
 def data_uri(picture: NDArray[np.uint8]) -> str:
-    """An (H, W, 3) RGB picture as a JPEG that stands in the page itself."""
+    """An (H, W, 3) RGB picture as the data URI of a JPEG."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(picture, _JPEG_QUALITY)).decode()
 
 
 def jpeg_bytes(picture: NDArray[np.uint8], quality: int, *options: int) -> bytes:
-    """An (H, W, 3) RGB picture as a JPEG file. quality: 0..100; options: more of OpenCV's, each with its value."""
+    """An (H, W, 3) RGB picture as a JPEG file. quality: 0..100; options: more OpenCV options, each with its value."""
     import cv2
     import numpy as np
 
@@ -38,10 +38,10 @@ def jpeg_bytes(picture: NDArray[np.uint8], quality: int, *options: int) -> bytes
 
 
 def percent(value: float) -> str:
-    """A share as per cent with one digit; a dash for NaN."""
+    """A share (0..1) in per cent with one decimal; a dash for NaN."""
     return "-" if value != value else f"{100 * value:.1f}"
 
 
 def speed(value: float | None) -> str:
-    """Frames per second with one digit; a dash where it is not known."""
+    """Frames per second with one decimal; a dash if unknown."""
     return "-" if value is None or value != value else f"{value:.1f}"

@@ -8,7 +8,7 @@ from hodor_cli.errors import UsageError
 PRESETS: dict[str, ModelConfig] = {
     # The network of the paper and of the authors' released checkpoints.
     "swin-tiny": ModelConfig(name="swin-tiny"),
-    # For CPUs: the ImageNet MobileNetV2, half the width, fewer layers, a smaller working resolution, and the cue.
+    # For CPUs: an ImageNet MobileNetV2, half the width, fewer layers, a lower working resolution, and the cue.
     "mini": ModelConfig(
         name="mini",
         backbone=MobileNetConfig(),
@@ -36,7 +36,7 @@ PRESETS: dict[str, ModelConfig] = {
         hold_lost_objects=True,
         fitted_steps=20,
     ),
-    # For tests: a few ten thousand parameters, whole frames of 64 x 64.
+    # For tests: tens of thousands of parameters, and frames of 64 x 64 at full resolution.
     "toy": ModelConfig(
         name="toy",
         backbone=MobileNetConfig(groups=((1, 8, 1, 2), (2, 12, 1, 2), (2, 16, 1, 2), (2, 16, 1, 2)), stem_channels=8),
@@ -64,7 +64,7 @@ PRESETS: dict[str, ModelConfig] = {
 
 
 def preset(name: str) -> ModelConfig:
-    """The preset of that name. Raises UsageError naming the presets there are."""
+    """The preset of that name. Raises UsageError, listing the presets, for an unknown name."""
     if name not in PRESETS:
         raise UsageError(f"there is no model preset '{name}'; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -1,9 +1,9 @@
-"""Settings are frozen dataclasses whose fields document, check and default themselves.
+"""Settings: frozen dataclasses whose fields declare their own help text, limits and default.
 
-A field is declared once, as `batch_size: Annotated[int, about("Samples of an iteration.", least=1)] = 8`;
-`check_settings` in `__post_init__` refuses what lies outside, and command-line options, `--set` and the reference page
-are made from `settings_of`. The limits are `msgspec.Meta`, so that a file with saved settings is checked by the same
-declaration; of a field that may be None they stand inside: `Annotated[int, about(...)] | None`.
+A field is declared once, as `batch_size: Annotated[int, about("Samples of an iteration.", least=1)] = 8`.
+`check_settings`, called in `__post_init__`, rejects values outside the limits; command-line options, `--set` and the
+reference page are generated from `settings_of`. The limits are a `msgspec.Meta`, so saved settings are checked by the
+same declaration. For a field that may be None, write `Annotated[int, about(...)] | None`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from hodor_cli.errors import UsageError, closest
 
 
 def about(help: str, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Meta:
-    """What a field is, in a sentence, and its limits: at least `least`, or more than `above`; at most `most`."""
+    """The help text of a field, and its limits: at least `least`, or more than `above`; at most `most`."""
     limits: dict[str, Any] = {"ge": least, "gt": above, "le": most}
     return Meta(description=help, **limits)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A declared field: its type without None, whether None is allowed too, its text, limits and choices."""
+    """A declared field. kind: its type without None. optional: whether None is allowed."""
 
     name: str
     kind: Any
@@ -57,7 +57,7 @@ class Setting:
             raise UsageError(f"`{self.name}` must be {self._limits()}, not {value:g}")
 
     def parse(self, text: str, called: str) -> Any:
-        """A text as a value of this type: `0.5`, `off`, `0,15`. Raises UsageError, naming the setting as `called`."""
+        """Convert a text such as `0.5`, `off` or `0,15` to this type. Raises UsageError; called: its name in that."""
         kind, parts, text = self.kind, typing.get_args(self.kind), text.strip()
         if self.optional and text.lower() in ("none", "off"):
             return None
@@ -65,11 +65,10 @@ class Setting:
         wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
         value: Any = text
         if typing.get_origin(kind) is tuple:
-            wanted = "numbers with commas between"
-            wanted = wanted if parts[-1] is Ellipsis else f"{len(parts)} numbers with a comma between"
+            wanted = f"{'numbers' if parts[-1] is Ellipsis else f'{len(parts)} numbers'} separated by commas"
             value = items
         elif parts:  # a mapping
-            wanted = "NAME:NUMBER, with commas between several"
+            wanted = "NAME:NUMBER, separated by commas if there are several"
             value = {key.strip(): number for key, _, number in (item.rpartition(":") for item in items if item)}
         elif kind is bool:
             value = {"off": "false", "no": "false", "on": "true", "yes": "true"}.get(text.lower(), text)
@@ -77,31 +76,31 @@ class Setting:
             return msgspec.convert(value, kind, strict=False)
         except msgspec.ValidationError as error:
             none = " or none" if self.optional else ""
-            raise UsageError(f"{called} cannot be {text!r}; it is {wanted}{none}") from error
+            raise UsageError(f"{called} cannot be {text!r}; give {wanted}{none}") from error
 
     def _limits(self) -> str:
         if self.least is not None and self.most is not None:
-            return f"in {self.least:g}..{self.most:g}"
+            return f"between {self.least:g} and {self.most:g}"
         parts = [(self.least, "at least"), (self.above, "above"), (self.most, "at most")]
         return " and ".join(f"{word} {limit:g}" for limit, word in parts if limit is not None) or "a finite number"
 
 
 @cache
 def settings_of(declared: Any) -> dict[str, Setting]:
-    """The fields of a dataclass by name, as they are declared."""
+    """The declared fields of a dataclass by name."""
     hints = typing.get_type_hints(declared, include_extras=True)
     return {field.name: _setting(field, hints[field.name]) for field in dataclasses.fields(declared)}
 
 
 def check_settings(settings: Any) -> None:
-    """Raise UsageError, naming the field, where a dataclass holds a value outside its declared limits."""
+    """Raise UsageError, naming the field, if a value of a dataclass is outside its declared limits."""
     declared: Any = type(settings)
     for name, setting in settings_of(declared).items():
         setting.check(getattr(settings, name))
 
 
 def any_of(names: Sequence[str]) -> str:
-    """The names as in a sentence: `a, b or c`."""
+    """The names for a sentence: `a, b or c`."""
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 

@@ -66,7 +66,7 @@ def test_training_with_mistakes_sees_another_cue() -> None:
 
 
 def test_a_chance_above_one_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"`damage_cue` must be in 0\.\.1, not 2"):
+    with pytest.raises(UsageError, match=r"`damage_cue` must be between 0 and 1, not 2"):
         TrainConfig(damage_cue=2.0)
 
 

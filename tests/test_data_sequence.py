@@ -193,7 +193,7 @@ def test_one_colour_for_all_frames_or_one_for_each(photo):
 def test_settings_refuse_nonsense_by_name():
     with pytest.raises(UsageError, match="'paint'"):
         AugmentSettings(maker="paint")
-    with pytest.raises(UsageError, match=r"`occluder` must be in 0\.\.1, not 1\.5"):
+    with pytest.raises(UsageError, match=r"`occluder` must be between 0 and 1, not 1\.5"):
         AugmentSettings(occluder=1.5)
     with pytest.raises(UsageError, match="`rotation` must be"):
         AugmentSettings(rotation=(10, 5))

@@ -152,7 +152,7 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "named", names={5: "mug"}))
     assert not (tmp_path / "named").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"file is no folder but a file, or lies below one; choose another `out`"):
+    with pytest.raises(OutputError, match=r"file is a file or is inside one; choose another `out`"):
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "file"))
 
 

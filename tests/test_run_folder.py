@@ -200,7 +200,7 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, make: Callable[[Path], 
     path = tmp_path / "out.json"
     make(path)
     before = path.lstat()
-    with pytest.raises(OutputError, match="which is not replaced"):
+    with pytest.raises(OutputError, match="which hodor does not replace"):
         write_whole(path, b"text")
     assert path.lstat().st_ino == before.st_ino and not list(tmp_path.glob("*.tmp"))
 

@@ -187,9 +187,9 @@ def test_two_runs_into_one_folder(photos: Path, tmp_path: Path) -> None:
 
 def test_places_that_cannot_be_written_to(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be created"):
         run(photos, tmp_path / "file" / "run")
-    with pytest.raises(OutputError, match=r"cannot be made \(it is a file\)"):
+    with pytest.raises(OutputError, match=r"cannot be created \(it is a file\)"):
         run(photos, tmp_path / "file")
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "beach.jpg").write_text("")

@@ -214,7 +214,7 @@ def test_push_prepares_a_folder_that_the_hub_reads(toy: Hodor, tmp_path: Path) -
     assert "holds holiday.jpg, which would be uploaded as well" in said
     (tmp_path / "file").write_bytes(b"")
     said = hodor(*command[:3], "-o", tmp_path / "file", code=errors.OutputError.exit_code).stderr
-    assert "is no folder but a file" in said
+    assert "is a file or is inside one" in said
 
 
 def test_push_warns_of_a_licence_that_allows_more_than_the_weights_it_continues(toy: Hodor, tmp_path: Path) -> None:
