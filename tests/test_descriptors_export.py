@@ -148,7 +148,7 @@ def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor) -> None:
         with DescriptorStore(output) as store:
             assert store.rows("clip").confidence.tolist() == [0.5, 0.25] * 3 and store.video("clip").kind == "segment"
     (beside,) = find_sources(tmp_path / "clip.mp4")
-    assert any(note.endswith(f"the masks are those of {result}") for note in beside.notes)
+    assert any(note.endswith(f"using the masks of {result}") for note in beside.notes)
     assert not any("the masks are those" in note for source in find_sources(result) for note in source.notes)
 
 

@@ -48,7 +48,8 @@ def test_maps_are_deterministic_and_keep_objects_together(tmp_path: Path, method
 
 @pytest.mark.parametrize("perplexity", [0.0, 12.0])
 def test_a_perplexity_that_fits_no_map_is_refused(perplexity: float) -> None:
-    with pytest.raises(InputError, match=f"`perplexity` {perplexity:g} does not fit 12 points; it lies between 0"):
+    message = f"`perplexity` must be between 0 and the number of points, 12, and not {perplexity:g}"
+    with pytest.raises(InputError, match=message):
         project(np.random.default_rng(0).normal(size=(12, 4)), "tsne", 0, perplexity)
 
 

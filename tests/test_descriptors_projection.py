@@ -64,9 +64,9 @@ def test_the_projection_ignores_what_varies_within_objects(tmp_path: Path) -> No
     loaded = load_projection(tmp_path / "p.safetensors")
     np.testing.assert_array_equal(loaded(other.descriptors, other.baseline), projected)
     assert loaded.model_fingerprint == "f" * 64 and loaded.settings["objects"] == 40
-    with pytest.raises(InputError, match="takes descriptors of 16 and baseline features of 4 numbers, not of 8 and 4"):
+    with pytest.raises(InputError, match="takes 16 descriptor channels and 4 baseline features, not 8 and 4"):
         loaded(other.descriptors[:, :8], other.baseline)
-    with pytest.raises(DataError, match="seen twice"):
+    with pytest.raises(DataError, match="two objects with two views each"):
         fit_projection(ObjectViews(other.descriptors[:4], other.baseline[:4], np.arange(4)), "f" * 64)
 
 
@@ -89,7 +89,7 @@ def test_search_by_a_projection_needs_the_same_model(tmp_path: Path, monkeypatch
         with pytest.raises(InputError, match="there is no projection for the model of"):
             choose_comparison(store, "projection")
         assert choose_comparison(store).by == "baseline"
-    with pytest.raises(UsageError, match="needs a projection"):
+    with pytest.raises(UsageError, match="must be given to compare by projection"):
         Comparison("projection")
 
 
@@ -103,9 +103,9 @@ def test_the_bundled_projection_belongs_to_the_bundled_network() -> None:
 def test_files_that_are_no_projection_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "weights.safetensors", toy_model(), {})
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "weights.safetensors").read_bytes()[:100])
-    with pytest.raises(WeightsError, match="holds no projection"):
+    with pytest.raises(WeightsError, match="is not a projection file"):
         load_projection(tmp_path / "weights.safetensors")
-    with pytest.raises(WeightsError, match="damaged or no projection"):
+    with pytest.raises(WeightsError, match="damaged or not a projection"):
         load_projection(tmp_path / "cut.safetensors")
     with pytest.raises(InputError, match="there is no projection file"):
         load_projection(tmp_path / "none.safetensors")

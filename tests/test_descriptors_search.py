@@ -72,10 +72,10 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with DescriptorStore(library) as store:
         with pytest.raises(InputError, match="another model"):
             search_objects(store, replace(query, model_fingerprint="0" * 64))
-        with pytest.raises(InputError, match=r"8 numbers to compare by descriptor and .* has 16"):
+        with pytest.raises(InputError, match=r"the descriptor vectors of .* have length 8 and those in .* 16;"):
             search_objects(store, replace(query, descriptors=query.descriptors[:, :8]))
         by_baseline = Comparison("baseline")
-        with pytest.raises(InputError, match=r"3 numbers to compare by baseline and .* has 4"):
+        with pytest.raises(InputError, match=r"the baseline vectors of .* have length 3 and those in .* 4;"):
             search_objects(store, replace(query, baseline=query.descriptors[:, :3]), comparison=by_baseline)
         with pytest.raises(InputError, match=r"v1/2 was saved without baseline features"):
             search_objects(store, replace(query, baseline=None), comparison=by_baseline)
@@ -86,7 +86,7 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not by 'colour'"):
         Comparison("colour")  # type: ignore[arg-type]
     for wrong in ("objects.h5", "objects.h5#", "#bear/1", "objects.h5#bear/x", "objects.h5#bear/"):
-        with pytest.raises(UsageError, match="names no stored object"):
+        with pytest.raises(UsageError, match="does not name a stored object"):
             parse_reference(wrong)
     assert parse_reference("a#b.h5#bear/12") == (Path("a#b.h5"), "bear", 12)
     assert parse_reference("a.h5#bear") == (Path("a.h5"), "bear", None)
@@ -131,7 +131,7 @@ def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Pat
         assert all(np.isfinite(v.distance) == v.found for v in verified)
         (root / "JPEGImages/480p/cow").rename(tmp_path / "elsewhere")
         verified = verify_matches(store, queries[0], matches, Segmenter(model))
-        assert [v.match.video for v in verified if "not there any more" in v.problem] == ["cow", "cow"]
+        assert [v.match.video for v in verified if "no longer exists" in v.problem] == ["cow", "cow"]
         assert all(v.problem for v in verified[2:])  # those that cannot be checked come last
 
 

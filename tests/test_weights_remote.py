@@ -108,7 +108,7 @@ def test_an_endless_file_is_refused(server: FakeServer, checkpoint: bytes, monke
 
 def test_a_page_instead_of_a_file_is_told_and_not_kept(server: FakeServer, checkpoint: bytes) -> None:
     server.files[PATH] = b"<!doctype html><title>log in</title>"
-    assert "is no checkpoint; give the address of the file itself" in refused(server.url + PATH)
+    assert "is not a checkpoint; give the address of the file itself" in refused(server.url + PATH)
     server.files[PATH] = checkpoint
     assert weights_path(server.url + PATH).read_bytes() == checkpoint
 
@@ -127,7 +127,7 @@ def test_no_file_and_no_network_are_told_apart(server: FakeServer) -> None:
         ("http://example.org/w.safetensors", "plain http"),
         ("https://example.org/w.zip", "ends in .safetensors or .pth"),
         ("https://example.org/w.pth#sha256=12", "64 hexadecimal digits"),
-        ("ftp://example.org/w.pth", "is no address of weights"),
+        ("ftp://example.org/w.pth", "is not an address of weights"),
         ("hf://birds", "hf://OWNER/NAME"),
         ("hf://me/birds/../../x.pth", "hf://OWNER/NAME"),
         ("hf://me/birds/pytorch_model.bin", "ends in .safetensors or .pth"),

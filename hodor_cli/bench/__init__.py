@@ -1,1 +1,1 @@
-"""Speed and memory measured on this machine: the engine against a plain float32 loop, interleaved in one run."""
+"""Speed and memory on this machine: the engine against a plain float32 loop, interleaved in one run."""

@@ -1,4 +1,4 @@
-"""A clip made on the spot, of textured objects that move over a textured, slowly panning ground; and photographs."""
+"""Synthetic data: a clip of textured objects that move over a textured, slowly panning ground; and photographs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ class BenchClip:
 
 
 def make_clip(width: int, height: int, frames: int, objects: int, seed: int = 0) -> BenchClip:
-    """A clip of `frames` frames with `objects` ellipses on a grid, each with its own texture and its own way.
+    """A clip with `objects` ellipses on a grid, each with its own texture and its own path.
 
-    Raises UsageError for a size or a number of objects that leaves no room.
+    Raises UsageError if the size leaves no room for the objects.
     """
     columns = int(np.ceil(np.sqrt(objects)))
     rows = -(-objects // columns)
     cell_width, cell_height = width / columns, height / rows
     if frames < 2 or objects < 1 or min(cell_width, cell_height) < 16:
-        raise UsageError(f"a clip of {width}x{height} with {objects} objects leaves no room; ask for fewer or larger")
+        raise UsageError(
+            f"a clip of {width}x{height} leaves no room for {objects} objects; ask for fewer objects or a larger clip"
+        )
     rng = np.random.default_rng(seed)
     ground = texture(width + frames * 2, height, rng)
     skins = [texture(width, height, rng) for _ in range(objects)]
@@ -48,7 +50,7 @@ def make_clip(width: int, height: int, frames: int, objects: int, seed: int = 0)
             centre_x = (i % columns + 0.5) * cell_width + 0.15 * cell_width * np.cos(angle)
             centre_y = (i // columns + 0.5) * cell_height + 0.15 * cell_height * np.sin(angle)
             inside = ((x - centre_x) / (0.28 * cell_width)) ** 2 + ((y - centre_y) / (0.3 * cell_height)) ** 2 < 1
-            # The texture travels with the object.
+            # The texture moves with the object.
             moved = np.roll(skins[i], (round(centre_y), round(centre_x)), axis=(0, 1))
             picture[inside] = moved[inside]
             if t == 0:
@@ -58,7 +60,7 @@ def make_clip(width: int, height: int, frames: int, objects: int, seed: int = 0)
 
 
 def texture(width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: a random colour with smooth noise at three scales on it."""
+    """(H, W, 3) uint8: a random colour with smooth noise at three scales."""
     import cv2
 
     picture = np.empty((height, width, 3), dtype=np.float32)
@@ -79,10 +81,10 @@ def write_video(path: Path, clip: BenchClip) -> None:
 
 
 class SyntheticPhotographs:
-    """Pictures (as in `samples.sets.Pictures`) with `objects` ellipses each: made at the start, so nothing is decoded.
+    """Pictures (as in `samples.sets.Pictures`) with `objects` ellipses each, made in advance so nothing is decoded.
 
-    gate: while it is closed (not set) no picture is given, in any process. With it the workers of a loader rest while
-    something else is measured.
+    gate: while it is not set, `load` waits, in any process; a loader's workers then pause while something else is
+    measured.
     """
 
     def __init__(self, size: tuple[int, int], objects: int, *, gate: Event | None = None) -> None:

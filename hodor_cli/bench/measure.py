@@ -1,7 +1,7 @@
-"""Following objects, measured: the accelerated network against the plain one in float32, in one run.
+"""Measuring segmentation: the accelerated network against the plain one in float32, in one run.
 
-Both go through the same frames in turn, a few frames each, for several rounds, so that whatever else the machine does
-meets both alike; medians are reported, and the speed-up is the median of the rounds' ratios.
+Both process the same frames in turn, a few frames each, for several rounds, so that other load on the machine affects
+both alike. Medians are reported; the speed-up is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, precision_name
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
 
-#: Called with how many units are done, and of how many.
+#: Called with (units done, units in all).
 Progress = Callable[[int, int], None]
 PLAIN, ENGINE = "plain", "engine"
-#: Frames of the whole run: some seconds, so that it gets into its stride.
+#: Frames of the end-to-end run: some seconds, so that its speed settles.
 _WHOLE_FRAMES = 50
 
 
 @dataclass
 class _Runner:
-    """A segmenter on its way through the clip, back and forth without end."""
+    """A segmenter that goes through the clip, back and forth without end."""
 
     segmenter: Segmenter
     clip: BenchClip
     position: int = 0
 
     def start(self) -> None:
-        """Begin again with the first frame and its objects."""
+        """Start over with the first frame and its objects."""
         self.segmenter.reset()
         self.position = 1
         self.segmenter.step(self.clip.frames[0], self.clip.first_labels)
@@ -56,7 +56,7 @@ class _Runner:
         return [self.clip.frames[min(place, period - place)] for place in places]
 
     def run(self, count: int) -> tuple[Spent, list[NDArray[np.uint16]]]:
-        """What a frame took over the next frames, and their label maps."""
+        """The mean time per frame over the next `count` frames, and their label maps."""
         frames = self.frames(count)
         began, worked = time.perf_counter(), time.process_time()
         labels = [self.segmenter.step(frame) for frame in frames]
@@ -64,10 +64,11 @@ class _Runner:
 
 
 def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
-    """Measure and return what `hodor bench --json` writes; with the threads of now, not `settings.threads`.
+    """Measure and return what `hodor bench --json` writes. The current number of threads is used, not
+    `settings.threads`.
 
-    Keys: plain and engine (frames_per_second, ms_per_frame, peak memory), speedup, end_to_end, contention (the same
-    beside busy processes, None without `contend`), stages (ms per frame), label_pixels (how many differ, None with
+    Keys: plain and engine (frames_per_second, ms_per_frame, peak memory), speedup, end_to_end, contention (end_to_end
+    next to busy processes, None without `contend`), stages (ms per frame), label_pixels (how many differ, None with
     random weights), machine, settings. Raises UsageError, WeightsError or DeviceError.
     """
     device = choose_device(settings.device)
@@ -75,7 +76,7 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     width, height = settings.size
     clip = make_clip(width, height, max(2 * settings.frames, settings.history + 2), settings.objects)
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim)
-    fixed = dataclasses.replace(settings, min_dim=min_dim, max_dim=max_dim)  # the same for small objects
+    fixed = dataclasses.replace(settings, min_dim=min_dim, max_dim=max_dim)  # not raised for small objects
     runners = {
         PLAIN: _Runner(dataclasses.replace(fixed, precision="fp32").segmenter(plain(copy.deepcopy(model))), clip),
         ENGINE: _Runner(fixed.segmenter(model), clip),
@@ -123,8 +124,8 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
 def _rounds(
     runners: dict[str, _Runner], settings: BenchSettings, progress: Callable[[int], None]
 ) -> tuple[dict[str, list[Spent]], int, int]:
-    """What a frame took in each round, by runner; and how many pixels of their label maps differ, of how many."""
-    # Until the window is full; what both find on the way is compared.
+    """Each runner's time per frame in each round; and how many pixels of their label maps differ, of how many."""
+    # Not timed until the history is full, but these label maps are compared as well.
     warm = {name: runner.run(settings.history)[1] for name, runner in runners.items()}
     different, pixels = _compared(warm)
     times: dict[str, list[Spent]] = {name: [] for name in runners}
@@ -146,7 +147,7 @@ def _compared(found: dict[str, list[NDArray[np.uint16]]]) -> tuple[int, int]:
 
 
 def _around_the_network(runner: _Runner, busy: int) -> tuple[Spent, dict[str, float], dict[str, Any] | None]:
-    """What a frame of a whole run takes; decoding and writing alone; and the speed beside busy processes."""
+    """Time per frame of an end-to-end run; of decoding and of writing alone; and the speed next to busy processes."""
     runner.start()
     clip = BenchClip([runner.clip.frames[0], *runner.frames(_WHOLE_FRAMES - 1)], runner.clip.first_labels)
     with tempfile.TemporaryDirectory(prefix="hodor-bench-") as folder:
@@ -168,7 +169,7 @@ def _around_the_network(runner: _Runner, busy: int) -> tuple[Spent, dict[str, fl
 
 
 def _table(found: dict[str, list[dict[str, float]]], outside: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Milliseconds a frame by stage, medians over frames; decoding and writing are the same for both."""
+    """Median milliseconds per frame by stage; decoding and writing are the same for both runners."""
     rows = {"decode": dict.fromkeys((PLAIN, ENGINE), outside["decode"])}
     rows |= {
         stage: {name: median(frame[stage] for frame in frames) for name, frames in found.items()}

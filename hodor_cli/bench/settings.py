@@ -64,14 +64,14 @@ def bench_model(weights: str) -> tuple[Hodor, bool]:
     return load_model(weights), True
 
 
-#: What a record keeps of a result, where it has it.
+#: The parts of a result that a record keeps, if present.
 _KEPT = ("machine", "speedup", "plain", "engine", "end_to_end", "stages", "label_pixels", "loader")
 
 
 def describe_machine(device: Any) -> dict[str, Any]:
-    """This machine: device, system, PyTorch, threads, cores, and the load.
+    """This machine: device, system, PyTorch, threads, cores, and load.
 
-    load: the load average of the last minute per core; above about 0.2 on an idle machine something else was running.
+    load: the load average of the last minute per core; above about 0.2, something else was running.
     """
     import torch
 
@@ -90,7 +90,7 @@ def describe_machine(device: Any) -> dict[str, Any]:
 
 
 def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Append date, commit, settings, machine and ratios of a measurement to a file and return the line as a dict.
+    """Append a measurement's date, commit, settings, machine and results to a file; return the line as a dict.
 
     Raises OutputError if the file cannot be written.
     """
@@ -120,7 +120,7 @@ def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def earlier_record(path: Path, line: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest record, before the last, that measured the same as `line` on such a machine; None without one.
+    """The latest record before the last line that measured the same as `line` on the same kind of machine, or None.
 
     Lines that are not records are ignored.
     """

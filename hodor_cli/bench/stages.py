@@ -1,4 +1,4 @@
-"""Where the time of a video goes: stages of a step, decoding and writing, all of it, and all beside other programs."""
+"""Where the time of a video goes: stages of a step, decoding and writing, end to end, and next to busy processes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ STEP_STAGES = ("resize", "extract", "decode_masks", "encode")
 
 
 class Spent(NamedTuple):
-    """Seconds for one frame or iteration: on the clock, and of all processor cores together, which other programs
-    disturb less. waiting: the share of the training so far that was spent waiting for samples."""
+    """Seconds per frame or iteration: on the clock, and of all processor cores together, which other programs disturb
+    less. waiting: the share of the training so far that was spent waiting for samples."""
 
     seconds: float
     processor: float
@@ -31,7 +31,7 @@ class Spent(NamedTuple):
 
 
 def stage_seconds(segmenter: Segmenter, frames: list[NDArray[np.uint8]]) -> list[dict[str, float]]:
-    """Seconds of each stage for each frame, in the middle of a video (objects are known already).
+    """Seconds of each stage for each frame, in the middle of a video, when objects are known already.
 
     resize: from the frame to the network's input; extract: feature maps; encode: the next descriptors; decode_masks:
     the rest, from the history to the label map.
@@ -66,11 +66,11 @@ def stage_seconds(segmenter: Segmenter, frames: list[NDArray[np.uint8]]) -> list
             found.append({name: spent[name] for name in STEP_STAGES})
         return found
     finally:
-        del model.extract, model.encode  # the class's own again
+        del model.extract, model.encode  # restores the class's methods
 
 
 def outside_seconds(video: Path, labels: NDArray[np.uint16], folder: Path) -> dict[str, float]:
-    """Median seconds a frame for `decode` (of the video) and `write` (mask PNG, overlay drawn and encoded)."""
+    """Median seconds per frame for `decode` (of the video) and `write` (mask PNG, overlay drawn and encoded)."""
     from hodor_cli.images.label_png import write_label_png
     from hodor_cli.video.h264 import VideoWriter
     from hodor_cli.video.overlay import draw_on_video
@@ -92,7 +92,7 @@ def outside_seconds(video: Path, labels: NDArray[np.uint16], folder: Path) -> di
 
 
 def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segmenter, out: Path) -> Spent:
-    """What a frame of `hodor segment` takes, from the opened video to finished masks, overlay and report."""
+    """Time per frame of `segment_source`, from the opened video to finished masks, overlay and report."""
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
@@ -103,12 +103,12 @@ def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segment
         return Spent((time.perf_counter() - began) / frames, (time.process_time() - worked) / frames)
 
 
-#: Times that both speeds are measured, in turn.
+#: How often both speeds are measured, in turn.
 _ROUNDS = 2
 
 
 def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
-    """What `speed` (units a second) gives alone and beside `count` busy processes, and the share that is left."""
+    """The result of `speed` (units per second) alone and beside `count` busy processes, and the share that is left."""
     alone, beside = [], []
     for _ in range(_ROUNDS):
         alone.append(speed())

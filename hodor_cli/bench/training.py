@@ -1,8 +1,8 @@
-"""Training, measured: two loops of `pretrain` against each other.
+"""Measuring training: two loops of `pretrain` against each other.
 
-One has the accelerated network, worker processes that make its samples, and the precision asked for; the other has the
-plain network in float32 and makes its samples itself. Each runs in a process of its own, with its own allocator
-settings and its own way for threads to wait. They take turns, an iteration each, and one rests while the other works.
+One has the accelerated network, worker processes that make its samples, and the requested precision; the other has the
+plain network in float32 and makes its samples itself. Each runs in a separate process, with its own allocator settings
+and its own way for threads to wait. They take turns, one iteration each; while one works, the other pauses.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from hodor_cli.training.options import Callbacks, RunOptions, TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import PRESET_OF
 
-#: More iterations than anybody measures. `_EnoughError` ends the loop long before, and before it saves anything.
+#: More iterations than anybody measures; `_EnoughError` ends the loop long before, and before it saves anything.
 _ENDLESS = 10**6
-#: Iterations beside other programs in which the number of threads settles, and then those that count.
+#: Iterations next to busy processes: first those in which the number of threads settles, then those that are timed.
 _SETTLING, _SETTLED = 2, 4
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What both processes are given, pickled."""
+    """What both processes are started with, pickled."""
 
     settings: BenchSettings
     config: TrainConfig
@@ -67,9 +67,9 @@ def measure_training(
 
     Keys: plain and engine (samples_per_second, seconds_per_iteration, processor seconds and peak memory of the training
     process), speedup (also by processor time), contention (None without `contend`), loader (workers, idle_share: the
-    part of the engine's time that it waits for samples), machine, settings. `batch_size` is the preset's by default, on
-    a CPU at most 2; `workers` as `pretrain` has them. `settings.frames` and `history` are not used. Starts processes: a
-    script needs the usual `if __name__ == "__main__"`. Raises TrainingError if a process ends early.
+    share of the engine's time spent waiting for samples), machine, settings. By default, `batch_size` is the preset's,
+    on a CPU at most 2, and `workers` the same as for `pretrain`. `settings.frames` and `history` are not used. Starts
+    processes, so a script needs the usual `if __name__ == "__main__"`. Raises TrainingError if a process ends early.
     """
     device = choose_device(settings.device)
     precision = precision_name(choose_precision(settings.precision, device, training=True))
@@ -84,7 +84,7 @@ def measure_training(
     with ExitStack() as stack:
         trainers = {name: stack.enter_context(_started(name, job)) for name in (PLAIN, ENGINE)}
         trainers[PLAIN](True)
-        # Until the loader's queues are full, it is ahead of what it could do for long.
+        # At first the loader can use up samples made in advance, faster than it could go on.
         for _ in range(2 * job.workers + 1):
             trainers[ENGINE](True)
         for number in range(settings.rounds):
@@ -118,7 +118,7 @@ def measure_training(
 
 
 def _endless_config(network: str, batch_size: int | None, most: int | None) -> TrainConfig:
-    """The network's preset for training without end. batch_size: the preset's if None, but at most `most`."""
+    """The network's preset, for endless training. batch_size: by default the preset's, but at most `most`."""
     config = PRESETS[PRESET_OF["pretrain"].get(network, "paper-coco")]
     batch_size = batch_size or min(config.batch_size, most or config.batch_size)
     augment = config.augment
@@ -129,19 +129,19 @@ def _endless_config(network: str, batch_size: int | None, most: int | None) -> T
 
 @contextmanager
 def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[[bool], Any]]:
-    """Start a process that trains on request, and give the function that asks it.
+    """Start a process that trains on request, and yield the function that sends it requests.
 
-    Asked with True it does an iteration and returns `Spent`; with False it ends the training and returns `PeakMemory`.
-    The function raises the HodorError of the process, or TrainingError if the process is gone. steady: keep the number
-    of threads, also while the other process is timed.
+    Called with True, it runs an iteration and returns `Spent`; with False, it ends the training and returns
+    `PeakMemory`. It raises the process's HodorError, or TrainingError if the process is gone. steady: fix the number of
+    threads, which would otherwise adapt to the load.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    gate = context.Event()  # held here, or it would be gone before the process has taken it up
+    gate = context.Event()  # kept here, so that it still exists when the process unpickles it
     process = context.Process(target=_serve, args=(name, job, theirs, gate))
     before = dict(os.environ)
     if name == ENGINE:
-        wait_briefly()  # as every command does; the process inherits it
+        wait_briefly()  # as every command does; inherited by the process
     if steady:
         os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     try:
@@ -174,7 +174,7 @@ def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[
 
 
 def _serve(name: str, job: _Job, connection: Connection, gate: Event) -> None:
-    """In the process: train as long as iterations are requested, then report the memory used."""
+    """The process: train as long as iterations are requested, then send the memory used."""
     try:
         with using_threads(job.settings.threads):
             memory = peak_memory(lambda: _train(name, job, connection, gate), choose_device(job.settings.device))
@@ -184,7 +184,7 @@ def _serve(name: str, job: _Job, connection: Connection, gate: Event) -> None:
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
     finally:
-        gate.set()  # a worker that waits for it could not end
+        gate.set()  # a worker that waits for it could not exit
 
 
 def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
@@ -194,9 +194,9 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
 
     def wait_for_the_next() -> None:
         nonlocal began, worked
-        gate.clear()  # until then the workers make nothing
+        gate.clear()  # the workers pause until the next request
         more = connection.recv()
-        gate.set()  # also at the end: a worker that waits could not be ended
+        gate.set()  # at the end as well, because a worker that waits could not exit
         if not more:
             raise _EnoughError
         began, worked = time.perf_counter(), time.process_time()
@@ -222,7 +222,7 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
 
 
 def _speed(iterate: Callable[[bool], Any], config: TrainConfig) -> float:
-    """Samples a second over the next iterations; before them come some in which the number of threads settles."""
+    """Samples per second over `_SETTLED` iterations, after `_SETTLING` in which the number of threads settles."""
     taken = [iterate(True).seconds for _ in range(_SETTLING + _SETTLED)]
     return config.batch_size * _SETTLED / sum(taken[_SETTLING:])
 

@@ -1,4 +1,4 @@
-"""Checkpoint files: our own (safetensors with the configuration in its header) and the authors' `.pth`; their mean."""
+"""Checkpoint files, our own (safetensors with the configuration in its header) and the authors' `.pth`; averaging."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     try:
         config = ModelConfig.from_dict(msgspec.json.decode(header["config"]))
-        metadata = json.loads(header.get("metadata", "{}"))  # free, and may hold NaN
+        metadata = json.loads(header.get("metadata", "{}"))  # free-form, may hold NaN
         if not isinstance(metadata, dict):
-            raise WeightsError("its metadata are no object")
+            raise WeightsError("its metadata is not a JSON object")
     except (LookupError, RecursionError, ValueError, msgspec.MsgspecError, WeightsError) as error:
         raise WeightsError(
             f"{path} has a damaged or newer header ({shown(error)}); fetch it again or update hodor"
@@ -101,28 +101,28 @@ def network_of(checkpoint: Checkpoint, path: str | Path) -> Hodor:
 
     Raises WeightsError if its parameters do not fit its configuration, or are not finite.
     """
-    there, wanted = sum(v.numel() for v in checkpoint.state_dict.values()), checkpoint.config.parameters_at_least()
-    if there < wanted:  # before it costs memory and time
+    count, least = sum(v.numel() for v in checkpoint.state_dict.values()), checkpoint.config.parameters_at_least()
+    if count < least:  # checked before building the network takes memory and time
         raise WeightsError(
-            f"{path} does not fit the architecture '{checkpoint.config.name}': it holds {there} numbers and its"
-            f" configuration needs at least {wanted}; fetch or copy it again"
+            f"{path} does not fit the architecture '{checkpoint.config.name}': it holds {count} numbers and its"
+            f" configuration needs at least {least}; fetch or copy it again"
         )
     try:
         model = build_model(checkpoint.config)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"the configuration in {path} makes no network ({shown(error)}); fetch or copy it again"
+            f"the configuration in {path} does not describe a network ({shown(error)}); fetch or copy it again"
         ) from error
     load_parameters(model, checkpoint.state_dict, origin=path, architecture=checkpoint.config.name)
     return model
 
 
 def model_fingerprint(model: Hodor) -> str:
-    """SHA-256, as hex, of the architecture and all parameters: the same for equal networks, whatever their file."""
+    """SHA-256, as hex, of the architecture and all parameters; equal networks have the same, in whatever file."""
     config = model.config.to_dict()
     for name in ("adapted_min_dim", "small_min_dim", "medium_min_dim", "fitted_steps"):
-        del config[name]  # how runs are made, not what the network is
-    # Parts that version 0.1 did not know change nothing where they are off, so files of that version still fit.
+        del config[name]  # settings of runs, not of the network
+    # Parts added since version 0.1 are left out if they are off, so that networks of that version keep theirs.
     for part in ("position_codes", "places", "cue_gate", "deform_channels", "upsampled_channels"):
         if not config[part]:
             del config[part]
@@ -136,15 +136,15 @@ def model_fingerprint(model: Hodor) -> str:
 def average_models(
     models: Sequence[Hodor], shares: Sequence[float] | None = None, *, origins: Sequence[str | Path] | None = None
 ) -> Hodor:
-    """A new network, float32, whose parameters are the weighted mean of those of the given ones ("model soup", Wortsman
-    et al., ICML 2022).
+    """A new network, float32, with the weighted mean of the given networks' parameters ("model soup", Wortsman et al.,
+    ICML 2022).
 
-    Networks that were fine-tuned from the same start lie in one valley of the loss, and their mean often follows
-    objects better than each; of networks with different starts it is useless. The first one's configuration is kept.
+    Networks fine-tuned from the same start lie in one valley of the loss, and their mean often follows objects better
+    than any of them; the mean of networks with different starts is useless. The first one's configuration is kept.
 
     Args:
         models: two or more networks of one architecture.
-        shares: how much of each, above 0; they are divided by their sum. None: equal shares.
+        shares: the weight of each, above 0; they are divided by their sum. None: equal shares.
         origins: what to call the networks in errors, such as their files.
     Raises:
         UsageError for fewer than two networks or shares that do not fit; WeightsError if the architectures differ.

@@ -1,4 +1,4 @@
-"""Downloads a file from an `https://` address: limits its size, checks its hash, resumes if that is safe, keeps it."""
+"""Downloading a file from an `https://` address: limit its size, check its hash, resume if that is safe, cache it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hodor_cli.locks import locked_file
 from hodor_cli.weights.registry import Progress, require_suffix
 from hodor_cli.weights.tensor_files import file_sha256, kind_of
 
-#: No network of this kind is nearly as large.
+#: No network of this kind comes close to this size.
 MOST_BYTES = 4 * 2**30
 _SILENT_SECONDS = 30.0
 _BLOCK = 2**20
@@ -27,18 +27,18 @@ _INSTEAD = "check the network, or fetch it yourself and give the file"
 
 
 def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
-    """The cached file of an address, fetched if it is not there or not the pinned one.
+    """The cached file of an address, downloaded if it is missing or does not have the pinned hash.
 
-    A download that broke off continues where the hash is pinned: only then is a mixture of two files noticed.
+    An interrupted download is resumed only if the hash is pinned; otherwise a mixture of two files would go unnoticed.
     Raises UsageError and WeightsError as `weights_path` does, OutputError if the cache cannot be written.
     """
     url, _, fragment = text.partition("#")
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-        raise UsageError(f"{text} can be changed on its way, because it is plain http; give an https address")
+        raise UsageError(f"{text} is plain http, which can be altered on the way; give an https address")
     pin = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if fragment and pin is None:
-        raise UsageError(f"{text} ends in no hash; give #sha256= and its 64 hexadecimal digits")
+        raise UsageError(f"{text} does not end in a hash; give #sha256= and its 64 hexadecimal digits")
     pinned, name = pin and pin[1].lower(), re.sub(r"[^\w.-]", "_", unquote(parts.path.rpartition("/")[2]))[-100:]
     require_suffix(name, text)
     file = cache / hashlib.sha256(url.encode()).hexdigest()[:16] / name
@@ -52,16 +52,16 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
             partial.unlink(missing_ok=True)
         resumed = partial.is_file()
         _receive(url, partial, progress)
-        if resumed and file_sha256(partial) != pinned:  # what was there was of another file
+        if resumed and file_sha256(partial) != pinned:  # the earlier part was of another file
             partial.unlink()
             _receive(url, partial, progress)
         found, fault = file_sha256(partial), ""
         if not kind_of(partial):
-            fault = f"what lies at {url} is no checkpoint; give the address of the file itself"
+            fault = f"the file at {url} is not a checkpoint; give the address of the file itself"
         elif pinned not in (None, found):
             fault = (
-                f"{url} has the SHA-256 {found} and not the pinned one; it was replaced there, or the pin is of another"
-                " file"
+                f"{url} has the SHA-256 {found} and not the pinned one; either the file was replaced there, or the pin"
+                " belongs to another file"
             )
         if fault:
             partial.unlink()
@@ -72,7 +72,7 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
 
 
 def _receive(url: str, partial: Path, progress: Progress | None) -> None:
-    """Fetch what is missing of a file. Raises WeightsError for whatever the network does."""
+    """Download the missing rest of a file. Raises WeightsError for any network error."""
     done = partial.stat().st_size if partial.is_file() else 0
     request = urllib.request.Request(
         url, headers={"User-Agent": "hodor"} | ({"Range": f"bytes={done}-"} if done else {})
@@ -87,15 +87,15 @@ def _receive(url: str, partial: Path, progress: Progress | None) -> None:
                 while block := _read(answer, url):
                     done += len(block)
                     if max(done, total or 0) > MOST_BYTES:
-                        most = f"{MOST_BYTES // 2**30} GiB, which no weights are"
-                        raise WeightsError(f"{url} is larger than {most}; check the address")
+                        most = f"{MOST_BYTES // 2**30} GiB"
+                        raise WeightsError(f"{url} is larger than any weights (over {most}); check the address")
                     file.write(block)
                     if progress is not None:
                         progress(done, total)
         if total is not None and done < total:
             raise WeightsError(f"{url} broke off after {done} of {total} bytes; run the same again")
     except urllib.error.HTTPError as error:
-        if error.code == 416 and done:  # nothing is missing; the hash says whether it is right
+        if error.code == 416 and done:  # nothing is missing; the hash shows whether it is right
             return
         raise WeightsError(f"{url} cannot be fetched ({error.code} {error.reason}); check the address") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
@@ -104,7 +104,7 @@ def _receive(url: str, partial: Path, progress: Progress | None) -> None:
 
 
 def _read(answer: IO[bytes], url: str) -> bytes:
-    """A block of an answer; told apart from the disk, whose errors are of the same kind."""
+    """Read a block of an answer. The network's OSErrors become WeightsErrors, so they are not taken for the disk's."""
     try:
         return answer.read(_BLOCK)
     except (OSError, http.client.HTTPException) as error:
@@ -112,11 +112,11 @@ def _read(answer: IO[bytes], url: str) -> bytes:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect from https to something that can be changed on its way."""
+    """Refuses redirects from https to any other kind of address."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
-            raise urllib.error.URLError(f"it redirects to {newurl}, which is no https address")
+            raise urllib.error.URLError(f"it redirects to {newurl}, which is not an https address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -1,4 +1,4 @@
-"""A folder as the hub wants it: model.safetensors, config.json, and a model card with the front matter it reads."""
+"""A folder to upload to the hub: model.safetensors, config.json, and a model card with the hub's front matter."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def write_hub_folder(
 ) -> bool:
     """Write the three files, and return whether the card names a licence.
 
-    weights: what the user named, and path: its file. repository: `OWNER/NAME` on the hub. licence: by the hub's
-    identifier. Raises UsageError for a name or licence that the hub cannot know, OutputError if a file is there
-    already, unless `overwrite`, or the folder holds others, and as loading does.
+    weights: the weights as the user named them; path: their file. repository: `OWNER/NAME` on the hub. licence: the
+    hub's identifier of one. Raises UsageError for a name or licence that the hub would not accept, OutputError if a
+    file exists already (unless `overwrite`) or the folder holds other files, and the errors of `load_checkpoint`.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise UsageError(f"`name` {repository} is no name on the hub; give OWNER/NAME")
+        raise UsageError(f"`name` {repository} is not a name on the hub; give OWNER/NAME")
     if licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", licence):
-        raise UsageError(f"`license` {licence} is none that the hub knows; give one such as cc-by-nc-4.0 or mit")
+        raise UsageError(f"`license` {licence} is not an identifier of the hub; give one such as cc-by-nc-4.0 or mit")
     ours = (_CARD, _CONFIG, HUB_FILE)
     for name in ours:
         require_new(folder / name, overwrite=overwrite)
@@ -45,7 +45,7 @@ def write_hub_folder(
     save_checkpoint(folder / HUB_FILE, model, checkpoint.metadata, dtype=dtype)
     config = {"model_type": "hodor", "architectures": ["Hodor"], **checkpoint.config.to_dict()}
     info = available_weights().get(weights)
-    licence = licence or (None if info is None else "other")  # of bundled weights their own, which their card explains
+    licence = licence or (None if info is None else "other")  # the card of bundled weights explains theirs
     lines = ["---", "library_name: hodor", "pipeline_tag: image-segmentation"]
     lines += [] if licence is None else [f"license: {licence}"]
     lines += ["license_name: non-commercial", "license_link: README.md"] if licence == "other" else []
@@ -63,7 +63,7 @@ def write_hub_folder(
 
 
 def bundled_origin(path: Path) -> str | None:
-    """The bundled weights that a checkpoint was trained from, or is a mean with; None if its file names none."""
+    """The bundled weights that a checkpoint was trained from or averaged with; None if its metadata names none."""
     saved = load_checkpoint(path).metadata
     of = saved.get("mean_of")
     sources = [saved.get("run"), *(of if isinstance(of, list) else [])]
@@ -78,7 +78,7 @@ pip install 'hodor-cli[hub]'
 hodor segment clip.mp4 --mask first.png --weights hf://{name}
 ```
 """
-#: Of weights that have no card of their own.
+#: The card of weights that come without one.
 _KNOWN = """# {name}
 
 | | |
@@ -86,7 +86,7 @@ _KNOWN = """# {name}
 | architecture | {config.name}, {millions:.1f} M parameters |
 | working resolution | shorter side {config.min_dim}, longer at most {config.max_dim} |
 
-**What it was trained on, what it is for, where it fails:** say it here.
+**What it was trained on, what it is for, where it fails:** describe it here.
 
 Saved with the weights:
 

@@ -1,4 +1,4 @@
-"""Weights as others publish them: names of parameters in the authors' checkpoints and in ImageNet backbones."""
+"""Weights published by others: parameter names in the authors' checkpoints and in ImageNet backbones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"^decoder\.catch_all_conv\.3\.", r"decoder.catch_all_out."),
 )
 
-#: In every released checkpoint and read by nothing: coarse pyramid outputs, their norms, a projection, and the window
+#: In every released checkpoint but never used: coarse pyramid outputs, their norms, a projection, and the window
 #: attention's index table, which the architecture defines.
 _UNUSED = re.compile(
     r"^feature_extractor\.bb_fpn\.1\.fpn_convs\.[23]\.|^feature_extractor\.norm_layers\.[234]\."
@@ -45,7 +45,7 @@ _UNUSED = re.compile(
 
 
 def own_name(name: str) -> str | None:
-    """What a released parameter is called here, or None if no part of the network reads it."""
+    """This package's name for a released parameter, or None if the network does not use it."""
     if _UNUSED.search(name):
         return None
     for pattern, replacement in _RENAMES:
@@ -54,17 +54,17 @@ def own_name(name: str) -> str | None:
 
 
 def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A released state dict (469 entries) under this package's names, without the entries that nothing reads."""
+    """A released state dict (469 entries) under this package's names, without the unused entries."""
     return {own: value for name, value in state_dict.items() if (own := own_name(name)) is not None}
 
 
 def load_imagenet_backbone(backbone: Swin | MobileNetV2, path: str | Path) -> None:
     """Copy ImageNet weights into a backbone, in place. Classifiers are ignored.
 
-    Swin: a `.pth` or safetensors file as the Swin authors and the detection codebases publish it; the norms of the
-    outputs keep their start. MobileNetV2: safetensors with `convNN.weight` and `convNN.bias`, NN in network order, and
-    batch norms folded in. Raises InputError if there is no such file, WeightsError if it is damaged, carries code, does
-    not fit, or holds values that are not finite.
+    Swin: a `.pth` or safetensors file as the Swin authors and detection codebases publish it; the output norms keep
+    their initial values. MobileNetV2: safetensors with `convNN.weight` and `convNN.bias`, NN in network order, batch
+    norms folded in. Raises InputError if there is no such file, WeightsError if it is damaged, carries code, does not
+    fit, or holds values that are not finite.
     """
     path = Path(path)
     tensors = read_pickle(path) if is_pickle(path) else read_safetensors(path)[1]

@@ -1,7 +1,7 @@
-"""Weights by name (those in the package, with their checksums), by path, and from elsewhere, cached on this machine:
+"""Weights by name (in the package, with checksums), by path, or by address, cached on this machine:
 `hf://OWNER/NAME[@REVISION][/FILE]` and `https://...[#sha256=HEX]`.
 
-What is fetched is a file like any other, read by the same strict rules: nothing in it is executed.
+Fetched files are read by the same strict rules as any other file: nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
     from hodor_cli.model.hodor import Hodor
 
-#: Where the package's own weights, their manifest and their model cards lie.
+#: The folder of the package's own weights, their manifest and their model cards.
 BUNDLED = Path(__file__).parent / "bundled"
 #: The name that is used when none is given.
 DEFAULT_WEIGHTS = "mini"
-#: The file of a repository that is taken when none is named, as on the hub in general.
+#: The file of a repository that is used when none is named, as is usual on the hub.
 HUB_FILE = "model.safetensors"
 #: Endings of files that can hold a network.
 SUFFIXES = (".safetensors", ".pth")
-#: Called with the number of bytes so far and in all (None if unknown).
+#: Called with the number of bytes received so far and in all (None if unknown).
 Progress = Callable[[int, "int | None"], None]
 
 _HUB = re.compile(r"hf://(?P<repo>[^/@#\s]+/[^/@#\s]+)(?:@(?P<revision>[^/@#\s]+))?(?:/(?P<file>[^@#\s]+))?")
@@ -71,12 +71,12 @@ def available_weights() -> dict[str, WeightsInfo]:
 
 
 def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") -> Hodor:
-    """The network of named weights, of a checkpoint file (ours or the authors' `.pth`), or of one from elsewhere
+    """The network of named weights, of a checkpoint file (ours or the authors' `.pth`), or of one at an address
     (`hf://OWNER/NAME[@REVISION][/FILE]`, `https://...[#sha256=HEX]`), in evaluation mode.
 
         model = load_model("mini", device="cuda")
 
-    Raises WeightsError for an unknown name, naming those there are, and for damaged, unfit or unreachable files.
+    Raises WeightsError for an unknown name, listing the known ones, and for damaged, unfit or unreachable files.
     """
     from hodor_cli.runtime.device import choose_device
     from hodor_cli.weights.checkpoint import model_from_checkpoint
@@ -86,14 +86,14 @@ def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") 
 
 
 def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> Path:
-    """The file behind a name (its checksum verified), a path, or an address, from the cache where it is there already.
+    """The file for a name (its checksum verified), a path, or an address, from the cache if it was fetched before.
 
-    `hf://` files lie in the hub's own cache, whose environment variables hold (`HF_HOME`, `HF_HUB_OFFLINE`,
-    `HF_ENDPOINT`, `HF_TOKEN`); those of `https://` in `cache_folder`. A file without a pinned hash is fetched once, and
-    then used until it is removed there. progress: called while an `https://` address is fetched.
+    `hf://` files are kept in the hub's own cache and follow its environment variables (`HF_HOME`, `HF_HUB_OFFLINE`,
+    `HF_ENDPOINT`, `HF_TOKEN`); `https://` files are kept in `cache_folder`. A file without a pinned hash is fetched
+    once and used until it is removed from there. progress: called while an `https://` address is fetched.
 
     Raises InputError or WeightsError if there is no such file, it cannot be fetched, or its hash is not the pinned one,
-    UsageError for another kind of address or without huggingface_hub.
+    UsageError for another kind of address or if huggingface_hub is missing.
     """
     address = str(name_or_path)
     if address.startswith("hf://"):
@@ -104,7 +104,7 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
         return download(address, cache_folder(), progress)
     if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
         raise UsageError(
-            f"{address} is no address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
+            f"{address} is not an address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
         )
     known = available_weights()
     if address in known:
@@ -119,7 +119,7 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
         return path
     if path.is_dir():
         files = {file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES}
-        held = sorted(files - {"training_state.safetensors"})  # beside the weights of a training, and none itself
+        held = sorted(files - {"training_state.safetensors"})  # saved next to a training's weights
         raise InputError(f"{path} is a folder; name a weights file in it ({listed(held, 5) or 'it holds none'})")
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no weights file {path}; check the path, or name one of: {', '.join(known)}")
@@ -129,7 +129,7 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights are kept: `HODOR_CACHE_DIR`, or the user's folder for caches."""
+    """Where downloaded weights are kept: `HODOR_CACHE_DIR`, or the user's cache folder."""
     own = os.environ.get("HODOR_CACHE_DIR")
     if own:
         return Path(own).expanduser()
@@ -140,14 +140,14 @@ def cache_folder() -> Path:
 def require_suffix(file: str, address: str) -> None:
     """Raise UsageError for a file that cannot hold a network, before it is fetched."""
     if not file.lower().endswith(SUFFIXES):
-        raise UsageError(f"{address} is no weights file; name one that ends in {' or '.join(SUFFIXES)}")
+        raise UsageError(f"{address} is not a weights file; name one that ends in {' or '.join(SUFFIXES)}")
 
 
 def _from_hub(address: str) -> Path:
     """A file of a repository on the hub, through its own client and cache."""
     found = _HUB.fullmatch(address)
     if found is None or ".." in (found["file"] or "").split("/"):
-        raise UsageError(f"{address} is no address on the hub; give hf://OWNER/NAME[@REVISION][/FILE]")
+        raise UsageError(f"{address} is not an address on the hub; give hf://OWNER/NAME[@REVISION][/FILE]")
     file = found["file"] or HUB_FILE
     require_suffix(file, address)
     with extra("hub", "`weights` from the hub"):
@@ -155,30 +155,31 @@ def _from_hub(address: str) -> Path:
 
     endpoint = os.environ.get("HF_ENDPOINT")
     parts, offline = urlsplit(endpoint or constants.ENDPOINT), False
-    if not getproxies().get(parts.scheme):  # behind a proxy only the proxy can tell
+    if not getproxies().get(parts.scheme):  # a proxy resolves names itself
         try:
             socket.getaddrinfo(parts.hostname, parts.port or 443)
-        except OSError:  # without a network: the client would try for half a minute
+        except OSError:  # no network; the client would keep trying for half a minute
             offline = True
     api, log = HfApi(endpoint=endpoint, library_name="hodor"), logging.getLogger("huggingface_hub")
     level = log.level
-    log.setLevel(logging.ERROR)  # its errors are reported anyway; its bar stays, which it draws on terminals only
+    log.setLevel(logging.ERROR)  # what it warns of is reported below
     try:
         return Path(api.hf_hub_download(found["repo"], file, revision=found["revision"], local_files_only=offline))
-    except Exception as error:  # also those of the HTTP library beneath, which differs between versions
+    except Exception as error:  # also errors of the underlying HTTP library, which differs between versions
         raise _explained(error, api, found, file) from error
     finally:
         log.setLevel(level)
 
 
 def _explained(error: Exception, api: HfApi, asked: re.Match[str], file: str) -> HodorError:
-    """What the hub refused, as one sentence with a way out."""
+    """An error of the hub's client as one sentence with a way out."""
     from huggingface_hub import errors
 
     repo = asked["repo"]
-    if isinstance(error, errors.RepositoryNotFoundError):  # also one whose owner grants access
+    if isinstance(error, errors.RepositoryNotFoundError):  # also raised if the owner must grant access first
         return WeightsError(
-            f"the hub has no model {repo} for you; check the name, or ask its owner for access and run `hf auth login`"
+            f"the hub has no model {repo}, or not for you; check the name, or ask its owner for access and run"
+            " `hf auth login`"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return WeightsError(f"{repo} has no revision {asked['revision']}; name a branch, a tag or a commit of it")
@@ -191,6 +192,6 @@ def _explained(error: Exception, api: HfApi, asked: re.Match[str], file: str) ->
                 return WeightsError(f"{repo} has no file {file}; its weights files are {', '.join(fit[:6])}")
         return WeightsError(f"{repo} has no file {file}; it has no weights that hodor can read")
     if isinstance(error, errors.HFValidationError):
-        return UsageError(f"{repo} can be no name on the hub; give hf://OWNER/NAME[@REVISION][/FILE]")
+        return UsageError(f"{repo} is not a valid name on the hub; give hf://OWNER/NAME[@REVISION][/FILE]")
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return WeightsError(f"{repo}/{file} cannot be fetched from the hub ({reason}); try again, or {_OFFLINE}")

@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors, and pickles that hold nothing but tensors. Values that are returned are tensors."""
+"""Files of tensors: safetensors, and pickles that hold nothing but tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hodor_cli.errors import InputError, WeightsError
 from hodor_cli.files import WINDOWS, write_whole, writing_file
 from hodor_cli.images.paths import listed
 
-#: What torch's safe reader says of a pickle that asks for more than tensors; of a damaged one it says other things.
+#: Messages of torch's safe loader about pickles that ask for more than tensors; damaged pickles cause other messages.
 _CARRIES_CODE = re.compile(
     r"unsupported (global|class|operand)|allowed global|unrecognized function|can only build|trying to (call|inst)",
     re.IGNORECASE,
@@ -27,12 +27,13 @@ _CARRIES_CODE = re.compile(
 
 
 def kind_of(path: Path) -> Literal["safetensors", "pickle", ""]:
-    """What a file looks like; a pickle is a zip (torch's format) or a bare one of any protocol."""
+    """The kind of file by its first bytes, or "" for neither. A pickle is a zip (torch's format) or a bare pickle."""
     with path.open("rb") as file:
         head = file.read(9)
-    if head[8:] == b"{" and head[:4] != b"PK\x03\x04":  # safetensors has its JSON header at the ninth byte
+    zipped = head.startswith(b"PK\x03\x04")
+    if head[8:] == b"{" and not zipped:  # the JSON header of safetensors starts at the ninth byte
         return "safetensors"
-    return "pickle" if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80" else ""
+    return "pickle" if zipped or head.startswith(b"\x80") else ""
 
 
 def is_pickle(path: Path) -> bool:
@@ -43,7 +44,7 @@ def is_pickle(path: Path) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex; computed once while the file stays as it is."""
+    """SHA-256 of a file, as hex; cached until the file changes."""
     status = path.stat()
     return _sha256(path, status.st_size, status.st_mtime_ns)
 
@@ -60,15 +61,15 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 def read_safetensors(
     path: Path, what: str = "checkpoint", way_out: str = "fetch or copy it again"
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata and the tensors of a safetensors file. Raises WeightsError if it is damaged or no `what`."""
+    """The metadata and the tensors of a safetensors file. Raises WeightsError if it is damaged or not a `what`."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            if WINDOWS:  # the tensors are the mapped file, which could not be replaced there while one of them lives
+            if WINDOWS:  # the tensors are views of the mapped file, which could not be replaced while one exists
                 tensors = {name: tensor.clone() for name, tensor in tensors.items()}
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
-        raise WeightsError(f"{path} is damaged or no {what} ({shown(error)}); {way_out}") from error
+        raise WeightsError(f"{path} is damaged or not a {what} ({shown(error)}); {way_out}") from error
 
 
 def write_safetensors(
@@ -78,9 +79,9 @@ def write_safetensors(
     dtype: torch.dtype | None = None,
     way_out: str = "free its disk or choose another",
 ) -> None:
-    """Write tensors, floats in that dtype (None: as they are), and metadata as one file, whole and on the disk.
+    """Write tensors and the metadata `header` as one file, atomically. dtype: converts floats; None keeps them.
 
-    Raises OutputError, with the way out, if it cannot be written.
+    Raises OutputError, with `way_out`, if it cannot be written.
     """
 
     def plain(value: Tensor) -> Tensor:
@@ -101,15 +102,15 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         # An open file, because torch judges a path by its suffix.
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols that torch does not write; the error says enough
+            warnings.simplefilter("ignore")  # about pickle protocols that torch does not write
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files; none of them may reach the user
+    except Exception as error:  # torch raises many kinds of error for damaged files
         if _CARRIES_CODE.search(str(error)):
             raise WeightsError(
                 f"{path} is a pickle that carries code or objects other than tensors, so it is refused;"
                 " use weights from a source you trust, saved as plain tensors"
             ) from error
-        raise WeightsError(f"{path} is damaged or no checkpoint; fetch or copy it again") from error
+        raise WeightsError(f"{path} is damaged or not a checkpoint; fetch or copy it again") from error
     for key in ("model", "state_dict"):
         content = content.get(key, content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(
@@ -120,7 +121,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def fault_of(name: str, value: Tensor | None, wanted: Tensor) -> str | None:
-    """What keeps a tensor from becoming the parameter `wanted`, as the end of a sentence; None if nothing does."""
+    """Why a tensor cannot become the parameter `wanted`, as the end of a sentence; None if it can."""
     if value is None:
         return f"is missing {shown(name)}"
     if value.shape != wanted.shape:
@@ -132,9 +133,9 @@ def fault_of(name: str, value: Tensor | None, wanted: Tensor) -> str | None:
 
 
 def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], *, origin: str | Path, architecture: str) -> None:
-    """Give a network of that architecture the parameters of a state dict, as float32.
+    """Load a state dict into a network, as float32.
 
-    Raises WeightsError naming what is missing, unknown, misshapen or not finite in `origin`.
+    Raises WeightsError naming the parameters of `origin` that are missing, unknown, misshapen or not finite.
     """
     own = module.state_dict()
     faults = [fault for name, value in own.items() if (fault := fault_of(name, tensors.get(name), value))]
@@ -148,7 +149,7 @@ def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], *, origin:
 
 
 def as_float32(values: Mapping[str, Tensor], origin: str | Path) -> dict[str, Tensor]:
-    """Copies in float32. Raises WeightsError, naming the parameter, for values that are not finite in it."""
+    """Copies in float32. Raises WeightsError, naming the parameter, for values that are not finite in float32."""
     made = {name: value.to(torch.float32, copy=True) for name, value in values.items()}
     broken = [name for name, value in made.items() if not bool(value.isfinite().all())]
     if broken:
@@ -160,6 +161,6 @@ def as_float32(values: Mapping[str, Tensor], origin: str | Path) -> dict[str, Te
 
 
 def shown(text: object, limit: int = 300) -> str:
-    """Text from a file as a message may show it: control characters escaped, and not longer than `limit`."""
+    """Text from a file made safe to show in a message: control characters escaped, at most `limit` characters."""
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: limit + 1])
     return plain if len(plain) <= limit else f"{plain[: limit - 3]}..."

@@ -31,7 +31,7 @@ from hodor_cli.runtime.preprocess import Geometry, pad, prepare_frame, resize
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """Descriptors of one frame: per object id (C,) float32, background (9, C), and the baseline's features (B,)."""
+    """One frame's object descriptors {id: (C,)}, background descriptors (9, C) and baseline features {id: (B,)}."""
 
     objects: dict[int, NDArray[np.float32]]
     background: NDArray[np.float32]
@@ -39,10 +39,10 @@ class EncodedFrame:
 
 
 class FrameEncoder:
-    """Encodes given masks as those of a first frame are encoded (HODOR, sec. 3.2), without history.
+    """Encodes given masks without history, as in the first frame of a video (HODOR, sec. 3.2).
 
     It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder. settings:
-    the working resolution, the device and the precision; if the model is on another device, a copy of it computes.
+    the working resolution, the device and the precision; if the model is on another device, a copy of it is used.
     """
 
     def __init__(self, model: Hodor, settings: SegmenterSettings | None = None) -> None:
@@ -56,7 +56,7 @@ class FrameEncoder:
 
     @classmethod
     def like(cls, segmenter: Segmenter) -> FrameEncoder:
-        """With the network, the resolution, the device and the precision of a segmenter."""
+        """An encoder with a segmenter's network, resolution, device and precision."""
         settings = SegmenterSettings(
             min_dim=segmenter.min_dim,
             max_dim=segmenter.max_dim,
@@ -66,26 +66,26 @@ class FrameEncoder:
         return cls(segmenter.model, settings)
 
     def settings(self) -> dict[str, Any]:
-        """What changes the numbers, for `VideoInfo.settings`."""
+        """The settings that affect descriptors, for `VideoInfo.settings`."""
         return {"min_dim": self.min_dim, "max_dim": self.max_dim, "precision": str(self.dtype).removeprefix("torch.")}
 
     def encode(self, image: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> EncodedFrame:
-        """image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool} of the same size -> descriptors.
+        """Encode masks {object id: (H, W) bool} in an image (H, W, 3) uint8 RGB.
 
-        A mask too small for the network's resolution is encoded at the one place where it is strongest.
+        A mask too small for the network's resolution is encoded from the cell that it covers most.
         """
         geometry = Geometry.of(*image.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
         with torch.inference_mode(), autocast(self.device, self.dtype):
             frame = prepare_frame(image, geometry, self.config.pixel_mean, self.config.pixel_std, self.device)
             levels: list[torch.Tensor] = []
-            # The baseline comes from inside the network, and running the backbone twice would double the time.
+            # The baseline needs the backbone's own maps; a hook avoids running the backbone twice.
             hook = self.model.backbone.register_forward_hook(lambda module, inputs, output: levels.extend(output))
             try:
                 maps = self.model.extract(frame)
             finally:
                 hook.remove()
             full = self._masks(masks, geometry)
-            # A frame without objects still has a background: what is outside an empty mask.
+            # A frame without objects still has a background: everything outside an empty mask.
             object_masks, background_masks = reference_masks(full if masks else full.new_zeros(1, 1, *geometry.padded))
             object_masks = _visible(object_masks, full) if masks else object_masks[:, :0]
             encoded = self.model.encode(maps, object_masks, background_masks)
@@ -96,7 +96,7 @@ class FrameEncoder:
     def _masks(self, masks: Mapping[int, NDArray[np.bool_]], geometry: Geometry) -> torch.Tensor:
         """(1, I, padded height, padded width) float32 of 0 and 1.
 
-        A mask that vanishes when it is resized keeps its share of each pixel.
+        A mask that would vanish when it is resized is replaced by the share of each pixel that it covers.
         """
         if not masks:
             return torch.zeros(1, 0, *geometry.padded, device=self.device)
@@ -109,9 +109,9 @@ class FrameEncoder:
 
 
 def _visible(at_stride8: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
-    """Masks at stride 8 (1, I, h, w), where no object is empty.
+    """The masks at stride 8 (1, I, h, w), with no object left empty.
 
-    A mask that has no sampled pixel becomes the share of each cell that the full mask (1, I, H, W) covers, scaled to 1.
+    An empty mask is replaced by the share of each cell that the full mask (1, I, H, W) covers, scaled to at most 1.
     """
     missed = at_stride8.flatten(2).amax(dim=2) == 0
     if not missed.any():
@@ -125,7 +125,7 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
     """The baseline (I, B) float32: unit-length means of the backbone's stride-8 and stride-16 maps inside each mask.
 
     levels: the backbone's maps at strides 4, 8, 16 and 32, each (1, C, h, w). masks: (1, I, H, W) in 0..1 at the
-    input's resolution. A cell counts by the share of it that the mask covers.
+    input's resolution. Each cell is weighted by the share of it that the mask covers.
     """
     parts = []
     with without_autocast(masks.device):
@@ -136,7 +136,7 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
 
 
 class FeatureTap:
-    """The baseline's features of what a segmenter finds in its newest frame.
+    """Baseline features of the objects in a segmenter's latest frame.
 
     A hook keeps the backbone's maps of that frame, so that the backbone does not run twice; `close` removes it.
     """
@@ -148,7 +148,7 @@ class FeatureTap:
         self._hook = segmenter.model.backbone.register_forward_hook(self._keep)
 
     def means(self, masks: Mapping[int, NDArray[np.bool_]]) -> dict[int, NDArray[np.float32]]:
-        """{id: (H, W) mask of the newest frame} -> {id: (B,)}; empty before the first frame."""
+        """{id: (H, W) mask of the latest frame} -> {id: (B,)}; empty before the first frame."""
         if not masks or not self._levels:
             return {}
         stacked = np.stack(list(masks.values()))

@@ -1,5 +1,5 @@
-"""Fills a descriptor file: finds the sources at a path (results, videos with masks, data sets, photographs) and writes
-those that the file lacks."""
+"""Filling a descriptor file: find the sources at a path (results, videos with masks, data sets, photographs) and write
+the ones that the file does not have yet."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from hodor_cli.weights.checkpoint import model_fingerprint
 
 @dataclass(frozen=True)
 class ExportedVideo:
-    """What became of one source: `skipped` if it was in the file already, `failed` with the reason. warnings: sentences
-    about problems that reading it met."""
+    """The outcome for one source: `skipped` if the file had it already, `failed` with a reason. warnings: sentences
+    about problems met while reading it."""
 
     name: str
     outcome: Literal["written", "skipped", "failed"]
@@ -64,13 +64,13 @@ def export_sources(
     """Write the descriptors of all sources into one file, creating it or adding to it.
 
     A source whose content and settings are in the file already is skipped; one whose frames or masks have changed
-    replaces the earlier one. A source that cannot be read, or whose name another result already has, is reported as
-    failed and the others are exported; a kill loses at most the one in progress.
+    replaces the earlier version. A source that cannot be read, or whose name another result already has, is reported as
+    failed, and the others are still exported. A kill loses at most the source in progress.
 
     thumbnails, baseline: keep each object's crop, and the mean of the backbone's features inside its mask. progress:
-    called with the source and the number of its frames done. Raises InputError if the file is damaged or holds another
-    model's descriptors, OutputError if it cannot be written, UsageError if two sources have one name or the same masks;
-    and of a single source, whatever keeps it from being exported.
+    called with the source and the number of its frames done. finished: called with each result. Raises InputError if
+    the file is damaged or holds another model's descriptors, OutputError if it cannot be written, UsageError if two
+    sources share a name or masks; and if there is only one source, the error that keeps it from being exported.
     """
     sources = list(sources)
     by_name: dict[str, VideoInfo] = {}
@@ -78,8 +78,8 @@ def export_sources(
     for info in (source.info for source in sources):
         if info.result and (other := by_masks.setdefault(info.result, info)).source != info.source:
             raise UsageError(
-                f"the masks in {info.result} would be put on {other.name} and on {info.name}; give a folder of `masks` "
-                "with one folder for each video"
+                f"the masks in {info.result} would be used for both {other.name} and {info.name}; give a folder of "
+                "`masks` with one folder for each video"
             )
         if (other := by_name.setdefault(info.name, info)) is not info:
             paths = f"{other.result or other.source} and {info.result or info.source}"
@@ -127,9 +127,9 @@ def _export(
     return ExportedVideo(info.name, "written", frames, rows, warnings=tuple(source.warnings()))
 
 
-#: Photographs per video of the store: a kill loses at most so many, and reading one does not touch the others.
+#: Photographs per video of the store: a kill loses at most this many, and reading one video does not touch the others.
 STILLS_PER_VIDEO = 500
-#: Frames per second of a data set's sequences, which do not say so themselves.
+#: Frames per second assumed for a data set's sequences, which do not record any.
 _DATASET_FPS = 24.0
 
 
@@ -141,16 +141,16 @@ def find_sources(
     every: int = 1,
     name: str | None = None,
 ) -> list[ExportSource]:
-    """What a path holds.
+    """The sources at a path, which may be:
 
-    - The result folder of `hodor segment`, or a folder with several of them, as `hodor segment-many` makes it.
+    - The result folder of `hodor segment`, or a folder of several results, as `hodor segment-many` writes it.
     - The root of a data set with a folder JPEGImages; `masks` (SEQUENCE/NAME.png) replace its true masks.
     - A folder of photographs with COCO annotations, or with the file `annotations`; or that JSON file itself.
     - A video or a folder of frames, with `masks`: a folder of masks named like the frames, a result folder, or one file
-      for frame 0. Without, the result folder NAME.hodor beside it or here is taken.
+      for frame 0. By default, the result folder NAME.hodor next to the video or in the working directory.
 
-    every: keep every so many frames. name: of the one video in the store. Raises InputError, DataError or UsageError,
-    saying what was expected.
+    every: keep only frames whose index is a multiple of it. name: what to call a single video in the store. Raises
+    InputError, DataError or UsageError if there is nothing to export, saying what was expected.
     """
     if is_segment_result(path):
         return [segment_result(path, None, every=every, name=name)]
@@ -167,8 +167,8 @@ def find_sources(
         _require_no_name(path, name)
         return sources_of_each(results, lambda folder: [segment_result(folder, None, every=every)])
     source = open_source(path)
-    beside = f"{path.stem if path.is_file() else path.name}.hodor"
-    given = masks or next((found for found in (path.parent / beside, Path(beside)) if is_segment_result(found)), None)
+    result = f"{path.stem if path.is_file() else path.name}.hodor"
+    given = masks or next((found for found in (path.parent / result, Path(result)) if is_segment_result(found)), None)
     if given is None:
         raise UsageError(
             f"there are no masks for {path}; name them with `masks`, or segment it first (`segment_source`), which can "
@@ -176,30 +176,31 @@ def find_sources(
         )
     if is_segment_result(given):
         found = segment_result(given, path, every=every, name=name)
-        chosen = () if masks else (f"{path}: the masks are those of {given}",)
+        chosen = () if masks else (f"{path}: using the masks of {given}",)
         return [replace(found, notes=(*found.notes, *chosen))]
     return [video_with_masks(source, path, given, every=every, name=name)]
 
 
 def _require_no_name(path: Path, name: str | None) -> None:
     if name is not None:
-        raise UsageError(f"`name` cannot name the videos of {path}; they keep their folders' names")
+        raise UsageError(f"`name` is for a single video and {path} holds several, named by their folders; leave it out")
 
 
 def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int = 1) -> list[ExportSource]:
     """One source per sequence of a data set, in any split, with its true masks or those in `predictions`/SEQUENCE/.
 
-    Raises DataError if the folder is no data set with images, InputError if none of its sequences has masks.
+    Raises DataError if the folder is not a data set with images, InputError if none of its sequences has masks.
     """
     found = recognise(root, masks_needed=predictions is None)
     kind = "davis" if predictions is None else "davis-predicted"
     sources = []
     for name, sequence in sorted({**found.others, **found.sequences}.items()):
-        images, own = _folder_of(sequence.images), [_folder_of(sequence.masks)]
+        images, masks = _folder_of(sequence.images), _folder_of(sequence.masks)
         if predictions is not None:
-            # A result folder of `hodor segment` may stand in for a folder of masks.
-            own = [folder for folder in (predictions / name / "masks", predictions / name) if folder.is_dir()]
-        if images and own and (masks := own[0]):
+            # A sequence's predictions may also be a result folder of `hodor segment`.
+            folders = (predictions / name / "masks", predictions / name)
+            masks = next((folder for folder in folders if folder.is_dir()), None)
+        if images and masks:
             frames = ImageFolderSource(images, ReadSettings(), _DATASET_FPS)
             sources.append(video_with_masks(frames, images, masks, every=every, name=name, kind=kind))
     if not sources:
@@ -216,9 +217,9 @@ def _folder_of(files: Mapping[str, Path]) -> Path | None:
 def coco_stills(
     images: Path, annotations: Path | None = None, *, every: int = 1, name: str | None = None
 ) -> list[ExportSource]:
-    """A COCO-format folder (or image folder and annotation file) in videos of 500 photographs, NAME-0000, NAME-0500 ...
+    """A COCO folder, or an image folder and annotation file, as videos of 500 photographs NAME-0000, NAME-0500 ...
 
-    `frame` is the photograph's place in the set and `object_id` the annotation's id. Crowds are left out.
+    `frame` is the photograph's index in the set and `object_id` the annotation's id. Crowds are left out.
     Raises DataError if the set cannot be read.
     """
     limits = ObjectLimits(min_area=1, min_side=1, at_area=None)
@@ -243,5 +244,6 @@ def _photographs(stills: StillImages, info: VideoInfo, part: range) -> ExportSou
             categories = {item.annotation_id: item.category for item in still.objects}
             yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)
 
-    notes = tuple(filter(None, [stills.faults.missing()])) if part.start == 0 else ()
+    missing = stills.faults.missing() if part.start == 0 else ""
+    notes = (missing,) if missing else ()
     return ExportSource(info, frames, lambda: [stills.annotations_file, *map(stills.path, part)], len(part), notes)

@@ -1,6 +1,6 @@
 """What can be exported: frames with their masks, from a video, a result folder, a data set or photographs.
 
-Nothing of a source is decoded before it is known, by the hash of its files' bytes, that the store needs it.
+A source's files are hashed first; its frames are decoded only if the store does not have this content yet.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hodor_cli.video.source import open_source
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """One frame: image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool}, which may overlap and may be none."""
+    """One frame: image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool}, possibly none or overlapping."""
 
     index: int
     image: NDArray[np.uint8]
@@ -41,11 +41,11 @@ class LabelledFrame:
 
 @dataclass(frozen=True)
 class ExportSource:
-    """One future video of a store.
+    """A video to be exported into a store.
 
-    info: what it is, without a hash and a model. `frames` opens and streams it. files: what its hash is made of.
-    length: the number of its frames, if known. notes: sentences for the user on how masks and frames were matched.
-    warnings: gives sentences about problems that reading it met so far.
+    info: its attributes, except content hash and model. frames: opens and streams it. files: the files that its content
+    hash covers. length: the number of its frames, if known. notes: sentences for the user about how masks were matched
+    to frames. warnings: returns sentences about problems met while reading so far.
     """
 
     info: VideoInfo
@@ -57,7 +57,7 @@ class ExportSource:
 
 
 def hash_files(paths: Iterable[Path]) -> str:
-    """sha256 over names and bytes of files, in the given order."""
+    """SHA-256 of the names and bytes of files, in the given order."""
     digest = hashlib.sha256()
     for path in paths:
         with reading_file(path), path.open("rb") as file:
@@ -68,7 +68,7 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 
 def content_files(path: Path) -> list[Path]:
-    """The files of a video or of a folder of frames; none for what is no file, such as a camera."""
+    """The files of a video or of a folder of frames; none for other sources, such as a camera."""
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
     return [path] if path.is_file() else []
@@ -86,9 +86,9 @@ def video_with_masks(
 ) -> ExportSource:
     """A video file or a folder of frames with a folder of masks named like its frames, or one mask for frame 0.
 
-    Frames without a mask file are passed over. every: keep every so many frames. name: of the video in the store, the
-    source's by default. confidence: {frame: {object id: 0..1}} where the masks are predictions.
-    Raises InputError if no mask belongs to any frame.
+    Frames without a mask file are skipped. every: keep only frames whose index is a multiple of it. name: what to call
+    the video in the store, by default the source's name. confidence: {frame: {object id: 0..1}} if the masks are
+    predictions. Raises InputError if no mask belongs to any frame.
     """
     if masks.is_dir():
         files, notes = match_mask_folder(masks, source)
@@ -134,7 +134,7 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 class _Report(msgspec.Struct, frozen=True):
-    """What export needs of `report.json`."""
+    """The part of `report.json` that export reads."""
 
     frames: list[_FrameReport]
     source: _Named = _Named()
@@ -142,19 +142,19 @@ class _Report(msgspec.Struct, frozen=True):
 
 
 def is_segment_result(folder: Path) -> bool:
-    """True for a folder that a finished `hodor segment` made."""
+    """True for the result folder of a finished `hodor segment`."""
     return (folder / "report.json").is_file() and (folder / "masks").is_dir()
 
 
 def is_batch_summary(file: Path) -> bool:
-    """True for the summary.json that `hodor segment-many` writes beside its results."""
+    """True for the summary.json that `hodor segment-many` writes next to its results."""
     return file.name == "summary.json" and any(is_segment_result(folder) for folder in visible_folders(file.parent))
 
 
 def sources_of_each(paths: Sequence[Path], sources_of: Callable[[Path], Sequence[ExportSource]]) -> list[ExportSource]:
-    """The sources of all paths; a path that cannot be read has one whose export fails, so that the others go on.
+    """The sources at all paths. A path that cannot be read becomes a source whose export fails, so the others go on.
 
-    Raises InputError or DataError if no path can be read: that of the first.
+    If no path can be read, raises the InputError or DataError of the first.
     """
     found: list[ExportSource] = []
     errors: list[HodorError] = []
@@ -179,13 +179,13 @@ def _failing(path: Path, error: HodorError) -> ExportSource:
 def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: str | None = None) -> ExportSource:
     """The masks in `folder`/masks, with each object's confidence from report.json, on the video they were made from.
 
-    video: where the video is; by default where the report says, or else beside the folder.
+    video: the video's path; by default the one in the report, or else the video next to the folder.
     Raises InputError if the video cannot be found or the report cannot be read.
     """
     report = parse_json(folder / "report.json", _Report, "the report of a run", "segment the video again")
     path = video or _find_video(folder, report)
     if path is None:
-        where = f"{report.place.source} is not there any more" if report.place.source else "its report does not name it"
+        where = f"{report.place.source} no longer exists" if report.place.source else "its report does not name it"
         raise InputError(f"the video of {folder} is missing ({where}); give the video, and the folder as its `masks`")
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
@@ -196,14 +196,14 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     )
     if report.source.name in ("", source.name):
         return found
-    other = f"the masks in {folder} were made from {report.source.name} and are now put on {source.name}"
+    other = f"the masks in {folder} were made from {report.source.name} and are now used for {source.name}"
     return replace(found, notes=(*found.notes, other))
 
 
 def _find_video(folder: Path, report: _Report) -> Path | None:
     if report.place.source and ((path := Path(report.place.source)).is_file() or path.is_dir()):
         return path
-    # By default results lie in NAME.hodor beside NAME.mp4.
+    # By default, results are written to NAME.hodor next to NAME.mp4.
     name, folder = report.source.name, folder.resolve()
     beside = [path for path in folder.parent.glob("*") if name and path.stem == name and path != folder]
     candidates = [path for path in beside if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES]

@@ -1,1 +1,1 @@
-"""Searching descriptors: comparison, queries, the retrieval protocol, the projection."""
+"""Searching descriptors: comparison, queries, the retrieval protocol and the projection."""

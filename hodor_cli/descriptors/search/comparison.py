@@ -1,6 +1,6 @@
 """What two objects are compared by: the encoder's descriptor, the baseline's features, or a projection of both.
 
-A store holds the first two row by row, and a query both; projected vectors are computed when they are needed.
+Stores and queries hold the first two; projected vectors are computed from them when needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Metric = Literal["euclidean", "cosine"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Chooses, from stored rows and from queries, the vectors that are compared.
+    """Selects the vectors to compare, from stored rows and from queries.
 
     by: "descriptor" (what the decoder reads), "baseline" (means of the backbone's features inside the mask), or
     "projection", which needs the `projection` that maps both.
@@ -36,17 +36,17 @@ class Comparison:
         if self.by not in get_args(By):
             raise UsageError(f"objects are compared by {', '.join(get_args(By))}, not by {self.by!r}")
         if (self.by == "projection") != (self.projection is not None):
-            raise UsageError("comparing by projection needs a projection, and nothing else does")
+            raise UsageError("a `projection` must be given to compare by projection, and only then")
 
     def alike_below(self, metric: Metric) -> float | None:
-        """The distance below which two views are taken for one object; None where that is not known."""
+        """The distance below which two views are taken to show the same object, or None if it is not known."""
         return self.projection.alike_below if self.projection is not None and metric == "euclidean" else None
 
     def vectors(self, store: DescriptorStore, *, videos: list[str] | None = None) -> Vectors:
         """The rows of a store (or of some videos), in the order of `store.index(videos)`.
 
-        Raises InputError if the projection is another model's, and, where rows are read, if their video was exported
-        without what is compared.
+        Raises InputError if the projection belongs to another model; reading rows raises it if their video was exported
+        without the features to compare.
         """
         if (projection := self.projection) is None:
             return vectors_of_store(store, self.by, videos)
@@ -54,8 +54,8 @@ class Comparison:
         both = [vectors_of_store(store, dataset, videos) for dataset in ("descriptor", "baseline")]
         return Vectors(both[0].count, lambda low, high: projection(*(one.read(low, high) for one in both)))
 
-    def of_query(self, query: Query) -> np.ndarray:
-        """The query's vectors (K, D) float32. Raises InputError if it was saved without what is asked for."""
+    def query_vectors(self, query: Query) -> np.ndarray:
+        """The query's vectors (K, D) float32. Raises InputError if they need features that it was saved without."""
         if self.by == "descriptor":
             return query.descriptors.astype(np.float32)
         if query.baseline is None:
@@ -69,10 +69,10 @@ class Comparison:
 
 
 def possible_comparisons(store: DescriptorStore) -> list[Comparison]:
-    """The comparisons that a store allows, the best last (by the table in docs/descriptors.md); by projection only with
-    the package's own."""
+    """The comparisons that a store allows, the best last (see the table in docs/descriptors.md); by projection only if
+    the package has one for its model."""
     found = [Comparison("descriptor")]
-    # A video without any rows has no data sets to miss.
+    # A video without rows has no baseline features, and needs none.
     if all(store.has(name, "baseline") or not store.count([name]) for name in store.videos):
         found.append(Comparison("baseline"))
         projection = projection_for(store.info.model_fingerprint)
@@ -82,10 +82,10 @@ def possible_comparisons(store: DescriptorStore) -> list[Comparison]:
 
 
 def choose_comparison(store: DescriptorStore, by: By | None = None, projection_file: Path | None = None) -> Comparison:
-    """The comparison that is asked for, or the best that a store allows: by projection, baseline or descriptor.
+    """The comparison `by`, or by default the best that a store allows: by projection, baseline or descriptor.
 
-    projection_file: read instead of the package's own. Raises UsageError if it is not what is asked for, InputError
-    where there is no projection for the store's model.
+    projection_file: used instead of the package's projection. Raises UsageError if it contradicts `by`, InputError if
+    there is no projection for the store's model.
     """
     if projection_file is not None and by not in (None, "projection"):
         raise UsageError(f"`projection` contradicts `by={by}`; leave one of them out")
@@ -100,12 +100,12 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
     return Comparison(by) if by is not None else possible_comparisons(store)[-1]
 
 
-BLOCK = 32768  # rows that are read at a time
+BLOCK = 32768  # rows read at a time
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """`count` rows, of which `read(low, high)` gives those of a range as an (n, C) array."""
+    """`count` rows; `read(low, high)` returns a range of them as an (n, C) array."""
 
     count: int
     read: Callable[[int, int], np.ndarray]
@@ -116,7 +116,7 @@ class Vectors:
             yield start, self.read(start, min(start + BLOCK, self.count))
 
     def part(self, low: int, high: int) -> Vectors:
-        """The rows low <= row < high, counted from 0 again."""
+        """The rows low <= row < high, renumbered from 0."""
         return Vectors(high - low, lambda first, last: self.read(low + first, low + last))
 
     def take(self, rows: np.ndarray) -> np.ndarray:
@@ -139,8 +139,8 @@ def vectors_of_store(store: DescriptorStore, dataset: str = "descriptor", videos
 def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarray:
     """(Q, n) distances between (Q, C) and (n, C): squared Euclidean, or one minus the cosine.
 
-    Both in the dtype of the inputs, through one matrix product. Squaring does not change an order, so rankings need no
-    root. A zero vector has cosine 0 with everything.
+    Computed in the inputs' dtype with one matrix product. Squared distances rank like distances, so the root is left to
+    `unsquared`. A zero vector has cosine 0 with everything.
     """
     if metric == "cosine":
         return 1 - unit_length(queries) @ unit_length(rows).T
@@ -149,5 +149,5 @@ def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarr
 
 
 def unsquared(values: np.ndarray, metric: Metric) -> np.ndarray:
-    """What `distances` gave, as distances: of the Euclidean ones the root."""
+    """The output of `distances` as true distances: the square root of Euclidean ones."""
     return np.sqrt(values) if metric == "euclidean" else values

@@ -1,7 +1,7 @@
 """A projection of descriptors and baseline features, and its file.
 
-It is one linear map, learned from photographs that are moved and recoloured (`projection_training.py`). It fits one
-network only, so the file names its model's fingerprint, and another model's vectors are refused.
+It is one linear map, learned from photographs that are moved and recoloured (`projection_training.py`). It is valid for
+one network only, so the file holds the model's fingerprint, and vectors of other models are refused.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from hodor_cli.weights.tensor_files import read_safetensors, write_safetensors
 FORMAT_NAME = "hodor-projection"
 FORMAT_VERSION = "1"
 _ARRAYS = ("mean", "deviation", "centre", "weight")
-#: The limit for projections whose file has none: what learning gives for `mini`.
+#: The limit for projections whose file has none: the one learned for `mini`.
 ALIKE_BELOW = 1.03
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Descriptors (n, C) and baseline features (n, B) -> vectors (n, D) of unit length, to be compared.
+    """Maps descriptors (n, C) and baseline features (n, B) to vectors (n, D) of unit length, which are compared.
 
-    mean, deviation (C,): of the descriptor's channels. centre (C + B,) and weight (C + B, D): the linear map. All
-    float32. settings: how it was learned.
+    mean, deviation (C,): mean and standard deviation of the descriptor's channels. centre (C + B,) and weight
+    (C + B, D): the linear map. All float32. settings: how it was learned.
     """
 
     mean: np.ndarray
@@ -45,7 +45,7 @@ class Projection:
 
     @property
     def alike_below(self) -> float:
-        """The distance between projected vectors below which two views are taken for one object."""
+        """The distance between projected vectors below which two views are taken to show the same object."""
         limit = self.settings.get("alike_below")
         return float(limit) if isinstance(limit, int | float) and 0 < limit < 2 else ALIKE_BELOW
 
@@ -54,8 +54,8 @@ class Projection:
         channels, features = len(self.mean), len(self.weight) - len(self.mean)
         if descriptors.shape[1] != channels or baseline.shape[1] != features:
             raise InputError(
-                f"the projection takes descriptors of {channels} and baseline features of {features} numbers, not of "
-                f"{descriptors.shape[1]} and {baseline.shape[1]}; use the one of the same weights"
+                f"the projection takes {channels} descriptor channels and {features} baseline features, not "
+                f"{descriptors.shape[1]} and {baseline.shape[1]}; use a projection learned for the same weights"
             )
         both = joined(descriptors, baseline, self.mean, self.deviation)
         return unit_length((both - self.centre) @ self.weight).astype(np.float32)
@@ -73,8 +73,8 @@ class Projection:
 def joined(descriptors: np.ndarray, baseline: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """(n, C + B) float32: what the linear map reads.
 
-    Descriptors are standardised and scaled to length 1/2 beside the baseline's two parts of length 1; more weight for
-    them finds fewer objects of photographs that were held out.
+    Descriptors are standardised and scaled to length 1/2; each of the baseline's two parts has length 1. With a larger
+    weight for descriptors, fewer objects of held-out photographs were found.
     """
     return np.concatenate([0.5 * unit_length((descriptors - mean) / deviation), baseline], axis=1).astype(np.float32)
 
@@ -86,7 +86,7 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
 
 
 def save_projection(path: str | Path, projection: Projection) -> None:
-    """Write safetensors with the settings in its header, atomically. Raises OutputError where that is impossible."""
+    """Write a safetensors file with the settings in its header, atomically. Raises OutputError if that fails."""
     tensors = {name: torch.from_numpy(np.asarray(getattr(projection, name), np.float32)) for name in _ARRAYS}
     settings = json.dumps(dict(projection.settings))
     header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "settings": settings}
@@ -95,7 +95,7 @@ def save_projection(path: str | Path, projection: Projection) -> None:
 
 
 def load_projection(path: str | Path) -> Projection:
-    """Read a file of `save_projection`. Raises InputError if there is none, WeightsError for any other file."""
+    """Read a file written by `save_projection`. Raises InputError if it is missing, WeightsError for any other file."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no projection file {path}; make one with `fit_projection`")
@@ -110,7 +110,7 @@ def load_projection(path: str | Path) -> Projection:
     fits = fits and arrays["centre"].shape == arrays["weight"].shape[:1]
     sound = all(np.isfinite(array).all() for array in arrays.values())
     if header.get("format") != FORMAT_NAME or not (fits and sound):
-        raise WeightsError(f"{path} holds no projection; give a file that `fit_projection` wrote")
+        raise WeightsError(f"{path} is not a projection file; give one that `fit_projection` wrote")
     if header.get("format_version") != FORMAT_VERSION:
         raise WeightsError(
             f"{path} has projection format {header.get('format_version')} and this version reads {FORMAT_VERSION}; "
@@ -120,12 +120,12 @@ def load_projection(path: str | Path) -> Projection:
 
 
 def projection_for(model_fingerprint: str, file: Path | None = None) -> Projection | None:
-    """The projection in `file`, or the package's own; None if it has none for this model.
+    """The projection in `file`, or by default the package's own for this model; None if the package has none.
 
-    Raises as `load_projection` does, and InputError if the file's was learned for another model.
+    Raises as `load_projection` does, and InputError if the file's projection was learned for another model.
     """
     if file is None:
-        # Each lies beside its weights: NAME.projection.safetensors beside NAME.safetensors.
+        # NAME.projection.safetensors is stored next to NAME.safetensors.
         known = map(load_projection, sorted(BUNDLED.glob("*.projection.safetensors")))
         return next((one for one in known if one.model_fingerprint == model_fingerprint), None)
     projection = load_projection(file)

@@ -1,8 +1,8 @@
 """Learning the projection from labelled photographs: no video and no gradient step is needed.
 
 Each photograph becomes a short sequence as for training the network: its objects move, the background changes, colours
-shift. The rows of one object then differ in what should not matter. Directions in which objects vary around their own
-mean are shrunk, and the directions in which their means differ most are kept (linear discriminant analysis).
+shift. The rows of one object then differ only in ways that should not matter. Directions in which objects vary around
+their own mean are shrunk, and those in which the means differ most are kept (linear discriminant analysis).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.samples.sets import PhotographSet
 from hodor_cli.samples.settings import augment_preset
 
-#: Pixels that come from outside a photograph: the mean of ImageNet, which the network sees as zero.
+#: Colour of pixels from outside a photograph: ImageNet's mean, which normalisation turns into zero.
 OUTSIDE = (124, 116, 104)
-#: An object that shows less of itself than this share of the frame is left out of it.
+#: An object that covers less than this share of a frame is left out of that frame.
 LEAST_SHARE = 0.003
-#: How far the covariance of an object around its own mean is drawn towards a sphere, 0..1.
+#: How far the covariance of objects around their own means is shrunk towards a sphere, 0..1.
 SHRINK = 0.3
 
 
@@ -45,7 +45,7 @@ class ObjectViews:
 
 
 def stills_for_projection(folder: Path, warn: Callable[[str], object] | None = None) -> StillImages:
-    """The photographs of a folder, annotated with any known tool, with objects large enough. warn: as for `open_set`.
+    """The labelled photographs in a folder, in any known format, without tiny objects. warn: as for `open_set`.
 
     Raises DataError if there are none, InputError if the folder is missing.
     """
@@ -64,7 +64,7 @@ def encode_views(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> ObjectViews:
-    """Encode `frames` views of up to four objects of so many randomly drawn photographs; the same seed draws the same.
+    """Encode `frames` views of up to four objects in each of a number of `photographs`, drawn at random by `seed`.
 
     progress: called with the number of photographs done.
     """
@@ -90,22 +90,21 @@ def encode_views(
         if progress is not None:
             progress(done)
     if not instance:
-        raise DataError(f"{stills.annotations_file} gives no object that shows; give more photographs")
+        raise DataError(f"no object in {stills.annotations_file} is large enough to encode; give more photographs")
     return ObjectViews(np.stack(descriptors), np.stack(baseline), np.array(instance))
 
 
 def fit_projection(views: ObjectViews, model_fingerprint: str, *, dimensions: int = 256) -> Projection:
-    """The projection to (at most) `dimensions` numbers, with the distance below which two views show one object.
+    """The projection to at most `dimensions` dimensions, and the distance below which two views show the same object.
 
-    The distance is measured on half of the objects, projected by what the other half teaches, where there are eight or
-    more.
-    Raises DataError with fewer than two objects that are seen twice: then nothing says what should not count.
+    With eight or more objects, that distance is measured on half of them, with a projection learned from the other
+    half. Raises DataError if fewer than two objects have two views, because nothing then shows what should not matter.
     """
     fitted = _fit(views, model_fingerprint, dimensions)
     objects = np.unique(views.instance)
-    half = np.isin(views.instance, objects[::2])
     if len(objects) < 8:
         return fitted
+    half = np.isin(views.instance, objects[::2])
     judge = _fit(views.select(half), model_fingerprint, dimensions)
     limit = alike_limit(judge, views.select(~half))
     return fitted if limit is None else replace(fitted, settings={**fitted.settings, "alike_below": limit})
@@ -114,8 +113,8 @@ def fit_projection(views: ObjectViews, model_fingerprint: str, *, dimensions: in
 def alike_limit(projection: Projection, views: ObjectViews) -> float | None:
     """The distance from a view to the nearest view of an object below which the two should show the same object.
 
-    It is where the share of an object's own views that lie nearer, plus the share of other objects' views that lie
-    farther, is largest. None if no object is seen twice.
+    It maximises the share of an object's own views that are nearer plus the share of other objects' views that are
+    farther. None if no object has two views.
     """
     vectors = projection(views.descriptors, views.baseline)
     _, numbers = np.unique(views.instance, return_inverse=True)
@@ -135,7 +134,7 @@ def _fit(views: ObjectViews, model_fingerprint: str, dimensions: int) -> Project
     _, numbers = np.unique(views.instance, return_inverse=True)
     counts = np.bincount(numbers)
     if np.count_nonzero(counts > 1) < 2:
-        raise DataError("a projection needs at least two objects that are seen twice; give more photographs")
+        raise DataError("a projection needs at least two objects with two views each; give more photographs")
     mean = views.descriptors.mean(axis=0)
     deviation = np.maximum(views.descriptors.std(axis=0), 1e-6)
     both = joined(views.descriptors, views.baseline, mean, deviation).astype(np.float64)

@@ -1,12 +1,12 @@
 """How well descriptors tell objects apart: the retrieval protocol of HODOR (CVPR 2022, figure 2).
 
-Every row (one object in one frame) is a query; all other rows are ranked by their distance to it; relevant are the rows
-of the same object of the same video. Precision and recall are averaged over all queries that have something to find.
+Every row (one object in one frame) is a query. All other rows are ranked by their distance to it, and those of the same
+object in the same video are relevant. Precision and recall are averaged over all queries with something to find.
 
-Two galleries: `across` ranks the rows of all videos, `within` only those of the query's own video, where nothing but
-telling the objects of one scene apart counts. Exact: every distance is computed and equal distances share a rank, as in
-scikit-learn's `average_precision_score`. Memory is bounded by `MEMORY`: distances are made for a block of queries at a
-time, and rows that do not fit are read again for each block.
+Two galleries: `across` ranks the rows of all videos, `within` only those of the query's own video, which measures how
+well objects of one scene are told apart. Exact: every distance is computed, and equal distances share a rank, as in
+scikit-learn's `average_precision_score`. Memory is bounded by `MEMORY`: distances are computed for a block of queries
+at a time, and rows that do not fit are read again for each block.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
 
 RECALL_LEVELS = np.linspace(0, 1, 101)
-DOUBLE_PRECISION_BELOW = 20_000  # rows: up to here distances in float64 cost nothing noticeable
-MEMORY = 1 << 30  # bytes of distances and of rows that are held
+DOUBLE_PRECISION_BELOW = 20_000  # rows; up to here, distances in float64 take no noticeable time
+MEMORY = 1 << 30  # bytes for distances and for rows kept in memory
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class RetrievalScores:
     """The numbers of one curve, in 0..1 except counts and seconds.
 
     precision: (101,) at recall 0, 0.01 .. 1, mean over queries; each query's precision is taken at the shortest list
-    that reaches the recall. recall_at_k: share of queries with a relevant row among the k nearest.
-    objects: those of the queries.
+    that reaches the recall. recall_at_k: share of queries with a relevant row among the k nearest. objects: how many
+    the queries show.
     """
 
     gallery: str
@@ -66,9 +66,8 @@ def score_retrieval(
 ) -> RetrievalScores:
     """Run the protocol over rows in the order of `index`.
 
-    queries: so many rows, drawn at random but the same each time, are queries (all by default); the gallery is always
-    complete.
-    progress: called with (queries done, queries in all).
+    queries: how many rows to use as queries, drawn at random with a fixed seed; all by default. The gallery is always
+    complete. progress: called with (queries done, queries in all).
     Raises InputError if no query has both a relevant and an irrelevant row, for example with one object only.
     """
     started = time.perf_counter()
@@ -83,7 +82,7 @@ def score_retrieval(
     if not len(usable):
         objects = plural(len(np.unique(instance)), "object") + (" within one video" if within_video else " in all")
         raise InputError(
-            f"no precision-recall curve is possible: {objects} leave no query with both something to find and "
+            f"no precision-recall curve is possible: with {objects}, no query has both something to find and "
             "something to confuse it with; export more objects or frames"
         )
     asking = usable
@@ -94,7 +93,7 @@ def score_retrieval(
     if source.count * source.read(0, 1).shape[1] * 4 <= MEMORY // 2:
         source = vectors_of_array(source.read(0, source.count))
     for value in np.unique(group[asking]):
-        # Rows of one video follow one another, so a gallery is a range of rows.
+        # Rows of one video are contiguous, so a gallery is a range of rows.
         low, high = np.searchsorted(group, (value, value + 1)).tolist()
         inside = asking[(asking >= low) & (asking < high)]
         for scores in _score_gallery(source.part(low, high), instance[low:high], inside - low, metric):
@@ -111,14 +110,14 @@ def score_retrieval(
 
 
 def _score_gallery(rows: Vectors, instance: np.ndarray, asking: np.ndarray, metric: Metric) -> Iterator[np.ndarray]:
-    """The scores (n, 104) of some queries at a time, of all queries `asking` (row numbers) among `rows`.
+    """The scores (n, 104) of the queries `asking` (row numbers) among `rows`, one block of queries after another.
 
     instance: the object of each row.
     """
     dtype = np.float64 if rows.count <= DOUBLE_PRECISION_BELOW else np.float32
     order = np.argsort(instance, kind="stable")
     starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))
-    # Half of the memory for the distances of a block of queries, the other half for rows that are held.
+    # Half of the memory is for a block's distances, the other half for rows kept in memory.
     at_once = max(1, MEMORY // 2 // (rows.count * np.dtype(dtype).itemsize))
     centre: np.ndarray | None = None
     for first in range(0, len(asking), at_once):
@@ -128,7 +127,7 @@ def _score_gallery(rows: Vectors, instance: np.ndarray, asking: np.ndarray, metr
         for start, values in rows:
             values = values.astype(dtype)
             if centre is None:
-                # Differences do not change when all rows move, and float32 keeps more of them near the origin.
+                # Centring changes no difference between rows, and float32 is more precise near the origin.
                 centre = values.mean(axis=0) if metric == "euclidean" else np.zeros(values.shape[1], dtype)
             matrix[:, start : start + len(values)] = distances(query - centre, values - centre, metric)
         matrix[np.arange(len(block)), block] = np.inf
@@ -140,9 +139,9 @@ def _score_gallery(rows: Vectors, instance: np.ndarray, asking: np.ndarray, metr
 
 
 def _score_query(distance: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Average precision, whether the first and the first five hold a relevant row, and precision at the recall levels.
+    """Average precision, whether the nearest 1 and 5 include a relevant row, and precision at the recall levels.
 
-    distance: from the query to all rows (infinite to its own). relevant: the indices of the relevant ones.
+    distance: from the query to all rows (infinite to its own). relevant: the indices of the relevant rows.
     """
     near = np.sort(distance[relevant])
     retrieved = np.searchsorted(np.sort(distance), near, side="right")

@@ -1,4 +1,4 @@
-"""What to look for: objects of a descriptor file, or objects that are marked in a photo or a video."""
+"""What to look for: objects of a descriptor file, or objects marked in a photo or a video."""
 
 from __future__ import annotations
 
@@ -37,15 +37,17 @@ class Query:
 def parse_reference(argument: str) -> tuple[Path, str, int | None]:
     """ "FILE.h5#VIDEO/ID" -> (file, video, id); "FILE.h5#VIDEO" means all objects of the video and gives None.
 
-    Names of files and videos may hold a #: the text is divided at the first # behind the name of an existing file, or
-    else at the last. Raises UsageError for anything else.
+    File and video names may contain #: the text is split at the first # that follows the name of an existing file, or
+    else at the last #. Raises UsageError for anything else.
     """
     marks = [place for place, letter in enumerate(argument) if letter == "#"]
     place = next((place for place in marks if Path(argument[:place]).is_file()), marks[-1] if marks else 0)
     file, rest = argument[:place], argument[place + 1 :]
     video, slash, number = rest.partition("/")
     if not file or not video or (slash and not (number.isdecimal() and len(number) < 11)):
-        raise UsageError(f"{argument!r} names no stored object; write FILE.h5#VIDEO/ID, for example objects.h5#bear/1")
+        raise UsageError(
+            f"{argument!r} does not name a stored object; write FILE.h5#VIDEO/ID, for example objects.h5#bear/1"
+        )
     return Path(file), video, int(number) if slash else None
 
 
@@ -62,7 +64,7 @@ def queries_of_store(argument: str) -> list[Query]:
         queries = []
         for value in ids:
             rows, mine = found.select(found.object_id == value), all_ids == value
-            # Shown by the crop in which it is largest, among those with a confidence near its best.
+            # Shown by its largest crop among those with nearly its best confidence.
             sure = rows.confidence >= 0.95 * rows.confidence.max()
             shown = np.flatnonzero(mine)[[int(np.argmax(np.where(sure, rows.area, -1)))]]
             features = None if baseline is None else baseline[mine]
@@ -72,8 +74,8 @@ def queries_of_store(argument: str) -> list[Query]:
 
 
 def queries_of_frames(frames: Iterable[LabelledFrame], name: str, encoder: FrameEncoder) -> list[Query]:
-    """Each object that is marked in some frames of the photo or video `name`, with a descriptor from each of these
-    frames; it is shown by its crop in the first."""
+    """One query per object marked in frames of the photo or video `name`, with a descriptor from each of its frames and
+    the crop from the first."""
     rows: dict[int, list[ObjectRow]] = {}
     for frame in frames:
         encoded = encoder.encode(frame.image, frame.masks)
@@ -89,5 +91,5 @@ def queries_of_frames(frames: Iterable[LabelledFrame], name: str, encoder: Frame
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` rows, evenly spaced, the first and the last among them."""
+    """At most `most` rows, evenly spaced, including the first and the last."""
     return rows[evenly_spaced(len(rows), most)]

@@ -1,8 +1,8 @@
-"""Finding an object again in a library: the most similar objects, not frames; and whether it is really there.
+"""Finding an object again in a library: rank the stored objects by similarity, and verify that it is really there.
 
-To check a match, the query's descriptors are decoded into the candidate's best frame, against that frame's own saved
-background, and what they find is encoded again. An object that is there is found, and what was encoded lies near the
-query's.
+To verify a match, the query's descriptors are decoded in the match's best frame, together with the background saved for
+that frame, and the resulting mask is encoded again. If the object is there, a mask is found and its descriptor is near
+the query's.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.label_png import box_of
 from hodor_cli.video.source import open_source
 
-DECODED_ROWS = 8
-QUERY_ROWS = 32  # a query of many frames is thinned to so many, spread over them
+QUERY_ROWS = 32  # most descriptors of a query that a search uses, spread over its frames
+DECODED_ROWS = 8  # most descriptors of a query that are decoded to verify a match
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Match:
     """One object of the library.
 
     distance: mean over the query's descriptors of the distance to the nearest descriptor of this object; Euclidean, or
-    one minus the cosine. best_row indexes the store's rows (`DescriptorStore.index`), and is the nearest of all.
+    one minus the cosine. best_row: the object's nearest row, as an index into the store (`DescriptorStore.index`).
     Times are seconds from the start of the source, None for stills, which have an image_name instead.
     """
 
@@ -64,14 +64,13 @@ def search_objects(
     top: int = 20,
     include_itself: bool = False,
 ) -> list[Match]:
-    """The objects most similar to the query, nearest first; the query itself is left out if it lies in this store.
+    """The objects most similar to the query, nearest first. The search is exact and reads the store once, in blocks.
 
-    comparison: what is compared, the descriptors by default; `choose_comparison` gives the best that a store allows.
+    comparison: what to compare, the descriptors by default; `choose_comparison` returns the best that a store allows.
+    include_itself: keep the query's own object if it is in this store.
 
-    Exact; the store is read once, block by block.
-
-    Raises InputError if the query comes from another model, the store is empty, or one of the two was saved without
-    what is compared.
+    Raises InputError if the query comes from another model, the store is empty, or one of the two was saved without the
+    features to compare.
     """
     if query.model_fingerprint != store.info.model_fingerprint:
         way_out = "export one of them again" if query.store else "encode it with the weights of the library (`weights`)"
@@ -85,11 +84,11 @@ def search_objects(
     comparison = comparison or Comparison()
     stored = comparison.vectors(store)
     width = stored.read(0, 1).shape[1]
-    vectors = spread(comparison.of_query(query), QUERY_ROWS)
+    vectors = spread(comparison.query_vectors(query), QUERY_ROWS)
     if vectors.shape[1] != width:
         raise InputError(
-            f"{query.label} has {vectors.shape[1]} numbers to compare by {comparison.by} and {store.path} has {width}; "
-            "export it again with the same weights"
+            f"the {comparison.by} vectors of {query.label} have length {vectors.shape[1]} and those in {store.path} "
+            f"{width}; export it again with the same weights"
         )
     instance = index.instance
     nearest, row = _nearest(stored, instance, vectors, metric)
@@ -142,11 +141,11 @@ def _nearest(
 
 @dataclass(frozen=True)
 class VerifiedMatch:
-    """A match with what decoding said.
+    """A match and the result of decoding the query in its best frame.
 
-    found: something was segmented. overlap: intersection over union of the boxes of what was found and of the stored
-    object. distance: mean over the query's rows of the distance to what was found (infinite if nothing). problem: why
-    the frame could not be read, empty otherwise.
+    found: whether a mask was found. overlap: intersection over union of its box and the stored object's. distance: mean
+    over the query's rows of the distance to the found object (infinite if there is none). problem: why the frame could
+    not be read, or empty.
     """
 
     match: Match
@@ -167,15 +166,15 @@ def verify_matches(
     metric: Metric = "euclidean",
     progress: Callable[[int], None] | None = None,
 ) -> list[VerifiedMatch]:
-    """Decode the query into each match's best frame, and rank anew, nearest first.
+    """Decode the query in each match's best frame, and rank the matches again, nearest first.
 
-    A match's rank is the sum of its distance in the search and the distance to what was found, which alone ranks worse.
+    They are ranked by the sum of the search distance and the distance to the found object, which alone ranks worse.
 
-    comparison: as in `search_objects`. A frame whose source has moved or changed cannot be checked; such matches come
-    last, with the reason.
+    comparison: as in `search_objects`. Matches whose source has moved or changed cannot be checked; they come last,
+    with the reason.
     """
     encoder, comparison = FrameEncoder.like(segmenter), comparison or Comparison()
-    asked = spread(comparison.of_query(query), DECODED_ROWS)
+    asked = spread(comparison.query_vectors(query), DECODED_ROWS)
 
     def verified(match: Match) -> VerifiedMatch:
         image = read_frame(store, match)
@@ -186,10 +185,10 @@ def verify_matches(
         mask = segmenter.step(image) == 1
         if (box := box_of(mask)) is None:
             return VerifiedMatch(match)
-        # Encoded as stored rows are, from a hard mask without history.
+        # Encoded like the stored rows: from a hard mask, without history.
         found = encoder.encode(image, {1: mask})
         seen = replace(query, descriptors=found.objects[1][None], baseline=found.baseline[1][None])
-        nearest = distances(asked, comparison.of_query(seen), metric)
+        nearest = distances(asked, comparison.query_vectors(seen), metric)
         distance = float(unsquared(nearest, metric).mean())
         rows = store.object(match.video, match.object_id)
         stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
@@ -212,16 +211,17 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     info = store.video(match.video)
     path = Path(info.source)
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path} is not there any more; put it back, or export {match.video} again from its new place")
+        raise InputError(f"{path} no longer exists; put it back, or export {match.video} again from its new place")
     if match.image_name is not None:
         found = ImageFinder(path.parent).find(match.image_name)
         if found is None:
-            gone = f"the image {match.image_name} of {match.video} is not beside {path} any more"
-            raise InputError(f"{gone}; put it back to verify")
+            raise InputError(
+                f"the image {match.image_name} of {match.video} is no longer next to {path}; put it back to verify"
+            )
         return read_photograph(found)
     with open_source(path, start=match.best_frame, end=match.best_frame + 1) as source:
         for frame in source:
             if frame.image.shape[:2] != (info.height, info.width):
                 raise InputError(f"{path} has changed since {match.video} was saved; export it again")
             return frame.image
-    raise InputError(f"{path} has no frame {match.best_frame} any more; export {match.video} again")
+    raise InputError(f"{path} no longer has a frame {match.best_frame}; export {match.video} again")

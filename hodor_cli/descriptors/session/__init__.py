@@ -1,1 +1,1 @@
-"""What descriptors add to a run of `segment`: known objects to start from, recording, and watching for drift."""
+"""What descriptors add to a run of `segment`: starting from stored objects, recording, and watching for drift."""

@@ -1,4 +1,4 @@
-"""A watch over a run that began with saved objects: whether what is found is what was looked for."""
+"""Watching a run that starts from saved objects: do the objects found look like the saved ones?"""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.engine import Segmenter, StepResult
 from hodor_cli.video.frames import Frame
 
-#: Without a projection: the distance of descriptors, in the object's unit, above which the found object is taken for
-#: another one.
+#: Without a projection: the distance between descriptors, in the object's unit, above which the found object is taken
+#: for another one.
 RECOGNISED_BELOW = 0.28
 
 
 class Recognition:
-    """Compares what is found with the saved objects {id: (K, C)}, frame by frame.
+    """Compares the objects found with the saved objects {id: (K, C)}, frame by frame.
 
     A network that starts from a saved object tends to find something in any video: a sleeve where the object is a mug.
-    What it finds is compared with the saved object by their distance under the projection, which has learned how far
-    apart views of one object are. Without a projection, descriptors are compared, in units of how far the saved object
-    is from its own background; that says little, as `benchmarks/from_descriptors.py` shows.
+    So what it finds is compared with the saved object by their distance under the projection, which has learned how far
+    apart views of one object are. Without a projection, descriptors are compared, in units of the saved object's
+    distance from its own background, which is unreliable (`benchmarks/from_descriptors.py`).
 
-    background (9, C): the saved scene, which gives the unit of distances between descriptors.
-    projection: needs the saved rows' features, baseline {id: (K, B)}, and `tap` for those of what is found.
+    background (9, C): the saved scene, which sets the unit of distances between descriptors.
+    projection: requires `baseline`, the saved rows' features {id: (K, B)}, and `tap`, for the found objects' features.
     labels: {id: "VIDEO/ID"}, as the objects were saved.
     """
 
@@ -60,7 +60,7 @@ class Recognition:
         return float(np.linalg.norm(self._saved[object_id] - descriptor, axis=1).min()) / self._unit[object_id]
 
     def review(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
-        """The objects of the segmenter's newest frame that do not look like the saved ones."""
+        """The objects of the segmenter's latest frame that do not look like the saved ones."""
         descriptors = segmenter.descriptors().objects
         features = {} if self._tap is None else self._tap.means(masks_of_labels(result.labels))
         notes: list[Note] = []
@@ -79,7 +79,7 @@ class Recognition:
     def unrecognised(self) -> dict[int, tuple[int, int]]:
         """Objects that are probably not in the video: {id: (frames in which it looked alike, frames in which found)}.
 
-        Those are the ones that look alike in fewer than half of the frames in which something was found.
+        They look like the saved object in fewer than half of the frames in which something was found.
         """
         counts = {key: (self._alike[key], self._found[key]) for key in self._saved}
         return {key: (alike, found) for key, (alike, found) in counts.items() if 2 * alike < found or not found}
@@ -94,6 +94,6 @@ class Recognition:
         return {"counts": np.array([(key, self._found[key], self._alike[key]) for key in self._saved])}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from the result of `state`."""
         for key, found, alike in arrays["counts"].tolist():
             self._found[key], self._alike[key] = found, alike

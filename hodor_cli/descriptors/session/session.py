@@ -1,4 +1,4 @@
-"""What descriptors add to a run of `segment`: objects known from a file, recording in the same pass, and watching."""
+"""What descriptors add to a run of `segment`: starting from stored objects, recording in the same pass, watching."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.weights.checkpoint import model_fingerprint
 
-#: Descriptors of a saved object that a run starts from.
+#: Most descriptors of a saved object that a run starts from.
 MOST_ROWS = 8
 
 
 class DescriptorSession(AbstractContextManager["DescriptorSession"]):
     """A context around `segment_source`: give it the context's `segmenter` and `on_step`.
 
-    The context's segmenter is the given one, whose saved state also holds what the watches over drift and identity
-    need, so that a run that is resumed reports the same.
+    The context's segmenter wraps the given one. Its saved state includes that of the watches over drift and identity,
+    so that a resumed run reports the same.
 
         with DescriptorSession(segmenter, source, known=["objects.h5#bear/1"], record="new.h5") as session:
             segment_source(source, RunInputs(masks), out, session.segmenter, hooks=RunHooks(on_step=session.on_step))
 
     Args:
-        segmenter: New; it starts from the objects of `known`, if any.
+        segmenter: A segmenter without objects; it starts from the objects of `known`, if any.
         masks: {frame: label map} that start further objects.
-        prompts: What else starts and ends objects: boxes, clicks, removals; the file tells runs apart by it.
+        prompts: What else starts and ends objects: boxes, clicks, removals. Part of the recorded content hash.
         known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
-        projection: File of `fit_projection`, by which objects of `known` are recognised; by default the
-            package's own for its weights, and none for others.
+        projection: File written by `fit_projection`, used to recognise the objects of `known`; by default the
+            package's own projection for these weights, if there is one.
         record: Descriptor file to add this video to, in the same pass.
-        result: The run's result folder, by which the file tells results of one video apart.
+        result: The run's result folder, which distinguishes results of the same video in the file.
     Raises:
         InputError, UsageError: an argument names no stored object, or one saved with other weights.
         OutputError: the file cannot be written.
@@ -65,13 +65,13 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         record: str | Path | None = None,
         result: Path | None = None,
     ) -> None:
-        #: What determines the result besides masks, for the run's settings: the arguments and their hash.
+        #: For the run's settings: the `known` arguments and a hash of their descriptors.
         self.start_from = ""
         self.recorder: DescriptorRecorder | None = None
-        #: Whether what is found looks like the saved objects; None without `known`.
+        #: Checks whether the objects found look like the saved ones; None without `known`.
         self.recognition: Recognition | None = None
         if projection is not None and not known:
-            raise UsageError("`projection` is what objects of `known` are recognised by; give `known` as well")
+            raise UsageError("`projection` is used to recognise the objects of `known`; give `known` as well")
         if known:
             self.recognition, digest = start_from_store(segmenter, known, projection)
             self.start_from = f"{' '.join(known)} sha256:{digest}"
@@ -85,7 +85,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         self.segmenter = WatchedSegmenter(segmenter, self._watches)
 
     def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
-        """Record a frame, and name its objects to review."""
+        """Record a frame, and return its objects to review."""
         if self.recorder is not None:
             self.recorder.on_step(frame, result, segmenter)
         return [note for watch in self._watches.values() for note in watch.review(frame, result, segmenter)]
@@ -98,7 +98,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
 
 
 class WatchedSegmenter:
-    """A segmenter in all respects, with the states of those that watch it inside its own. watched: the segmenter."""
+    """Delegates to the segmenter `watched`, and adds the states of its watches to the segmenter's state."""
 
     def __init__(self, segmenter: Segmenter, watches: Mapping[str, DriftMonitor | Recognition]) -> None:
         self.watched, self._watches = segmenter, watches
@@ -107,14 +107,14 @@ class WatchedSegmenter:
         return getattr(self.watched, name)
 
     def state(self) -> dict[str, np.ndarray]:
-        """All states in one dictionary, each watch's under `watch/NAME/`."""
+        """All states in one dictionary, with the watches' under `watch/NAME/`."""
         arrays = dict(self.watched.state())
         for name, watch in self._watches.items():
             arrays |= {f"watch/{name}/{key}": value for key, value in watch.state().items()}
         return arrays
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from what `state` gave, or from a plain segmenter's state."""
+        """Continue from the result of `state`, or from a plain segmenter's state."""
         self.watched.load_state({key: value for key, value in state.items() if not key.startswith("watch/")})
         for name, watch in self._watches.items():
             prefix = f"watch/{name}/"
@@ -128,12 +128,12 @@ def start_from_store(
 ) -> tuple[Recognition, str]:
     """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name.
 
-    Each object gives at most `MOST_ROWS` of its descriptors, spread evenly over its frames. Ids are kept where they are
-    all different, otherwise objects are numbered from 1. The background (9, C) is that of the last frame of the first
-    argument's video: even another scene's does better than none (`benchmarks/from_descriptors.py`).
+    At most `MOST_ROWS` descriptors of each object are used, spread evenly over its frames. Ids are kept if they are all
+    different; otherwise objects are numbered from 1. The background (9, C) is taken from the last frame of the first
+    argument's video, because even another scene's is better than none (`benchmarks/from_descriptors.py`).
 
-    Returns what tells whether they are recognised, and a hash of the descriptors. Raises InputError if they were saved
-    with other weights than the segmenter's, or do not exist.
+    Returns the watch that recognises them, and a hash of the descriptors. Raises InputError if they do not exist or
+    were saved with other weights than the segmenter's.
     """
     queries = [query for argument in arguments for query in queries_of_store(argument)]
     fingerprint = model_fingerprint(segmenter.model)
@@ -163,12 +163,12 @@ def start_from_store(
 
 
 class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
-    """Writes what a segmenter finds into a descriptor file, as `DescriptorSession` does with `record`.
+    """Writes the objects that a segmenter finds into a descriptor file, as `DescriptorSession` does with `record`.
 
-    The video appears in the file when the block ends without an exception. A run that starts in the middle, because it
-    is resumed, cannot be recorded whole: then nothing is written and `incomplete` is True. masks, prompts, start_from:
-    what started the objects, by which the file knows the same run again. Raises UsageError if the file has another
-    result of the same name, InputError and OutputError as `StoreWriter`.
+    The video appears in the file when the block ends without an exception. A resumed run, which starts in the middle,
+    cannot be recorded whole; then nothing is written and `incomplete` is True. masks, prompts, start_from: what started
+    the objects, so that the same run is recognised again. Raises UsageError if the file has another result of the same
+    name, InputError and OutputError as `StoreWriter` does.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
 
     def __exit__(self, *error: Any) -> None:
         """Put the video into the file, or discard it if it is incomplete, and close the file."""
-        # A finished run that was asked to resume gives no frames at all.
+        # Resuming a finished run yields no frames at all.
         self.incomplete = self.incomplete or not self._started
         if self.incomplete:
             self._video.discard()

@@ -1,7 +1,7 @@
-"""A watch over a run by descriptors alone: swapped ids, one object under two ids, and shot cuts.
+"""Watching a run by its descriptors alone: swapped ids, one object under two ids, and shot cuts.
 
-`run/review.py` says when an object stops looking like its given mask. A watch corrects nothing: it names frames to
-review. Memory is constant: a few descriptors per object.
+A watch corrects nothing; it names frames to review. (`run/review.py` reports objects that stop looking like their given
+mask.) Memory is constant: a few descriptors per object.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from hodor_cli.engine import Segmenter, StepResult
 from hodor_cli.video.frames import Frame
 
 REFERENCE_FRAMES = 5
-# When something is worth a look; `benchmarks/drift_limits.py` shows what real videos do.
-SAME = 0.06  # of the distance from an object to its background, between two ids; alike children: below 0.25
-SWAPPED = 0.8  # distance to the other's reference, of that to the own one
-CUT = 0.5  # the background's step, in units of the distance between its cells
-CUT_JUMP = 2.5  # and times the median of the last steps
-LASTING = 3  # how many frames in a row something must last (not cuts)
+# When something is worth a look; `benchmarks/drift_limits.py` measures these values on real videos.
+SAME = 0.06  # distance between two ids, in units of an object's distance to its background; similar children: < 0.25
+SWAPPED = 0.8  # distance to the other id's reference, divided by the distance to the object's own
+CUT = 0.5  # step of the background, in units of the distance between its cells
+CUT_JUMP = 2.5  # the same step, as a multiple of the median of the latest steps
+LASTING = 3  # frames in a row that anything but a cut must last
 
 #: For the report's `review`: an object, the reason to look at it, and a detail.
 Note = tuple[int, str, str]
@@ -30,14 +30,14 @@ Note = tuple[int, str, str]
 #: The reason and the detail of a pair's events, from the other id and the event's value.
 _WORDS = {
     "same": ("may be the same object as {}", "distance {:.2f}"),
-    "swapped": ("may have swapped ids with {}", "{:.2f} times as far from that one as from itself before"),
+    "swapped": ("may have swapped ids with {}", "{:.2f} times as far from the other's earlier look as from its own"),
 }
 _KINDS = list(_WORDS)
 
 
 @dataclass(frozen=True)
 class DriftEvent:
-    """One thing seen in one frame. kind: "swapped", "same" or "cut"; object_id, other: the ids of a pair."""
+    """One finding in one frame. kind: "swapped", "same" or "cut"; object_id, other: the ids of a pair."""
 
     kind: str
     frame: int
@@ -56,22 +56,22 @@ class _Track:
 
 
 class DriftMonitor:
-    """Sees swapped ids, one object under two ids, and shot cuts, from one frame's descriptors after another.
+    """Detects swapped ids, one object under two ids, and shot cuts from the descriptors of successive frames.
 
-    Distances are in units of the video itself, so that no limit belongs to one model: an object's in units of how far
-    it is from the background around it in its reference frames, the background's in units of how far its nine cells are
-    from one another.
+    Distances are measured in units taken from the video itself, so that the limits do not depend on the model: for
+    objects, their distance to the background in their reference frames; for the background, the distance between its
+    nine cells.
     """
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
         self._background: np.ndarray | None = None
         self._steps: deque[float] = deque(maxlen=24)
-        #: (kind, id, other id) -> how many frames in a row.
+        #: (kind, id, other id) -> number of frames in a row.
         self._lasting: dict[tuple[str, int, int], int] = {}
 
     def review(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
-        """The objects of the segmenter's newest frame that are worth a look."""
+        """The objects of the segmenter's latest frame that are worth a look."""
         if not result.objects:
             return []
         found = segmenter.descriptors()
@@ -88,9 +88,9 @@ class DriftMonitor:
         return notes
 
     def add(self, frame: int, objects: Mapping[int, np.ndarray], background: np.ndarray | None) -> list[DriftEvent]:
-        """Descriptors of a frame: objects {id: (C,)} that are present, background (9, C) or None -> what stands out."""
+        """Add a frame's descriptors and return its events. objects: {id: (C,)} of those present. background: (9, C)."""
         events = self._cut(frame, background)
-        if events:  # after a cut everything looks different at once; so what lasted until then proves nothing
+        if events:  # a cut changes everything at the same time, so earlier frames prove nothing
             self._lasting.clear()
         for object_id, descriptor in objects.items():
             track = self._tracks.setdefault(object_id, _Track())
@@ -114,7 +114,7 @@ class DriftMonitor:
         return arrays
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from the result of `state`."""
         self._steps = deque(arrays["steps"].tolist(), maxlen=self._steps.maxlen)
         self._background = arrays.get("background")
         self._lasting = {(_KINDS[kind], a, b): count for kind, a, b, count in arrays["lasting"].tolist()}

@@ -1,4 +1,4 @@
-"""The masks of a label map, and the small picture of an object."""
+"""The masks of a label map, and small crops of objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hodor_cli.pages import jpeg_bytes
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
 JPEG_QUALITY = 85
-MOST_SIDE = 1024  # pixels of a crop that is read
+MOST_SIDE = 1024  # pixels; larger crops are refused
 MARGIN = 0.08  # of the box's longer side, shown around the object
 FADE = 0.6  # how far the surroundings go towards white
 
@@ -28,9 +28,9 @@ def masks_of_labels(labels: NDArray[np.unsignedinteger]) -> dict[int, NDArray[np
 
 
 def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box) -> bytes:
-    """The object as a JPEG file, `THUMBNAIL_SIDE` pixels long at most, what surrounds it faded towards white.
+    """The object as a JPEG file with sides of at most `THUMBNAIL_SIDE` pixels, its surroundings faded towards white.
 
-    image (H, W, 3) uint8 RGB, mask (H, W), box as `box_of` gives it.
+    image (H, W, 3) uint8 RGB, mask (H, W), box as `box_of` returns it.
     """
     x, y, width, height = box
     margin = round(MARGIN * max(width, height))
@@ -47,9 +47,9 @@ def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box) -> by
 
 
 def open_crop(data: bytes) -> Image.Image:
-    """A stored crop as an RGB picture. Raises InputError if it is damaged or larger than any crop is."""
+    """A stored crop as an RGB picture. Raises InputError if it is damaged or too large for a crop."""
     try:
-        # Only the header is read before the size is known to be small.
+        # Opening reads only the header, so that the size is checked before anything is decoded.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data), formats=["JPEG"])

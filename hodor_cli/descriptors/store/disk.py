@@ -1,8 +1,8 @@
-"""HDF5 files written so that a full disk or Ctrl-C ends in an exception.
+"""Writing HDF5 files so that a full disk or Ctrl-C ends in an exception.
 
-HDF5 keeps what it could not write and tries again when its objects go away, long after the error: on a full disk that
-ends in a crash of the process. So HDF5 writes through a file that never refuses: after the disk's first error nothing
-more is written, the file is thrown away, and the error is raised from here.
+HDF5 keeps data that it could not write and tries again when its objects are freed, long after the error; on a full disk
+that crashes the process. So HDF5 writes to a file object that never fails: after the disk's first error it drops all
+further data, and `WritableFile` raises the error. The file is then discarded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import h5py
 
 
 class _Disk(io.FileIO):
-    """A file for h5py that seems to take everything; `error` is what the disk said at its first refusal."""
+    """A file for h5py whose writes never fail; `error` is the disk's first error."""
 
     error: OSError | None = None
 
@@ -37,7 +37,7 @@ class _Disk(io.FileIO):
         return self.tell() if size is None else size
 
     def close(self) -> None:
-        """Close the file, whose bytes are on the disk then, and raise the disk's error, if there was one."""
+        """Sync and close the file, and raise the disk's first error, if there was one."""
         if not self.closed:
             self._try(lambda: os.fsync(self.fileno()))
             super().close()
@@ -45,7 +45,7 @@ class _Disk(io.FileIO):
                 raise self.error
 
     def _write_all(self, view: memoryview) -> None:
-        while view:  # a full disk takes a part, and refuses the rest
+        while view:  # a full disk accepts a part and refuses the rest
             view = view[super().write(view) :]
 
     def _try(self, change: Callable[[], object]) -> None:
@@ -57,7 +57,7 @@ class _Disk(io.FileIO):
 
 
 class WritableFile:
-    """An HDF5 file open for writing, `file`, whose methods raise OSError when the disk refuses."""
+    """An HDF5 file open for writing, as `file`. Its methods raise OSError if the disk has refused anything."""
 
     def __init__(self, path: Path, *, existing: bool = False) -> None:
         with uninterrupted():
@@ -86,9 +86,9 @@ class WritableFile:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and termination back until the block ends: HDF5 must not be left in the middle of a call."""
+    """Delay Ctrl-C and termination until the block ends, because HDF5 must not be left in the middle of a call."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python runs its signal handlers in the main thread alone
+        yield  # Python runs signal handlers only in the main thread
         return
     held: list[tuple[int, FrameType | None]] = []
     earlier: dict[int, Any] = {}

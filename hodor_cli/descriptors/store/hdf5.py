@@ -1,7 +1,7 @@
-"""Opening descriptor files safely: nothing outside the file is read, and every way to be wrong becomes one sentence.
+"""Opening descriptor files safely: nothing outside the file is read, and every fault is reported in one sentence.
 
-HDF5 files can name other files (external links, raw external storage, virtual data sets) and can claim sizes that they
-do not hold. Stores never do either, so both are refused before HDF5 follows them.
+HDF5 files can refer to other files (external links, raw external storage, virtual data sets) and can claim sizes that
+they do not hold. Stores never do either, so both are refused before HDF5 follows them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hodor_cli.descriptors.store.heap import Heaps
 from hodor_cli.descriptors.store.schema import DATASETS, FORMAT_NAME, FORMAT_VERSION, StoreInfo
 from hodor_cli.errors import HodorError, InputError
 
-#: Gzip packs at most 1,032 to 1, so more numbers per stored byte than this were never written.
+#: Bytes of data per stored byte; gzip compresses at most 1,032 to 1, so a higher ratio was never written.
 MOST_PACKED = 1100
 #: Bytes that one data set of one video may take in memory.
 MOST_BYTES = 8 << 30
@@ -38,26 +38,26 @@ def pending_folder(path: Path) -> Path:
     """Where finished videos wait until they are merged into `path`. Raises InputError if a link or a file is there."""
     folder = path.with_name(path.name + ".pending")
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
-        raise InputError(f"{folder} is in the way of {path.name}: it must be a folder of hodor's own; move it away")
+        raise InputError(f"{folder} is a link or a file where {path.name} needs a folder; move it away")
     return folder
 
 
 def pending_parts(path: Path) -> list[Path]:
-    """Finished videos that wait to be merged, oldest first. Unfinished ones end in `.tmp` and are not listed."""
+    """Finished videos that wait to be merged, oldest first. Unfinished ones end in `.tmp` and are left out."""
     parts = (part for part in pending_folder(path).glob("*.h5") if _PART.fullmatch(part.name))
     return sorted(part for part in parts if not part.is_symlink() and part.is_file())
 
 
 def open_file(path: Path) -> h5py.File:
-    """Open one descriptor file for reading and check that it is one; its videos are not checked yet.
+    """Open a descriptor file for reading and check that it is one; its videos are not checked yet.
 
-    Raises InputError: missing, not HDF5, cut short, not a descriptor store, or of another format version.
+    Raises InputError if it is missing, not HDF5, truncated, not a descriptor file, or of another format version.
     """
     if not path.exists():
         raise InputError(f"no such descriptor file: {path}; make one with `export_sources`")
     if not path.is_file():
         folder = "a folder, not a descriptor file; name the .h5 file inside it"
-        what = folder if path.is_dir() else "no regular file; give a file that `export_sources` wrote"
+        what = folder if path.is_dir() else "not a regular file; give a file that `export_sources` wrote"
         raise InputError(f"{path} is {what}")
     try:
         if not h5py.is_hdf5(path):
@@ -66,7 +66,7 @@ def open_file(path: Path) -> h5py.File:
     except PermissionError:
         raise InputError(f"{path} cannot be read (permission denied); change its permissions") from None
     except (OSError, RuntimeError, ValueError) as error:
-        what = "is cut short" if "truncated" in str(error) else f"cannot be read as HDF5 ({error})"
+        what = "is truncated" if "truncated" in str(error) else f"cannot be read as HDF5 ({error})"
         raise InputError(f"{path} {what}; restore it from a copy or export it again") from None
     try:
         with reading(path), Heaps(path, file.userblock_size) as heaps:
@@ -91,7 +91,7 @@ def open_file(path: Path) -> h5py.File:
 
 @contextmanager
 def reading(path: Path, video: str | None = None) -> Iterator[None]:
-    """Turn whatever HDF5 and h5py raise over damaged content into an InputError that names the file and the video."""
+    """Turn any error of HDF5 and h5py about damaged content into an InputError that names the file and the video."""
     try:
         yield
     except HodorError:
@@ -105,13 +105,13 @@ def reading(path: Path, video: str | None = None) -> Iterator[None]:
 
 
 def read_attributes(group: h5py.Group, form: type[T], **others: Any) -> T:
-    """A group's attributes, and `others`, as a dataclass. Raises ValueError if one is missing, of another type or
-    outside its range."""
+    """A group's attributes, and `others`, as a dataclass. Raises ValueError if one is missing, of the wrong type or out
+    of range."""
     held = {name: value.item() if isinstance(value, np.generic) else value for name, value in group.attrs.items()}
     try:
         if "settings" in held:
             held["settings"] = msgspec.json.decode(held["settings"])
-        json.dumps(held, ensure_ascii=False, default=str).encode()  # a text of stray bytes could not be printed
+        json.dumps(held, ensure_ascii=False, default=str).encode()  # text with invalid bytes could not be printed
         return msgspec.convert(held | others, form)
     except msgspec.ValidationError as error:
         where = str(error).rpartition("$.")[2] if "$." in str(error) else str(error).rpartition(" ")[2]
@@ -120,13 +120,13 @@ def read_attributes(group: h5py.Group, form: type[T], **others: Any) -> T:
 
 
 def write_store_info(file: h5py.File, info: StoreInfo) -> None:
-    """Make an empty file a store without videos."""
+    """Turn an empty file into a store without videos."""
     file.attrs.update({"format": FORMAT_NAME, "format_version": FORMAT_VERSION, **vars(info)})
     file.require_group("videos")
 
 
 def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
-    """The groups of a store's videos by name. Raises InputError for any link, inside or out of the file."""
+    """The groups of a store's videos by name. Raises InputError if there is any link, even within the file."""
     groups: dict[str, h5py.Group] = {}
     with reading(path), Heaps(path, file.userblock_size) as heaps:
         videos = file["videos"]
@@ -135,7 +135,7 @@ def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
             group = videos[name]
             with reading(path, name):
                 if not isinstance(group, h5py.Group):
-                    raise ValueError("it is no group")
+                    raise ValueError("it is not a group")
                 if b"frame" not in list(_own_members(path, group, name)):
                     raise ValueError("it has no frames")
                 heaps.check_attributes(group)
@@ -144,14 +144,14 @@ def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
 
 
 def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels: int) -> h5py.Dataset:
-    """One data set of a video, of the type and shape that `DATASETS` says and no larger than its stored bytes can hold.
+    """One data set of a video, with the type and shape given in `DATASETS` and no larger than its stored bytes allow.
 
-    Raises InputError for anything else, also for one whose numbers lie in other files.
+    Raises InputError for anything else, including data stored in other files.
     """
     with reading(path, video):
         dataset = group[name]
         if not isinstance(dataset, h5py.Dataset):
-            raise ValueError(f"{name} is no data set")
+            raise ValueError(f"{name} is not a data set")
         if dataset.is_virtual or dataset.external:
             raise InputError(
                 f"{path} takes {name} of video {video} from another file, which is never read; export the video again"
@@ -171,7 +171,7 @@ def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels:
 
 
 def _own_members(path: Path, group: h5py.Group, where: str) -> Iterator[bytes]:
-    """The names in a group, all of which must be hard links: others could lead anywhere."""
+    """The names in a group, all of which must be hard links, because other links could lead anywhere."""
     for raw in group.id:
         if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
             name = raw.decode("utf-8", "replace")
@@ -182,7 +182,7 @@ def _own_members(path: Path, group: h5py.Group, where: str) -> Iterator[bytes]:
 
 
 def _kind(dtype: object) -> str:
-    """How `DATASETS` names a data type."""
+    """The name of a data type in `DATASETS`."""
     if (text := h5py.check_string_dtype(dtype)) is not None:
         return "text" if text.length is None else "other"
     if (items := h5py.check_vlen_dtype(dtype)) is not None:

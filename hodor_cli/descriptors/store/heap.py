@@ -1,8 +1,8 @@
-"""Crops and texts, read or checked without HDF5's own code for values of variable length.
+"""Reading and checking crops and texts without HDF5's own code for values of variable length.
 
 HDF5 keeps such values in "global heaps" (HDF5 File Format Specification, section III.E): a data set or an attribute
-holds, per value, its length, the address of a heap and a number in it. HDF5 trusts them, and one wrong byte makes it
-loop for ever. Here every address and length is checked against the file.
+holds, per value, its length, the address of a heap, and its number in that heap. HDF5 trusts them, and one wrong byte
+makes it loop forever. Here every address and length is checked against the file.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MOST_VALUE_BYTES = 4 << 20
 MOST_HEAP_BYTES = 64 << 20
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
-#: Messages of an object header, and the class of data types of variable length.
+#: Kinds of message in an object header, and the class of variable-length data types.
 _ATTRIBUTE, _CONTINUATION, _VARIABLE = 0x000C, 0x0010, 9
 
 
 def read_values(path: Path, dataset: h5py.Dataset, rows: np.ndarray) -> list[bytes]:
     """The values of some rows of a one-dimensional data set of variable-length bytes or text.
 
-    Raises ValueError where the file is not what the specification says.
+    Raises ValueError if the file does not follow the specification.
     """
     if dataset.chunks is None or dataset.id.get_create_plist().get_nfilters():
         raise ValueError(f"{dataset.name.rpartition('/')[2]} is not stored in plain chunks")
@@ -48,14 +48,14 @@ class Heaps(AbstractContextManager["Heaps"]):
         self._read: dict[int, dict[int, bytes]] = {}
 
     def check_attributes(self, group: h5py.Group) -> None:
-        """Raise ValueError unless HDF5 can read the texts among a group's attributes.
+        """Raise ValueError unless HDF5 can safely read a group's text attributes.
 
-        They lie in the messages of the group's object header (HDF5 File Format Specification, section IV.A.1.a).
+        They are stored in messages of the group's object header (HDF5 File Format Specification, section IV.A.1.a).
         """
         start = h5py.h5o.get_info(group.id).addr
         version, size = struct.unpack("<B7xI", self._bytes(start, 12))
         if version != 1:
-            raise ValueError("its attributes are stored in another form than hodor's")
+            raise ValueError("its attributes are stored in a form that hodor does not write")
         blocks = [(start + 16, size)]
         for block in blocks:
             data = self._bytes(*block)
@@ -84,13 +84,13 @@ class Heaps(AbstractContextManager["Heaps"]):
         return self._file.read(size)
 
     def value(self, address: int, number: int, length: int) -> bytes:
-        """The first `length` bytes of a value of the heap at an address."""
+        """The first `length` bytes of value `number` in the heap at `address`."""
         if not length:
             return b""
         if length > MOST_VALUE_BYTES:
             raise ValueError(f"a value of {length} bytes")
         if address not in self._read:
-            if len(self._read) > 64:  # values lie in the order of their rows
+            if len(self._read) > 64:  # values are stored in row order, so old heaps are rarely needed again
                 self._read.clear()
             self._read[address] = self._heap(address)
         found = self._read[address].get(number, b"")
@@ -108,7 +108,7 @@ class Heaps(AbstractContextManager["Heaps"]):
         at = 0
         while at + 16 <= len(data):
             number, length = struct.unpack_from("<H6xQ", data, at)
-            taken = 16 + (length + 7) // 8 * 8 if number else length  # number 0 is what is free, with its header
+            taken = 16 + (length + 7) // 8 * 8 if number else length  # number 0: free space, header included
             if not 16 <= taken <= len(data) - at:
                 raise ValueError("a value that is longer than its heap")
             values[number] = data[at + 16 : at + 16 + length] if number else b""

@@ -1,4 +1,4 @@
-"""Writing the rows of one video into a file of its own, which is renamed into place once the video is complete."""
+"""Writing the rows of one video into its own file, which is renamed into place when the video is complete."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _NO_ROOM = "free space there or choose another place"
 #: Rows per chunk; 1,024 for the data sets that are not named.
 _CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 64, "image_name": 256, "category": 256}
 
-_OF_FRAMES = ("background", "background_frame")
+_PER_FRAME = ("background", "background_frame")
 
 
 class RowsWriter(AbstractContextManager["RowsWriter"]):
-    """Collects one video frame by frame; memory is a few hundred rows whatever the video's length.
+    """Writes one video frame by frame, with at most a few hundred rows in memory.
 
-    Leave the `with` block normally to keep the video; an exception, `discard` or a kill leaves none.
-    finished: called once the file `part` is complete. Raises OutputError if the disk takes no more.
+    The video is kept if the `with` block ends normally, and dropped after an exception, `discard` or a kill. finished:
+    called when the file `part` is complete. Raises OutputError if the file cannot be written.
     """
 
     def __init__(self, part: Path, store: StoreInfo, video: VideoInfo, finished: Callable[[VideoInfo], None]) -> None:
@@ -36,7 +36,7 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
         self._channels = store.channels
         self._finished, self._discarded = finished, False
         self._temporary = part.with_name(part.name + ".tmp")
-        #: By data set, the values that are not in the file yet. The first row decides which optional ones there are.
+        #: Values that are not in the file yet, by data set; the first row decides which optional data sets there are.
         self._waiting: dict[str, list[Any]] = {name: [] for name in DATASETS if name not in OPTIONAL}
         try:
             with writing_file(self._temporary, _NO_ROOM):
@@ -52,7 +52,7 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
                 self._create(name)
 
     def add_frame(self, frame: int, objects: Sequence[ObjectRow], background: np.ndarray | None = None) -> None:
-        """Add the objects of one frame and, if at hand, its background descriptors (9, C)."""
+        """Add the objects of one frame and, if known, its background descriptors (9, C)."""
         for row in objects:
             if row.descriptor.shape != (self._channels,):
                 raise ValueError(f"descriptor of shape {row.descriptor.shape}, the store has {self._channels} channels")
@@ -60,7 +60,7 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
                 self._waiting.update({name: [] for name in OPTIONAL if getattr(row, name) is not None})
             self.rows += 1
             for name, values in self._waiting.items():
-                if name not in _OF_FRAMES:
+                if name not in _PER_FRAME:
                     values.append(frame if name == "frame" else getattr(row, name))
         if background is not None:
             self._waiting["background"].append(background)
@@ -69,9 +69,9 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
             self._flush()
 
     def discard(self) -> None:
-        """Throw the video away, unless it is in place already; the `with` block then leaves none."""
+        """Drop the video, unless it is complete already."""
         self._discarded = True
-        with suppress(OSError):  # a full disk; the file goes away in any case
+        with suppress(OSError):  # a full disk; the file is removed anyway
             self._file.close()
         self._temporary.unlink(missing_ok=True)
 
@@ -87,14 +87,15 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
             self.discard()
 
     def _create(self, name: str, width: int = 0) -> None:
-        """An empty data set that grows; `width` is the number of values of a row where `DATASETS` leaves it open."""
+        """Create an empty data set that can grow. width: values per row, if `DATASETS` leaves that open."""
         kind, *sizes = DATASETS[name]
         shape = tuple(self._channels if size == "C" else width if size is None else size for size in sizes)
         dtype = {"bytes": h5py.vlen_dtype(np.uint8), "text": h5py.string_dtype()}.get(kind, kind)
         packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-        how = {} if kind in ("bytes", "text") else packed
+        if kind in ("bytes", "text"):  # gzip does not reach values of variable length
+            packed = {}
         chunks = (_CHUNK.get(name, 1024), *shape)
-        self._group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunks, **how)
+        self._group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunks, **packed)
 
     def _flush(self) -> None:
         with writing_file(self._temporary, _NO_ROOM), uninterrupted():
@@ -111,7 +112,7 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
         start = len(dataset)
         dataset.resize(start + len(values), axis=0)
         if kind == "bytes":
-            # One by one: h5py turns a list of equally long byte strings into a matrix and then refuses it.
+            # One at a time, because h5py turns a list of equally long byte strings into a matrix and then refuses it.
             for number, value in enumerate(values, start):
                 dataset[number] = np.frombuffer(value or b"", np.uint8)
         elif kind == "text":

@@ -1,4 +1,4 @@
-"""What a descriptor file holds: names, versions and the plain records that go in and come out.
+"""The layout of a descriptor file: names, versions, and the plain records that are written and read.
 
 /                         attributes: format, format_version, model_fingerprint, model_name, channels
 /videos/NAME/             attributes: see `VideoInfo`
@@ -64,7 +64,7 @@ class VideoInfo:
 
     `content_hash` covers the pixels and masks that were read, `settings` everything else that changes the numbers;
     together they decide whether a video already present can be skipped. `result` is where the masks came from (a
-    folder, a file or a result folder): a second result of the same video is another thing, not a newer one.
+    folder, a file or a result folder): another result of the same video does not replace this one.
     """
 
     name: str
@@ -79,7 +79,7 @@ class VideoInfo:
     result: str = ""
 
     def attributes(self) -> dict[str, Any]:
-        """The same as HDF5 attributes (`settings` as JSON text)."""
+        """The fields as HDF5 attributes (`settings` as JSON text)."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "name"}
         return {**values, "settings": json.dumps(self.settings, sort_keys=True)}
 
@@ -91,7 +91,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class ObjectRow:
-    """One object in one frame, as it goes into the file."""
+    """One object in one frame, as written to the file."""
 
     object_id: int
     descriptor: np.ndarray  # (C,) float32
@@ -106,7 +106,7 @@ class ObjectRow:
 
 @dataclass(frozen=True)
 class VideoRows:
-    """All rows of one video (or of one of its objects), as they come out of the file; shapes as at the top."""
+    """All rows of one video (or of one of its objects), as read from the file; shapes as in the module's docstring."""
 
     info: VideoInfo
     descriptor: np.ndarray

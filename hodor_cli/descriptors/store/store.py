@@ -1,7 +1,7 @@
-"""`DescriptorStore`: the door to a file of descriptors, read through NumPy.
+"""`DescriptorStore`: a descriptor file read as NumPy arrays.
 
-Writing is in `writer.py`. Readers never lock and never wait: a writer replaces the file as a whole, so an open store
-keeps showing what it held when it was opened.
+Writing is in `writer.py`. Readers never lock and never wait: a writer replaces the whole file, so an open store keeps
+the content that it had when it was opened.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, V
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed
 
-#: The file that commands read where none is named.
+#: The file that is read if none is named.
 DEFAULT_STORE = "objects.h5"
 _ROWS = ("descriptor", "frame", "object_id", "box", "area", "confidence")
-#: The least value that makes sense, for numbers that are used as places, sizes or ids.
+#: The smallest valid value of numbers that are used as positions, sizes or ids.
 _LEAST = {"frame": 0, "background_frame": 0, "object_id": 1, "area": 0, "box": 0}
 
 
@@ -36,8 +36,8 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             rows = store.rows("bear")          # descriptor (N, C), frame, object_id, box, area, confidence
             bear = store.object("bear", 1)     # the rows of one object
 
-    Every method raises InputError where the file is missing, no descriptor file, damaged, of another version, or names
-    other files.
+    Every method raises InputError if the file is missing, damaged, not a descriptor file, of another version, or refers
+    to other files.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -45,7 +45,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         self._files: list[h5py.File] = []
         self._groups: dict[str, tuple[Path, h5py.Group]] = {}
         self._datasets: dict[tuple[str, str], h5py.Dataset] = {}
-        # A merge may remove a part between our listing and our opening of it: then look again.
+        # A merge may remove a part after it was listed and before it is opened; then list the parts again.
         for attempt in range(20):
             parts = hdf5.pending_parts(self.path)
             try:
@@ -66,7 +66,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             self.info: StoreInfo = info
         elif not info.same_model(self.info):
             with hdf5.reading(path):
-                raise ValueError(f"it holds another model's descriptors than {self.path.name}")
+                raise ValueError(f"it holds descriptors of another model than {self.path.name}")
         self._groups.update({name: (path, group) for name, group in hdf5.open_videos(path, file).items()})
 
     @property
@@ -75,7 +75,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         return sorted(self._groups)
 
     def __len__(self) -> int:
-        """Rows of all videos together."""
+        """The number of rows of all videos."""
         return self.count()
 
     def video(self, name: str) -> VideoInfo:
@@ -120,24 +120,24 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
                 return np.array(read_values(path, opened, np.arange(len(opened))[rows]), object)
             values = np.asarray(opened[rows])
             if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise ValueError(f"{dataset} has values that are no numbers")
+                raise ValueError(f"{dataset} has values that are not finite")
             if dataset in _LEAST and values.size and values.min() < _LEAST[dataset]:
                 raise ValueError(f"{dataset} has the value {values.min()}")
         return values
 
     def thumbnails(self, name: str, rows: np.ndarray | None = None) -> list[bytes | None]:
-        """The crops of some rows (all by default) as JPEG files, None where none was kept."""
+        """The crops of some rows (all by default) as JPEG files, None for rows without one."""
         if not self.has(name, "thumbnail"):
             return [None] * (len(self._dataset(name, "frame")) if rows is None else len(rows))
         crops = self.dataset(name, "thumbnail", slice(None) if rows is None else rows)
         return [crop or None for crop in crops.tolist()]
 
     def count(self, videos: list[str] | None = None) -> int:
-        """Rows of all (or the named) videos together."""
+        """The number of rows of all (or the named) videos."""
         return sum(len(self._dataset(name, "frame")) for name in (self.videos if videos is None else videos))
 
     def image_name(self, name: str, object_id: int) -> str | None:
-        """The file that shows an object of still images, whose ids are those of their annotations; None in a video."""
+        """The image file of an object in still images, where object ids are annotation ids; None for a video."""
         if not self.has(name, "image_name"):
             return None
         rows = np.flatnonzero(self.dataset(name, "object_id") == object_id)
@@ -178,7 +178,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         return self._groups[name]
 
     def _dataset(self, name: str, dataset: str) -> h5py.Dataset:
-        """An open data set that has passed its checks, which are done once."""
+        """An open data set, checked when it is first used."""
         key = (name, dataset)
         if key not in self._datasets:
             path, group = self._group(name)
@@ -188,7 +188,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             leader = {"frame": None, "background_frame": None, "background": "background_frame"}.get(dataset, "frame")
             with hdf5.reading(path, name):
                 if leader is not None and len(opened) != (rows := len(self._dataset(name, leader))):
-                    raise ValueError(f"{len(opened)} rows of {dataset} for {rows}")
+                    raise ValueError(f"{dataset} has {len(opened)} rows instead of {rows}")
             self._datasets[key] = opened
         return self._datasets[key]
 
@@ -202,5 +202,5 @@ def find_store(path: Path | None) -> Path:
             return place
     raise InputError(
         f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file or make one with "
-        f"`export_sources`"
+        "`export_sources`"
     )

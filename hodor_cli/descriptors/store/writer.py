@@ -1,10 +1,10 @@
 """`StoreWriter`: adding videos to a descriptor file so that a kill at any moment loses at most the video in progress.
 
 HDF5 files are not safe to change in place: a kill in the middle of an update can make the whole file unreadable. So the
-file itself is never opened for writing. A video is written to a file of its own in `FILE.pending/` and renamed when
+file itself is never opened for writing. Each video is written to its own file in `FILE.pending/`, which is renamed when
 complete; a merge copies FILE and the finished videos into a new file and renames that over FILE. Renames are atomic, so
-FILE is a valid store at every instant. Merging copies the whole file, so a large one is merged less often: when the
-finished videos amount to a quarter of it, and at the end. `DescriptorStore` reads FILE and those videos together.
+FILE is a valid store at every instant. Merging copies the whole file, so a large file is merged less often: when the
+finished videos reach a quarter of its size, and at the end. `DescriptorStore` reads FILE and those videos together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hodor_cli.images.paths import exists
 from hodor_cli.locks import locked_file
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
-MERGE_SHARE = 4
+MERGE_SHARE = 4  # above that size, merge when finished videos reach 1 / MERGE_SHARE of the file
 _NO_ROOM = "free space there and run it again, or choose another place"
 
 
@@ -37,8 +37,8 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
                 with writer.video(info) as video:                   # a changed video of that name is replaced
                     video.add_frame(0, [ObjectRow(...)], background)
 
-    Raises InputError if the file holds another model's descriptors, OutputError if another process is writing it or the
-    disk takes no more.
+    Raises InputError if the file holds another model's descriptors, OutputError if another process is writing it or it
+    cannot be written.
     """
 
     def __init__(self, path: str | Path, info: StoreInfo, *, merge_always_below: int = MERGE_ALWAYS_BELOW) -> None:
@@ -57,7 +57,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             raise
 
     def _prepare(self) -> None:
-        """Remove what a killed writer left unfinished, make sure the file exists, and merge what was finished."""
+        """Remove a killed writer's unfinished videos, make sure the file exists, and merge the finished videos."""
         unfinished = f".{glob.escape(self.path.name)}.[0-9]*.tmp"
         for leftover in [*self.path.parent.glob(unfinished), *hdf5.pending_folder(self.path).glob("*.h5.tmp")]:
             leftover.unlink(missing_ok=True)
@@ -80,7 +80,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             except InputError:
                 whole = False
             if not whole:
-                part.unlink(missing_ok=True)  # a power cut; its video is not in the file and is written again
+                part.unlink(missing_ok=True)  # damaged by a power cut; its video will be written again
         with DescriptorStore(self.path) as store:
             self._videos = {name: store.video(name) for name in store.videos}
         self.merge()
@@ -93,16 +93,16 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
     def has(self, info: VideoInfo) -> bool:
         """True if this video is in the file already, from the same content with the same settings.
 
-        Not if it was moved: it is written again, so that the file names the place where it is now.
+        False if its source has moved since: then it is written again, so that the file has its present path.
         """
         held = self._videos.get(info.name)
         moved = held is not None and held.source != info.source and not exists(Path(held.source))
         return held is not None and held.same_export(info) and not moved
 
     def video(self, info: VideoInfo) -> RowsWriter:
-        """Start writing one video; the earlier one of the same name and origin is replaced when this one is complete.
+        """Start writing one video; an earlier one of the same name and origin is replaced when this one is complete.
 
-        Raises UsageError if the name belongs to a video from another source or with masks from elsewhere (a second
+        Raises UsageError if the name belongs to a video from another source, or with masks from another place (a second
         result of the same video).
         """
         if not info.name or "/" in info.name or "\0" in info.name or info.name in (".", ".."):
@@ -119,12 +119,12 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot write beside {self.path} ({error.strerror}); choose another place") from None
+            raise OutputError(f"cannot write next to {self.path} ({error.strerror}); choose another place") from None
         number = 1 + max((int(part.name.partition(".")[0]) for part in hdf5.pending_parts(self.path)), default=0)
         return RowsWriter(folder / f"{number:08d}.h5", self.info, info, self._finished)
 
     def merge(self) -> None:
-        """Bring all finished videos into the file itself, in one atomic step."""
+        """Move all finished videos into the file itself, in one atomic step."""
         parts = hdf5.pending_parts(self.path)
         if parts:
             sources = {name: part for part in parts for name in _names(part)}
@@ -136,7 +136,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
                 with closing(WritableFile(temporary, existing=kept == present)) as new:
                     if kept != present:
                         with DescriptorStore(self.path) as held:
-                            for name in kept:  # HDF5 would loop over damaged crops when it copies them
+                            for name in kept:  # check the crops: HDF5 would loop forever when it copies damaged ones
                                 held.thumbnails(name)
                         # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
                         hdf5.write_store_info(new.file, self.info)
@@ -147,11 +147,11 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
                         new.check()
         for part in parts:
             part.unlink(missing_ok=True)
-        with suppress(OSError):  # it is not there, or a video is being written
+        with suppress(OSError):  # the folder does not exist, or a video is being written in it
             hdf5.pending_folder(self.path).rmdir()
 
     def close(self) -> None:
-        """Merge and give the lock back; without room on the disk, finished videos stay where readers find them."""
+        """Merge and release the lock. If the disk is full, finished videos stay pending, where readers find them."""
         try:
             self.merge()
         finally:
@@ -162,7 +162,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             self.close()
         except OutputError:
             if error is None:
-                raise  # otherwise the first error says why
+                raise  # the block's own error is more important
 
     def _finished(self, info: VideoInfo) -> None:
         self._videos[info.name] = info

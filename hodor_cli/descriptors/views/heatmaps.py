@@ -1,4 +1,4 @@
-"""What the background descriptors and the catch-all see in a frame (HODOR, CVPR 2022, figures 6 and 7)."""
+"""Heat maps of the background descriptors and the catch-all over a frame (HODOR, CVPR 2022, figures 6 and 7)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ GAP, CAPTION = 12, 30
 
 @dataclass(frozen=True)
 class Heatmaps:
-    """One frame: image (H, W, 3) uint8, the mask given there (if any) and the predicted labels (H, W) uint16, and the
-    probability of the catch-all (H, W) and of the 9 background descriptors (9, H, W, row by row), float32 in 0..1."""
+    """One frame: its image (H, W, 3) uint8; the given mask, if any, and the predicted labels, both (H, W) uint16; and
+    the probabilities of the catch-all (H, W) and the 9 background descriptors (9, H, W; row by row), float32, 0..1."""
 
     image: NDArray[np.uint8]
     given: NDArray[np.uint16] | None
@@ -45,11 +45,11 @@ def compute_heatmaps(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Heatmaps:
-    """Segment from the first mask up to frame `wanted` and take the probabilities with which it is decoded.
+    """Segment from the first mask up to frame `wanted` and return the probabilities computed for that frame.
 
-    masks: {frame: label map}, of which each object's first is used; one at `wanted` itself only gives the objects'
-    descriptors there, and the frame is then decoded from them. Raises InputError if the frame or a mask before it is
-    missing.
+    masks: {frame: label map}; only the first mask of each object is used. Objects whose first mask is at `wanted` are
+    encoded there, and the frame is then decoded from their descriptors. Raises InputError if the frame is missing or no
+    mask is at or before it.
     """
     starts = first_masks(masks)
     first = min(starts, default=wanted + 1)
@@ -68,7 +68,7 @@ def compute_heatmaps(
             if frame.index < wanted:
                 logits.clear()
                 continue
-            if not logits:  # an object's very first frame is not decoded: do so from the descriptors it just gave
+            if not logits:  # a step that only encodes the first masks decodes nothing; decode from these descriptors
                 segmenter.step(frame.image)
             geometry = Geometry.of(*frame.image.shape[:2], min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
             with torch.inference_mode():
@@ -82,7 +82,7 @@ def compute_heatmaps(
 
 
 def first_masks(masks: Mapping[int, NDArray[np.uint16]]) -> dict[int, NDArray[np.uint16]]:
-    """Of label maps for many frames only each object's first mask; what a later one says of it is dropped."""
+    """The label maps reduced to the first mask of each object."""
     known: set[int] = set()
     first = {}
     for frame, labels in sorted(masks.items()):
@@ -94,19 +94,19 @@ def first_masks(masks: Mapping[int, NDArray[np.uint16]]) -> dict[int, NDArray[np
 
 
 def write_heatmaps(path: Path, found: Heatmaps, truth: NDArray[np.uint16] | None = None) -> None:
-    """Write one PNG: the true mask, else the given one, else the bare frame, then the prediction and the catch-all at
-    the left, the 3x3 background descriptors at the right. A heat map is laid over the grey frame; black is 0, bright
-    yellow 1 or what the caption says.
+    """Write one PNG: on the left the frame with the true mask, else the given one, else none, then the prediction and
+    the catch-all; on the right the 3x3 background descriptors. Heat maps are drawn over the grey frame, from black for
+    0 to bright yellow for 1 or the maximum in the caption.
     """
     grey = np.repeat(found.image.mean(axis=2, keepdims=True), 3, axis=2)
-    beside = found.given if truth is None else truth
-    caption = "frame" if beside is None else "given mask" if truth is None else "true mask"
+    mask = found.given if truth is None else truth
+    caption = "frame" if mask is None else "given mask" if truth is None else "true mask"
     panels = [
-        (caption, found.image if beside is None else draw_overlay(found.image, beside)),
+        (caption, found.image if mask is None else draw_overlay(found.image, mask)),
         ("prediction", draw_overlay(found.image, found.labels)),
         ("catch-all", _heat(grey, found.catch_all)),
     ]
-    # Beside a strong catch-all the nine are faint: one scale for all of them, which the captions tell.
+    # The nine are faint next to a strong catch-all, so they share a scale of their own, shown in their captions.
     most = max(float(np.quantile(found.background, 0.999)), 0.02)
     places = [f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right")]
     panels += [
@@ -129,7 +129,7 @@ def write_heatmaps(path: Path, found: Heatmaps, truth: NDArray[np.uint16] | None
 
 
 def _heat(grey: NDArray[np.floating], values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Black, purple, orange, yellow for 0 to 1, over a dim grey picture that shows the place."""
+    """Colours from black through purple and orange to yellow for 0 to 1, blended with a dimmed grey image."""
     from matplotlib import colormaps
 
     colour = 255 * colormaps["inferno"](np.clip(values, 0, 1))[..., :3]

@@ -1,4 +1,4 @@
-"""Descriptors as points of a plane: which rows to show, and where each lies."""
+"""Descriptors as points in the plane: which rows to show, and where to place them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class MapPoint:
-    """One object in one frame: where it lies (x to the right, y up, both within -1..1), who it is, and its crop."""
+    """One object in one frame: its position (x to the right, y up, both in -1..1), its identity, and its crop."""
 
     x: float
     y: float
@@ -34,7 +34,8 @@ class MapPoint:
 
 @dataclass(frozen=True)
 class DescriptorMap:
-    """A finished map: points by video, object and frame; how they were made; how many rows the store has."""
+    """A finished map: its points, sorted by video, object and frame; how they were laid out; and the number of rows
+    they were chosen from."""
 
     points: tuple[MapPoint, ...]
     method: Method
@@ -61,16 +62,18 @@ def make_map(
 ) -> DescriptorMap:
     """Lay out the descriptors of a store (or of some of its videos); the same seed gives the same map.
 
-    comparison: lay out what it compares instead of the descriptors.
-    most: at most so many points, taken evenly over every object's frames. Raises InputError with fewer than 3 rows.
+    comparison: lay out the vectors that it compares instead of the descriptors.
+    most: the maximum number of points, spread evenly over each object's frames. Raises InputError with fewer than 3
+    rows.
     """
     names = store.videos if videos is None else videos
     index = store.index(names)
     # Every object keeps the same share of its rows, spread evenly over its frames.
     chosen = np.sort(spread(np.lexsort((index.frame, index.instance)), most))
     if len(chosen) < 3:
-        few = f"{store.path} has {len(chosen)} rows to show and a map needs 3"
-        raise InputError(f"{few}; export more frames or objects")
+        raise InputError(
+            f"{store.path} has {len(chosen)} rows to show and a map needs at least 3; export more frames or objects"
+        )
     comparison = comparison or Comparison()
     places = project(comparison.vectors(store, videos=names).take(chosen), method, seed, perplexity)
     points: list[MapPoint] = []
@@ -88,10 +91,10 @@ def make_map(
 
 
 def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | None = None) -> np.ndarray:
-    """(N, C) -> (N, 2) float64 within -1..1: `pca` keeps distances as far as two axes can, `tsne` neighbourhoods."""
+    """(N, C) -> (N, 2) float64 in -1..1; `pca` preserves distances as well as two axes can, `tsne` neighbourhoods."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    # An axis has no sign of its own: let its largest entry be positive, whatever the linear algebra library does.
+    # The sign of an axis is arbitrary: make its largest entry positive, so that all linear algebra libraries agree.
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     if method == "pca":
         places = centred @ axes[:2].T
@@ -104,7 +107,7 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
         around = min(30.0, (len(vectors) - 1) / 3) if perplexity is None else perplexity
         if not 0 < around < len(vectors):
             raise InputError(
-                f"`perplexity` {around:g} does not fit {len(vectors)} points; it lies between 0 and their number"
+                f"`perplexity` must be between 0 and the number of points, {len(vectors)}, and not {around:g}"
             )
         places = TSNE(init=start, perplexity=around, random_state=seed, learning_rate="auto").fit_transform(reduced)
     if places.shape[1] < 2:
@@ -114,7 +117,7 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
 
 
 def colours_of(found: DescriptorMap, colour_by: ColourBy) -> tuple[list[Colour], dict[str, Colour]]:
-    """A colour per point, and the legend; by frame the legend names the ends of the scale."""
+    """A colour per point, and the legend; by frame, the legend shows the scale's ends and middle."""
     if colour_by != "frame":
         groups = [p.video if colour_by == "video" else f"{p.video}/{p.object_id}" for p in found.points]
         legend = {group: distinct_colour(number) for number, group in enumerate(dict.fromkeys(groups))}
@@ -127,14 +130,14 @@ def colours_of(found: DescriptorMap, colour_by: ColourBy) -> tuple[list[Colour],
 
 
 def distinct_colour(number: int) -> Colour:
-    """A colour that differs well from those of the numbers around it."""
+    """A colour that differs clearly from the colours of neighbouring numbers."""
     hue = (0.58 + number * 0.61803398875) % 1
     red, green, blue = colorsys.hls_to_rgb(hue, (0.42, 0.55, 0.33)[number % 3], (0.75, 0.6, 0.65)[number % 3])
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def time_colour(share: float) -> Colour:
-    """0..1 from dark blue over green to yellow."""
+    """A colour from dark blue through green to yellow for 0..1."""
     from matplotlib import colormaps
 
     red, green, blue, _ = colormaps["viridis"](min(max(share, 0.0), 1.0), bytes=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +22,21 @@ LEGEND_WIDTH = 620
 LEGEND_ROWS = 44
 BORDER = 5
 TILE = 96  # pixels per crop in the atlas
-ATLAS_LIMIT = 8192  # sides that every browser can decode
+ATLAS_LIMIT = 8192  # pixels per side that every browser can decode
 
 
 def write_map_image(
     path: Path, found: DescriptorMap, *, colour_by: ColourBy = "video", trajectories: bool = False
 ) -> None:
-    """Write the map as PNG: crops in frames of their group's colour, a legend at the right, 300 dots per inch.
+    """Write the map as PNG: crops framed in their group's colour, a legend on the right, 300 dots per inch.
 
-    trajectories: join the points of each object in the order of its frames.
+    trajectories: connect the points of each object in frame order.
     """
     colours, legend = colours_of(found, colour_by)
     page = Image.new("RGB", (PAGE + LEGEND_WIDTH, PAGE), "white")
     draw = ImageDraw.Draw(page)
     points = found.points
-    side = int(np.clip(1.35 * PAGE / np.sqrt(len(points)), 40, 180))  # of a crop: the more points, the smaller
+    side = int(np.clip(1.35 * PAGE / np.sqrt(len(points)), 40, 180))  # of a crop; smaller if there are more points
     margin = 60 + side
     inside = (PAGE - 2 * margin) / 2
     places = [(margin + (point.x + 1) * inside, margin + (1 - point.y) * inside) for point in points]
@@ -43,7 +44,7 @@ def write_map_image(
         before, now = points[number - 1], points[number]
         if (before.video, before.object_id) == (now.video, now.object_id):
             draw.line((*places[number - 1], *places[number]), fill=colours[number], width=4)
-    # Later frames lie on top, objects interleaved, so that no object is hidden as a whole.
+    # Drawn frame by frame across all objects, so that no object is hidden entirely.
     for number in sorted(range(len(points)), key=lambda number: (points[number].frame, number)):
         _draw_point(page, places[number], points[number].crop, colours[number], side)
     draw.line((PAGE, 60, PAGE, PAGE - 60), fill=(220, 220, 220), width=3)
@@ -91,7 +92,7 @@ def _draw_point(page: Image.Image, place: tuple[float, float], data: bytes | Non
 def write_map_page(
     path: Path, found: DescriptorMap, *, colour_by: ColourBy = "video", trajectories: bool = False, title: str = ""
 ) -> None:
-    """Write the page. All crops lie in one JPEG inside it; without thumbnails the points are dots."""
+    """Write the map as one HTML page with all crops in an embedded JPEG; without thumbnails, points are dots."""
     atlas, columns, tile, sizes = _atlas(found)
     schemes = {}
     for scheme in ("video", "object", "frame"):
@@ -122,13 +123,13 @@ def write_map_page(
 
 
 def _atlas(found: DescriptorMap) -> tuple[str, int, int, list[tuple[int, int] | None]]:
-    """(data URI of all crops on one sheet, columns, pixels per crop, each one's width and height there).
+    """The data URI of a sheet with all crops, its columns, pixels per crop, and each crop's (width, height) on it.
 
     The URI is empty if there are no crops.
     """
     if all(point.crop is None for point in found.points):
         return "", 1, TILE, [None] * len(found.points)
-    columns = max(int(len(found.points) ** 0.5 + 0.999), 1)
+    columns = math.ceil(math.sqrt(len(found.points)))
     tile = min(TILE, ATLAS_LIMIT // columns)
     sheet = Image.new("RGB", (columns * tile, -(-len(found.points) // columns) * tile), "white")
     sizes: list[tuple[int, int] | None] = [None] * len(found.points)

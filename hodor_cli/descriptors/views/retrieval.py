@@ -1,4 +1,4 @@
-"""What retrieval found as files: a sheet of crops, and precision-recall curves (HODOR, CVPR 2022, figure 2)."""
+"""Retrieval results as files: a sheet of crops, and precision-recall curves (HODOR, CVPR 2022, figure 2)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ INK, FAINT, BEST = (20, 20, 20), (110, 110, 110), (0, 120, 215)
 
 
 def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matches: Sequence[Match]) -> None:
-    """Write the page as PNG. Each match: rank, name, distance, times, and crops over its frames.
+    """Write the query and its matches as PNG. A match shows its rank, name, distance, times, and crops from its frames.
 
-    The nearest crop comes first, in a blue frame. Raises OutputError if the file cannot be written.
+    The crop nearest to the query comes first, in a blue frame. Raises OutputError if the file cannot be written.
     """
     page = Image.new("RGB", (TEXT_WIDTH + CROPS * TILE, (len(matches) + 1) * TILE + 8), "white")
     draw = ImageDraw.Draw(page)
@@ -45,7 +45,7 @@ def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matche
 
 
 def describe_times(match: Match) -> str:
-    """When a match is seen, in words: "0:01.2 to 0:04.0, best 0:02.4 (35 frames)"; of a photograph its file's name."""
+    """When a match is visible: "0:01.2 to 0:04.0, best 0:02.4 (35 frames)"; for a photograph, its file name."""
     if match.first_time is None or match.last_time is None or match.best_time is None:
         return match.image_name or f"image {match.best_frame}"
     shown = []
@@ -71,7 +71,7 @@ def _text(draw: ImageDraw.ImageDraw, top: int, title: str, *lines: str) -> None:
 
 
 def _fitting(text: str, most: int) -> str:
-    """A text that can be drawn, without its middle if it has more letters than `most`."""
+    """The text in drawable letters, with its middle cut out if it is longer than `most`."""
     text = drawable(text)
     return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"
 
@@ -90,7 +90,7 @@ GALLERIES = {"across": "all videos", "within": "the query's own video"}
 
 
 def write_curves_csv(path: Path, curves: Curves) -> None:
-    """Write recall, then one column of precision per curve, named as the curve."""
+    """Write a recall column and one precision column per curve, named after the curve."""
     rows = [
         [f"{recall:.2f}", *(f"{scores.precision[number]:.6f}" for scores in curves.values())]
         for number, recall in enumerate(RECALL_LEVELS)
@@ -100,7 +100,7 @@ def write_curves_csv(path: Path, curves: Curves) -> None:
 
 
 def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
-    """One panel per gallery, one line per curve, with each curve's mean average precision in the legend."""
+    """Draw one panel per gallery and one line per curve, with each curve's mean average precision in the legend."""
     require_matplotlib("`pr_curve`")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -124,6 +124,6 @@ def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left", fontsize=9)
     if title:
-        figure.suptitle(harmless(title), fontsize=11, parse_math=False)  # a file may be called $x$
+        figure.suptitle(harmless(title), fontsize=11, parse_math=False)  # file names may contain $
     with new_file(path) as temporary:
         figure.savefig(temporary, format="png")

@@ -1,4 +1,4 @@
-"""Writing the network as ONNX files, with a JSON file beside them that says what goes in and comes out."""
+"""Exporting the network as ONNX files, with a JSON file that describes their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from hodor_cli.files import replacing, require_empty, require_new, writing
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.settings import about, check_settings
+from hodor_cli.weights.checkpoint import model_fingerprint
 from hodor_cli.weights.onnx import graphs as parts
 
 FORMAT = "hodor-onnx"
 FORMAT_VERSION = 1
-#: The file beside the graphs.
+#: The JSON file that describes the graphs.
 SIDECAR = "hodor.json"
-#: The first operator set with grid sampling of any kind and layer normalisation as one operator.
+#: The first operator set with both grid sampling and layer normalisation.
 OPSET = 17
-#: Object slots: labels are uint8.
+#: Most object slots, because labels are uint8.
 MAX_OBJECTS = 255
 #: Outputs of match, and inputs of decode for models that match.
 CUE = ("cue_previous", "cue_reference", "cue_near", "cue_matched")
@@ -35,7 +36,7 @@ CUE = ("cue_previous", "cue_reference", "cue_near", "cue_matched")
 
 @dataclass(frozen=True)
 class ExportSizes:
-    """What is fixed in the files. min_dim, max_dim: the working resolution; None for the model's own."""
+    """Sizes that are fixed in the files. min_dim, max_dim: the working resolution; None for the model's own."""
 
     #: (width, height) of the video's frames.
     size: tuple[int, int]
@@ -62,15 +63,15 @@ def export_onnx(
 
     Args:
         model: the network; it is left as it is.
-        folder: where the files go; made if it does not exist.
-        wanted: what is fixed in the files.
+        folder: where the files go; created if it does not exist.
+        wanted: the sizes that are fixed in the files.
         overwrite: replace files of an earlier export (and no others).
         progress: called with the name of each graph before it is written.
     Returns:
         The files, `hodor.json` last.
     Raises:
-        UsageError for a resolution out of range, or if the package onnx is missing; OutputError if files are there
-        already, or others in the folder, or if they cannot be written.
+        UsageError if the resolution is out of range or the package onnx is missing; OutputError if the files exist
+        already, the folder holds other files, or they cannot be written.
     """
     with extra("onnx", "writing ONNX files"):
         import onnx  # noqa: F401
@@ -85,7 +86,7 @@ def export_onnx(
         require_empty(folder)
     with writing(folder, again="run the same again"):
         folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:  # all files take their names at its end, or none
+        with ExitStack() as stack:  # at its end, all files are renamed into place, or none
             places = {name: stack.enter_context(replacing(folder / name)) for name in names}
             files = {}
             for name, (graph, inputs, outputs) in graphs.items():
@@ -146,7 +147,7 @@ def _graphs(model: Hodor, geometry: Geometry, sizes: ExportSizes) -> dict[str, G
         graphs["match"] = (parts.MatchGraph(model), match, CUE)
     made = ("labels", "object_masks", "background_masks", "logits")
     graphs["decode"] = (parts.DecodeGraph(model, geometry), decode, made)
-    # Each input is a tensor of its own: the tracer takes one that comes twice for one input.
+    # Inputs are cloned, because the tracer would merge inputs that are the same tensor.
     return {
         name: (graph, {key: value.clone() for key, value in inputs.items()}, outputs)
         for name, (graph, inputs, outputs) in graphs.items()
@@ -178,10 +179,10 @@ def _write_graph(path: Path, graph: nn.Module, inputs: dict[str, Tensor], output
 
 def _flattened(graph: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
     """The graph as plain operations in which every size is a number; tracing alone would compute sizes at run time."""
-    flat = torch.export.export(graph, inputs, strict=False).module()  # strict, PyTorch 2.6 fails
+    flat = torch.export.export(graph, inputs, strict=False).module()  # PyTorch 2.6 fails with strict=True
     aten = torch.ops.aten
     shaping = (aten.unflatten.int, aten.flatten.using_ints, aten.view.default, aten.reshape.default)
-    for part in flat.modules():  # what runs without autocast is a part of its own
+    for part in flat.modules():  # operations that run without autocast are in submodules
         if not isinstance(part, torch.fx.GraphModule):
             continue
         for node in part.graph.nodes:
@@ -204,7 +205,6 @@ def _kind(value: Tensor) -> dict[str, Any]:
 def _describe(model: Hodor, geometry: Geometry, sizes: ExportSizes, files: dict[str, Any]) -> dict[str, Any]:
     """What a program needs to know to use the files."""
     from hodor_cli import __version__
-    from hodor_cli.weights.checkpoint import model_fingerprint
 
     def sides(size: tuple[int, int]) -> dict[str, int]:
         return {"height": size[0], "width": size[1]}

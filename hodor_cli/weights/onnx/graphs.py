@@ -1,8 +1,8 @@
 """The network's functions as modules with fixed sizes and tensors in and out, each of which becomes one ONNX file.
 
-Everything around the network that a loop would need PyTorch for is inside: resizing, normalising and padding the frame,
-reference masks at stride 8, and the way from logits to a label map. Objects have fixed slots; slots that are not used
-are marked in `has_object` and change nothing.
+They include the steps around the network, so that a loop needs no PyTorch: resizing, normalising and padding the frame,
+reducing reference masks to stride 8, and turning logits into a label map. Objects have fixed slots; unused slots are
+marked in `has_object` and change nothing.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _ABSENT = -1e4
 
 
 def exportable(model: Hodor) -> Hodor:
-    """A copy of a network, float32 on the CPU, with deformable and padded convolutions as other runtimes have them."""
+    """A copy of a network, float32 on the CPU, with its convolutions in forms that other runtimes support."""
     model = plain(copy.deepcopy(model), DeformConv, InvertedResidual, FeaturePyramid).cpu().float().eval()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Conv) and child.stride == (2, 2):
-                # Its padding becomes an operation of its own; runtimes fuse the two.
+                # Its padding becomes a separate operation; runtimes fuse the two.
                 unpadded = nn.Conv2d(
                     child.in_channels, child.out_channels, child.kernel_size[0], 2, groups=child.groups
                 )
@@ -82,7 +82,7 @@ class MasksGraph(nn.Module):
 class EncodeGraph(nn.Module):
     """stride8, object_masks, background_masks, has_object [, last_objects] -> objects (1, I, D), background (1, 9, D).
 
-    For models configured so, an object without any likely pixel keeps its descriptor in last_objects (1, I, D).
+    With `hold_lost_objects`, an object without any likely pixel keeps its descriptor from last_objects (1, I, D).
     """
 
     def __init__(self, model: Hodor) -> None:
@@ -102,7 +102,7 @@ class EncodeGraph(nn.Module):
         present = torch.cat((torch.ones(1, NUM_BACKGROUND, dtype=torch.bool), has_object), dim=1)
         x = encoder.start_proj(_start(pixels, masks))
         position = torch.cat((encoder.bg_query_embed, encoder.fg_query_embed.expand(has_object.shape[1], -1)))[None]
-        for one in encoder.layers:  # with tokens that are not attended to where their slot is unused
+        for one in encoder.layers:  # tokens of unused slots are not attended to
             layer = cast(EncoderLayer, one)
             x = layer.norm1(x + _self_attention(layer.self_attn, x + position, x, present))
             x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
@@ -117,7 +117,7 @@ class EncodeGraph(nn.Module):
 
 
 def _start(pixels: Tensor, masks: Tensor) -> Tensor:
-    """Mean of pixels (1, C, HW) inside masks (1, N, HW): (1, N, C); as `Encoder` does, without indexing by a mask."""
+    """Mean of pixels (1, C, HW) inside masks (1, N, HW): (1, N, C), as in `Encoder` but without boolean indexing."""
     inside = (masks > 0.5).float()
     count = inside.sum(dim=-1, keepdim=True)
     rows = pixels.transpose(1, 2)
@@ -166,8 +166,8 @@ class DecodeGraph(nn.Module):
 class MatchGraph(nn.Module):
     """keys of a frame, keys and masks of the previous, the reference and a recent frame -> the cue's four parts.
 
-    The recent frame is the reference frame at first, and then the newest one every `RECENT` frames, and when an object
-    is twice as large as in it.
+    The recent frame starts as the reference frame. It is replaced by the latest frame every `RECENT` frames, and
+    whenever an object is twice as large as in it.
     """
 
     def __init__(self, model: Hodor) -> None:
