@@ -132,7 +132,7 @@ def test_how_the_masks_of_each_video_were_read_is_told_once_and_kept(library: Pa
     output = many(library / "one.txt", *arguments)
     read = "a.png holds only 0 and 255: it is one object, with id 1"
     assert output.count(f"a: {read}\n") == 1 and "warning: a: a.png" not in output
-    assert output.count("pixels of 255 besides other ids") == 10 and "notes about 10 more masks" in output
+    assert output.count("pixels of 255 besides other ids") == 10 and "similar notes about 10 more masks" in output
     kept = json.loads((library / "out" / "summary.json").read_text())["videos"]
     assert kept["a"]["notes"] == [read] and read not in kept["a"]["warnings"] and len(kept["b"]["notes"]) == 12
     assert read in json.loads((library / "out" / "a" / "report.json").read_text())["warnings"]

@@ -325,7 +325,7 @@ def test_a_sheet_is_not_overwritten_unless_asked(tmp_path):
     assert target.read_bytes() != first and sorted(path.name for path in tmp_path.iterdir()) == ["set", "sheet.png"]
     with pytest.raises(OutputError, match="no folder"):
         write_sheet(tmp_path / "none" / "sheet.png", samples)
-    with pytest.raises(OutputError, match="let its name end in"):
+    with pytest.raises(OutputError, match="does not end in .png"):
         write_sheet(tmp_path / "sheet.jpg", samples)
     with pytest.raises(UsageError, match="preset"):
         list(preview_samples(open_set(tmp_path / "set"), preset="nope"))
@@ -391,12 +391,12 @@ def test_mistakes_with_folders_of_masks_are_told(tmp_path):
     Image.fromarray(square).save(tmp_path / "masks" / "9.png")
     report = check_dataset(tmp_path, limits=LIMITS)
     assert (report.ok, report.samples) == (True, 4) and "left out: mask without a photograph: 1" in report.lines()
-    with pytest.raises(DataError, match=f"images holds images alone; give {tmp_path} if"):
+    with pytest.raises(DataError, match=f"images holds only images; give {tmp_path} if"):
         check_dataset(tmp_path / "images")
     (tmp_path / "above").mkdir()
     (tmp_path / "images").rename(tmp_path / "above" / "images")
     (tmp_path / "masks").rename(tmp_path / "above" / "masks")
-    with pytest.raises(DataError, match=f"holds no data set itself; give one of its folders, such as {tmp_path}/above"):
+    with pytest.raises(DataError, match=f"is not a data set itself; give one of its folders, such as {tmp_path}/above"):
         check_dataset(tmp_path)
 
 
@@ -436,7 +436,7 @@ def test_masks_in_which_a_value_is_a_class_are_told(tmp_path):
     for number in range(3):
         Image.new("RGB", (80, 60)).save(tmp_path / "images" / f"{number}.png")
         Image.fromarray(cells).save(tmp_path / "masks" / f"{number}.png")
-    told = "in 3 of 3 masks a value has separate pieces: if each piece is an object, give each a value of its own"
+    told = "in 3 of 3 masks a value has separate pieces: if each piece is an object, give each its own value"
     assert any(told in fact for fact in check_dataset(tmp_path, limits=LIMITS).facts)
     cells[10:40, 30:50], cells[10:40, 55:75] = 1, 2
     for number in range(2):

@@ -247,7 +247,7 @@ def test_labelme_groups_are_objects_and_lines_are_none(tmp_path: Path) -> None:
     found = read_annotations(path)
     assert first(found).object_ids == [2, 7] and found.names == {2: "cat", 7: "cat"}
     assert (first(found).labels == 7).sum() == 200
-    assert found.notes == (f"{path}: 1 shape of type line left out: such shapes cover no area",)
+    assert found.notes == (f"{path}: 1 shape of type line left out, because such shapes have no area",)
 
 
 def test_parts_of_an_object_are_trained_on_as_one_object(tmp_path: Path) -> None:
@@ -285,13 +285,13 @@ def test_names_that_differ_between_files_are_told(tmp_path: Path) -> None:
     labelme_file(tmp_path / "a.json", [shape("mug", square(5, 5, 10), 1), shape("dog", square(40, 5, 10), 2)])
     labelme_file(tmp_path / "b.json", [shape("cup", square(5, 5, 10), 1), shape("dog", square(40, 5, 10), 2)])
     found = read_annotations(tmp_path)
-    assert "object 1 has the names 'mug' (a.png), 'cup' (b.png) and is taken for 2 objects" in found.notes[-1]
-    assert "as is right where the pictures do not belong together; in a video, give it one name" in found.notes[-1]
+    assert "object 1 has the names 'mug' (a.png), 'cup' (b.png) and is read as 2 objects" in found.notes[-1]
+    assert "which is right if the pictures do not belong together; in a video, give it one name" in found.notes[-1]
     assert found.names == {1: "mug", 2: "dog", 3: "cup"}
     labelme_file(tmp_path / "a.json", [shape("Mug", square(5, 5, 10)), shape("dog", square(40, 5, 10))])
     labelme_file(tmp_path / "b.json", [shape("mug", square(5, 5, 10)), shape("dog", square(40, 5, 10))])
     assert (
-        "something has the names 'Mug' (a.png), 'mug' (b.png); if they mean the same, spell"
+        "there are the names 'Mug' (a.png), 'mug' (b.png); if they mean the same, spell"
         in read_annotations(tmp_path).notes[-1]
     )
     labelme_file(tmp_path / "b.json", [shape("mug", square(5, 5, 10)), shape("Mug", square(40, 5, 10))])
@@ -378,7 +378,7 @@ def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
     (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:::\nmug:::\ndog:::\n")
     found = read_annotations(tmp_path)
     assert set(found.names.values()) == {"mug", "dog"}
-    assert "has no SegmentationObject, so all that a picture shows of a class is one object" in found.notes[-1]
+    assert "has no SegmentationObject, so each class in a picture is read as one object" in found.notes[-1]
 
 
 def test_label_tiff_of_many_pages(tmp_path: Path) -> None:
@@ -421,15 +421,15 @@ def test_files_that_call_one_object_differently_are_refused() -> None:
         ("a.json", '{"shapes": [', "is not JSON that can be read: input data was truncated"),
         ("a.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotations>&b;</annotations>", "is not CVAT's XML"),
         ("a.xml", "<annotations></annotations>", "without an annotated image or track"),
-        ("a.txt", "0 0.1 0.1 0.5 0.5", "is a box, which is no outline"),
-        ("a.txt", "0 10 10 50 10 50 50", "shares from 0 to 1"),
-        ("a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5", "does not lie beside it"),
+        ("a.txt", "0 0.1 0.1 0.5 0.5", "is a box, not an outline"),
+        ("a.txt", "0 10 10 50 10 50 50", "fractions from 0 to 1"),
+        ("a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5", "a picture that is missing"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, name: str, text: str, said: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=said) as error:
-        read_annotations(tmp_path / name, None if "lie" in said else SIZE)
+        read_annotations(tmp_path / name, None if "missing" in said else SIZE)
     assert one_sentence(error)
     if "truncated" in said:
         with pytest.raises(InputError, match=said):

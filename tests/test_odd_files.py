@@ -117,7 +117,7 @@ def test_coordinates_near_the_largest_float_are_one_sentence(tmp_path: Path) -> 
 
 def test_annotations_of_another_size_than_their_picture_are_told(tmp_path: Path) -> None:
     found = read_annotations(labelme(tmp_path, {}, imageHeight=2 * HEIGHT, imageWidth=2 * WIDTH))
-    assert found.notes == ("the size of 1 picture is not the annotated one: a.jpg (128x96 instead of 256x192)",)
+    assert found.notes == ("the size of 1 picture differs from the annotated one: a.jpg (128x96 instead of 256x192)",)
     assert not read_annotations(labelme(tmp_path, {})).notes
 
 
@@ -150,7 +150,7 @@ def test_label_studio_without_outlines_is_called_so(tmp_path: Path) -> None:
     region = {"type": "choices", "value": {"choices": ["x"]}}
     task = {"data": {"image": "a.jpg"}, "annotations": [{"result": [region]}]}
     (tmp_path / "a.json").write_text(json.dumps([task]))
-    with pytest.raises(InputError, match="without a brush or a polygon"):
+    with pytest.raises(InputError, match="without a brush or polygon"):
         read_annotations(tmp_path / "a.json")
 
 

@@ -1,4 +1,4 @@
-"""The form that all formats convert from and to: pictures with objects.
+"""The common form of all formats: pictures with objects.
 
 A reader returns `Annotations` without ids, `number_together` assigns the ids, and a writer takes the result.
 """
@@ -31,9 +31,9 @@ Size = tuple[int, int]
 class Shape:
     """One object in one picture, or a part of it.
 
-    name: the class, "" if there is none. segmentation: polygons in pixels (pixel i reaches from i to i + 1), or run
-    lengths. key: the tool's own id of the object (a group, a track), if it has one; parts of an object share it.
-    object_id: 1..65535, 0 before `number_together`.
+    name: the class, "" if there is none. segmentation: polygons in pixels (pixel i extends from i to i + 1), or run
+    lengths. key: the tool's own id of the object (a group, a track), if any; the parts of an object share it.
+    object_id: 1 to 65535, or 0 before `number_together`.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Shape:
 class Picture:
     """One annotated picture.
 
-    name: of the file, relative to the folder of pictures, or of the frame. size: (height, width) of the upright
-    picture. shapes: later ones lie on top. frame: its index in the video; None if only the name identifies it. time: in
-    seconds from the video's first frame. file: path of the picture, and image: (H, W, 3) uint8 RGB, for writers that
-    also write the pictures. duration: for how many seconds the video shows it, if it says so.
+    name: the file name relative to the folder of pictures, or the frame's name. size: (height, width) of the upright
+    picture. shapes: later ones are on top. frame: the index in the video; None if only the name identifies it. time: in
+    seconds from the video's first frame. duration: in seconds, if the video has it. file: the picture's path, and
+    image: (H, W, 3) uint8 RGB; either is for writers that also write the pictures.
     """
 
     name: str
@@ -79,8 +79,7 @@ class Picture:
 
 
 class Item(NamedTuple):
-    """An object of a picture as writers need it. name: the class, "" if there is none; mask: (H, W) bool; box: around
-    it."""
+    """An object in a picture, for writers. name: the class, "" if there is none. mask: (H, W) bool. box: around it."""
 
     object_id: int
     name: str
@@ -97,12 +96,12 @@ class Item(NamedTuple):
 class Annotations:
     """The annotated pictures of a file or folder.
 
-    tool: name of the format, for messages. path: the file or folder. pictures: all with objects, and possibly others;
-    the pictures of a result are read anew each time they are iterated over. tracked: an object has the same id in all
-    pictures; otherwise each picture numbers its objects from 1. names: object id -> class, if `tracked`. notes:
-    sentences for the user. video: name of the video whose frames the pictures are, "" for photographs. fps: its frame
-    rate. confidence: 0..1 by (frame, object id). source: the frames, for writers of video. faults: sentences on
-    the files of a folder that cannot be read.
+    tool: name of the format, for messages. path: the file or folder. pictures: all pictures with objects, and possibly
+    others; a result's pictures are read again each time they are iterated over. tracked: whether an object has the same
+    id in all pictures; otherwise each picture numbers its objects from 1. names: object id -> class, if `tracked`.
+    notes: sentences for the user. video: name of the video whose frames the pictures are, "" for photographs. fps: its
+    frame rate. confidence: (frame, object id) -> 0..1. source: the frames, for writers of videos. faults: sentences
+    about files of a folder that cannot be read.
     """
 
     tool: str
@@ -119,11 +118,11 @@ class Annotations:
 
     @property
     def origin(self) -> str:
-        """The end of a sentence about `path`, such as "is LabelMe's" or "holds label pictures"."""
+        """The end of a sentence about `path`: "is LabelMe's" or "holds label pictures", for example."""
         return f"is {self.tool}'s" if self.tool[0].isupper() else f"holds {self.tool}"
 
     def items(self, picture: Picture) -> Iterator[Item]:
-        """The objects of a picture that have a pixel, by first appearance; shapes with one id are one object."""
+        """The objects with at least one pixel, in order of first appearance; shapes with one id are one object."""
         parts: dict[int, list[Shape]] = {}
         for shape in picture.shapes:
             parts.setdefault(shape.object_id, []).append(shape)
@@ -134,7 +133,7 @@ class Annotations:
 
 
 def read_each(files: Iterable[Path], read: Callable[[Path], Picture | None]) -> tuple[list[Picture], tuple[str, ...]]:
-    """The pictures that `read` gives for files, and a sentence for each file at which it raises InputError."""
+    """The pictures that `read` returns for files, and the message of each InputError that it raises."""
     pictures, faults = [], []
     for file in files:
         try:
@@ -145,7 +144,7 @@ def read_each(files: Iterable[Path], read: Callable[[Path], Picture | None]) -> 
 
 
 def shapes_of(labels: NDArray[np.integer], names: Mapping[int, str] | None = None) -> tuple[Shape, ...]:
-    """The objects of a label map as shapes with run lengths; `names` gives their classes."""
+    """The objects in a label map as shapes with run lengths. names: object id -> class."""
     return tuple(
         Shape((names or {}).get(object_id, ""), run_lengths(labels == object_id), object_id, object_id)
         for object_id in ids_in(labels)
@@ -153,10 +152,10 @@ def shapes_of(labels: NDArray[np.integer], names: Mapping[int, str] | None = Non
 
 
 def drawable(shapes: Iterable[Shape], picture: str, size: Size, path: Path) -> tuple[Shape, ...]:
-    """The shapes with checked segmentations, without those that cover no pixel.
+    """Check that shapes can be drawn, and drop those that cover no pixel.
 
-    picture: name of the picture in the file `path`. Raises InputError if a shape cannot be drawn at `size`, or if
-    `shapes`, computed while it is iterated over, raises ValueError.
+    picture: name of the picture in the file `path`. Raises InputError if a shape cannot be drawn at `size`, or if the
+    iterator `shapes` raises ValueError.
     """
     found = []
     named = unnamed = "an object"

@@ -1,6 +1,6 @@
-"""Checks a data set before training and reports all faults at once.
+"""Checks a data set before training and reports all faults together.
 
-It opens the set as training does (`StillImages` or `ClipSet`) and reports what they leave out and why.
+It opens the data set as training does (`StillImages` or `ClipSet`) and reports what is left out, and why.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_header
 
 Progress = Callable[[int, int], None]
-#: Photographs of a set up to which each is opened in any case. Of larger sets only headers are read, for the time that
-#: it takes.
+#: Every photograph of a data set with up to this many is opened. In larger sets only headers are read, to save time.
 OPENED = 500
 
 
@@ -33,12 +32,12 @@ def check_dataset(
     full: bool = False,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Check a COCO-format set or a folder of clips and report all faults at once.
+    """Check a set of annotated photographs or a folder of clips and report all faults together.
 
-    path: the set's folder, or the folder of the images if `annotations` (a COCO file) is given. full: also open every
-    image and every mask, as is always done for up to `OPENED` photographs; otherwise the headers of photographs are
-    read, and of clips only names and numbers are compared. progress: called with (done, total).
-    Raises DataError only if `path` is not a data set; the message says what the folder holds.
+    path: the folder of the data set, or of the images if `annotations` (a COCO file) is given. full: open every image
+    and mask, as is always done for up to `OPENED` photographs. Otherwise only the headers of photographs are read; of
+    clips, names are compared and one mask per sequence is read. progress: called with (done, total).
+    Raises DataError only if `path` is not a data set; the message says what the folder contains.
     """
     limits = limits or ObjectLimits()
     found = open_set(path, annotations, limits=limits, allow_empty=True)
@@ -48,7 +47,7 @@ def check_dataset(
 def check_opened(
     found: StillImages | ClipSet, limits: ObjectLimits, *, full: bool = False, progress: Progress | None = None
 ) -> CheckReport:
-    """Check what `open_set` gave with `allow_empty`, as `check_dataset` does."""
+    """`check_dataset` for a set that `open_set` returned with `allow_empty`."""
     if isinstance(found, StillImages):
         return _check_stills(found, full, progress)
     return _check_clips(found, limits, full, progress)
@@ -75,7 +74,7 @@ def _check_stills(stills: StillImages, full: bool, progress: Progress | None) ->
 
 
 def _check_photograph(stills: StillImages, index: int, full: bool, report: CheckReport) -> None:
-    """Read the header of one photograph, or with `full` the photograph and all its masks."""
+    """Read the header of a photograph or, with `full`, the photograph and all its masks."""
     name = Path(stills.name(index)).name
     with report.noting("broken image", name), as_data_error():
         if not full:
@@ -86,7 +85,7 @@ def _check_photograph(stills: StillImages, index: int, full: bool, report: Check
 
 
 def _check_clips(clips: ClipSet, limits: ObjectLimits, full: bool, progress: Progress | None) -> CheckReport:
-    """Without `full`: check names, and the middle annotation of each sequence, which `sparse` finetuning uses."""
+    """Check clips. Without `full`, only names and each sequence's middle annotation, which `sparse` finetuning uses."""
     report = CheckReport(**vars(clips.faults), kind="clips", full=full)
     report.facts.append(plural(len(clips) + report.counts.total(), "sequence"))
     report.facts.extend(clips.dataset.notes)
@@ -101,7 +100,7 @@ def _check_clips(clips: ClipSet, limits: ObjectLimits, full: bool, progress: Pro
                 with report.noting("broken image", f"{clip.name}/{file.name}"):
                     clips.load_frame(number, frame)
         chosen = clip.labelled if full else clip.labelled[len(clip.labelled) // 2 :][:1]
-        share = 1 if full else len(clip.labelled)  # the middle annotation stands for those that are not opened
+        share = 1 if full else len(clip.labelled)  # the middle annotation represents those that are not opened
         for frame in chosen:
             found = _check_labels(clips, number, frame, limits, report)
             report.samples += share * (found > 0)
@@ -116,7 +115,7 @@ def _check_clips(clips: ClipSet, limits: ObjectLimits, full: bool, progress: Pro
 
 
 def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits, faults: Faults) -> int:
-    """Number of usable objects of an annotation."""
+    """Check one annotation and return its number of usable objects."""
     where = f"{clips.clips[number].name}/{clips.clips[number].frames[frame].stem}.png"
     usable = 0
     with faults.noting("broken mask", where):

@@ -1,5 +1,4 @@
-"""COCO's JSON for pictures, which CVAT, Roboflow, Label Studio and supervision read and write. CVAT stores track ids in
-`attributes`."""
+"""COCO's JSON for pictures, which CVAT, Roboflow, Label Studio and supervision read and write."""
 
 from __future__ import annotations
 
@@ -19,6 +18,8 @@ from hodor_cli.formats.writing import FolderWriter
 
 
 class _Attributes(msgspec.Struct):
+    """Where CVAT stores track ids."""
+
     track_id: Id | None = None
 
 
@@ -28,7 +29,7 @@ def find(path: Path) -> Path | None:
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:
-    """Read a file of photographs or frames, which are in its folder, or in the one above `annotations/`. Raises
+    """Read a COCO file. Its pictures are searched for in its folder, or in the parent of `annotations/`. Raises
     InputError."""
     try:
         content = read_coco(path)
@@ -44,7 +45,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
             try:
                 segmentation = segmentation_of(item, entry)
             except ValueError as error:
-                raise InputError(f"annotation {item.id} of {entry.file_name} in {path} is wrong: {error}") from error
+                raise InputError(f"annotation {item.id} of {entry.file_name} in {path} is invalid: {error}") from error
             if segmentation is None:
                 kind, detail = fault_without_pixel(item, entry)
                 content.faults.add(kind, f"annotation {item.id} of {entry.file_name}", detail, serious=False)
@@ -57,7 +58,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         if (fault := next((one for one in content.faults.found if one.kind == MISPLACED), None)) is not None:
             raise InputError(f"{path} has no outline that covers a pixel, such as {fault}")
         raise InputError(
-            f"{path} has annotations but no polygons or run lengths, as files of boxes and panoptic files have none; "
+            f"{path} has annotations but no polygons or run lengths (it may be a file of boxes or a panoptic one); "
             "export instance segmentation"
         )
     counts, kinds = content.faults.counts, content.faults.kinds()
@@ -66,7 +67,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
 
 
 def _track(item: Annotation) -> Key | None:
-    """The id that annotations of one object share in several frames."""
+    """The id that the annotations of one object share across frames."""
     if item.track_id is not None or item.object_id is not None:
         return item.object_id if item.track_id is None else item.track_id
     try:
@@ -94,5 +95,5 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
     categories = [{"id": number, "name": name, "supercategory": ""} for name, number in classes.items()]
     content = {"info": {"description": "hodor"}, "licenses": [], "images": images}
     content |= {"annotations": entries, "categories": categories}
-    # CVAT and datumaro read no other place; the other tools are told the file.
+    # CVAT and datumaro look only here; in the other tools the user chooses the file.
     out.text("annotations/instances_default.json", json.dumps(content))

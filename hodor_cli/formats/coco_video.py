@@ -1,4 +1,4 @@
-"""COCO's JSON for videos, as of YouTube-VIS: one entry for each object, with a mask for each frame."""
+"""COCO's JSON for videos, the format of YouTube-VIS: one entry for each object, with a mask for each frame."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         if track.video_id != video.id:
             continue
         if len(track.segmentations) != len(frames):
-            raise InputError(f"{path}: annotation {track.id} has another number of masks than the video has frames")
+            masks, count = len(track.segmentations), len(frames)
+            raise InputError(f"{path}: annotation {track.id} has {masks} masks, but the video has {count} frames")
         key = next((key for key in (track.object_id, track.id) if key is not None), place)
         for frame, segmentation in zip(frames, track.segmentations, strict=True):
             if segmentation:
@@ -78,9 +79,9 @@ def read(path: Path, size: Size | None = None) -> Annotations:
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
     """Write annotations.json (YouTube-VIS): one video, and the run lengths of each object in all frames. Raises
-    UsageError for photographs, whose objects are not tracks."""
+    UsageError for photographs, whose objects are not tracked."""
     if not annotations.tracked:
-        raise UsageError("coco-video holds the objects of a video; these are photographs, which `coco` holds")
+        raise UsageError("coco-video is for the objects of a video; use `coco` for photographs")
     length, (height, width) = len(annotations.pictures), (1, 1)
     found: dict[int, dict[str, Any]] = {}
     files: list[str] = []

@@ -1,7 +1,7 @@
 """CVAT's XML, version 1.1: for images (`<image>` with shapes) and for video (`<track>` with a shape per frame).
 
-docs.cvat.ai describes the format. The run lengths of a mask go along the rows of its box, background first. CVAT's COCO
-and mask exports are read as COCO and as Pascal VOC.
+docs.cvat.ai describes the format. The run lengths of a mask go along the rows of its box, background first. The modules
+coco and voc read CVAT's COCO and mask exports.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def find(path: Path) -> Path | None:
     if len(names) != 1:
         return None
     file = path / names[0]
-    start = read_start(file, 1 << 16).replace(b"\0", b"")  # UTF-16 has zero bytes
+    start = read_start(file, 1 << 16).replace(b"\0", b"")  # the zero bytes of UTF-16
     return file if b"<annotations" in start else None
 
 
@@ -74,15 +74,13 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     files = [next(filter(None, (finder.find(one.name + ending) for ending in endings)), None) for one in pictures]
     found = [replace(picture, file=file) for picture, file in zip(pictures, files, strict=True)]
     notes = tuple(
-        f"{path}: {plural(count, what)} left out: such shapes cover no area" for what, count in left_out.items()
+        f"{path}: {plural(count, what)} left out, because such shapes have no area" for what, count in left_out.items()
     )
     return Annotations("CVAT", path, found, notes=notes, video="" if of_images else video)
 
 
-def _shapes(
-    element: Element, size: tuple[int, int], path: Path, left_out: Counter[str]
-) -> Iterator[tuple[int, int, Shape]]:
-    """Yield (frame, z-order, shape) of each area in an image (whose frame is 0) or a track."""
+def _shapes(element: Element, size: Size, path: Path, left_out: Counter[str]) -> Iterator[tuple[int, int, Shape]]:
+    """Yield (frame, z-order, shape) of each area in an image (then the frame is 0) or a track."""
     of_track = element.tag == "track"
     for child in element:
         left_out.update([child.tag] if child.tag in _LINES else [])
@@ -101,21 +99,19 @@ def _shapes(
             raise InputError(f"{path} has a <{child.tag}> that cannot be read ({error})") from error
 
 
-def _picture(
-    name: str, size: tuple[int, int], shapes: list[tuple[int, Shape]], path: Path, frame: int | None = None
-) -> Picture:
+def _picture(name: str, size: Size, shapes: list[tuple[int, Shape]], path: Path, frame: int | None = None) -> Picture:
     ordered = [shape for _, shape in sorted(shapes, key=lambda pair: pair[0])]
     return Picture(name, size, drawable(ordered, name, size, path), frame)
 
 
-def _size(height: str | None, width: str | None, path: Path) -> tuple[int, int]:
+def _size(height: str | None, width: str | None, path: Path) -> Size:
     tall, wide = (int(side) if side and side.isdecimal() else 0 for side in (height, width))
     if not 0 < tall * wide <= MOST_PIXELS:
-        raise InputError(f"{path} gives a picture of {width}x{height} pixels, which is impossible; export it again")
+        raise InputError(f"{path} has a picture with the impossible size {width}x{height}; export it again")
     return tall, wide
 
 
-def _segmentation(element: Element, size: tuple[int, int]) -> Segmentation:
+def _segmentation(element: Element, size: Size) -> Segmentation:
     if element.tag == "mask":
         return _mask(element, size)
     if element.tag == "polygon":
@@ -133,7 +129,7 @@ def _segmentation(element: Element, size: tuple[int, int]) -> Segmentation:
     return [(turned(corners - middle, float(element.get("rotation") or 0)) + middle).ravel().tolist()]
 
 
-def _mask(element: Element, size: tuple[int, int]) -> RunLengths:
+def _mask(element: Element, size: Size) -> RunLengths:
     left, top, width, height = (int(float(element.attrib[key])) for key in ("left", "top", "width", "height"))
     if not (0 < width * height <= MOST_PIXELS and width > 0 and left >= 0 and top >= 0):
         raise ValueError("its box is impossible")
@@ -171,7 +167,7 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
 def _write_tracks(annotations: Annotations, out: FolderWriter) -> None:
     tracks: dict[int, list[str]] = {}
     labels: dict[int, str] = {}
-    points: dict[int, str] = {}  # of the objects in the frame before
+    points: dict[int, str] = {}  # of the objects in the previous frame
     size, frame = (0, 0), -1
     for place, picture in enumerate(annotations.pictures):
         out.picture(picture, "images")

@@ -1,4 +1,4 @@
-"""Label pictures, whose values are the ids of objects: folders with one for each frame, as in DAVIS, or one mask."""
+"""Label pictures, whose values are object ids: a folder with one for each frame, as in DAVIS, or a single mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import write_label_png
 
 _PICTURES = ("JPEGImages", "images", "frames")
-#: Where a folder has its masks: a result in masks/, an export with pictures in Annotations/.
+#: Where the masks in a folder are: in masks/ for a result, in Annotations/ for an export with pictures.
 _MASKS = ("", "masks", "Annotations")
 
 
@@ -26,8 +26,8 @@ def find(path: Path) -> Path | None:
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:
-    """Read a folder of label pictures, whose frames may be in JPEGImages, images or frames beside them; or one mask, as
-    `read_mask` reads it. Raises InputError."""
+    """Read a folder of label pictures, with their frames if these are in JPEGImages, images or frames; or read a single
+    mask with `read_mask`. Raises InputError."""
     if path.is_file():
         mask = read_mask(path)
         return Annotations("a mask", path, [picture_of(path.stem, mask.labels)], notes=tuple(mask.notes))
@@ -46,19 +46,19 @@ def read(path: Path, size: Size | None = None) -> Annotations:
 def picture_of(
     name: str, labels: NDArray[np.integer], folder: Path | None = None, names: dict[int, str] | None = None
 ) -> Picture:
-    """An (H, W) label map as a picture. folder: the one beside whose labels the picture may lie. names: the classes."""
-    beside = (
+    """An (H, W) label map as a `Picture`. folder: where the picture itself is looked for. names: object id -> class."""
+    candidates = (
         folder / place / f"{name}{ending}"
         for place in _PICTURES for ending in (".jpg", ".png", ".jpeg", ".JPG") if folder is not None
     )  # fmt: skip
-    file = next(filter(Path.is_file, beside), None)
+    file = next(filter(Path.is_file, candidates), None)
     size = (labels.shape[0], labels.shape[1])
     return Picture(file.name if file else name, size, shapes_of(labels, names), file=file)
 
 
 def write(annotations: Annotations, out: FolderWriter, sequence: str = "") -> None:
-    """Write NAME.png for each picture: pixel values are object ids, in DAVIS's colours. With `out.frames`, the pictures
-    are in JPEGImages/[sequence/] and the PNGs in Annotations/[sequence/]."""
+    """Write NAME.png for each picture, whose values are object ids, in DAVIS's colours. With `out.frames`, the pictures
+    are written to JPEGImages/[sequence/] and the PNGs to Annotations/[sequence/]."""
     below = f"/{sequence}" if sequence else ""
     for picture in annotations.pictures:
         name = out.picture(picture, f"JPEGImages{below}")

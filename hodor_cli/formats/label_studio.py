@@ -47,7 +47,7 @@ class _Value(msgspec.Struct):
 
     @property
     def drawn(self) -> bool:
-        """Whether it has an outline: choices and texts have none."""
+        """Whether it has an outline, unlike choices and texts."""
         return self.rle is not None or self.points is not None or (self.x is not None and self.y is not None)
 
     @property
@@ -84,25 +84,25 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     notes: list[str] = []
     pictures = []
     for number, task in enumerate([tasks] if isinstance(tasks, dict) else tasks, start=1):
-        whole = "data" in task or "annotations" in task
-        values = _whole(task, path, number, notes) if whole else _minimal(task)
-        name = _image_name(task.get("data", {}) if whole else task)
+        full = "data" in task or "annotations" in task
+        values = _json_regions(task, path, number, notes) if full else _json_min_regions(task)
+        name = _image_name(task.get("data", {}) if full else task)
         if values:
             pictures.append(_picture(name or f"task {number}", values, path))
     if not pictures:
-        raise InputError(f"{path} is {_WHAT} without a brush or a polygon; export the task after it was submitted")
+        raise InputError(f"{path} is {_WHAT} without a brush or polygon; submit the task and export it again")
     return Annotations("Label Studio", path, pictures, notes=tuple(dict.fromkeys(notes)))
 
 
-def _whole(task: dict[str, Any], path: Path, number: int, notes: list[str]) -> list[_Value]:
-    """The regions of the first annotation of a task that is not cancelled."""
+def _json_regions(task: dict[str, Any], path: Path, number: int, notes: list[str]) -> list[_Value]:
+    """The regions of a task's first annotation that is not cancelled."""
     try:
         parsed = msgspec.convert(task, _Task)
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: task {number} is not {_WHAT} that can be read: {error}") from error
     done = [one for one in parsed.annotations or parsed.completions or [] if not one.was_cancelled]
     if len(done) > 1:
-        notes.append(f"{path}: a task has {plural(len(done), 'annotation')}; the first one is taken")
+        notes.append(f"{path}: a task has {plural(len(done), 'annotation')}; the first is used")
     values = []
     for region in done[0].result if done else []:
         if (value := region.value) is not None and value.drawn:
@@ -112,8 +112,8 @@ def _whole(task: dict[str, Any], path: Path, number: int, notes: list[str]) -> l
     return values
 
 
-def _minimal(task: dict[str, Any]) -> list[_Value]:
-    """The regions of JSON-MIN, in which a task's data and lists of regions are fields of one object."""
+def _json_min_regions(task: dict[str, Any]) -> list[_Value]:
+    """The regions of a task in JSON-MIN, where its data and its lists of regions are fields of one object."""
     values: list[_Value] = []
     for field in task.values():
         with suppress(msgspec.ValidationError):
@@ -136,15 +136,15 @@ def _image_name(fields: dict[str, Any]) -> str:
 def _picture(name: str, values: list[_Value], path: Path) -> Picture:
     size = next(((one.original_height, one.original_width) for one in values if one.original_width), (0, 0))
     if not 0 < size[0] * size[1] <= MOST_PIXELS or size[0] < 0:
-        raise InputError(f"{path}: the regions of {name} do not say how large the picture is; export JSON again")
+        raise InputError(f"{path}: the regions of {name} have no valid size of the picture; export JSON again")
     outlined = ((value, _segmentation(value, size)) for value in values)
     shapes = (Shape(value.label, outline) for value, outline in outlined if outline is not None)
     beside = path.parent / name
     return Picture(name, size, drawable(shapes, name, size, path), file=beside if beside.is_file() else None)
 
 
-def _segmentation(value: _Value, size: tuple[int, int]) -> Segmentation | None:
-    """The region's outline in pixels; the file has percentages of the picture's sides."""
+def _segmentation(value: _Value, size: Size) -> Segmentation | None:
+    """The region's outline in pixels; in the file, coordinates are percentages of the picture's width and height."""
     height, width = size
     scale = np.array([width, height]) / 100
     if value.rle is not None:
@@ -160,12 +160,12 @@ def _segmentation(value: _Value, size: tuple[int, int]) -> Segmentation | None:
         points = np.array([[0, 0], [value.width, 0], [value.width, value.height], [0, value.height]]) * scale
     else:
         return None
-    # A rectangle turns around its corner, an ellipse around its middle.
+    # A rectangle is rotated around its corner, an ellipse around its centre.
     return [(turned(points, value.rotation) + corner).ravel().tolist()]
 
 
-def unpack(packed: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W) bool from a brush's bytes: RGBA pixels in the bit stream of the JavaScript package rle-pack.
+def unpack(packed: list[int], size: Size) -> NDArray[np.bool_]:
+    """Decode a brush's bytes to (H, W) bool. They are RGBA pixels in the bit stream of the JavaScript package rle-pack.
 
     Header: the number of values (32 bits), bits per value - 1 (5 bits), and for each of four length kinds its number of
     bits - 1 (4 bits each). Each run: 1 bit (1: one repeated value, 0: separate values), the length kind (2 bits), the
@@ -173,7 +173,7 @@ def unpack(packed: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
     """
     data = np.asarray(packed)
     if data.size and (data.min() < 0 or data.max() > 255):
-        raise ValueError("its run lengths are no bytes")
+        raise ValueError("its run lengths are not bytes")
     bits = np.unpackbits(data.astype(np.uint8))
     text = (bits + ord("0")).tobytes().decode("ascii")
     at = 0
@@ -188,7 +188,7 @@ def unpack(packed: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
     height, width = size
     total = height * width * 4
     if int(take(32), 2) != total:
-        raise ValueError(f"its run lengths are not those of a picture of {width}x{height}")
+        raise ValueError(f"its run lengths do not fit a picture of {width}x{height}")
     word = int(take(5), 2) + 1
     kinds = [int(take(4), 2) + 1 for _ in range(4)]
     weights = 1 << np.arange(word - 1, -1, -1, dtype=np.uint32)

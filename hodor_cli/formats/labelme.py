@@ -1,6 +1,6 @@
 """LabelMe: one JSON file for each picture, with polygons; shapes with the same `group_id` are one object.
 
-Reads the files of github.com/wkentaro/labelme 4 to 6, whose shapes of type `mask` hold pixels.
+Reads files of github.com/wkentaro/labelme 4 to 6, including shapes of type `mask`, which store pixels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def find(path: Path) -> Path | None:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the files of a folder with one for each picture."""
+    """The file itself, or all JSON files of a folder."""
     if not path.is_dir():
         return [path]
     return [path / name for name in visible_files(path) if name.lower().endswith(".json")]
@@ -61,7 +61,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     left_out: Counter[str] = Counter()
     pictures, faults = read_each(_files(path), lambda file: _picture(file, left_out))
     notes = tuple(
-        f"{path}: {plural(count, 'shape')} of type {kind} left out: such shapes cover no area"
+        f"{path}: {plural(count, 'shape')} of type {kind} left out, because such shapes have no area"
         for kind, count in left_out.items()
     )
     return Annotations("LabelMe", path, pictures, notes=notes, faults=faults)
@@ -69,12 +69,12 @@ def read(path: Path, size: Size | None = None) -> Annotations:
 
 def _picture(path: Path, left_out: Counter[str]) -> Picture:
     content = parse_json(path, _File, "LabelMe's JSON")
-    named = PureWindowsPath(content.imagePath or "").name  # only the name: the path may lead out of the folder
-    beside = [path.with_name(named)] if named else []
-    beside += [path.with_suffix(suffix) for suffix in PICTURE_SUFFIXES]
-    file = next((place for place in beside if place.is_file()), None)
+    named = PureWindowsPath(content.imagePath or "").name  # without its folder, which may be anywhere
+    candidates = [path.with_name(named)] if named else []
+    candidates += [path.with_suffix(suffix) for suffix in PICTURE_SUFFIXES]
+    file = next(filter(Path.is_file, candidates), None)
     if file is None and content.imageData:
-        file = path  # the reader of pictures finds the one inside
+        file = path  # pictures inside JSON files can be read like any other
     size = _size(content, file, path)
     outlined = ((item, _segmentation(item, size, path, left_out)) for item in content.shapes)
     shapes = (Shape(str(item.label), outline, item.group_id) for item, outline in outlined if outline is not None)
@@ -82,18 +82,18 @@ def _picture(path: Path, left_out: Counter[str]) -> Picture:
     return Picture(name, size, drawable(shapes, path.name, size, path), file=file)
 
 
-def _size(content: _File, file: Path | None, path: Path) -> tuple[int, int]:
+def _size(content: _File, file: Path | None, path: Path) -> Size:
     if content.imageHeight and content.imageWidth:
         return content.imageHeight, content.imageWidth
     if file is None:
         raise InputError(
-            f"LabelMe's {path} does not say how large its picture is, and {content.imagePath or 'it'} does not lie "
-            "beside it; put the picture there"
+            f"LabelMe's {path} has no size of its picture, and {content.imagePath or 'the picture'} is not next to it; "
+            "put the picture there"
         )
     return read_header(file).size
 
 
-def _segmentation(item: _Shape, size: tuple[int, int], path: Path, left_out: Counter[str]) -> Segmentation | None:
+def _segmentation(item: _Shape, size: Size, path: Path, left_out: Counter[str]) -> Segmentation | None:
     kind, points = item.shape_type or "polygon", item.points
     if kind == "mask" and item.mask and points:
         return _mask(item.mask, points[0], size, path)
@@ -110,7 +110,7 @@ def _segmentation(item: _Shape, size: tuple[int, int], path: Path, left_out: Cou
     return None
 
 
-def _mask(text: str, corner: Point, size: tuple[int, int], path: Path) -> RunLengths:
+def _mask(text: str, corner: Point, size: Size, path: Path) -> RunLengths:
     with open_picture(path, "a mask", io.BytesIO(decoded_picture(text, path))) as image:
         part = np.asarray(image.convert("L")) > 0
     left, top = (max(0, round(side)) for side in corner)
@@ -118,7 +118,7 @@ def _mask(text: str, corner: Point, size: tuple[int, int], path: Path) -> RunLen
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.json for each picture, and the picture beside it if `out.frames`. Each part of an object is a polygon
+    """Write NAME.json for each picture, and the picture next to it if `out.frames`. Each part of an object is a polygon
     whose `group_id` is the object's id."""
     for picture in annotations.pictures:
         image = out.picture(picture, "")

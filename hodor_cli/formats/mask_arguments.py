@@ -1,4 +1,4 @@
-"""Reads `--mask` arguments: masks, folders of masks, and files of other tools."""
+"""Reads `--mask` arguments: masks, folders of masks, and other tools' annotations."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import exists, listed, plural, require_exists, size_text
 from hodor_cli.video.frames import FrameSource
 
-#: Masks whose notes are all told.
+#: Number of masks whose notes are all shown.
 _NOTED = 10
 _FRAME = re.compile(r"\s*([+-]?\d+)(?::(\d+))?=(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Given:
-    """What mask arguments give: masks by frame, ascending; ids that end at a frame, because FRAME:ID=FILE is an empty
-    mask; and names of objects."""
+    """The result of reading mask arguments. masks: by frame, ascending. ends: frame -> ids of the objects that end
+    there, because FRAME:ID=FILE is an empty mask. names: object id -> class."""
 
     masks: dict[int, MaskInput]
     ends: dict[int, list[int]] = field(default_factory=dict)
@@ -39,10 +39,10 @@ class Given:
 
     @property
     def notes(self) -> list[str]:
-        """How the masks were read, where that is not plain; of many masks with such notes, those of the first few."""
+        """Sentences for the user about how the masks were interpreted, for the first few masks that have any."""
         noted = [one.notes for one in self.masks.values() if one.notes]
         more = len(noted) - _NOTED
-        rest = [f"there are such notes about {plural(more, 'more mask')}"] if more > 0 else []
+        rest = [f"there are similar notes about {plural(more, 'more mask')}"] if more > 0 else []
         return [*dict.fromkeys(note for notes in noted[:_NOTED] for note in notes), *rest]
 
 
@@ -50,17 +50,17 @@ def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
     """Read arguments `[FRAME[:ID]=]FILE`, and folders whose files are named like the source's frames.
 
     Without FRAME, a mask belongs to the first frame that is read. FILE may also be another tool's annotations of one or
-    many pictures; `FILE#NAME` selects one picture. A picture of another tool belongs to the frame of the same name; if
-    the file has only one, it belongs to FRAME, or to the first frame that is read.
+    more pictures; `FILE#NAME` selects one picture. A picture belongs to the frame of the same name. A single picture
+    belongs to FRAME if that is given, and to the first frame that is read if no frame has its name.
 
-    Raises UsageError if FRAME or ID is not possible, InputError if FRAME is past the end, if a file is wrong, or as
-    `combine_masks` does.
+    Raises UsageError for an impossible FRAME or ID; InputError if FRAME is past the end, if a file is invalid, or if
+    `combine_masks` raises it.
     """
     drawn: list[tuple[Annotations, list[int]]] = []
     entries: list[tuple[int, MaskInput]] = []
     ends: dict[int, list[int]] = {}
     known: dict[int, Colour] = {}
-    for argument in (_taken_apart(text, source) for text in arguments):
+    for argument in (_parsed(text, source) for text in arguments):
         if argument.object_id is not None:
             mask = _named_object(argument, argument.object_id, source)
             if mask.object_ids:
@@ -76,7 +76,8 @@ def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
 
 
 class _Argument(NamedTuple):
-    """An argument `[FRAME[:ID]=]PATH[#PICTURE]`. frame: the first that is read, unless FRAME is `stated`."""
+    """A parsed argument `[FRAME[:ID]=]PATH[#PICTURE]`. stated: whether it has FRAME; otherwise `frame` is the first one
+    that is read."""
 
     text: str
     stated: bool
@@ -86,16 +87,16 @@ class _Argument(NamedTuple):
     picture: str
 
 
-def _taken_apart(text: str, source: FrameSource) -> _Argument:
+def _parsed(text: str, source: FrameSource) -> _Argument:
     if not text.strip() or text.rstrip().endswith("="):
         raise UsageError(f"the mask {text!r} names no file; give [FRAME=]FILE or a folder of masks")
-    found = None if exists(Path(text).expanduser()) else _FRAME.fullmatch(text)  # a file may have the name 5=a.png
+    found = None if exists(Path(text).expanduser()) else _FRAME.fullmatch(text)  # a file may be called 5=a.png
     frame, rest = (int(found[1]), found[3]) if found else (source.start, text)
     object_id = int(found[2]) if found and found[2] else None
     if frame < 0:
         raise UsageError(f"FRAME is {frame} in {text!r}, but frames count from 0 ([FRAME=]FILE)")
     if object_id is not None and not 1 <= object_id <= MAX_ID:
-        raise UsageError(f"the id in {text!r} must be 1 to {MAX_ID}")
+        raise UsageError(f"the id in {text!r} must be between 1 and {MAX_ID}")
     if found:
         require_frame(frame, text, source)
     path, picture = Path(rest).expanduser(), ""
@@ -110,25 +111,25 @@ def _taken_apart(text: str, source: FrameSource) -> _Argument:
 
 
 def _named_object(argument: _Argument, object_id: int, source: FrameSource) -> MaskInput:
-    """The mask of FRAME:ID=FILE, which may be empty. Raises InputError for a file that holds several objects."""
+    """Read the mask of FRAME:ID=FILE, which may be empty. Raises InputError if it has several objects."""
     path = argument.path
     mask = read_mask(path, size=(source.height, source.width), allow_empty=True)
     if len(mask.object_ids) > 1:
         count = len(mask.object_ids)
         raise InputError(f"{path} holds {count} objects, but {argument.text!r} names one; give {argument.frame}={path}")
     labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
-    # What a file with one object was taken for, with the id that it was given here.
+    # The notes say that the object has id 1; here it gets another id.
     notes = [] if mask.colours else [note.replace("with id 1", f"with id {object_id}") for note in mask.notes]
     return replace(MaskInput.of((str(path),), MaskFile(labels, notes)), named=True)
 
 
 def _masks(argument: _Argument, source: FrameSource, known: dict[int, Colour]) -> Iterator[tuple[int, MaskInput]]:
-    """Yield the mask of each frame; `known` collects the colours of RGB masks, so that one colour stays one object."""
+    """Yield the mask of each frame. known: collects the colours of RGB masks, so that a colour stays one object."""
     path = argument.path
     if path.is_dir():
         if argument.stated:
             raise UsageError(
-                f"{argument.text!r} gives a frame for a folder, whose files are named like their frames; drop "
+                f"{argument.text!r} gives a frame for a folder, but the files in it are named like their frames; drop "
                 f"{argument.frame}="
             )
         files, notes = match_mask_folder(path, source)
@@ -140,16 +141,16 @@ def _masks(argument: _Argument, source: FrameSource, known: dict[int, Colour]) -
         known.update(mask.colours or {})
         has_void = has_void or mask.void is not None
         if not mask.labels.any() or (mask.white and has_void):
-            continue  # a frame may be empty, and void alone is not an object
+            continue  # an empty mask, or one with only void
         mask.notes[:0] = [] if found else notes
         found = True
         yield index, MaskInput.of((str(file),), mask)
     if not found:
-        raise InputError(f"the masks in {path} hold no object: every pixel of all {len(files)} is background")
+        raise InputError(f"the masks in {path} hold no object: every pixel in all {len(files)} is background")
 
 
 def _annotated(argument: _Argument, found: Found, source: FrameSource) -> tuple[Annotations, list[int]]:
-    """The pictures of another tool's file for the frames that are read, and these frames."""
+    """Read another tool's pictures for the frames that are read; returns them and their frame indices."""
     path, name, size = argument.path, argument.picture, (source.height, source.width)
     one = found.read(size)
     called = [(picture, Path(picture.name)) for picture in one.pictures if picture.shapes]
@@ -163,9 +164,9 @@ def _annotated(argument: _Argument, found: Found, source: FrameSource) -> tuple[
     placed = _placed(pictures, argument.frame if argument.stated else None, path, source)
     if (wrong := next((picture for picture, _ in placed if picture.size != size), None)) is not None:
         way_out = (
-            "the tool did not turn the picture upright, so export it turned"
+            "the tool did not turn the picture upright, so save an upright picture and annotate that"
             if wrong.size[::-1] == size
-            else "annotate pictures of the frames' own size"
+            else "annotate pictures of the same size as the frames"
         )
         sizes = f"on a picture of {size_text(wrong.size)} pixels but the frames are {size_text(size)}"
         raise InputError(f"{path} was drawn {sizes}: {way_out}")
@@ -173,15 +174,15 @@ def _annotated(argument: _Argument, found: Found, source: FrameSource) -> tuple[
 
 
 def _numbered(drawn: list[tuple[Annotations, list[int]]]) -> tuple[list[tuple[int, MaskInput]], dict[int, str]]:
-    """The masks of all tools' files by frame, with one id for each object, and the objects' names."""
+    """Number the objects of all tools' files together; returns their masks by frame, and object id -> class."""
     entries: list[tuple[int, MaskInput]] = []
     names: dict[int, str] = {}
     for one, (_, frames) in zip(number_together([one for one, _ in drawn]), drawn, strict=True):
         if not one.tracked:
             name = next(found for found in map(repeated_name, one.pictures) if found is not None)
             raise InputError(
-                f"{one.path} has several objects called '{name}' in one picture, and nothing says which of them is "
-                "which in the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or its own name"
+                f"{one.path} has several objects called '{name}' in one picture, and nothing says which is which in "
+                "the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or its own name"
             )
         names = {**one.names, **names}
         notes = _notes(one)
@@ -193,7 +194,7 @@ def _numbered(drawn: list[tuple[Annotations, list[int]]]) -> tuple[list[tuple[in
 
 
 def _placed(pictures: list[Picture], given: int | None, path: Path, source: FrameSource) -> list[tuple[Picture, int]]:
-    """The pictures that belong to frames that are read, with these frames."""
+    """The pictures that belong to frames that are read, with these frames. given: the argument's FRAME, if any."""
     if given is not None:
         if len(pictures) > 1:
             names = listed([picture.name for picture in pictures], 3)
@@ -224,11 +225,11 @@ def _placed(pictures: list[Picture], given: int | None, path: Path, source: Fram
 
 
 def _notes(one: Annotations) -> list[str]:
-    """Notes for the user: the file's format, its objects' names, and what was changed."""
+    """Sentences for the user: the file's format, the names of its objects, and what was changed."""
     called = listed([f"{object_id} {name}" for object_id, name in one.names.items()], 6)
     notes = [f"{one.path} {one.origin}" + (f": {called}" if called else ""), *one.notes]
     drawn = [sum(int(shape.mask(picture.size).sum()) for shape in picture.shapes) for picture in one.pictures]
     count = sum(int((picture.labels > 0).sum()) < area for picture, area in zip(one.pictures, drawn, strict=True))
     if count:
-        notes.append(f"objects overlap in {plural(count, 'picture')}; a pixel belongs to the one drawn last")
+        notes.append(f"objects overlap in {plural(count, 'picture')}; there, a pixel belongs to the one drawn last")
     return notes

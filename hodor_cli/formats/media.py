@@ -1,4 +1,4 @@
-"""Objects cut out of the frames: pictures and videos with alpha, videos on green, and mattes.
+"""Writes objects cut out of the frames: pictures and videos with alpha, videos on green, and mattes.
 
 Videos keep the source's frame times, pixel aspect, colour coding and sound. Alpha is straight (not premultiplied).
 """
@@ -21,7 +21,7 @@ from hodor_cli.video.h264 import H264, Codec, VideoWriter
 from hodor_cli.video.sound import add_sound
 
 GREEN = np.array((0, 255, 0), np.uint8)
-#: Draws the frame of a video from an (H, W, 3) picture and the (H, W) mask of its objects.
+#: Draws a frame of the video from an (H, W, 3) picture and the (H, W) mask of its objects.
 Draw = Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.uint8]]
 
 
@@ -36,7 +36,7 @@ _VP9 = Codec(
 
 
 def write_cutouts(annotations: Annotations, out: FolderWriter) -> None:
-    """Write ID_NAME/FRAME.png with alpha, each object cropped to its box."""
+    """Write ID_NAME/FRAME.png with alpha for each object, cropped to its box."""
     for picture in annotations.pictures:
         image = _image(picture)
         for item in annotations.items(picture):
@@ -61,7 +61,7 @@ def _write_video(annotations: Annotations, out: FolderWriter, codec: Codec, draw
 
 def _image(picture: Picture) -> NDArray[np.uint8]:
     if picture.image is None:
-        raise InputError(f"the frame {picture.name} is not there to cut objects out of; give the video with `source`")
+        raise InputError(f"the frame {picture.name}, to cut objects out of, is missing; give the video with `source`")
     return picture.image
 
 

@@ -1,4 +1,4 @@
-"""The rule that gives the objects of annotations their ids: by group or track, or by name, or in each picture anew."""
+"""Assigns object ids to annotations: by group or track, by name, or separately in each picture."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def number_together(several: Sequence[Annotations]) -> list[Annotations]:
     """Assign object ids, so that an object has the same id in all of `several`.
 
     Shapes with the same name and key (a group, a track) are one object, and a whole-number key becomes its id. If no
-    shape has a key, shapes with the same name are one object, provided that no picture has two shapes of one name.
-    Otherwise each picture numbers its objects from 1, and the result is not `tracked`. Raises InputError if two files
-    give one key different names, or if there are more than 65,535 objects.
+    shape has a key, shapes with the same name are one object, unless a picture has two shapes with the same name. Then
+    each picture numbers its objects from 1, and the result is not `tracked`. Raises InputError if two files give
+    different names to one key, or if there are more than 65,535 objects.
     """
     pictures = [picture for one in several for picture in one.pictures]
     keyed = any(shape.key is not None for picture in pictures for shape in picture.shapes)
@@ -28,29 +28,25 @@ def number_together(several: Sequence[Annotations]) -> list[Annotations]:
     tracked, ids = known or len(pictures) == 1, _ids(several, keyed) if known else {}
     found = []
     for one in several:
-        numbers = [
-            tuple(replace(shape, object_id=ids.get(_identity(picture, place, keyed), place + 1))
-                  for place, shape in enumerate(picture.shapes)) for picture in one.pictures
-        ]  # fmt: skip
-        named = [shape for shapes in numbers for shape in shapes if tracked and shape.name]
+        numbered = [_with_ids(picture, ids, keyed) for picture in one.pictures]
+        named = [shape for picture in numbered for shape in picture.shapes if tracked and shape.name]
         names = dict(sorted({shape.object_id: shape.name for shape in reversed(named)}.items()))
-        changed = [replace(picture, shapes=shapes) for picture, shapes in zip(one.pictures, numbers, strict=True)]
         notes = (*one.notes, *_outside(one))
-        found.append(replace(one, tracked=tracked, names=names, pictures=changed, notes=notes))
+        found.append(replace(one, tracked=tracked, names=names, pictures=numbered, notes=notes))
     if found:
         found[-1] = replace(found[-1], notes=(*found[-1].notes, *_differing_names(pictures)))
     return found
 
 
 def repeated_name(picture: Picture) -> str | None:
-    """A name that several shapes of the picture have; None if all differ."""
+    """A name that several shapes of the picture share; None if all names differ."""
     counts = Counter(shape.name for shape in picture.shapes)
     return next((name for name, count in counts.items() if count > 1), None)
 
 
 def _differing_names(pictures: Iterable[Picture]) -> list[str]:
-    """Sentences about objects that may be one object with two names: they share a key, or their names differ only in
-    capitals, and no picture has both."""
+    """Sentences about objects that may be the same but have different names: they share a key, or their names differ
+    only in case, and no picture has both."""
     called: dict[tuple[str, Key], dict[str, str]] = {}
     apart: set[tuple[str, Key]] = set()
     for picture in pictures:
@@ -66,27 +62,25 @@ def _differing_names(pictures: Iterable[Picture]) -> list[str]:
         if len(names) > 1 and key not in apart:
             named = listed([f"'{name}' ({picture})" for name, picture in names.items()], 3)
             found.append(
-                f"object {key[1]} has the names {named} and is taken for {len(names)} objects, as is right where the "
+                f"object {key[1]} has the names {named} and is read as {len(names)} objects, which is right if the "
                 "pictures do not belong together; in a video, give it one name"
                 if key[0] == "key"
-                else f"something has the names {named}; if they mean the same, spell them in one way"
+                else f"there are the names {named}; if they mean the same, spell them the same"
             )
     return found
 
 
 def _outside(one: Annotations) -> list[str]:
-    """A sentence about outlines that reach far outside their picture, if there are any."""
-    names = [
+    return cut_outlines([
         picture.name
         for picture in one.pictures
         for shape in picture.shapes
         if reaches_far_outside(shape.segmentation, *picture.size)
-    ]
-    return cut_outlines(names)
+    ])  # fmt: skip
 
 
 def cut_outlines(names: Sequence[str]) -> list[str]:
-    """A sentence about outlines that reach far outside their picture; none without any. names: of their pictures."""
+    """A sentence about outlines that reach far outside their pictures, called `names`; empty if there are none."""
     if not names:
         return []
     return [
@@ -95,28 +89,34 @@ def cut_outlines(names: Sequence[str]) -> list[str]:
     ]
 
 
+def _with_ids(picture: Picture, ids: dict[tuple[str, Key], int], keyed: bool) -> Picture:
+    numbers = [ids.get(_identity(picture, place, keyed), place + 1) for place in range(len(picture.shapes))]
+    shapes = (replace(shape, object_id=number) for shape, number in zip(picture.shapes, numbers, strict=True))
+    return replace(picture, shapes=tuple(shapes))
+
+
 def _identity(picture: Picture, place: int, keyed: bool) -> tuple[str, Key]:
-    """(name, key) of the shape's object. A shape without a key, where others have one, is an object of its own."""
+    """(name, key) of the shape's object. A shape without a key, where others have one, is a separate object."""
     shape = picture.shapes[place]
     own = f"{picture.name}#{place}" if keyed else shape.name
     return shape.name, own if shape.key is None else shape.key
 
 
 def _ids(several: Sequence[Annotations], keyed: bool) -> dict[tuple[str, Key], int]:
-    """The id of each object: its key if that is a number that no object before it has, else the first unused number."""
-    whose = [
+    """The id of each object: its key, if that is a number that no earlier object has, else the first unused number."""
+    objects = [
         (_identity(picture, place, keyed), one.path)
         for one in several for picture in one.pictures for place in range(len(picture.shapes))
     ]  # fmt: skip
     paths: dict[tuple[str, Key], Path] = {}
     first: dict[Key, tuple[str, Key]] = {}
-    for known, path in whose:
+    for known, path in objects:
         paths.setdefault(known, path)
         other = first.setdefault(known[1], known)
         if other[0] != known[0] and paths[other] != path:
             raise InputError(
                 f"{path} calls object {known[1]} '{known[0]}' and {paths[other]} calls it '{other[0]}'; give each "
-                "object a number of its own"
+                "object its own number"
             )
     wanted = {key for key in first if isinstance(key, int) and 0 < key <= MAX_ID}
     free = (number for number in range(1, MAX_ID + 1) if number not in wanted)

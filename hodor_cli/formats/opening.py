@@ -1,5 +1,5 @@
-"""Opens the data set in a folder, photographs or clips, or explains what the folder holds instead. Evaluation reads the
-annotations of another tool as temporary folders of label PNGs."""
+"""Opens the data set in a folder, photographs or clips, or explains what the folder contains instead. Evaluation reads
+another tool's annotations through temporary folders of label PNGs."""
 
 from __future__ import annotations
 
@@ -40,14 +40,13 @@ def open_set(
     allow_empty: bool = False,
     warn: Callable[[str], object] | None = None,
 ) -> StillImages | ClipSet:
-    """Open a folder of photographs (annotated with any known tool), their annotations alone (a COCO file, data.yaml)
-    beside the photographs, or a folder of clips (in any known layout).
+    """Open a data set of photographs (annotated with any known tool) or of clips (in any known layout).
 
-    annotations: a file that annotates the photographs in `path`. resolution, split: of clips, as in `ClipSet`.
-    allow_empty: return a set even if nothing in it can be used. warn: called with a sentence on the photographs that
-    are missing and left out, if there are any. Raises DataError if the folder holds neither (the
-    message says what it holds and what to do), or if the annotations have serious faults; InputError if something is
-    missing.
+    path: the folder, or a file of annotations (a COCO file, data.yaml) next to its photographs. annotations: a file
+    that annotates the photographs in `path`. resolution, split: for clips, as in `ClipSet`. allow_empty: return a set
+    even if nothing in it can be used. warn: called with a sentence about missing photographs, if there are any.
+    Raises DataError if the folder has no data set (the message says what it contains and what to do) or if the
+    annotations have serious faults; InputError if a path does not exist.
     """
     images = Path(path)
     require_exists(images, "data set")
@@ -75,8 +74,8 @@ def open_set(
 
 
 def _photographs(images: Path, annotations: str | Path | None) -> tuple[Annotations, Faults] | None:
-    """Photographs annotated with another tool than COCO, or with label pictures, and what is wrong with others; None
-    for anything else. Raises DataError if they cannot be read."""
+    """Photographs annotated in any format except COCO, and the faults of those that cannot be used; None for anything
+    else. Raises DataError if they cannot be read."""
     place = images if annotations is None else Path(annotations)
     if (found := find_tool(place)) is None or found.reader is coco:
         return read_labelled(images) if annotations is None else None
@@ -89,7 +88,7 @@ def _photographs(images: Path, annotations: str | Path | None) -> tuple[Annotati
 
 
 def _as_coco(read: Annotations, faults: Faults, folder: Path) -> CocoFile:
-    """Annotations of any tool as those of a COCO file. folder: of the pictures."""
+    """Convert any tool's annotations to those of a COCO file. folder: the folder of the pictures."""
     content = CocoFile(faults)
     classes: dict[str, int] = {}
     for number, picture in enumerate(read.pictures, start=1):
@@ -107,7 +106,7 @@ def _as_coco(read: Annotations, faults: Faults, folder: Path) -> CocoFile:
 
 
 def _joined(picture: Picture) -> list[Shape]:
-    """The picture's objects: shapes with the same name and key (a group, a track) are parts of one."""
+    """The picture's objects: shapes with the same name and key (a group, a track) are joined to one."""
     objects: dict[tuple[str, Key], Shape] = {}
     for place, shape in enumerate(picture.shapes):
         key = (shape.name, f"#{place}" if shape.key is None else shape.key)
@@ -123,8 +122,8 @@ def _joined(picture: Picture) -> list[Shape]:
 
 
 def is_clips(folder: Path) -> bool:
-    """Whether a folder holds clips: folders of frames and of masks, without COCO annotations beside them. (LabelMe
-    exports photographs as JPEGImages beside annotations.json.)"""
+    """Whether a folder contains clips: folders of frames and of masks, and no annotations in JSON. (LabelMe exports
+    photographs as JPEGImages with an annotations.json.)"""
     for root in (folder, folder / "train"):
         images, masks = root / "JPEGImages", root / "Annotations"
         if depth(masks) > 0 or (depth(images) > 0 and masks.is_dir()):
@@ -138,34 +137,34 @@ def is_clips(folder: Path) -> bool:
 
 
 def explain_folder(folder: Path) -> str:
-    """A sentence that says what a folder without a data set holds and what to do; "" if unknown."""
+    """A sentence that says what a folder without a data set contains and what to do; "" if unknown."""
     if folder.is_file():
         return f"{folder} is a file without annotations: give the folder of the data set, or the file that annotates it"
     if annotation_files(folder):
         return ""  # the reader of these annotations reports what is wrong with them
     if _has_text_labels(folder):
         return (
-            f"{folder} holds text files in labels/ without outlines (of boxes, perhaps); export segmentation (YOLO's "
+            f"{folder} has text files in labels/ without outlines (perhaps boxes); export segmentation (YOLO's "
             "polygons, or COCO's instances.json)"
         )
     images, below = pictures_in(folder).values(), visible_folders(folder)
     if images:
         if annotation_files(folder.parent) or find_masks(folder.parent) is not None:
-            return f"{folder} holds images alone; give {folder.parent} if their annotations are there"
+            return f"{folder} holds only images; give {folder.parent} if their annotations are there"
         endings = ", ".join(sorted({file.suffix.lower() for file in images}))
         what = f"holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are"
     elif any(annotation_files(entry) for entry in below):
         return ""
     elif (inner := next((entry for entry in below if find_tool(entry) or find_masks(entry)), None)) is not None:
-        return f"{folder} holds no data set itself; give one of its folders, such as {inner}"
+        return f"{folder} is not a data set itself; give one of its folders, such as {inner}"
     elif inside := [entry.name for entry in below if pictures_in(entry)]:
         what = f"holds folders of images ({listed(inside, 3)}) but no annotations"
     else:
         what = "holds no images" if any(folder.iterdir()) else "is empty"
     return (
-        f"{folder} {what}: photographs need annotations of a known tool beside them, such as LabelMe's or COCO's "
+        f"{folder} {what}: photographs need annotations of a known tool next to them, such as LabelMe's or COCO's "
         "instances.json, or the folders images/ and masks/ with files of the same names; clips need the folders "
-        "JPEGImages/SEQUENCE and Annotations/SEQUENCE with label PNGs of the frames' names"
+        "JPEGImages/SEQUENCE and Annotations/SEQUENCE with label PNGs named like the frames"
     )
 
 
@@ -176,9 +175,9 @@ def _has_text_labels(folder: Path) -> bool:
 
 @contextmanager
 def open_benchmark(path: Path) -> Iterator[Dataset]:
-    """Yield the data set in a folder, or that of another tool's file or folder, as long as the block runs.
+    """Yield the data set in a folder, or a temporary one made from another tool's file or folder.
 
-    Raises DataError if it is none, and InputError if the frames of another tool's are not beside their annotations.
+    Raises DataError if it is not a data set, InputError if the frames of another tool's annotations are missing.
     """
     if not exists(path) or depth(path / "Annotations") > 0 or find_tool(path) is None:
         yield recognise(path)
@@ -186,11 +185,11 @@ def open_benchmark(path: Path) -> Iterator[Dataset]:
     found = read_annotations(path)
     if not found.tracked:
         raise InputError(
-            f"{path} does not say which object is which from frame to frame, so it cannot be scored against; give each "
-            "object a group, a track or a name of its own"
+            f"{path} does not say which object is which from frame to frame, so nothing can be scored against it; give "
+            "each object a group, a track or its own name"
         )
     if (missing := next((picture for picture in found.pictures if picture.file is None), None)) is not None:
-        raise InputError(f"the frame {missing.name} does not lie beside {path}; put the frames into images/ there")
+        raise InputError(f"the frame {missing.name} is not next to {path}; put the frames into images/ there")
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
         label_png.write(found, FolderWriter(Path(folder), frames=True), found.video or path.stem)
         yield replace(recognise(Path(folder)), root=path, layout=f"a video of {found.tool}")
@@ -198,8 +197,8 @@ def open_benchmark(path: Path) -> Iterator[Dataset]:
 
 @contextmanager
 def mask_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder of label PNGs with the masks of another tool's `path`; `path` itself if it already is a
-    folder of masks."""
+    """Yield a temporary folder of label PNGs with the masks of another tool's `path`, or `path` itself if it is not
+    another tool's."""
     if not exists(path) or find_tool(path) is None:
         yield path
         return

@@ -1,7 +1,7 @@
-"""Masks as run lengths and as polygons, for tools that do not store pixels; and other tools' shapes as points.
+"""Converts masks to polygons and run lengths, and other tools' shapes to points.
 
-A mask's polygon runs a quarter of a pixel inside the sides of its pixels (pixel i reaches from i to i + 1). So a tool
-that fills the area reproduces the mask exactly, and so does one that truncates coordinates and also draws the edge.
+A mask's polygon runs a quarter of a pixel inside the sides of its pixels (pixel i extends from i to i + 1). So a tool
+that fills the area reproduces the mask exactly, and so does a tool that truncates coordinates and also draws the edge.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Points = NDArray[np.float64]
 
 
 def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
-    """The closed polygons around the parts of an (H, W) mask, each (N, 2) x, y. Cuts of zero width join a part's holes
-    to its outline.
+    """The closed polygons around the parts of an (H, W) mask, each (N, 2) x, y. A part's holes are joined to its
+    outline by cuts of zero width.
 
     tolerance: how far, in pixels, a polygon may deviate from the mask's edge to have fewer points; 0 is exact.
     """
@@ -28,7 +28,7 @@ def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
     for part in range(1, count):
         left, top, width, height = boxes[part, :4].tolist()
         window = (parts[top : top + height, left : left + width] == part).astype(np.uint8)
-        # The middles of a pixel's quarters lie a quarter of a pixel inside its sides.
+        # The centres of a pixel's four quarters are a quarter of a pixel inside its sides.
         quarters = window.repeat(2, axis=0).repeat(2, axis=1)
         traced, _ = cv2.findContours(quarters, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         rings = [(_with_corners(ring[:, 0], quarters) + 0.5) / 2 + (left, top) for ring in traced]
@@ -46,7 +46,7 @@ def one_outline(mask: NDArray[np.bool_], tolerance: float = 0.0) -> Points:
 
 
 def _with_corners(ring: NDArray[np.int32], inside: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """A contour of OpenCV with the corners that it cuts: those where the part turns inward."""
+    """Add the corners that OpenCV cuts off a contour: those where the part turns inward."""
     following = np.roll(ring, -1, axis=0)
     corners = np.stack([following[:, 0], ring[:, 1]], axis=1)
     other = inside[corners[:, 1], corners[:, 0]] == 0
@@ -78,7 +78,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> RunLengths:
 
 
 def positioned(part: NDArray[np.bool_], left: int, top: int, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask of `size` = (H, W) with `part` at (left, top), cropped where it reaches outside."""
+    """A mask of `size` = (H, W) with `part` at (left, top), cropped where it extends beyond the edge."""
     whole = np.zeros(size, dtype=bool)
     window = whole[top : top + part.shape[0], left : left + part.shape[1]]
     window[:] = part[: window.shape[0], : window.shape[1]]
@@ -92,6 +92,6 @@ def ellipse(radii: tuple[float, float], middle: tuple[float, float] = (0.0, 0.0)
 
 
 def turned(points: Points, degrees: float) -> Points:
-    """Points (N, 2) turned clockwise (y points down) around the origin."""
+    """Rotate points (N, 2) clockwise (y points down) around the origin."""
     turn = math.radians(degrees)
     return points @ np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])

@@ -1,5 +1,5 @@
-"""Photographs in images/ whose objects are label pictures of the same names in masks/; or a folder for each photograph,
-with a mask for each object."""
+"""Reads photographs in images/ with label pictures of the same names in masks/, and sets with a folder for each
+photograph and a mask for each object."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import plural, visible_folders
 
-_FEW = 5  # values of a mask whose pieces are counted; with more, each is an object
+_FEW = 5  # up to this many values in a mask, each is examined for separate pieces that may be objects
 
 
 def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
-    """The photographs of such a set, and what is wrong with others; None for any other folder. Raises DataError."""
+    """The photographs of such a set, and the faults of those that cannot be used; None for any other folder. Raises
+    DataError if names cannot be matched."""
     if (places := find_masks(folder)) is not None:
-        return read_masks(folder, *places)
-    folders = find_folders(folder)
-    return read_folders(folder, folders) if folders else None
+        return _read_masks(folder, *places)
+    folders = _find_folders(folder)
+    return _read_folders(folder, folders) if folders else None
 
 
 def find_masks(folder: Path) -> tuple[Path, Path] | None:
-    """The folders of photographs and of their masks: images/ and masks/, or what they hold of the split train."""
+    """The folders of photographs and of their masks: images/ and masks/, or the split `train` in or above them."""
     for root in (folder, folder / "train"):
         images, masks = first_named(root, IMAGES), first_named(root, MASKS)
         if images is None or masks is None or annotation_files(root):
@@ -46,11 +47,8 @@ def find_masks(folder: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Faults]:
-    """The photographs of a set that have a label picture of the same name, and what is wrong with others.
-
-    folder: of the set. images, masks: as `find_masks` gives them. Raises DataError where names cannot be matched.
-    """
+def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Faults]:
+    """Read the photographs that have a label picture of the same name. images, masks: the result of `find_masks`."""
     photographs, files = pictures_in(images), masks_in(masks) or pictures_in(masks)
     faults, pictures, doubts = Faults(folder), [], Counter[str]()
     with as_data_error():
@@ -62,7 +60,7 @@ def read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Fa
     for name, frame in match.frames.items():
         file = files[name]
         with faults.noting("broken mask", file.name), as_data_error():
-            labels = LabelReader(file.name).read(file).ids  # a reader for each: colours and ids begin anew
+            labels = LabelReader(file.name).read(file).ids  # a new reader, because ids start over in each mask
             size = labels.shape[0], labels.shape[1]
             pictures.append(Picture(file.name, size, shapes_of(labels), file=photographs[frame]))
             doubts.update(_doubts(labels))
@@ -76,15 +74,15 @@ def read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Fa
     return Annotations("label pictures", folder, pictures), faults
 
 
-def find_folders(folder: Path) -> list[Path]:
-    """The folders of single photographs, NAME/images/ and NAME/masks/ with a mask for each object (Data Science Bowl
-    2018); empty for any other folder."""
+def _find_folders(folder: Path) -> list[Path]:
+    """The sub-folders NAME with one photograph in NAME/images/ and a mask for each object in NAME/masks/ (Data Science
+    Bowl 2018); empty for any other folder."""
     found = [sub for sub in visible_folders(folder) if (sub / "images").is_dir() and (sub / "masks").is_dir()]
     return found if all(len(pictures_in(sub / "images")) == 1 for sub in found) else []
 
 
-def read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Faults]:
-    """The photographs of such folders, and what is wrong with others."""
+def _read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Faults]:
+    """Read the photographs of `_find_folders`."""
     faults, pictures = Faults(folder), []
     faults.facts.append(f"{folder} holds a folder for each photograph, with a mask for each object")
     for sub in folders:
@@ -99,7 +97,7 @@ def read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Faults
 
 
 def _doubts(labels: NDArray[np.integer]) -> Iterator[str]:
-    """What in a label map may not be meant, as the end of a sentence."""
+    """What in a label map may be unintended, as the end of a sentence."""
     if covers_edge(labels):
         yield "objects cover the whole edge of the picture: if that is the background, give it the value 0"
     if len(ids := ids_in(labels)) > _FEW:
@@ -107,6 +105,6 @@ def _doubts(labels: NDArray[np.integer]) -> Iterator[str]:
     areas = [cv2.connectedComponentsWithStats((labels == one).astype(np.uint8))[2][1:, 4] for one in ids]
     if any(np.count_nonzero(pieces >= pieces.max() / 10) > 1 for pieces in areas):
         yield (
-            "a value has separate pieces: if each piece is an object, give each a value of its own, as "
-            "skimage.measure.label does"
+            "a value has separate pieces: if each piece is an object, give each its own value, for example with "
+            "skimage.measure.label"
         )

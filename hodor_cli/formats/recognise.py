@@ -1,4 +1,4 @@
-"""All formats: recognises the one of a file or folder by its content, and reads and writes it."""
+"""The list of all formats; recognises the format of a file or folder by its content, and reads it."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _KNOWN = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, labe
 
 
 class Reader(Protocol):
-    """What the module of a format that is read has; labelme.py is an example."""
+    """The functions that the module of a readable format has; labelme.py is an example."""
 
     def find(self, path: Path, /) -> Path | None:
-        """What to `read`: a file of that ending itself, or what is in a folder. None for another format; a damaged file
-        raises nothing."""
+        """The path to pass to `read`: `path` itself, or a file in this folder; None for another format. Never raises
+        for a damaged file."""
 
     def read(self, path: Path, /, size: Size | None = None) -> Annotations:
-        """The annotations, without ids, and in `faults` which files of a folder cannot be read. size: that of the
-        pictures, where the file does not say it. Raises InputError."""
+        """Read annotations, without ids; `faults` says which files of a folder cannot be read. size: (height, width) of
+        the pictures, if the file does not store it. Raises InputError."""
 
 
-#: In the order in which they are tried, with the endings of their files, in lower case; none for folders alone.
+#: In the order in which they are tried, with the endings of their files, in lower case; empty if only folders are read.
 _READERS: tuple[tuple[Reader, Collection[str]], ...] = (
     (labelme, (".json",)),
     (coco_video, (".json",)),
@@ -60,7 +60,7 @@ _READERS: tuple[tuple[Reader, Collection[str]], ...] = (
 
 @dataclass(frozen=True)
 class Writer:
-    """A format that is written: its name, a description, and the function. media: it needs the frames' pixels."""
+    """A writable format: its name, a description, and the function. media: whether it needs the frames' pixels."""
 
     name: str
     about: str
@@ -89,14 +89,14 @@ WRITERS = {
 
 
 class Found(NamedTuple):
-    """What a tool wrote at `path`: its reader, and the file that this reads."""
+    """Another tool's file or folder at `path`, with the reader and the path that it reads."""
 
     reader: Reader
     file: Path
     path: Path
 
     def read(self, size: Size | None = None, *, whole: bool = True) -> Annotations:
-        """As `Reader.read`. whole: raise InputError where some files of a folder cannot be read."""
+        """Call `Reader.read`. whole: raise InputError if some files of a folder cannot be read."""
         found = replace(self.reader.read(self.file, size), path=self.path)
         if whole and found.faults:
             others = f" ({plural(len(found.faults) - 1, 'other file')} of {self.path} cannot be read either)"
@@ -105,7 +105,7 @@ class Found(NamedTuple):
 
 
 def find_tool(path: Path) -> Found | None:
-    """The tool that wrote a file or folder; None for masks (a picture, an array, a folder of them) and for all else."""
+    """The annotations of another tool at `path`; None for masks (a picture, an array, a folder of them) and others."""
     return _find(path, _READERS)
 
 
@@ -118,13 +118,13 @@ def _find(path: Path, readers: Iterable[tuple[Reader, Collection[str]]]) -> Foun
 
 
 def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
-    """Read the annotations of any known tool, or masks, and give the objects ids (`number_together`).
+    """Read the annotations of any known tool, or masks, and assign object ids (`number_together`).
 
         for picture in read_annotations("photos/").pictures:
             print(picture.name, picture.labels.shape, picture.object_ids)
 
-    path: a file or folder of a tool, a folder of label pictures, or one mask. size: (height, width) of the pictures,
-    for a format that does not store it (YOLO) without pictures beside it. Raises InputError for an unknown format.
+    path: a tool's file or folder, a folder of label pictures, or one mask. size: (height, width) of the pictures,
+    needed if the format does not store it (YOLO) and they are missing. Raises InputError for an unknown format.
     """
     path = Path(path).expanduser()
     require_exists(path, "file or folder of annotations")
@@ -132,25 +132,25 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
         read = number_together([found.read(size)])[0]
         return replace(read, notes=(*read.notes, *_other_sizes(read)))
     if path.is_file() and path.suffix.lower() == ".json":
-        parse_json(path, object, "JSON")  # says where it is damaged
+        parse_json(path, object, "JSON")  # raises if it is damaged, and says where
     held = summarise_files(visible_files(path)) if path.is_dir() else ""
     what = "holds no annotations" if path.is_dir() else "is not a file"
     raise InputError(f"{path} {what} of a tool that hodor knows{held and f', only {held}'}; {_KNOWN}")
 
 
 def _other_sizes(annotations: Annotations) -> list[str]:
-    """A sentence about pictures whose size is not the annotated one, so that outlines do not fit them."""
+    """A sentence about pictures whose size differs from the annotated one, so that outlines do not fit."""
     wrong = []
     for picture in annotations.pictures:
         with suppress(InputError):  # a damaged picture is reported where it is read
             if picture.file is not None and (actual := read_header(picture.file).size) != picture.size:
                 wrong.append(f"{picture.name} ({size_text(actual)} instead of {size_text(picture.size)})")
     count = plural(len(wrong), "picture")
-    return [f"the size of {count} is not the annotated one: {listed(wrong, 2)}"] if wrong else []
+    return [f"the size of {count} differs from the annotated one: {listed(wrong, 2)}"] if wrong else []
 
 
 def writer_of(name: str) -> Writer:
-    """The format called `name`. Raises UsageError."""
+    """The writable format called `name`. Raises UsageError if there is none."""
     if name in WRITERS:
         return WRITERS[name]
     raise UsageError(f"there is no format '{name}' to write{suggestion(name, WRITERS, 'there are')}")

@@ -1,4 +1,4 @@
-"""The table of tracks as CSV: one line for each object in each frame."""
+"""Writes the table of tracks as CSV, one line for each object in each frame, and `sv.Detections`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = ("frame", "name", "time", "id", "class", "x", "y", "width", "height", 
 def write(annotations: Annotations, out: FolderWriter) -> None:
     """Write tracks.csv.
 
-    Times are in seconds; boxes, centres of mass and areas are in pixels (pixel i reaches from i to i + 1).
+    Times are in seconds; boxes, centres of mass and areas are in pixels (pixel i extends from i to i + 1).
     """
     rows: list[tuple[object, ...]] = [COLUMNS]
     for place, picture in enumerate(annotations.pictures):
@@ -40,8 +40,9 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
 def detections_of(
     labels: NDArray[np.integer], confidence: Mapping[int, float] | None = None, names: Mapping[int, str] | None = None
 ) -> Any:
-    """`sv.Detections` of an (H, W) label map: boxes and masks; `tracker_id` is the object id, `class_id` the index of
-    the class among `names`, `data["class_name"]` the class. Raises UsageError if supervision is not installed."""
+    """The objects of an (H, W) label map as `sv.Detections`: boxes and masks; `tracker_id` is the object id, `class_id`
+    the index of the class in `names`, `data["class_name"]` the class. Raises UsageError if supervision is not
+    installed."""
     with extra("supervision", "`to_supervision`"):
         import supervision
     ids = ids_in(np.asarray(labels))

@@ -1,4 +1,4 @@
-"""Pascal VOC's label pictures, as CVAT's mask export has them too: one picture of objects, and one of their classes."""
+"""Pascal VOC's label pictures, also CVAT's mask export: one picture of the objects, and one of their classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def find(path: Path) -> Path | None:
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:
-    """Read a set, whose SegmentationClass and labelmap.txt give the classes. Raises InputError."""
+    """Read a set. The classes are read from SegmentationClass and labelmap.txt. Raises InputError."""
     colours = _labelmap(path / "labelmap.txt")
     of_classes = masks_in(path / _CLASSES)
     reader = LabelReader(path.name, check_edges=False)
@@ -34,15 +34,15 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         labels = reader.read(file).ids
         names = _names(labels, of_classes[name], colours) if colours and name in of_classes else {}
         picture = picture_of(name, labels, path, names)
-        # The numbers of objects begin anew in each picture.
+        # Object numbers start over in each picture.
         pictures.append(replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes)))
-    bare = () if of_objects else (f"{path} has no {_OBJECTS}, so all that a picture shows of a class is one object",)
+    bare = () if of_objects else (f"{path} has no {_OBJECTS}, so each class in a picture is read as one object",)
     return Annotations("Pascal VOC", path, pictures, notes=(*reader.notes, *bare))
 
 
 def _labelmap(path: Path) -> dict[tuple[int, ...], str]:
-    """Colour -> class, from the lines `label:r,g,b:parts:actions`; {} without the file. The class of a line without a
-    colour has the one that Pascal VOC gives to the line's number."""
+    """Colour -> class, from the lines `label:r,g,b:parts:actions`; empty without the file. A line without a colour gets
+    the colour that Pascal VOC gives to the line's number."""
     text = read_utf8(path).decode("utf-8", "replace") if path.is_file() else ""
     lines = [line.split(":") for line in text.splitlines() if ":" in line and not line.startswith("#")]
     found: dict[tuple[int, ...], str] = {}
@@ -54,7 +54,7 @@ def _labelmap(path: Path) -> dict[tuple[int, ...], str]:
 
 
 def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, ...], str]) -> dict[int, str]:
-    """The class of each object: the one that most of its pixels have in the picture of classes."""
+    """Object id -> class: the class of most of the object's pixels in the picture of classes."""
     stored = read_stored(path, "a picture of classes")
     rgb = stored.palette[stored.values] if stored.palette is not None else stored.values
     if rgb.ndim != 3 or rgb.shape[:2] != labels.shape:

@@ -1,4 +1,4 @@
-"""The folder that an export writes: it appears only when it is complete, and never replaces a user's own files."""
+"""Writes an export's folder, which appears only when it is complete and never replaces the user's other files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: The file that lists what an export wrote, so that a later export replaces only these files.
 _LIST = ".hodor-export"
-#: Ending of a written picture that had no file of its own.
+#: Ending of a written picture whose name has no ending of a picture.
 _ENDING = ".jpg"
 _QUALITY = 95
 
@@ -39,10 +39,11 @@ class FolderWriter:
 
     def __init__(self, root: Path, *, tolerance: float = 0.0, frames: bool = False) -> None:
         self.root, self.tolerance, self.frames = root, tolerance, frames
-        self._taken: set[str] = set()  # by pictures, without endings, in lower case: some systems tell no case apart
+        self._taken: set[str] = set()  # names of pictures without endings, casefolded, because some systems ignore case
 
     def place(self, name: str) -> Path:
-        """The path for the file `name`, whose parts are separated by /. Raises OutputError if it leads outside."""
+        """The path of the file `name` (folders separated by /), whose folder is created. Raises OutputError for a name
+        that leads outside."""
         parts = name.split("/")
         if not all(is_plain_name(part) for part in parts):
             raise OutputError(f"{name[:80]!r} cannot be the name of a file in the export; rename the picture")
@@ -55,8 +56,8 @@ class FolderWriter:
         self.place(name).write_text(content + "\n", encoding="utf-8")
 
     def picture(self, picture: Picture, folder: str) -> str:
-        """The file name of a picture, which no other picture has: call it once for each. With `frames`, also write the
-        picture into `folder` ("" is the root)."""
+        """Choose a unique file name for a picture; call this once for each. With `frames`, also write the picture into
+        `folder` ("" is the root)."""
         whole = Path(picture.name)
         ending = whole.suffix if whole.suffix.lower() in PICTURE_SUFFIXES else _ENDING
         stem = whole.stem if ending == whole.suffix else whole.name
@@ -83,13 +84,12 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
-    """Raise OutputError unless an export may be written to `path`: nothing or an empty folder is there, or, with
+    """Raise OutputError unless an export may be written to `path`: it must be free or an empty folder or, with
     `overwrite`, an earlier export or a regular file."""
     if path.is_dir() and not path.is_symlink():
-        left = {*visible_files(path), *(entry.name for entry in path.iterdir() if entry.is_dir())}
-        if left and not ((path / _LIST).is_file() and overwrite):
-            export = (path / _LIST).is_file()
-            why = "holds an export already; set `overwrite`, or" if export else "holds other files;"
+        empty = not visible_files(path) and not any(entry.is_dir() for entry in path.iterdir())
+        if not empty and not (overwrite and is_export(path)):
+            why = "holds an export already; set `overwrite`, or" if is_export(path) else "holds other files;"
             raise OutputError(f"{path} {why} choose another place with `out`")
         return
     require_replaceable(path)
@@ -100,7 +100,7 @@ def require_free(path: Path, *, overwrite: bool) -> None:
 @contextmanager
 def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, overwrite: bool = False
                ) -> Iterator[FolderWriter]:  # fmt: skip
-    """Yield the writer of a folder that becomes `path` at the end of the block and is removed if the block raises.
+    """Yield a writer for a hidden folder that becomes `path` after the block, or is removed if the block raises.
 
     With `overwrite`, the files of an earlier export are replaced; other files in the folder stay. Raises OutputError.
     """
@@ -119,7 +119,7 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
             if not path.is_dir():
                 put_in_place(hidden, path)
                 return
-            _remove_listed(path)  # files that only the earlier export has go
+            _remove_listed(path)  # including files that the new export does not have
             for name in [*made, _LIST]:
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 put_in_place(hidden / name, path / name)
@@ -133,15 +133,15 @@ def is_export(path: Path) -> bool:
 
 
 def lacks_pictures(path: Path) -> bool:
-    """Whether `path` is an export that was written without the pictures that it annotates."""
+    """Whether `path` is an export without the pictures that it annotates."""
     names = _listed(path)
     pictures = [name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
-    only_labels = pictures == names and not any("/" in name for name in names)  # of the format png
+    only_labels = pictures == names and not any("/" in name for name in names)  # the format png
     return is_export(path) and (not pictures or only_labels)
 
 
 def remove_export(path: Path) -> None:
-    """Remove the files of an export, and the folders that this empties; other files stay."""
+    """Remove the files of an export and the folders that become empty; other files stay."""
     removed = _remove_listed(path)
     folders = {folder for target in removed for folder in target.parents if folder.is_relative_to(path)} | {path}
     (path / _LIST).unlink(missing_ok=True)
@@ -151,12 +151,12 @@ def remove_export(path: Path) -> None:
 
 
 def _listed(path: Path) -> list[str]:
-    """The names of the files of an export."""
+    """The names of the files in an export; empty if `path` is not an export."""
     return (path / _LIST).read_text(encoding="utf-8").splitlines() if (path / _LIST).is_file() else []
 
 
 def _remove_listed(path: Path) -> list[Path]:
-    """Remove the files of an export; returns where they were."""
+    """Remove the files of an export and return their paths."""
     found = []
     for name in _listed(path):
         target = path.joinpath(*name.split("/"))

@@ -1,7 +1,7 @@
 """YOLO segmentation, as Ultralytics and Roboflow read and write it.
 
-Each picture has a text file with a line for each object: its class, then x y x y ... as shares of the picture's width
-and height. `data.yaml` names the classes.
+Each picture has a text file with a line for each object: its class, then x y x y ... as fractions of the picture's
+width and height. `data.yaml` names the classes.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def find(path: Path) -> Path | None:
 
 
 def find_labels(folder: Path) -> list[Path]:
-    """The folders of labels in a YOLO data set, one for each split; empty if `folder` is not one."""
+    """The folders of labels in a YOLO data set, one for each split; empty if `folder` is not such a data set."""
     places = [folder / "labels" / split for split in _SPLITS] + [folder / split / "labels" for split in _SPLITS[1:]]
-    # Beside data.yaml, `labels` holds labels whatever is in them: `read` says what is wrong with a line.
+    # Next to data.yaml, any text in `labels` is taken to be labels, so that `read` says what is wrong with a line.
     named = any((folder / name).is_file() for name in _DATA)
     found = [
         place for place in places if any(file.stat().st_size if named else is_labels(file) for file in _texts(place))
@@ -55,57 +55,61 @@ def find_labels(folder: Path) -> list[Path]:
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:
-    """Read a file of labels, `data.yaml`, or the folder of a data set. size: (height, width) of pictures that are not
-    beside their labels. Raises InputError."""
+    """Read a file of labels, `data.yaml`, or the folder of a data set. size: (height, width) of pictures that are
+    missing. Raises InputError."""
     if path.name.endswith((".yaml", ".yml")):
         path = path.parent
     files = [path] if path.is_file() else [file for folder in find_labels(path) for file in _texts(folder)]
     names = _class_names(path)
-    notes = () if names else (f"{path}: no data.yaml names the classes, which are called by their numbers",)
+    notes = () if names else (f"{path}: no data.yaml names the classes, so they are called by their numbers",)
     pictures, faults = read_each(files, lambda file: _read_file(file, names, size))
     return Annotations("YOLO", path, pictures, notes=notes, faults=faults)
 
 
 def _read_file(file: Path, names: dict[int, str], size: Size | None) -> Picture | None:
-    """The picture of a file of labels; None for another text."""
+    """The picture that a file of labels annotates; None for any other text."""
     picture = _picture_of(file)
     if picture is None and not is_labels(file):
         return None
     shown = size if picture is None else read_header(picture).size
     if shown is None:
         raise InputError(
-            f"YOLO's {file} gives shares of a picture that does not lie beside it; put it into images/ beside labels/"
+            f"YOLO's {file} has coordinates relative to a picture that is missing; put it into images/ next to labels/"
         )
     shapes = drawable(_shapes(file, shown, names), file.name, shown, file)
     return Picture(picture.name if picture else file.stem, shown, shapes, file=picture)
 
 
-def _shapes(path: Path, size: tuple[int, int], names: dict[int, str]) -> Iterator[Shape]:
+def _shapes(path: Path, size: Size, names: dict[int, str]) -> Iterator[Shape]:
     for number, line in enumerate(read_utf8(path).decode("utf-8", "replace").splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue
         index, values = _class_index(fields[0]), _numbers(fields[1:])
         if index is None or values is None:
-            raise InputError(f"{path}, line {number}, is not a class and x y x y ... as shares of the picture")
+            raise InputError(
+                f"{path}, line {number}, is not a class and x y x y ... as fractions of the picture's size"
+            )
         if len(values) in (4, 5):
             raise InputError(
-                f"{path}, line {number}, is a box, which is no outline; export segmentation, or give the box of a "
-                "video with `box`"
+                f"{path}, line {number}, is a box, not an outline; export segmentation, or give a box in a video "
+                "with `box`"
             )
         if len(values) < 6 or len(values) % 2:
-            raise InputError(f"{path}, line {number}, has {plural(len(values), 'number')}, which are no x y pairs")
+            raise InputError(
+                f"{path}, line {number}, has {plural(len(values), 'number')}, not at least three x y pairs"
+            )
         if not -0.05 <= (outermost := max(values, key=lambda value: abs(value - 0.5))) <= 1.05:
             raise InputError(
                 f"{path}, line {number}, reaches outside the picture ({outermost:g}); YOLO's numbers are "
-                "shares from 0 to 1"
+                "fractions from 0 to 1"
             )
         points = [value * size[1 - place % 2] for place, value in enumerate(values)]
         yield Shape(names.get(index, f"class {index}"), [points])
 
 
 def _class_index(field: str) -> int | None:
-    """A class, which programs that write tables of floats put down as 0.0."""
+    """The number of a class, or None. Some programs write it as a float, such as 0.0."""
     value = (_numbers([field]) or [-1.0])[0]
     return int(value) if value >= 0 and value.is_integer() else None
 
@@ -128,14 +132,14 @@ def _class_names(path: Path) -> dict[int, str]:
         data = msgspec.yaml.decode(read_utf8(file), type=_Data, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{file} has no names that can be read; give them as a list, or as numbers with names"
+            f"{file} has no valid names of classes; give them as a list, or as numbers with names"
         ) from error
     pairs = data.names.items() if isinstance(data.names, dict) else enumerate(data.names)
     return {index: str(name) for index, name in pairs}
 
 
 def _picture_of(label: Path) -> Path | None:
-    """The picture of a file of labels: beside it, or in the path whose last `labels` is replaced by `images`."""
+    """The picture of a file of labels, in the same folder or in that with `images` instead of the last `labels`."""
     folders = [label.parent]
     parts = list(label.parent.parts)
     if "labels" in parts:
@@ -152,8 +156,8 @@ def _texts(folder: Path) -> list[Path]:
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
-    """Write labels/train/NAME.txt, data.yaml, and images/train/ if `out.frames`. An object is one polygon; cuts of zero
-    width join its parts."""
+    """Write labels/train/NAME.txt, data.yaml, and images/train/ if `out.frames`. An object is one polygon, whose parts
+    are joined by cuts of zero width."""
     classes: dict[str, int] = {}
     for picture in annotations.pictures:
         name = out.picture(picture, "images/train")
@@ -164,7 +168,7 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
             shares = (one_outline(item.mask, out.tolerance) / (width, height)).clip(0, 1).ravel()
             lines.append(f"{index} " + " ".join(f"{share:.6f}".rstrip("0").rstrip(".") for share in shares))
         out.text(f"labels/train/{Path(name).stem}.txt", "\n".join(lines))
-    # Without `path`, Ultralytics takes the folder of data.yaml; `path: .` would be the folder in which it is started.
+    # Without `path`, Ultralytics uses the folder of data.yaml; `path: .` would be its working directory.
     names = "".join(f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for name, index in classes.items())
-    val = "val: images/train # Ultralytics does not start without it; better name pictures that you keep for this"
+    val = "val: images/train # Ultralytics needs this line; replace it by pictures that are not trained on"
     out.text("data.yaml", f"train: images/train\n{val}\nnames:\n{names or '  {}'}".rstrip())
