@@ -108,7 +108,7 @@ _ROUNDS = 2
 
 
 def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
-    """The result of `speed` (units per second) alone and beside `count` busy processes, and the share that is left."""
+    """The result of `speed` (units per second) alone and next to `count` busy processes, and their ratio."""
     alone, beside = [], []
     for _ in range(_ROUNDS):
         alone.append(speed())

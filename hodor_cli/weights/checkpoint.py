@@ -118,7 +118,7 @@ def network_of(checkpoint: Checkpoint, path: str | Path) -> Hodor:
 
 
 def model_fingerprint(model: Hodor) -> str:
-    """SHA-256, as hex, of the architecture and all parameters; equal networks have the same, in whatever file."""
+    """SHA-256, as hex, of the architecture and all parameters: equal for equal networks, whichever file they are in."""
     config = model.config.to_dict()
     for name in ("adapted_min_dim", "small_min_dim", "medium_min_dim", "fitted_steps"):
         del config[name]  # settings of runs, not of the network

@@ -185,6 +185,7 @@ def object_rows(
         confidence = float(frame.confidence.get(object_id, 1.0))
         features = None if baseline is None else baseline[object_id]
         crop = crop_jpeg(frame.image, mask, box) if thumbnails else None
-        named = frame.image_name, frame.categories.get(object_id)
-        rows.append(ObjectRow(object_id, descriptor, box, area, confidence, features, crop, *named))
+        category = frame.categories.get(object_id)
+        row = ObjectRow(object_id, descriptor, box, area, confidence, features, crop, frame.image_name, category)
+        rows.append(row)
     return rows

@@ -205,6 +205,6 @@ def _find_video(folder: Path, report: _Report) -> Path | None:
         return path
     # By default, results are written to NAME.hodor next to NAME.mp4.
     name, folder = report.source.name, folder.resolve()
-    beside = [path for path in folder.parent.glob("*") if name and path.stem == name and path != folder]
-    candidates = [path for path in beside if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES]
+    named = [path for path in folder.parent.glob("*") if name and path.stem == name and path != folder]
+    candidates = [path for path in named if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES]
     return candidates[0] if len(candidates) == 1 else None

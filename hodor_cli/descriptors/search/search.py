@@ -177,7 +177,7 @@ def verify_matches(
     asked = spread(comparison.query_vectors(query), DECODED_ROWS)
 
     def verified(match: Match) -> VerifiedMatch:
-        image = read_frame(store, match)
+        image = _read_frame(store, match)
         background, frames = store.background(match.video)
         scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
         segmenter.reset()
@@ -206,7 +206,7 @@ def verify_matches(
     return sorted(results, key=lambda result: (bool(result.problem), result.distance + result.match.distance))
 
 
-def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
+def _read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     """The image (H, W, 3) uint8 RGB of a match's best frame, from its source. Raises InputError if that is gone."""
     info = store.video(match.video)
     path = Path(info.source)

@@ -217,7 +217,7 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         confidence = {key: value.confidence for key, value in result.objects.items()}
         labelled = LabelledFrame(frame.index, frame.image, masks, confidence)
         rows = object_rows(labelled, found.objects, self._tap.means(masks))
-        # The descriptors are the newest frame's only if the network has run on it.
+        # Without objects the network has not run, and the background is an earlier frame's.
         self._video.add_frame(frame.index, rows, found.background if result.objects else None)
         self.rows += len(rows)
 

@@ -80,13 +80,13 @@ class VideoInfo:
 
     def attributes(self) -> dict[str, Any]:
         """The fields as HDF5 attributes (`settings` as JSON text)."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "name"}
+        values = {key: value for key, value in vars(self).items() if key != "name"}
         return {**values, "settings": json.dumps(self.settings, sort_keys=True)}
 
     def same_export(self, other: VideoInfo) -> bool:
         """True if `other` was made from the same content with the same settings and model."""
-        keys = ("content_hash", "model_fingerprint", "settings")
-        return all(self.attributes()[key] == other.attributes()[key] for key in keys)
+        mine, theirs = self.attributes(), other.attributes()
+        return all(mine[key] == theirs[key] for key in ("content_hash", "model_fingerprint", "settings"))
 
 
 @dataclass(frozen=True)

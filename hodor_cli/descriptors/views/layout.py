@@ -140,5 +140,5 @@ def time_colour(share: float) -> Colour:
     """A colour from dark blue through green to yellow for 0..1."""
     from matplotlib import colormaps
 
-    red, green, blue, _ = colormaps["viridis"](min(max(share, 0.0), 1.0), bytes=True)
+    red, green, blue, _ = colormaps["viridis"](float(share), bytes=True)
     return int(red), int(green), int(blue)
