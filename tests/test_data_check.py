@@ -325,7 +325,7 @@ def test_a_sheet_is_not_overwritten_unless_asked(tmp_path):
     assert target.read_bytes() != first and sorted(path.name for path in tmp_path.iterdir()) == ["set", "sheet.png"]
     with pytest.raises(OutputError, match="no folder"):
         write_sheet(tmp_path / "none" / "sheet.png", samples)
-    with pytest.raises(OutputError, match="does not end in .png"):
+    with pytest.raises(OutputError, match=r"does not end in \.png"):
         write_sheet(tmp_path / "sheet.jpg", samples)
     with pytest.raises(UsageError, match="preset"):
         list(preview_samples(open_set(tmp_path / "set"), preset="nope"))
