@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import importlib
 import os
 import resource
 import shutil
@@ -99,7 +100,7 @@ def fuzz(runs: int, seed: int, *, first: int = 0, inputs: Path | None = None, sa
     with tempfile.TemporaryDirectory(prefix="hodor-fuzz-") as temporary:
         inputs = inputs or Path(temporary) / "inputs"
         if not inputs.is_dir():
-            make_inputs(_made(inputs))
+            _make_inputs_apart(_made(inputs))
         for number in range(first, first + runs):
             finding = _one_run(inputs, _made(Path(temporary) / f"run{number}" / "work"), number, seed)
             shutil.rmtree(Path(temporary) / f"run{number}", ignore_errors=True)
@@ -108,6 +109,27 @@ def fuzz(runs: int, seed: int, *, first: int = 0, inputs: Path | None = None, sa
                 if say:
                     print(finding, flush=True)
     return findings
+
+
+def _make_inputs_apart(folder: Path) -> None:
+    """Make the inputs in a fork: libraries that read video keep threads, without which later forks would hang.
+
+    The modules that it needed are then imported here, so that the runs need not do it.
+    """
+    modules = folder.parent / "modules"
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            make_inputs(folder)
+            modules.write_text("\n".join(name for name in sys.modules if name.startswith("hodor_cli")))
+            code = 0
+        finally:
+            os._exit(code)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise RuntimeError("the inputs could not be made")
+    for name in modules.read_text().split():
+        importlib.import_module(name)
 
 
 def _made(folder: Path) -> Path:
