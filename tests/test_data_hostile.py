@@ -115,7 +115,7 @@ def test_an_outline_that_is_not_in_its_picture_is_told_why(tmp_path: Path) -> No
     assert [(fault.kind, fault.detail) for fault in report.found] == [
         ("outline without a pixel", "its coordinates are all from 0 to 1, like fractions of the picture's size; "
                                         "COCO's are pixels"),
-        ("outline without a pixel", "it lies outside the 128x96 picture; was it drawn at another size?"),
+        ("outline without a pixel", "it is outside the 128x96 picture; was it drawn at another size?"),
     ]  # fmt: skip
     assert report.ok and report.samples == 2
     read = read_annotations(tmp_path / "some" / "instances.json")

@@ -1,7 +1,7 @@
 """Adapting a network to the frames whose masks were given.
 
 HODOR learns from still images, so a frame with given masks is itself a training set: a copy of the network is trained
-on augmented sequences of it, within a budget. The result lies between the given weights and the learned ones. How far
+on augmented sequences of it, within a budget. The result is between the given weights and the learned ones. How far
 is decided without labels: the more the objects change after the given frames, the closer it stays to the given weights.
 """
 
@@ -39,7 +39,7 @@ from hodor_cli.weights.registry import cache_folder
 
 Settings = TypeVar("Settings", bound=SegmenterSettings)
 
-#: If the result would lie less far than this towards the learned weights, learning is not worth the time.
+#: If the result would be less than this share of the way to the learned weights, learning is not worth the time.
 _WORTH = 0.1
 
 

@@ -80,7 +80,7 @@ def why_empty(segmentation: Any, height: int, width: int) -> str:
     if values.min() >= 0 and values.max() <= 1:
         return "its coordinates are all from 0 to 1, like fractions of the picture's size; COCO's are pixels"
     if x.max() <= 0 or y.max() <= 0 or x.min() >= width or y.min() >= height:
-        return f"it lies outside the {width}x{height} picture; was it drawn at another size?"
+        return f"it is outside the {width}x{height} picture; was it drawn at another size?"
     return ""
 
 

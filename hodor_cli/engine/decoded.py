@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,16 +19,7 @@ from hodor_cli.errors import DeviceError, WeightsError
 from hodor_cli.model.background import to_stride8
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Cue, Maps
-from hodor_cli.runtime.preprocess import Geometry, Scalable, resize
-
-
-class Expected(NamedTuple):
-    """An upcoming frame, and what the second thread prepares for it: its maps, and the masks carried to it."""
-
-    frame: np.ndarray | Scalable
-    geometry: Geometry
-    maps: Future[Maps]
-    carried: Future[list[Carried]]
+from hodor_cli.runtime.preprocess import Geometry, resize
 
 
 @dataclass(frozen=True)

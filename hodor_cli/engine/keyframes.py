@@ -54,10 +54,7 @@ class OfflineSegmenter(Segmenter):
         self._warnings: list[str] = []  # from encoding; the next step forward reports them
 
     def plan(self, plan: Plan, *, first: int = 0, maps: PackedMaps | None = None) -> None:
-        """Reset, and follow a plan from frame `first` on.
-
-        maps: where the passes backward store their results; in memory if None.
-        """
+        """Reset, and follow a plan from frame `first` on. maps: for the results of the passes backward."""
         self.reset()
         self._plan, self._first, self._maps = plan, first, {} if maps is None else maps
         # With a pass backward the resolution stays the same: both results are joined cell by cell.
@@ -244,11 +241,8 @@ class OfflineSegmenter(Segmenter):
 
 @dataclass
 class _Turn:
-    """The data of one step.
-
-    later: the soft map that the pass backward stored for the frame. own: this step's soft map, which the pass forward
-    joins with `later`. disagreement: of the two, by object id.
-    """
+    """The data of one step: the soft map that the pass backward stored for the frame (`later`), this step's (`own`),
+    which the pass forward joins with it, and the disagreement of the two by object id."""
 
     frame: int = -1
     later: SoftMap | None = None

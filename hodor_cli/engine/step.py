@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -11,84 +10,33 @@ import torch
 from torch import Tensor
 
 from hodor_cli.engine.absence import without_absent
-from hodor_cli.engine.decoded import Decoded, Expected, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
+from hodor_cli.engine.decoded import Decoded, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
+from hodor_cli.engine.extraction import Extraction
 from hodor_cli.engine.fitting import fits, fitted_to_frame
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import label_map_of_logits
-from hodor_cli.engine.matching_memory import Carried, StoredFrame
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.region import WholeFrame, holds_all, in_whole_frame
-from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
-from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.types import Cue, Descriptors, Maps
 from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks
-from hodor_cli.runtime.second_thread import SecondThread
+from hodor_cli.runtime.preprocess import Geometry, prepare_masks
 
 #: Logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
 
 
-class FrameSteps:
+class FrameSteps(Extraction):
     """The part of a `Segmenter` that runs the network; what is known about the objects is in `_known`.
 
-    second: a thread that works on the next frame during a step; `LookAhead` sets it.
-    maps_are_read: other code reads the backbone's maps of every frame, so no frame is extracted ahead of its step.
     whole_frames: other code reads the decoder's logits, so all of each frame is decoded, not only where objects can be.
     """
 
-    model: Hodor
-    device: torch.device
-    dtype: torch.dtype
-    matching: bool
-    second: SecondThread | None
-    maps_are_read: bool
     whole_frames = False
-    _known: Followed
-    _geometry: Geometry | None
-    _expected: list[Expected]
-
-    def expect(self, frame: np.ndarray | Scalable) -> None:
-        """Start extracting a frame's maps in the second thread, while the next step works on the frame before it.
-
-        Does nothing without that thread, before the first step, or while no object is followed.
-        """
-        known, geometry = self._known, self._geometry
-        if self.second is None or self.maps_are_read or not known.ids:
-            return
-        if geometry is None or geometry.original != frame.shape[:2]:
-            return
-        maps = self.second.start(self._extract, frame, geometry)
-        stored = list(known.memory.lasting) if self.matching else []
-        carried = self.second.start(self._carry, maps, stored, tuple(known.ids))
-        self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, carried)]
-
-    def _prepared(self, frame: np.ndarray | Scalable, geometry: Geometry) -> tuple[Maps, list[Carried]]:
-        """The maps of a frame and, if it was expected, the masks already carried to it."""
-        for expected in self._expected:
-            if expected.frame is frame and expected.geometry == geometry:
-                self._expected = [other for other in self._expected if other is not expected]
-                return expected.maps.result(), expected.carried.result()
-        return self._extract(frame, geometry), []
-
-    @torch.inference_mode()
-    def _extract(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
-        config = self.model.config
-        with autocast(self.device, self.dtype):
-            return self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
-
-    @torch.inference_mode()
-    def _carry(self, maps: Future[Maps], stored: list[StoredFrame], ids: tuple[int, ...]) -> list[Carried]:
-        """Masks carried to a frame from stored frames; its step uses those whose source is still stored by then."""
-        if self.model.matcher is None:
-            return []
-        with autocast(self.device, self.dtype):
-            return [Carried.of(self.model.matcher, maps.result(), source, ids) for source in stored]
 
     def _follow(self, step: StepInput) -> StepResult:
         known = self._known

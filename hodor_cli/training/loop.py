@@ -228,12 +228,11 @@ class _Run:
     def interrupted(self) -> None:
         """Save the last whole iteration; the other processes may be gone."""
         if self.process.is_first:
-            if self.learner.done != self.saved:
+            done, root = self.learner.done, self.folder.root
+            if done != self.saved:
                 self.save(alone=True)
-            self.callbacks.note(
-                f"interrupted after iteration {self.learner.done} of {self.config.iterations}; {self.folder.root} holds"
-                " its state: run the same command with `resume` to continue"
-            )
+            where = f"after iteration {done} of {self.config.iterations}; {root} holds its state"
+            self.callbacks.note(f"interrupted {where}: run the same command with `resume` to continue")
 
     def save(self, *, alone: bool = False) -> None:
         """Write the state and the newest checkpoint. alone: without waiting for the other processes."""
@@ -246,6 +245,6 @@ class _Run:
             self.process.barrier()
 
     def _save_checkpoint(self, path: Path, **more: float) -> None:
-        run = self.plan.record.shareable()
-        details = {"training": self.config.to_dict(), "run": run, "iteration": self.learner.done, **more}
-        save_checkpoint(path, self.learner.learned, details)
+        learner, run = self.learner, self.plan.record.shareable()
+        details = {"training": self.config.to_dict(), "run": run, "iteration": learner.done, **more}
+        save_checkpoint(path, learner.learned, details)
