@@ -138,7 +138,7 @@ def test_a_loss_of_speed_is_seen_in_the_history(tmp_path: Path) -> None:
 def test_training_report_has_the_promised_form(tmp_path: Path) -> None:
     target = tmp_path / "training.json"
     run = hodor(*TINY, "--train", "--batch-size", "1", "--workers", "0", "--contend", "1", "--json", target)
-    assert "samples/s next to 1 busy process" in run.stdout
+    assert "samples/s alongside 1 busy process" in run.stdout
     assert "samples/s" in run.stdout
     result = json.loads(target.read_text())
     assert result["plain"]["samples_per_second"] > 0 and result["engine"]["samples_per_second"] > 0
@@ -149,7 +149,7 @@ def test_training_report_has_the_promised_form(tmp_path: Path) -> None:
 
 def test_speed_beside_busy_processes_is_told() -> None:
     run = hodor(*TINY, "--contend", "2")
-    assert "frames/s next to 2 busy processes" in run.stdout
+    assert "frames/s alongside 2 busy processes" in run.stdout
 
 
 def test_speed_of_training_leaves_out_the_iterations_in_which_threads_settle() -> None:

@@ -68,7 +68,7 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     `settings.threads`.
 
     Keys: plain and engine (frames_per_second, ms_per_frame, peak memory), speedup, end_to_end, contention (end_to_end
-    next to busy processes, None without `contend`), stages (ms per frame), label_pixels (how many differ, None with
+    alongside busy processes, None without `contend`), stages (ms per frame), label_pixels (how many differ, None with
     random weights), machine, settings. Raises UsageError, WeightsError or DeviceError.
     """
     device = choose_device(settings.device)
@@ -147,7 +147,7 @@ def _compared(found: dict[str, list[NDArray[np.uint16]]]) -> tuple[int, int]:
 
 
 def _around_the_network(runner: _Runner, busy: int) -> tuple[Spent, dict[str, float], dict[str, Any] | None]:
-    """Time per frame of an end-to-end run; of decoding and of writing alone; and the speed next to busy processes."""
+    """Time per frame of an end-to-end run; of decoding and of writing alone; and the speed alongside busy processes."""
     runner.start()
     clip = BenchClip([runner.clip.frames[0], *runner.frames(_WHOLE_FRAMES - 1)], runner.clip.first_labels)
     with tempfile.TemporaryDirectory(prefix="hodor-bench-") as folder:

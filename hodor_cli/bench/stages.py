@@ -1,4 +1,4 @@
-"""Where the time of a video goes: stages of a step, decoding and writing, end to end, and next to busy processes."""
+"""Where the time of a video goes: stages of a step, decoding and writing, end to end, and alongside busy processes."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ _ROUNDS = 2
 
 
 def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
-    """The result of `speed` (units per second) alone and next to `count` busy processes, and their ratio."""
+    """The result of `speed` (units per second) alone and alongside `count` busy processes, and their ratio."""
     alone, beside = [], []
     for _ in range(_ROUNDS):
         alone.append(speed())

@@ -43,7 +43,7 @@ from hodor_cli.training.recipe import PRESET_OF
 
 #: More iterations than anybody measures; `_EnoughError` ends the loop long before, and before it saves anything.
 _ENDLESS = 10**6
-#: Iterations next to busy processes: first those in which the number of threads settles, then those that are timed.
+#: Iterations alongside busy processes: first those in which the number of threads settles, then those that are timed.
 _SETTLING, _SETTLED = 2, 4
 
 

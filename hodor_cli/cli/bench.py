@@ -116,7 +116,7 @@ def _print(result: dict[str, Any], train: bool, console: Console) -> None:
         console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}, {processor}")
     if (found := result["contention"]) is not None:
         beside = counted(found["processes"], "busy process", "busy processes")
-        speed = f"{found['beside']:.2f} {'samples/s' if train else 'frames/s'} next to {beside}"
+        speed = f"{found['beside']:.2f} {'samples/s' if train else 'frames/s'} alongside {beside}"
         console.print(f"{speed}: {found['share']:.2f} times the {found['alone']:.2f} without")
     if train:
         loader = result["loader"]

@@ -138,7 +138,9 @@ def _iou(logits: Tensor, target: Tensor) -> Tensor:
 
 def _loose_box(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
     """The object's box as drawn by hand: each edge is off by up to a tenth of the side, mostly outwards."""
-    x, y, width, height = box_of(truth) or (0, 0, 1, 1)
+    found = box_of(truth)
+    assert found is not None  # every crop shows its object
+    x, y, width, height = found
     box = np.array([x, y, x + width - 1, y + height - 1], dtype=np.float32)
     sides = np.array([box[2] - box[0], box[3] - box[1]] * 2) + 1
     off = rng.uniform(-0.03, 0.1, 4) * sides * np.array([-1, -1, 1, 1])
