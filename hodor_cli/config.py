@@ -14,6 +14,8 @@ GRID_SIZE = 3
 NUM_BACKGROUND = GRID_SIZE * GRID_SIZE
 #: Logit channels before those of the objects: the catch-all and the background descriptors.
 NUM_NON_OBJECT = 1 + NUM_BACKGROUND
+#: Numbers that encode the colour of a cell for matching.
+COLOUR_CHANNELS = 6
 
 #: Smallest and largest sides of the network's input, in pixels. Outside them nothing is found, or memory runs out.
 MIN_SIDE, MAX_MIN_DIM, MAX_MAX_DIM = 32, 8192, 16384
@@ -89,12 +91,19 @@ class MatchingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     key_channels: Width = 128
+    #: Compare the colours of cells, too, with those of frames farther back than the previous one.
+    colours: bool = False
     #: Width, in stride-8 cells, of the Gaussian that prefers matches at the same place of the previous frame.
     sigma: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 4.0
     #: How far, in stride-8 cells along each axis, a match in the previous frame is searched for.
     reach: Cells = 8
     #: How far, in the same unit, an object may spread from one frame to the next; anything farther is another object.
     spread: Cells = 4
+
+    @property
+    def stored_channels(self) -> int:
+        """How many channels a frame's keys have with their colours."""
+        return self.key_channels + COLOUR_CHANNELS * self.colours
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

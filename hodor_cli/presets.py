@@ -22,7 +22,7 @@ PRESETS: dict[str, ModelConfig] = {
         mask_channels=64,
         catch_all_channels=32,
         dropout=0.0,
-        matching=MatchingConfig(),
+        matching=MatchingConfig(colours=True),
         position_codes=True,
         places=True,
         cue_gate=True,

@@ -9,8 +9,10 @@ from segmenter_fakes import toy_history
 
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model import Cue, KeyedMasks
+from hodor_cli.model.colour import colour_codes
 from hodor_cli.model.fast.matching import TiledMatcher
 from hodor_cli.model.matching import CueInjection, Matcher, surroundings
+from hodor_cli.runtime.preprocess import normalise
 
 # --- the matcher
 
@@ -132,3 +134,46 @@ def test_in_half_precision_masks_are_carried_to_within_a_few_percent() -> None:
             assert matched.dtype == torch.float32 and (matched - matched_well).abs().max() < 0.05
         assert found.dtype == torch.float32 and not found.equal(wanted)
         assert (found - wanted).abs().mean() < 0.002
+
+
+# --- colours
+
+
+def test_the_product_of_colour_codes_is_one_for_equal_colours_and_less_the_more_they_differ() -> None:
+    def code(*rgb: int) -> torch.Tensor:
+        frame = torch.tensor(rgb, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 16, 16)
+        return colour_codes(normalise(frame, (127.5,) * 3, (50.0,) * 3), (127.5,) * 3, (50.0,) * 3)[0, :, 0, 0]
+
+    violet, lilac, darker, blue = code(200, 160, 210), code(205, 160, 200), code(170, 136, 178), code(120, 190, 230)
+    assert violet.shape == (6,) and violet.norm() == pytest.approx(1)
+    assert violet @ lilac > 0.97 and violet @ darker > 0.9 and violet @ blue < 0.6
+
+
+@pytest.mark.parametrize("form", [Matcher, TiledMatcher])
+def test_frames_farther_back_are_matched_by_colour_where_features_are_alike(form: type[Matcher]) -> None:
+    matcher = form(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8, spread=4, colours=True).requires_grad_(False)
+    colours = torch.zeros(1, 3, 64, 128)
+    colours[..., :64], colours[:, 0, :, 64:] = -0.5, 0.5  # grey on the left, red on the right
+    masks = torch.zeros(1, 2, 8, 16)
+    masks[:, 0, :, :8] = masks[:, 1, :, 8:] = 1
+    ones = (127.5,) * 3
+    alike = F.normalize(torch.ones(1, 16, 8, 16), dim=1)  # all cells look alike but for their colour
+    before = torch.cat((alike, colour_codes(colours, ones, ones)), dim=1)
+    swapped = torch.cat((alike, colour_codes(colours.flip(3), ones, ones)), dim=1)
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+            anywhere = matcher.anywhere(swapped, KeyedMasks(before, masks))
+            nearby = matcher.nearby(swapped, KeyedMasks(before, masks))[0]
+        assert (anywhere[:, 0, :, 9:] > 0.99).all() and (anywhere[:, 1, :, :7] > 0.99).all()
+        assert (nearby[:, 0, :, :4] > 0.8).all(), "nearby, features alone decide"
+
+
+def test_keys_with_colours_have_unit_features_and_unit_colours_after_a_mean_too() -> None:
+    torch.manual_seed(3)
+    matcher = Matcher(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8, spread=4, colours=True)
+    codes = colour_codes(torch.rand(1, 3, 48, 80), (0.0,) * 3, (255.0,) * 3)
+    keys = matcher.keys(torch.randn(1, 8, 6, 10), torch.randn(1, 12, 3, 5), codes)
+    assert keys.shape == (1, 22, 6, 10)
+    for made in (keys, matcher.every_second(keys)):
+        for part in (made[:, :16], made[:, 16:]):
+            torch.testing.assert_close(part.norm(dim=1), torch.ones(1, *part.shape[-2:]))

@@ -48,7 +48,7 @@ class OfflineSegmenter(Segmenter):
         """Forget all objects, frames, masks and the plan."""
         super().reset()
         self._plan: Plan | None = None
-        self._references = References()
+        self._references = References(self.model.matcher)
         self._maps: PackedMaps = {}
         self._first, self._direction, self._shown, self._turn = 0, 1, True, _Turn()
         self._warnings: list[str] = []  # from encoding; the next step forward reports them

@@ -57,13 +57,13 @@ class StoredFrame:
         """The area of each object's mask, in cells."""
         return dict(zip(self.object_ids, self.masks.flatten(1).sum(dim=1).tolist(), strict=True))
 
-    def resized(self, old: Geometry, new: Geometry) -> StoredFrame:
+    def resized(self, old: Geometry, new: Geometry, matcher: Matcher) -> StoredFrame:
         """The frame in another working resolution."""
-        keys = F.normalize(self.keyed_masks(self.object_ids).keys, dim=1)
+        keys = matcher.unit(self.keyed_masks(self.object_ids).keys)
         masks = _resampled(self.masks[None], old, new)[0]
         height, width = (-(-side // 8) for side in new.scaled)
         masks[:, height:], masks[:, :, width:] = 0, 0  # the padding shows nothing
-        return _stored(self.object_ids, F.normalize(_resampled(keys, old, new), dim=1)[0], masks)
+        return _stored(self.object_ids, matcher.unit(_resampled(keys, old, new))[0], masks)
 
     def without(self, object_id: int) -> StoredFrame | None:
         """The frame without an object; None if it has no other."""
@@ -145,13 +145,15 @@ class MatchingMemory:
             newest = replace(self.previous, object_ids=ObjectIds(reference), masks=given)
             self.references = [*self.references, newest][-MAX_REFERENCES:]
 
-    def resized(self, old: Geometry, new: Geometry) -> MatchingMemory:
+    def resized(self, old: Geometry, new: Geometry, matcher: Matcher | None) -> MatchingMemory:
         """The same frames in another working resolution."""
+        if matcher is None:
+            return self
 
         def at(frame: StoredFrame | None) -> StoredFrame | None:
-            return None if frame is None else frame.resized(old, new)
+            return None if frame is None else frame.resized(old, new, matcher)
 
-        references = [frame.resized(old, new) for frame in self.references]
+        references = [frame.resized(old, new, matcher) for frame in self.references]
         return replace(self, previous=at(self.previous), recent=at(self.recent), references=references)
 
     def _outgrown(self, frame: StoredFrame) -> bool:

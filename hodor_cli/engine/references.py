@@ -7,6 +7,7 @@ from typing import TypeVar
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.matching_memory import StoredFrame
 from hodor_cli.engine.resolution import WorkingResolution
+from hodor_cli.model.matching import Matcher
 from hodor_cli.runtime.preprocess import Geometry
 
 _Kept = TypeVar("_Kept", HistoryEntry, StoredFrame)
@@ -15,7 +16,8 @@ _Kept = TypeVar("_Kept", HistoryEntry, StoredFrame)
 class References:
     """For each masked frame, its history entry and, if the model matches, its keys and masks (2 MB at 480 lines)."""
 
-    def __init__(self) -> None:
+    def __init__(self, matcher: Matcher | None) -> None:
+        self._matcher = matcher
         self._entries: dict[int, HistoryEntry] = {}
         self._stored: dict[int, tuple[Geometry, StoredFrame]] = {}
         #: The latest result of resizing a frame to another geometry than it was encoded in.
@@ -39,13 +41,13 @@ class References:
 
         None if it has none of them, or if the model does not match.
         """
-        if frame not in self._stored:
+        if frame not in self._stored or self._matcher is None:
             return None
         encoded, stored = self._stored[frame]
         wanted = resolution.of(encoded.original)
         if wanted != encoded:
             if frame not in self._resized or self._resized[frame][0] != wanted:
-                self._resized[frame] = wanted, stored.resized(encoded, wanted)
+                self._resized[frame] = wanted, stored.resized(encoded, wanted, self._matcher)
             stored = self._resized[frame][1]
         return _only(stored, object_ids)
 

@@ -202,7 +202,7 @@ class Segmenter(FrameSteps):
         geometry = resolution.of((height, width)) if height else None
         keys = None
         if self.matching and config.matching is not None and geometry is not None:
-            keys = (config.matching.key_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
+            keys = (config.matching.stored_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
         check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
         known = Followed.unpack(state, self.history, self.device, matching=self.matching)
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
@@ -245,5 +245,5 @@ class Segmenter(FrameSteps):
         self._resolution = self._resolution.following(previous.areas.values(), geometry)
         new = self._resolution.of(geometry.original)
         if new != geometry:
-            self._known.resize(geometry, new)
+            self._known.resize(geometry, new, self.model.matcher)
         return new

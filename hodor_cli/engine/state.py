@@ -21,6 +21,7 @@ from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.region import WholeFrame
 from hodor_cli.errors import InputError
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.matching import Matcher
 from hodor_cli.runtime.preprocess import Geometry
 
 STATE_VERSION = 6
@@ -83,9 +84,9 @@ class Followed:
         self.motion.forget(object_id)
         self.looks = {key: look for key, look in self.looks.items() if key != object_id}
 
-    def resize(self, old: Geometry, new: Geometry) -> None:
+    def resize(self, old: Geometry, new: Geometry, matcher: Matcher | None) -> None:
         """Continue at another working resolution. Descriptors do not depend on it."""
-        self.memory = self.memory.resized(old, new)
+        self.memory = self.memory.resized(old, new, matcher)
         self.motion = self.motion.scaled(new.scaled[0] / old.scaled[0])
         self.whole = None
 

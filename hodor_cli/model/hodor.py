@@ -12,6 +12,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from hodor_cli.config import MobileNetConfig, ModelConfig, SwinConfig
+from hodor_cli.model.colour import colour_codes
 from hodor_cli.model.decoder import Decoder
 from hodor_cli.model.encoder import Encoder
 from hodor_cli.model.fpn import FeaturePyramid
@@ -56,6 +57,7 @@ class Hodor(nn.Module):
             self.matcher = Matcher(
                 inputs=(backbone.out_channels[1], backbone.out_channels[2]),
                 key_channels=config.matching.key_channels,
+                colours=config.matching.colours,
                 sigma=config.matching.sigma,
                 reach=config.matching.reach,
                 spread=config.matching.spread,
@@ -68,7 +70,12 @@ class Hodor(nn.Module):
         """
         levels = self.backbone(frames)
         stride4, stride8 = self.fpn(levels, fine_from)
-        keys = None if self.matcher is None else self.matcher.keys(levels[1], levels[2])
+        keys = None
+        if self.matcher is not None:
+            colours = None
+            if self.matcher.colours:
+                colours = colour_codes(frames.float(), self.config.pixel_mean, self.config.pixel_std)
+            keys = self.matcher.keys(levels[1], levels[2], colours)
         return Maps(stride4=stride4, stride8=stride8, keys=keys)
 
     def encode(self, maps: Maps, object_masks: Tensor, background_masks: Tensor) -> Descriptors:

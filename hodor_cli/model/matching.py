@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hodor_cli.config import COLOUR_CHANNELS
 from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, History, KeyedMasks
 from hodor_cli.runtime.device import without_autocast
@@ -43,25 +44,46 @@ class Matcher(nn.Module):
     With the previous frame, cells are matched within `reach` stride-8 cells, because objects move little from frame to
     frame. With the reference frame, they are matched anywhere but at half the resolution: it shows what an object looks
     like, while the previous frame shows exactly where its border is.
+
+    colours: keys also hold the colours of their cells (see `colour_codes`). Where frames are matched anywhere, these
+    count as much as the features; nearby they do not count, because there they brought nothing.
     """
 
-    def __init__(self, *, inputs: tuple[int, int], key_channels: int, sigma: float, reach: int, spread: int) -> None:
+    def __init__(
+        self,
+        *,
+        inputs: tuple[int, int],
+        key_channels: int,
+        sigma: float,
+        reach: int,
+        spread: int,
+        colours: bool = False,
+    ) -> None:
         super().__init__()
-        self.sigma, self.reach, self.spread = sigma, reach, spread
+        self.sigma, self.reach, self.spread, self.colours = sigma, reach, spread, colours
         self.key_proj = nn.Conv2d(sum(inputs), key_channels, 1, bias=False)
         # An orthogonal projection nearly keeps angles, so that ImageNet features match from the first iteration on.
         nn.init.orthogonal_(self.key_proj.weight.view(key_channels, -1))
         self.log_scale = nn.Parameter(torch.tensor(math.log(40.0)))
 
-    def keys(self, stride8: Tensor, stride16: Tensor) -> Tensor:
-        """Unit-length keys (B, K, h, w) from the backbone's maps at strides 8 and 16."""
+    def keys(self, stride8: Tensor, stride16: Tensor, colours: Tensor | None = None) -> Tensor:
+        """Keys (B, K, h, w) from the backbone's maps at strides 8 and 16: unit vectors of features and, behind them,
+        those of the `colours` (B, 6, h, w) if there are any."""
         coarse = F.interpolate(stride16, size=stride8.shape[-2:], mode="bilinear", align_corners=False)
         features = torch.cat((F.normalize(stride8, dim=1), F.normalize(coarse, dim=1)), dim=1)
-        return F.normalize(self.key_proj(features).float(), dim=1)
+        keys = F.normalize(self.key_proj(features).float(), dim=1)
+        return keys if colours is None else torch.cat((keys, colours), dim=1)
+
+    def unit(self, keys: Tensor) -> Tensor:
+        """Keys whose features and colours are scaled to unit length again, after an interpolation or a mean."""
+        parts = keys.split((keys.shape[1] - COLOUR_CHANNELS, COLOUR_CHANNELS), dim=1) if self.colours else (keys,)
+        return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)
 
     def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> tuple[Tensor, Tensor]:
         """The masks of `source`, carried to the frame with these keys from nearby cells, (B, I, h, w); and how well
         each cell is matched, (B, 1, h, w) in 0..1. Both are zero outside of `region`."""
+        if self.colours:
+            keys, source = keys[:, :-COLOUR_CHANNELS], source._replace(keys=source.keys[:, :-COLOUR_CHANNELS])
         with without_autocast(keys.device):  # scores reach 40, where bfloat16 has steps of 1/4
             carried, best = self._nearby(keys, source, region)
             matched = ((best / self.log_scale.exp() + (1 - _ALIKE)) / _ALIKE_WIDTH).sigmoid()
@@ -89,10 +111,9 @@ class Matcher(nn.Module):
         carried = self._carried(coarse, source, 0.0)[0].unflatten(-1, coarse.shape[-2:])
         return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
-    @staticmethod
-    def every_second(keys: Tensor) -> Tensor:
+    def every_second(self, keys: Tensor) -> Tensor:
         """Keys at half the resolution."""
-        return F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1)
+        return self.unit(F.avg_pool2d(keys, 2, ceil_mode=True))
 
     def _carried(self, keys: Tensor, source: KeyedMasks, near: Tensor | float) -> tuple[Tensor, Tensor]:
         """The masks of the cells that each key matches, weighted by how well, (B, I, cells); and its best score."""

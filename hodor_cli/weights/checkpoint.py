@@ -122,6 +122,8 @@ def model_fingerprint(model: Hodor) -> str:
     config = model.config.to_dict()
     for name in ("adapted_min_dim", "small_min_dim", "medium_min_dim", "fitted_steps"):
         del config[name]  # settings of runs, not of the network
+    if config["matching"] is not None:
+        del config["matching"]["colours"]
     # Parts added since version 0.1 are left out if they are off, so that networks of that version keep theirs.
     for part in ("position_codes", "places", "cue_gate", "deform_channels", "upsampled_channels"):
         if not config[part]:

@@ -58,18 +58,21 @@ class TiledMatcher(Matcher):
         coarse = self._scaled(self.every_second(keys), source.keys.dtype)
         queries, answers = (x.flatten(2).transpose(1, 2) for x in (coarse, source.keys))
         masks = source.masks.flatten(2).transpose(1, 2)
-        blocks = [_carried(masks, self._scores(part, answers)) for part in queries.split(_BLOCK, dim=1)]
+        parts = 1 + self.colours
+        blocks = [_carried(masks, self._scores(some, answers, parts)) for some in queries.split(_BLOCK, dim=1)]
         carried = torch.cat(blocks, dim=-1).unflatten(-1, coarse.shape[-2:]).float()
         return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
     def _scaled(self, keys: Tensor, dtype: torch.dtype) -> Tensor:
         return (keys * self.log_scale.exp()).to(dtype)
 
-    def _scores(self, queries: Tensor, answers: Tensor) -> Tensor:
-        """queries (B, Q, K) and answers (B, S, K) -> (B, Q, S); in half precision, a perfect match scores 0."""
+    def _scores(self, queries: Tensor, answers: Tensor, parts: int = 1) -> Tensor:
+        """queries (B, Q, K) and answers (B, S, K) -> (B, Q, S); in half precision, a perfect match scores 0.
+
+        parts: of how many unit vectors a key consists."""
         if queries.dtype == torch.float32:
             return queries @ answers.transpose(1, 2)
-        perfect = self.log_scale.detach().exp().to(queries.dtype)  # the same for all, so softmax ignores it
+        perfect = (parts * self.log_scale.detach().exp()).to(queries.dtype)  # the same for all, so softmax ignores it
         perfect = perfect.expand(len(queries), queries.shape[1], answers.shape[1])
         return torch.baddbmm(perfect, queries, answers.transpose(1, 2), beta=-1)
 

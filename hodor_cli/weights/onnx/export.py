@@ -127,7 +127,7 @@ def _graphs(model: Hodor, geometry: Geometry, sizes: ExportSizes) -> dict[str, G
     }
     match = {}
     if config.matching is not None:
-        keys = torch.zeros(1, config.matching.key_channels, *map_size)
+        keys = torch.zeros(1, config.matching.stored_channels, *map_size)
         match = {"keys": keys}
         for frame in ("previous", "reference", "recent"):
             match |= {f"{frame}_keys": keys, f"{frame}_masks": masks}
