@@ -98,7 +98,8 @@ class Growing(Segmenter):
 def matching() -> Hodor:
     config = msgspec.structs.replace(
         some_model("toy").config,
-        matching=MatchingConfig(key_channels=8, colours=True), min_dim=128, max_dim=256, medium_min_dim=144, small_min_dim=160,
+        matching=MatchingConfig(key_channels=8, colours=True),
+        min_dim=128, max_dim=256, medium_min_dim=144, small_min_dim=160,
     )  # fmt: skip
     return Hodor(config).eval()
 
