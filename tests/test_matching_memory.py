@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hodor_cli.config import COLOUR_CHANNELS
 from hodor_cli.engine.matching_memory import MAX_REFERENCES, RECENT, MatchingMemory, stored_frame
 from hodor_cli.model import Hodor, Maps, build_model
 from hodor_cli.runtime.preprocess import Geometry
@@ -23,8 +24,10 @@ def mini() -> Hodor:
 
 def frame_maps(seed: int = 0) -> Maps:
     """A frame whose every place (2 x 2 cells) is unlike every other; the same seed is the same frame."""
-    keys = F.normalize(torch.randn(1, 128, H // 2, W // 2, generator=torch.Generator().manual_seed(seed)), dim=1)
-    return Maps(stride4=torch.zeros(1), stride8=torch.zeros(1), keys=F.interpolate(keys, scale_factor=2))
+    generator = torch.Generator().manual_seed(seed)
+    parts = [F.normalize(torch.randn(1, n, H // 2, W // 2, generator=generator), dim=1) for n in (128, COLOUR_CHANNELS)]
+    keys = F.interpolate(torch.cat(parts, dim=1), scale_factor=2)
+    return Maps(stride4=torch.zeros(1), stride8=torch.zeros(1), keys=keys)
 
 
 def mask(left: int) -> torch.Tensor:
@@ -154,30 +157,32 @@ def test_an_object_that_the_recent_frame_does_not_show_is_carried_from_its_refer
     assert_there(cue.reference[0, 0], mask(0)[0])
 
 
-def test_a_resized_frame_shows_its_objects_at_the_same_place_of_the_picture() -> None:
+def test_a_resized_frame_shows_its_objects_at_the_same_place_of_the_picture(mini: Hodor) -> None:
     old, new = (Geometry.of(100, 180, min_dim=lines, max_dim=999) for lines in (100, 150))
     masks = torch.zeros(1, old.padded[0] // 8, old.padded[1] // 8)
     masks[0, 4:8, 10:16] = 1
     keys = torch.zeros(1, 128, *masks.shape[1:])
     keys[:, 0], keys[:, 1, 4:8, 10:16] = 0.1, 5.0  # the object's keys differ from all others
-    maps = Maps(stride4=torch.zeros(1), stride8=torch.zeros(1), keys=F.normalize(keys, dim=1))
-    frame = stored_frame(maps, [7], masks)
-    assert frame is not None
-    resized = frame.resized(old, new)
+    colours = F.normalize(torch.rand(1, COLOUR_CHANNELS, *masks.shape[1:]), dim=1)
+    both = torch.cat((F.normalize(keys, dim=1), colours), dim=1)
+    frame = stored_frame(Maps(stride4=torch.zeros(1), stride8=torch.zeros(1), keys=both), [7], masks)
+    assert frame is not None and mini.matcher is not None
+    resized = frame.resized(old, new, mini.matcher)
     found = resized.keyed_masks([7])
     assert found.masks.shape[2:] == (new.padded[0] // 8, new.padded[1] // 8) == found.keys.shape[2:]
     rows, columns = (found.masks[0, 0] > 0.5).nonzero().T
     edges = [int(edge) for edge in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)]
     assert edges == [6, 12, 15, 24]  # one and a half times as far and as large
     assert torch.equal(found.keys[0, 1] > 0.7, found.masks[0, 0] > 0.5)
-    torch.testing.assert_close(found.keys.norm(dim=1), torch.ones(1, *found.keys.shape[2:]), rtol=0, atol=1e-3)
+    for part in (found.keys[:, :128], found.keys[:, 128:]):
+        torch.testing.assert_close(part.norm(dim=1), torch.ones(1, *part.shape[2:]), rtol=0, atol=1e-3)
 
 
-def test_the_padding_of_a_resized_frame_shows_no_object() -> None:
+def test_the_padding_of_a_resized_frame_shows_no_object(mini: Hodor) -> None:
     old, new = (Geometry.of(100, 180, min_dim=lines, max_dim=999) for lines in (100, 150))
     masks = torch.ones(1, old.padded[0] // 8, old.padded[1] // 8)
-    maps = Maps(stride4=torch.zeros(1), stride8=torch.zeros(1), keys=torch.ones(1, 128, *masks.shape[1:]))
+    maps = Maps(stride4=torch.zeros(1), stride8=torch.zeros(1), keys=torch.ones(1, 134, *masks.shape[1:]))
     frame = stored_frame(maps, [7], masks)
-    assert frame is not None
-    found = frame.resized(old, new).masks[0]
+    assert frame is not None and mini.matcher is not None
+    found = frame.resized(old, new, mini.matcher).masks[0]
     assert found[:19, :34].min() > 0.99 and not found[19:].any() and not found[:, 34:].any()
