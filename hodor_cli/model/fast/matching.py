@@ -69,7 +69,8 @@ class TiledMatcher(Matcher):
     def _scores(self, queries: Tensor, answers: Tensor, parts: int = 1) -> Tensor:
         """queries (B, Q, K) and answers (B, S, K) -> (B, Q, S); in half precision, a perfect match scores 0.
 
-        parts: of how many unit vectors a key consists."""
+        parts: of how many unit vectors a key consists.
+        """
         if queries.dtype == torch.float32:
             return queries @ answers.transpose(1, 2)
         perfect = (parts * self.log_scale.detach().exp()).to(queries.dtype)  # the same for all, so softmax ignores it
