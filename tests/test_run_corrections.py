@@ -61,7 +61,11 @@ def test_a_removal_belongs_to_the_run_and_survives_an_interruption(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("removals", "words"),
-    [({3: [9]}, "no earlier frame"), ({0: [1]}, "has a mask or box there"), ({3: [1], 5: [1]}, "no earlier frame")],
+    [
+        ({3: [9]}, "no earlier frame marks it"),
+        ({0: [1]}, "has a mask or box there"),
+        ({3: [1], 5: [1]}, "in frame 5: it is removed in frame 3 already"),
+    ],
 )
 def test_a_removal_of_what_is_not_followed_is_refused(tmp_path: Path, removals: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):

@@ -14,8 +14,11 @@ from PIL import Image
 from segment_fakes import read_video
 from typer.testing import CliRunner, Result
 
+import hodor_cli
+from hodor_cli import SegmentOptions
 from hodor_cli.cli import app
 from hodor_cli.engine.segmenter import Segmenter
+from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.model import build_model
 from hodor_cli.weights.checkpoint import save_checkpoint
@@ -189,6 +192,30 @@ def test_existing_results_resume_and_overwrite(tmp_path: Path, clip: Path, toy: 
     assert "history (7 then, 2 now)" in segment(*options, "--resume", "--history", 2, code=6).output
     segment(*options, "--overwrite", "--history", 2)
     assert json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["history"] == 2
+
+
+def test_a_correction_without_an_id_never_takes_the_id_of_another_object(tmp_path: Path, clip: Path, toy: Path) -> None:
+    options = [clip / "clip.mp4", "--weights", toy, "-o", tmp_path / "out", "--no-overlay"]
+    first = ["--box", "2,18,26,28", "--click", "12,30"]
+    segment(*options, *first, "--box", "5=4,18,26,28")
+    assert "finished already" in segment(*options, *first, "--box", "5=4,18,26,28", "--resume").output
+    for given, example in ((["--box", "3=40,18,20,20"], "3:3=40,18,20,20"), (["--click", "3=-50,20"], "3:3=-50,20")):
+        said = segment(*options, *given, "--resume", code=2).output
+        assert "one of the objects 1, 2 of the earlier run" in said and example in said
+    again = SegmentOptions(weights=str(toy), resume=True)
+    with pytest.raises(UsageError, match="could correct one of the objects 1, 2"):
+        hodor_cli.segment(clip / "clip.mp4", box=(40, 18, 20, 20), out=tmp_path / "out", options=again)
+    assert "Frame 5: object 2 from 1 click" in segment(*options, "--click", "5=12,30", "--resume").output
+
+
+def test_a_name_given_later_is_in_the_report(tmp_path: Path, clip: Path, toy: Path) -> None:
+    options = [clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out"]
+    segment(*options)
+    masks = {path: path.read_bytes() for path in (tmp_path / "out" / "masks").iterdir()}
+    assert "no object 7 to name" in segment(*options, "--name", "7=mug", "--resume", code=2).output
+    segment(*options, "--name", "1=mug", "--resume")
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["names"] == {"1": "mug"}
+    assert masks == {path: path.read_bytes() for path in (tmp_path / "out" / "masks").iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hodor_cli.images.paths import listed
 
 if TYPE_CHECKING:
     from hodor_cli.formats.mask_arguments import Given
+    from hodor_cli.run.earlier import EarlierRun
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.video.frames import FrameSource
 
@@ -70,30 +71,29 @@ class Marks:
         appear: Sequence[str] | None = None,
         names: Sequence[str] | None = None,
         alone: bool = True,
+        earlier: EarlierRun | None = None,
     ) -> RunInputs:
         """Read the inputs of a run, and print how they were read once all checks have passed.
 
         remove, appear, names: further options of `hodor segment`. alone: whether the run has no other objects than
-        these. Raises UsageError or InputError.
+        these. earlier: the finished run that they correct. Raises UsageError or InputError.
         """
         from hodor_cli.formats.mask_arguments import read_given
         from hodor_cli.run.exporting import names_of, require_named
         from hodor_cli.run.inputs import RunInputs, ids_and_frames, removals_by_frame
-        from hodor_cli.run.prompts import UnclearClickError, prompts_by_frame, read_boxes, read_clicks
+        from hodor_cli.run.prompts import UnclearMarkError, prompts_by_frame, read_boxes, read_clicks
         from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 
         if videos := [file for file in self.files if Path(file).suffix.lower() in VIDEO_SUFFIXES - {".gif"}]:
             raise UsageError(f"--mask {videos[0]} is a video; give the video first, and its mask after --mask")
         read = read_given(list(self.mask or ()), frames)
         masked = {frame: one.object_ids for frame, one in read.masks.items()}
+        placed, clicked = read_boxes(self.box or (), frames), read_clicks(self.click or (), frames)
         try:
-            boxes, clicks = prompts_by_frame(
-                read_boxes(self.box or (), frames),
-                read_clicks(self.click or (), frames),
-                masked,
-                lambda frame: read.masks[frame].labels,
-            )
-        except UnclearClickError as error:
+            if earlier is not None:
+                placed, clicked = earlier.identified(placed), earlier.identified(clicked)
+            boxes, clicks = prompts_by_frame(placed, clicked, masked, lambda frame: read.masks[frame].labels)
+        except UnclearMarkError as error:
             raise UsageError(f"{error}, for example {error.example}") from error
         removed = removals_by_frame(remove or (), frames)
         for frame, ids in read.ends.items():
@@ -101,7 +101,9 @@ class Marks:
         named, appears = names_of(names or ()), dict(ids_and_frames(appear or (), frames, "appearance"))
         called, notes = {**read.names, **named}, read.notes
         inputs = RunInputs(read.masks, boxes, removed, clicks=clicks, names=called, appears=appears, notes=notes)
-        if alone and inputs.starts:
+        if earlier is not None:
+            require_named(named, {*inputs.object_ids, *earlier.report.objects})
+        elif alone and inputs.starts:
             require_named(named, inputs.object_ids)
             inputs.check(frames)
         _print_sources(read, inputs)

@@ -101,6 +101,7 @@ def segment(
     Many videos: hodor segment-many.
     """
     from hodor_cli.descriptors.session.session import DescriptorSession
+    from hodor_cli.run.earlier import finished_run
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
     from hodor_cli.run.output import OutputFolder, default_folder
     from hodor_cli.run.runner import load_network, require_adaptable
@@ -123,7 +124,8 @@ def segment(
         model = load_network(settings)
         if adapt is not None:
             require_adaptable(frames, adapt)
-        inputs = marks.read(frames, remove=remove, appear=appear, names=name, alone=not (resume or known))
+        earlier, alone = finished_run(result) if resume else None, not (resume or known)
+        inputs = marks.read(frames, remove=remove, appear=appear, names=name, alone=alone, earlier=earlier)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)
         session = DescriptorSession(

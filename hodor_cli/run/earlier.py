@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,13 +14,17 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.labels.combining import PackedLabels
 from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import OutputError
-from hodor_cli.images.label_png import ids_in, read_label_png
+from hodor_cli.images.label_png import Box, ids_in, read_label_png
+from hodor_cli.images.paths import listed
 from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import Report, read_record
+from hodor_cli.run.prompts import Placed, UnclearMarkError
+from hodor_cli.run.records import Click, Report, read_record
 from hodor_cli.run.resume import differences, run_identity
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
+
+T = TypeVar("T", Box, Click)
 
 
 class EarlierRun:
@@ -49,6 +54,33 @@ class EarlierRun:
                 labels = self.labels(frame)
                 masks[frame] = PackedLabels(np.where(np.isin(labels, sorted(ids)), labels, 0))
         return RunInputs(masks, report.boxes, report.removals, report.clicks, report.names, report.appears)
+
+    def identified(self, marks: Sequence[Placed[T]]) -> list[Placed[T]]:
+        """Boxes or clicks of a correction; those without an id get that of the object that they mean.
+
+        One that this run was given has its id, and a click corrects the only object that was given in its frame. Raises
+        UnclearMarkError for others, which may correct an object or start one.
+        """
+        return [(frame, self._object_of(frame, mark) if key is None else key, mark) for frame, key, mark in marks]
+
+    def _object_of(self, frame: int, mark: Box | Click) -> int:
+        ids, is_click = sorted(self.report.objects), isinstance(mark, Click)
+        if (record := self.records.get(frame)) is not None:
+            same = [key for key, box in record.boxes.items() if mark == box]
+            same += [key for key, clicks in record.clicks.items() if mark in clicks]
+            same += record.given if is_click and len(record.given) == 1 else ()
+            if same:
+                return same[0]
+        name, sign = ("click", "" if mark[2] else "-") if is_click else ("box", "")
+        text = sign + ",".join(map(str, mark[:2] if is_click else mark))
+        of = f"object {ids[0]}" if len(ids) == 1 else f"one of the objects {listed(ids, 8)}"
+        why = f"the {name} {text} in frame {frame} could correct {of} of the earlier run or start another one"
+        raise UnclearMarkError(why, f"{frame}:{max(ids, default=0) + 1}={text}", name)
+
+
+def finished_run(folder: OutputFolder) -> EarlierRun | None:
+    """The finished run in a folder, if there is one. Raises OutputError."""
+    return EarlierRun(folder) if folder.state() == "finished" else None
 
 
 def together(then: RunInputs, now: RunInputs) -> RunInputs:
@@ -92,16 +124,15 @@ def corrected_run(
     folder: OutputFolder, source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: RunSegmenter
 ) -> tuple[EarlierRun | None, RunInputs]:
     """The finished run that these inputs correct, or None; and the inputs of both together."""
-    if folder.state() != "finished":
-        return None, inputs
-    earlier = EarlierRun(folder)
-    if set(earlier.report.clicks).intersection(earlier.report.masks):
+    earlier = finished_run(folder)
+    if earlier is None or set(earlier.report.clicks).intersection(earlier.report.masks):
         return None, inputs  # the masks before the clicks corrected them are not stored
     joined = together(earlier.inputs, inputs)
     identity = run_identity(source, joined, settings, segmenter)
     given = ("masks", "boxes", "clicks", "removals", "appears")
     same = msgspec.structs.replace(identity, **{part: getattr(earlier.report, part) for part in given})
-    if not differences(earlier.report, identity) or differences(earlier.report, same):
+    alike = not differences(earlier.report, identity) and identity.names == earlier.report.names
+    if alike or differences(earlier.report, same):
         return None, joined
     frames = sorted(earlier.records)
     if not frames or frames != list(range(source.start, frames[-1] + 1)):

@@ -195,10 +195,9 @@ class RunInputs:
                     )
                 if object_id not in followed:
                     others = f"; the objects there are {listed(sorted(followed), 8)}" if followed else ""
-                    raise UsageError(
-                        f"object {object_id} cannot be removed in frame {frame}: no earlier frame has a mask or box "
-                        f"of it{others}"
-                    )
+                    before = [at for at, ids in self.removals.items() if at < frame and object_id in ids]
+                    why = f"it is removed in frame {max(before)} already" if before else "no earlier frame marks it"
+                    raise UsageError(f"object {object_id} cannot be removed in frame {frame}: {why}{others}")
                 followed.discard(object_id)
             followed |= given
 

@@ -33,12 +33,12 @@ _CLICK = re.compile(rf"{_PLACE}\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}(?(2)|(
 _MIN_SIDE = 4
 
 
-class UnclearClickError(UsageError):
-    """A click without an id that could belong to several objects. example: the text of such a click with an id."""
+class UnclearMarkError(UsageError):
+    """A click or box without an id that could mean several objects. example: its text with an id."""
 
-    def __init__(self, why: str, example: str) -> None:
+    def __init__(self, why: str, example: str, name: str = "click") -> None:
         self.example = example
-        super().__init__(f"{why}; give `click` the frame and the id, or an unused id for a new object")
+        super().__init__(f"{why}; give `{name}` the frame and the id, or an unused id for a new object")
 
 
 def prompts_by_frame(
@@ -64,7 +64,7 @@ def prompts_by_frame(
             box = placed.get(frame, {}).get(key) or box_of(labels(frame) == key)
             if box is not None and _distance(click, box) > max(box[2:]):
                 other = _unused({*given[frame], key})
-                raise UnclearClickError(
+                raise UnclearMarkError(
                     f"the click {click.x},{click.y} is far from object {key} of frame {frame}, which it would correct",
                     f"{frame}:{other}={click.x},{click.y}",
                 )
@@ -209,7 +209,7 @@ def _object_of_unnamed(clicks: Sequence[Placed[Click]], given: Mapping[int, Coll
     here = {key: frame for frame, object_id, _ in clicks if object_id is None for key in given.get(frame, ())}
     if len(here) > 1:
         frame, ids = here[min(here)], sorted(here)
-        raise UnclearClickError(
+        raise UnclearMarkError(
             f"a click in frame {frame} could belong to any of the objects {listed(ids, 8)}",
             f"{frame}:{ids[0]}=320,200",
         )

@@ -13,7 +13,7 @@ from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import Box
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.output import default_folder
+from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.prompts import Placed, prompts_by_frame
 from hodor_cli.run.records import Click
 from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hodor_cli.datasets.labels.combining import MaskInput
     from hodor_cli.datasets.labels.mask_values import MaskFile
     from hodor_cli.model.hodor import Hodor
+    from hodor_cli.run.earlier import EarlierRun
 
 T = TypeVar("T", Box, Click)
 
@@ -75,6 +76,7 @@ def segment(
         WeightsError, DeviceError: The network cannot be loaded or cannot run on this machine.
         OutputError: `out` exists (see `options`) or cannot be written to.
     """
+    from hodor_cli.run.earlier import finished_run
     from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
@@ -83,8 +85,9 @@ def segment(
     if not isinstance(options, SegmentOptions):
         raise UsageError(f"`options` is a {type(options).__name__}; give SegmentOptions(overwrite=True), for example")
     with open_source(source) as frames:
-        inputs = _inputs(frames, mask, box, click, options.remove)
         folder = default_folder(frames.name, str(source)) if out is None else Path(out)
+        earlier = finished_run(OutputFolder(folder)) if options.resume else None
+        inputs = _inputs(frames, mask, box, click, options.remove, earlier)
         network = load_model(options.weights) if model is None else model
         output = RunOutput(overwrite=options.overwrite, resume=options.resume)
         return segment_source(
@@ -98,6 +101,7 @@ def _inputs(
     box: Boxes | Mapping[int, Boxes] | None,
     click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]],
     remove: Mapping[int, int],
+    earlier: EarlierRun | None,
 ) -> RunInputs:
     from hodor_cli.formats.mask_arguments import read_given
 
@@ -110,9 +114,13 @@ def _inputs(
     arrays = {frame: _decoded(one, frame) for frame, one in masks.items() if not isinstance(one, (str, Path))}
     given: dict[int, MaskInput | MaskFile] = {**read.masks, **arrays}
     notes = (*read.notes, *(note for one in arrays.values() for note in one.notes))
+    placed = _placed(() if box is None else box, frames.start, "box", _boxes_of)
+    clicked = _placed(click, frames.start, "click", _clicks_of)
+    if earlier is not None:
+        placed, clicked = earlier.identified(placed), earlier.identified(clicked)
     boxes, clicks = prompts_by_frame(
-        _placed(() if box is None else box, frames.start, "box", _boxes_of),
-        _placed(click, frames.start, "click", _clicks_of),
+        placed,
+        clicked,
         {frame: one.object_ids for frame, one in given.items()},
         lambda frame: given[frame].labels,
     )
