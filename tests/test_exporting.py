@@ -270,6 +270,9 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     assert "holds label pictures" in again.output, again.output
     done = hodor("data", "check", tmp_path / "yolo", "--min-area", "50", "--min-side", "5")
     assert "is YOLO's" in done.output, done.output
+    (tmp_path / "b.jpg").unlink()
+    done = hodor("convert", tmp_path, tmp_path / "less", "--to", "coco", "--frames")
+    assert "warning: 1 picture of" in done.output and done.exit_code == 0, done.output
 
 
 def test_masks_find_photographs_by_likely_names_and_pictures_that_are_not_there_are_told(tmp_path: Path) -> None:
@@ -283,7 +286,7 @@ def test_masks_find_photographs_by_likely_names_and_pictures_that_are_not_there_
     assert sorted(file.name for file in (tmp_path / "out").rglob("*.jpg")) == ["a.jpg", "b.jpg"]
     (tmp_path / "set" / "images" / "b.jpg").unlink()
     done = hodor("convert", tmp_path / "set", tmp_path / "less", "--to", "coco", "--frames")
-    assert "warning: 1 picture of" in done.output and done.exit_code == 0, done.output
+    assert "mask without a photograph: 1, such as b_mask.png" in done.output and done.exit_code == 0, done.output
 
 
 def test_an_unknown_format_is_refused_before_a_mask_is_made_of_a_box(result: SegmentSummary, tmp_path: Path) -> None:

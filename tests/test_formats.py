@@ -105,6 +105,31 @@ def test_an_exported_folder_of_pictures_and_label_pngs_is_read(tmp_path: Path) -
     assert all(picture.file is not None for picture in found.pictures)
 
 
+def photographs(folder: Path) -> Annotations:
+    """Two photographs of different sizes, with objects 1 and 3; the files are in `folder`."""
+    pictures = []
+    for name, cut in (("a.png", 0), ("b.webp", 8)):
+        labels = labels_at(0)[cut:]
+        Image.new("RGB", labels.shape[::-1]).save(folder / name)
+        pictures.append(Picture(name, (SIZE[0] - cut, SIZE[1]), shapes_of(labels), file=folder / name))
+    return Annotations("hodor", folder, pictures, tracked=False)
+
+
+def test_photographs_of_several_sizes_are_converted_to_masks_and_back(tmp_path: Path) -> None:
+    folder = written("png", tmp_path, photographs(tmp_path), frames=True)
+    assert isinstance(opened := open_set(folder, limits=ObjectLimits(1, 1)), StillImages) and len(opened) == 2
+    found = read_annotations(folder)
+    assert (found.tracked, found.names) == (False, {}) and "separate pieces" in found.notes[0]
+    for picture, cut in zip(found.pictures, (0, 8), strict=True):
+        np.testing.assert_array_equal(picture.labels, labels_at(0)[cut:])
+        assert picture.file is not None
+    (folder / "images" / "a.png").unlink()
+    assert "mask without a photograph: 1, such as a.png" in read_annotations(folder).notes
+    (folder / "images" / "b.webp").rename(folder / "images" / "other.webp")
+    with pytest.raises(InputError, match="give each the name of its photograph"):
+        read_annotations(folder)
+
+
 def test_tracks_of_the_cell_tracking_challenge_name_the_track_before(tmp_path: Path) -> None:
     folder = written("ctc", tmp_path)
     assert (folder / "res_track.txt").read_text().split("\n")[:3] == ["1 0 3 0", "3 0 1 0", "4 3 3 3"]
@@ -379,6 +404,19 @@ def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
     found = read_annotations(tmp_path)
     assert set(found.names.values()) == {"mug", "dog"}
     assert "has no SegmentationObject, so each class in a picture is read as one object" in found.notes[-1]
+
+
+def test_pascal_voc_of_photographs_of_several_sizes(tmp_path: Path) -> None:
+    for picture in photographs(tmp_path).pictures:
+        (tmp_path / "SegmentationObject").mkdir(exist_ok=True)
+        Image.fromarray(picture.labels.astype(np.uint8)).save(
+            tmp_path / "SegmentationObject" / f"{Path(picture.name).stem}.png"
+        )
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "b.webp").rename(tmp_path / "JPEGImages" / "b.webp")
+    assert [(one.size, one.file and one.file.name) for one in read_annotations(tmp_path).pictures] == [
+        (SIZE, None), ((SIZE[0] - 8, SIZE[1]), "b.webp")
+    ]  # fmt: skip
 
 
 def test_label_tiff_of_many_pages(tmp_path: Path) -> None:

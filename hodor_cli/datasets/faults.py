@@ -69,6 +69,12 @@ class Faults:
             kinds.setdefault(fault.kind, []).append(fault)
         return dict(sorted(kinds.items(), key=lambda item: not any(fault.serious for fault in item[1])))
 
+    def notes(self) -> list[str]:
+        """The facts, and a sentence on each kind of fault with its first example."""
+        return [
+            *self.facts, *(f"{kind}: {self.counts[kind]}, such as {found[0]}" for kind, found in self.kinds().items())
+        ]  # fmt: skip
+
     def missing(self) -> str:
         """A sentence on the images that are left out because their files are missing; "" if none are."""
         if not (count := self.counts[MISSING]):

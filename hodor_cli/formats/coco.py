@@ -61,9 +61,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
             f"{path} has annotations but no polygons or run lengths (it may be a file of boxes or a panoptic one); "
             "export instance segmentation"
         )
-    counts, kinds = content.faults.counts, content.faults.kinds()
-    left_out = [f"{kind}: {counts[kind]}, such as {found[0]}" for kind, found in kinds.items()]
-    return Annotations("COCO", path, pictures, notes=(*content.faults.facts, *left_out))
+    return Annotations("COCO", path, pictures, notes=tuple(content.faults.notes()))
 
 
 def _track(item: Annotation) -> Key | None:

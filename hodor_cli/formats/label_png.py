@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,34 +34,37 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         return Annotations("a mask", path, [picture_of(path.stem, mask.labels)], notes=tuple(mask.notes))
     files = next(filter(None, (masks_in(path / name) for name in _MASKS)), {})
     reader = LabelReader(path.name, check_edges=False)
-    images = next(filter(None, (pictures_in(path / name) for name in _PICTURES)), {})
-    shown = match_names(list(files), list(images)).frames if images else {}
-    pictures = []
-    for place, (name, file) in enumerate(files.items()):
-        picture = picture_of(name, reader.read(file).ids)
-        image = images[shown[name]] if name in shown else None
-        pictures.append(replace(picture, frame=place, file=image, name=image.name if image else name))
+    shown = shown_pictures(path, files)
+    pictures = [
+        replace(picture_of(name, reader.read(file).ids, shown.get(name)), frame=place)
+        for place, (name, file) in enumerate(files.items())
+    ]
     return Annotations("label pictures", path, pictures, notes=tuple(reader.notes), video=path.name)
 
 
+def shown_pictures(folder: Path, masks: Iterable[str]) -> dict[str, Path]:
+    """Name of a mask -> the picture that it belongs to, in one of the usual sub-folders; without those missing."""
+    images = next(filter(None, (pictures_in(folder / name) for name in _PICTURES)), {})
+    match = match_names(list(masks), list(images)).frames if images else {}
+    return {name: images[frame] for name, frame in match.items()}
+
+
 def picture_of(
-    name: str, labels: NDArray[np.integer], folder: Path | None = None, names: dict[int, str] | None = None
+    name: str, labels: NDArray[np.integer], file: Path | None = None, names: dict[int, str] | None = None
 ) -> Picture:
-    """An (H, W) label map as a `Picture`. folder: where the picture itself is looked for. names: object id -> class."""
-    candidates = (
-        folder / place / f"{name}{ending}"
-        for place in _PICTURES for ending in (".jpg", ".png", ".jpeg", ".JPG") if folder is not None
-    )  # fmt: skip
-    file = next(filter(Path.is_file, candidates), None)
+    """An (H, W) label map as a `Picture`. file: the picture itself. names: object id -> class."""
     size = (labels.shape[0], labels.shape[1])
     return Picture(file.name if file else name, size, shapes_of(labels, names), file=file)
 
 
 def write(annotations: Annotations, out: FolderWriter, sequence: str = "") -> None:
     """Write NAME.png for each picture, whose values are object ids, in DAVIS's colours. With `out.frames`, the pictures
-    are written to JPEGImages/[sequence/] and the PNGs to Annotations/[sequence/]."""
+    of a video are written to JPEGImages/[sequence/] and the PNGs to Annotations/[sequence/], photographs to images/ and
+    their PNGs to masks/."""
     below = f"/{sequence}" if sequence else ""
+    of_video = annotations.video or (annotations.tracked and len({one.size for one in annotations.pictures}) == 1)
+    images, masks = ("JPEGImages", "Annotations") if of_video else ("images", "masks")
     for picture in annotations.pictures:
-        name = out.picture(picture, f"JPEGImages{below}")
-        folder = f"Annotations{below}/" if out.frames else ""
+        name = out.picture(picture, images + below)
+        folder = f"{masks}{below}/" if out.frames else ""
         write_label_png(out.place(f"{folder}{Path(name).stem}.png"), picture.labels)

@@ -54,7 +54,7 @@ def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, F
     with as_data_error():
         match = match_names(list(files), list(photographs))
     for name in match.unused:
-        doubtful = bool(match.how) and len(match.unused) > len(match.frames)
+        doubtful = bool(match.how or not match.frames) and len(match.unused) > len(match.frames)
         detail = "give each the name of its photograph" if doubtful else ""
         faults.add("mask without a photograph", files[name].name, detail, serious=doubtful)
     for name, frame in match.frames.items():
@@ -62,16 +62,17 @@ def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, F
         with faults.noting("broken mask", file.name), as_data_error():
             labels = LabelReader(file.name).read(file).ids  # a new reader, because ids start over in each mask
             size = labels.shape[0], labels.shape[1]
-            pictures.append(Picture(file.name, size, shapes_of(labels), file=photographs[frame]))
+            pictures.append(Picture(photographs[frame].name, size, shapes_of(labels), file=photographs[frame]))
             doubts.update(_doubts(labels))
     bare = len(photographs) - len(match.frames)
-    faults.facts.append(f"{folder} holds photographs and their masks: each colour or value is an object")
+    kind = "photographs and their masks: each colour or value is an object"
+    faults.facts.append(f"{folder} holds {kind}")
     faults.facts += [f"{masks}: {match.how}"] if match.how else []
     faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
     faults.facts += [
         f"in {count} of {len(pictures)} masks {doubt}" for doubt, count in doubts.items() if count > len(pictures) / 2
     ]
-    return Annotations("label pictures", folder, pictures), faults
+    return Annotations(kind, folder, pictures), faults
 
 
 def _find_folders(folder: Path) -> list[Path]:
@@ -84,7 +85,8 @@ def _find_folders(folder: Path) -> list[Path]:
 def _read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Faults]:
     """Read the photographs of `_find_folders`."""
     faults, pictures = Faults(folder), []
-    faults.facts.append(f"{folder} holds a folder for each photograph, with a mask for each object")
+    kind = "a folder for each photograph, with a mask for each object"
+    faults.facts.append(f"{folder} holds {kind}")
     for sub in folders:
         with faults.noting("broken mask", sub.name), as_data_error():
             (photograph,) = pictures_in(sub / "images").values()
@@ -93,7 +95,7 @@ def _read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Fault
             if shapes:
                 height, width = masks[0].shape
                 pictures.append(Picture(photograph.name, (height, width), shapes, file=photograph))
-    return Annotations("label pictures", folder, pictures), faults
+    return Annotations(kind, folder, pictures), faults
 
 
 def _doubts(labels: NDArray[np.integer]) -> Iterator[str]:

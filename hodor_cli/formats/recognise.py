@@ -26,6 +26,7 @@ from hodor_cli.formats import (
 )
 from hodor_cli.formats.annotations import Annotations, Size
 from hodor_cli.formats.numbering import number_together
+from hodor_cli.formats.photograph_masks import read_labelled
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import listed, plural, require_exists, size_text, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
@@ -128,6 +129,13 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
     """
     path = Path(path).expanduser()
     require_exists(path, "file or folder of annotations")
+    if find_tool(path) is None and path.is_dir() and (photographs := read_labelled(path)) is not None:
+        masks, faults = photographs
+        if wrong := faults.sentence(use="read"):
+            raise InputError(wrong)
+        read = number_together([masks])[0]
+        # A value does not mean the same object in two photographs. The first note is what `origin` says.
+        return replace(read, tracked=False, names={}, notes=(*faults.notes()[1:], *read.notes))
     if (found := _find(path, (*_READERS, (label_png, {*PICTURE_SUFFIXES, ".npy"})))) is not None:
         read = number_together([found.read(size)])[0]
         return replace(read, notes=(*read.notes, *_other_sizes(read)))

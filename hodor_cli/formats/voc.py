@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.formats.annotations import Annotations, Size
-from hodor_cli.formats.label_png import picture_of
+from hodor_cli.formats.label_png import picture_of, shown_pictures
 from hodor_cli.images.label_png import ids_in, voc_palette
 from hodor_cli.images.paths import read_utf8
 from hodor_cli.images.picture import read_stored
@@ -27,17 +27,18 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     """Read a set. The classes are read from SegmentationClass and labelmap.txt. Raises InputError."""
     colours = _labelmap(path / "labelmap.txt")
     of_classes = masks_in(path / _CLASSES)
-    reader = LabelReader(path.name, check_edges=False)
-    pictures = []
+    pictures, notes = [], dict[str, None]()
     of_objects = masks_in(path / _OBJECTS)
-    for name, file in (of_objects or of_classes).items():
+    shown = shown_pictures(path, files := of_objects or of_classes)
+    for name, file in files.items():
+        reader = LabelReader(path.name, check_edges=False)  # a new one, because sizes may differ and numbers start over
         labels = reader.read(file).ids
+        notes.update(dict.fromkeys(reader.notes[len(reader.colour_notes) :]))
         names = _names(labels, of_classes[name], colours) if colours and name in of_classes else {}
-        picture = picture_of(name, labels, path, names)
-        # Object numbers start over in each picture.
+        picture = picture_of(name, labels, shown.get(name), names)
         pictures.append(replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes)))
     bare = () if of_objects else (f"{path} has no {_OBJECTS}, so each class in a picture is read as one object",)
-    return Annotations("Pascal VOC", path, pictures, notes=(*reader.notes, *bare))
+    return Annotations("Pascal VOC", path, pictures, notes=(*notes, *bare))
 
 
 def _labelmap(path: Path) -> dict[tuple[int, ...], str]:
