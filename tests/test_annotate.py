@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import moving_square, write_video
@@ -47,7 +48,7 @@ from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ObjectRecord
 from hodor_cli.run.runner import segment_source
-from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.run.settings import RunOutput, SegmentSettings
 from hodor_cli.video.source import open_source
 
 FRAMES = 8
@@ -109,7 +110,7 @@ def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[..., Desk]]:
             project,
             FrameReader(source),
             toy,
-            SegmentSettings(min_dim=64, **settings),
+            SegmentSettings(**{"min_dim": 64, **settings}),
             events.add,
         )
         session.save()
@@ -325,6 +326,29 @@ def test_a_correction_of_a_result_of_segment_tracks_only_the_frames_that_it_chan
         assert [event["frame"] for event in desk.told("frame") if event["streamed"]] == expected
         desk.do(ask.Undo())
         desk.do(ask.Undo())
+
+
+def test_small_objects_do_not_prevent_corrections_here_and_by_segment(
+    open_desk: Callable[..., Desk], video: Path, toy: Hodor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy, "config", msgspec.structs.replace(toy.config, small_min_dim=96, medium_min_dim=80))
+    desk = open_desk(min_dim=None)
+    desk.paint(0, 1, 20, 20)
+    desk.paint(3, 1, 30, 20)
+    desk.do(ask.Track(0, "both"))
+    desk.paint(6, 1, 40, 20)
+    desk.events.clear()
+    desk.do(ask.Track(0, "both"))
+    assert [event["frame"] for event in desk.told("frame") if event["streamed"]] == [4, 5, 6, 7]
+    desk.session.save()
+    desk.session.project.close()
+    before, mask = desk.labels(2), np.zeros((64, 96), np.uint16)
+    mask[30:44, 10:24] = 1
+    settings, output = SegmentSettings(), RunOutput(resume=True)
+    with open_source(video) as source:
+        summary = segment_source(source, RunInputs({7: mask}), desk.folder, toy, settings=settings, output=output)
+    assert summary.frames == FRAMES and np.array_equal(desk.labels(2), before)
+    assert np.array_equal(read_label_png(desk.folder / "masks" / "00007.png"), mask)
 
 
 def test_a_correction_removes_the_page_of_the_run_and_tells_that_its_overlay_is_older(

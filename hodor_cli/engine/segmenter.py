@@ -66,7 +66,8 @@ class Segmenter(FrameSteps):
             keep_freed_memory()
         self.model = placed(model, self.device)
         self.history = history
-        self._sides = model.config.resolutions(min_dim, max_dim)
+        #: (min_dim, max_dim) for large, medium-sized and small objects.
+        self.sides = model.config.resolutions(min_dim, max_dim)
         self.matching = matching
         self.maps_are_read, self.second = False, None
         self.reset()
@@ -78,7 +79,7 @@ class Segmenter(FrameSteps):
         self._geometry: Geometry | None = None
         self._known = Followed(HistoryRing(self.history))
         self._expected = []
-        self._resolution = WorkingResolution(self._sides)
+        self._resolution = WorkingResolution(self.sides)
         self._resolution_changes = True
 
     @property
@@ -198,7 +199,7 @@ class Segmenter(FrameSteps):
         """
         config = self.model.config
         height, width = (int(n) for n in state.get("size", (0, 0)))
-        resolution = WorkingResolution.unpacked(self._sides, state.get("resolution"))
+        resolution = WorkingResolution.unpacked(self.sides, state.get("resolution"))
         geometry = resolution.of((height, width)) if height else None
         keys = None
         if self.matching and config.matching is not None and geometry is not None:

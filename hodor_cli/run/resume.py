@@ -117,6 +117,8 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
     from hodor_cli.weights.checkpoint import model_fingerprint
 
     model, digests = getattr(segmenter, "model", None), {}
+    # Not its present dimensions, which depend on the objects that it has followed.
+    min_dim, max_dim = getattr(segmenter, "sides", [(getattr(segmenter, "min_dim", None), None)])[0]
     for frame in sorted(inputs.masks):
         labels = np.ascontiguousarray(inputs.labels(frame), dtype=np.uint16)
         digests[frame] = hashlib.sha256(str(labels.shape).encode() + labels.tobytes()).hexdigest()
@@ -148,8 +150,8 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
         used={
             "device": str(getattr(segmenter, "device", "")),
             "precision": str(getattr(segmenter, "dtype", "")).removeprefix("torch."),
-            "min_dim": getattr(segmenter, "min_dim", None),
-            "max_dim": getattr(segmenter, "max_dim", None),
+            "min_dim": min_dim,
+            "max_dim": max_dim,
         },
         place={"source": str(Path(source.label).resolve()) if Path(source.label).exists() else source.label}
         | ({"axes": axes} if (axes := getattr(source, "axes", None)) else {}),
