@@ -39,7 +39,7 @@ from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import with_settings
 from hodor_cli.training.run_folder import STATE_FILE, read_state
 from hodor_cli.training.watching import Events, outlook
-from hodor_cli.weights import load_checkpoint, load_model
+from hodor_cli.weights import load_checkpoint, load_model, save_checkpoint
 from hodor_cli.weights.published import load_imagenet_backbone
 
 
@@ -150,6 +150,15 @@ def test_killed_or_interrupted_and_resumed_gives_the_same_losses(
     assert result.iterations == total
     assert losses_of(out) == pytest.approx(losses_of(whole.folder), abs=1e-5)
     # Weights may differ: the bias of keys has no effect, so its gradient is rounding alone, which AdamW scales up.
+
+
+def test_the_average_of_a_resumed_run_keeps_what_is_not_learned(photos: Path, tmp_path: Path) -> None:
+    model = build_model("toy")
+    model.encoder.place.offset += 0.25  # a buffer
+    save_checkpoint(tmp_path / "start.safetensors", model)
+    run(photos, tmp_path / "run", 2, weights=str(tmp_path / "start.safetensors"), settings={"average": 0.9})
+    result = run(photos, tmp_path / "run", 4, settings={"average": 0.9}, resume=True)
+    assert load_model(result.last).encoder.place.offset.tolist() == [0.25] * 4
 
 
 def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path) -> None:

@@ -194,8 +194,8 @@ def restore_state(folder: Path, learner: Learner[Any]) -> None:
             kind, _, rest = name.partition("/")
             parts[kind][rest] = value
         learner.model.load_state_dict(parts["model"])
-        for name, value in () if learner.average is None else learner.average.network.named_parameters():
-            value.copy_(parts["average"][name])
+        if learner.average is not None:  # its buffers, of which there is no average, are the model's
+            learner.average.network.load_state_dict({**parts["model"], **parts["average"]})
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimiser"].items():
