@@ -1,9 +1,9 @@
 """Settings: frozen dataclasses whose fields declare their own help text, limits and default.
 
 A field is declared once, as `batch_size: Annotated[int, about("Samples of an iteration.", least=1)] = 8`.
-`check_settings`, called in `__post_init__`, rejects values outside the limits; command-line options, `--set` and the
-reference page are generated from `settings_of`. The limits are a `msgspec.Meta`, so saved settings are checked by the
-same declaration. For a field that may be None, write `Annotated[int, about(...)] | None`.
+`check_settings`, called in `__post_init__`, rejects values of other types or outside the limits; command-line options,
+`--set` and the reference page are generated from `settings_of`. The limits are a `msgspec.Meta`, so saved settings are
+checked by the same declaration. For a field that may be None, write `Annotated[int, about(...)] | None`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ import msgspec
 from msgspec import Meta
 
 from hodor_cli.errors import UsageError, closest
+
+#: What a value of each simple type is called in messages.
+_WANTED: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def about(help: str, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Meta:
@@ -43,9 +46,12 @@ class Setting:
     choices: tuple[str, ...] = ()
 
     def check(self, value: Any) -> None:
-        """Raise UsageError for a value outside the limits."""
+        """Raise UsageError for a value of another type or outside the limits."""
         if value is None and self.optional:
             return
+        kinds = (int, float) if self.kind is float else self.kind
+        if self.kind in _WANTED and (not isinstance(value, kinds) or isinstance(value, bool) != (self.kind is bool)):
+            raise UsageError(f"`{self.name}` must be {_WANTED[self.kind]}, not {value!r}")
         if self.choices and value not in self.choices:
             names = [*filter(None, self.choices)]
             raise UsageError(f"`{self.name}` must be {any_of(names)}, not '{value}'{closest(str(value), names)}")
@@ -62,7 +68,7 @@ class Setting:
         if self.optional and text.lower() in ("none", "off"):
             return None
         items = [item.strip() for item in text.split(",")]
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
+        wanted = _WANTED.get(kind, "text")
         value: Any = text
         if typing.get_origin(kind) is tuple:
             wanted = f"{'numbers' if parts[-1] is Ellipsis else f'{len(parts)} numbers'} separated by commas"
@@ -93,10 +99,13 @@ def settings_of(declared: Any) -> dict[str, Setting]:
 
 
 def check_settings(settings: Any) -> None:
-    """Raise UsageError, naming the field, if a value of a dataclass is outside its declared limits."""
+    """Raise UsageError, naming the field, if a value of a dataclass does not fit its declared type or limits."""
     declared: Any = type(settings)
     for name, setting in settings_of(declared).items():
-        setting.check(getattr(settings, name))
+        value = getattr(settings, name)
+        if hasattr(value, "item"):  # a NumPy scalar, which files of settings cannot store
+            object.__setattr__(settings, name, value := value.item())
+        setting.check(value)
 
 
 def any_of(names: Sequence[str]) -> str:

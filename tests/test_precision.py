@@ -14,6 +14,7 @@ from conftest import moving_square
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import DeviceError, UsageError
+from hodor_cli.model import Hodor
 from hodor_cli.runtime import device, threads
 from hodor_cli.weights import load_model
 
@@ -97,6 +98,34 @@ def test_bf16_follows_as_float32_does() -> None:
         maps[precision] = np.stack([segmenter.step(frame) for frame in frames[1:4]])
     assert np.mean(maps["fp32"] != maps["bf16"]) < 0.01
     assert segmenter.dtype == torch.bfloat16
+
+
+def test_the_modes_that_a_caller_sets_in_pytorch_do_not_change_the_masks() -> None:
+    frames, labels = moving_square(4)
+
+    def confidences(model: Hodor) -> list[float]:
+        segmenter = Segmenter(model, device="cpu", precision="fp32", min_dim=64)
+        segmenter.step(frames[0], labels[0])
+        segmenter.step(frames[1])
+        return [one.confidence for one in segmenter.last.objects.values()]
+
+    wanted = confidences(load_model("mini"))
+    assert confidences(load_model("mini").double()) == wanted
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert confidences(load_model("mini")) == wanted
+    with torch.inference_mode():
+        model = load_model("mini")
+        Segmenter(model, device="cpu")
+    assert not any(parameter.is_inference() for parameter in model.parameters())
+    assert confidences(model) == wanted
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert confidences(load_model("mini")) == pytest.approx(wanted, abs=1e-6)
+        clicker = Clicker(device="cpu")
+        clicker.set_frame(frames[0])
+        assert clicker.click(16, 32).any()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_nothing_is_computed_in_float64_which_apples_gpus_do_not_have() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from segment_fakes import ColourSegmenter
 
 import hodor_cli
+from hodor_cli import MaskFile
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.records import ObjectSummary, ReviewItem
@@ -129,9 +130,13 @@ def test_results_go_beside_the_working_directory_by_default(clip: Path, first: n
         ({}, "there is no object to follow"),
         ({"box": (1, 2, 3)}, "give x, y, width and height in pixels"),
         ({"box": {1: "abcd"}}, "give x, y, width and height in pixels"),
+        ({"box": {1: (12, 32, 56, 56), 2: {3: (12, 32, 56, 56)}}}, "give x, y, width and height in pixels"),
+        ({"box": (0.1, 0.25, 0.5, 0.5)}, "looks like fractions of .*; give pixels, here 16,30,80,60"),
+        ({"click": [(0.5, 0.25)]}, "looks like fractions of .*; give pixels, here 80,30"),
         ({"click": (1, "b")}, r"is not a valid `click`; give \(x, y\)"),
-        ({"mask": np.zeros((120, 160, 3))}, "give an .H, W. integer array"),
-        ({"mask": np.zeros((120, 160))}, "give an .H, W. integer array"),
+        ({"mask": np.zeros((120, 160, 3))}, "an .H, W. integer array"),
+        ({"mask": np.zeros((120, 160))}, "an .H, W. integer array"),
+        ({"mask": MaskFile(np.ones((120, 160), int))}, "`mask` of frame 0 is a MaskFile; give a file"),
         ({"mask": {"a": np.zeros((120, 160), int)}}, "`mask` has the frame 'a'; give a frame number"),
         ({"box": {0: (12, 32, 56, 56)}}, "`box` has the object id 0; ids must be between 1"),
         ({"click": {0: {70_000: (40, 60)}}}, "`click` has the object id 70000; ids must be between 1 and 65535"),

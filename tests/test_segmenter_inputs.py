@@ -31,13 +31,15 @@ from hodor_cli.model import Hodor
     [
         (np.ones((WIDTH, HEIGHT), np.uint8), "48x64 pixels and the frame is 64x48"),
         ({7: np.ones((HEIGHT, WIDTH - 1), bool)}, "object 7 in frame 2 is 63x48 pixels and the frame is 64x48"),
-        (np.ones((HEIGHT, WIDTH, 3), np.uint8), "3x64x48"),
+        (np.ones((HEIGHT, WIDTH, 3), np.uint8), r"shape \(48, 64, 3\) and the frame is 64x48"),
         (np.zeros((HEIGHT, WIDTH), np.uint8), "mask of frame 2 is empty"),
         ({7: THREE[7], 8: np.zeros((HEIGHT, WIDTH), bool)}, "object 8 in frame 2 is empty"),
         ({}, "empty"),
         ({7: square(2, 2), 8: square(10, 10)}, "objects 7 and 8 share 36 pixels in frame 2"),
         ({0: THREE[7]}, r"object id 0 in frame 2 is not between 1 and 65535"),
         ({65536: THREE[7]}, "object id 65536"),
+        ({"cat": THREE[7]}, "mask of 'cat' in frame 2 has no object id"),
+        ({1.7: THREE[7]}, "mask of 1.7 in frame 2 has no object id"),
         (np.full((HEIGHT, WIDTH), -1), "object id -1"),
         (np.full((HEIGHT, WIDTH), 0.5), "float64; give integers"),
         ({7: np.full((HEIGHT, WIDTH), 0.5)}, "float64; give true or false"),
@@ -166,7 +168,9 @@ def test_half_precision_on_the_cpu_gives_nearly_the_same(
 
 def test_invalid_settings_are_refused(toy: Hodor) -> None:
     for settings, kind, said in (
-        ({"history": 0}, UsageError, "history must be at least 1"),
+        ({"history": 0}, UsageError, "`history` must be at least 1"),
+        ({"history": 2.5}, UsageError, "`history` must be a whole number, not 2.5"),
+        ({"precision": torch.bfloat16}, UsageError, "`precision` must be text, not torch.bfloat16"),
         ({"min_dim": 16}, UsageError, "min.dim.*16"),
         ({"min_dim": 128, "max_dim": 64}, UsageError, "max.dim.*64"),
         ({"device": "tpu"}, UsageError, "no `device` 'tpu'; choose auto, cpu, cuda or mps"),
@@ -174,8 +178,12 @@ def test_invalid_settings_are_refused(toy: Hodor) -> None:
     ):
         with pytest.raises(kind, match=said):
             segmenter_for(toy, **settings)
+    assert segmenter_for(toy, history=np.int64(3)).history == 3
     with pytest.raises(UsageError, match="`model` is 'mini'; give a network"):
         Segmenter("mini")
+    for other in (toy.state_dict(), torch.nn.DataParallel(toy)):
+        with pytest.raises(UsageError, match=f"`model` is a {type(other).__name__}; give a network"):
+            Segmenter(other)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

@@ -212,7 +212,7 @@ def test_settings_come_from_a_file_with_those_of_its_preset_for_the_others(tmp_p
             UsageError,
             "did you mean learning_rate.peak",
         ),
-        ('{"preset": "mini", "settings": {"iterations": [5]}}', UsageError, r"mine\.json: .*Expected .int.*iterations"),
+        ('{"preset": "mini", "settings": {"iterations": [5]}}', UsageError, r"mine\.json: .iterations. must be"),
         (
             '{"preset": "mini", "settings": {"drop_cue": 2}}',
             UsageError,

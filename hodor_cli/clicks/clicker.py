@@ -220,15 +220,15 @@ class Clicker:
     def _look(self, view: View, maps: FrameMaps, state: _State, before: Tensor | None) -> Tensor:
         """Logits (1, 1, h, w) at stride 2 of a view. before: the logits of the mask so far."""
         points = view.points(state.points) or [(0.0, 0.0, 0.0)]
-        values = torch.tensor(points, device=self.device)[None]
+        values = torch.tensor(points, dtype=torch.float32, device=self.device)[None]
         box = [float("nan")] * 4 if state.box is None else view.box(state.box)
         if before is not None:
             previous = F.avg_pool2d(torch.sigmoid(before), 2)
         elif state.given is not None:
             previous = view.share(state.given).to(self.device)
         else:
-            previous = torch.full((1, 1, *maps.levels[0].shape[-2:]), -1.0, device=self.device)
-        prompts = Prompts(values[..., :2], values[..., 2], torch.tensor([box], device=self.device), previous)
+            previous = values.new_full((1, 1, *maps.levels[0].shape[-2:]), -1.0)
+        prompts = Prompts(values[..., :2], values[..., 2], torch.tensor([box]).to(values), previous)
         return self.net(maps, prompts)
 
     @torch.inference_mode()

@@ -35,6 +35,7 @@ def save_click_net(
     write_safetensors(Path(path), net.state_dict(), header, dtype)
 
 
+@torch.inference_mode(False)
 def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
     """Load a click network, by default the one in the package, in evaluation mode, float32 on the CPU.
 

@@ -40,6 +40,12 @@ def reference_masks_by_id(
         _check_size(masks, size, f"the label map of frame {frame}")
         by_id = {object_id: masks == object_id for object_id in ids_in(masks)}
     elif isinstance(masks, Mapping):
+        for key in masks:
+            if not isinstance(key, (int, np.integer)):
+                raise InputError(
+                    f"the mask of {key!r} in frame {frame} has no object id; give {{id: mask}}, with ids between 1 and"
+                    f" {MAX_OBJECT_ID}"
+                )
         by_id = {int(i): np.asarray(mask) for i, mask in masks.items()}
     else:
         raise InputError(
@@ -70,8 +76,8 @@ def check_object_id(object_id: int, where: str) -> None:
 
 def _check_size(mask: np.ndarray, size: tuple[int, int], what: str) -> None:
     if mask.shape != size:
-        found = "x".join(str(n) for n in reversed(mask.shape))
-        raise InputError(f"{what} is {found} pixels and the frame is {size[1]}x{size[0]}; give one of the frame's size")
+        found = f"{mask.shape[1]}x{mask.shape[0]} pixels" if mask.ndim == 2 else f"an array of shape {mask.shape}"
+        raise InputError(f"{what} is {found} and the frame is {size[1]}x{size[0]}; give one of the frame's size")
 
 
 def _check_overlap(by_id: dict[int, np.ndarray], frame: int) -> None:

@@ -13,6 +13,7 @@ from hodor_cli.engine.decoded import StepInput
 from hodor_cli.engine.history import HistoryRing
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.resolution import WorkingResolution
+from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step import FrameSteps
 from hodor_cli.engine.step_result import FrameDescriptors, StepResult
@@ -35,8 +36,8 @@ class Segmenter(FrameSteps):
         labels = segmenter.step(second_frame)
 
     Args:
-        model: the network, such as `load_model` returns. If it is on another device than `device`, or in training mode,
-            the segmenter works with a copy.
+        model: the network, such as `load_model` returns. If it is on another device than `device`, in another dtype
+            than float32, or in training mode, the segmenter works with a copy.
         history: how many frames before the newest one are kept to decode from (7 is best in the paper).
         min_dim, max_dim: working resolution in pixels; None for the model's own, which is finer while the objects are
             small.
@@ -56,19 +57,19 @@ class Segmenter(FrameSteps):
         precision: str = "auto",
         matching: bool = True,
     ) -> None:
-        if not isinstance(model, torch.nn.Module):
-            raise UsageError(f"`model` is {model!r}; give a network, such as load_model('mini')")
-        if history < 1:
-            raise UsageError(f"history must be at least 1 frame, not {history}")
+        if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
+            found = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+            raise UsageError(f"`model` is {found}; give a network, such as load_model('mini')")
+        settings = SegmenterSettings(history, min_dim, max_dim, str(device), precision, matching)
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+        self.dtype = choose_precision(settings.precision, self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.model = placed(model, self.device)
-        self.history = history
+        self.history = settings.history
         #: (min_dim, max_dim) for large, medium-sized and small objects.
-        self.sides = model.config.resolutions(min_dim, max_dim)
-        self.matching = matching
+        self.sides = model.config.resolutions(settings.min_dim, settings.max_dim)
+        self.matching = settings.matching
         self.maps_are_read, self.second = False, None
         self.reset()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -86,7 +86,7 @@ def read_boxes(arguments: Sequence[str], source: FrameSource) -> list[Placed[Box
     for argument in arguments:
         form = "box; give [FRAME[:ID]=]x,y,w,h in pixels, for example 120,80,200,150"
         frame, object_id, texts = _match(_BOX, argument, form, source)
-        x, y, width, height = _pixels(texts, argument, source)
+        x, y, width, height = pixels_of(texts, argument, source)
         check_box((x, y, width, height), (source.height, source.width))
         parsed.append((frame, object_id, (x, y, width, height)))
     return parsed
@@ -135,9 +135,9 @@ def _unused(ids: Collection[int | None]) -> int:
     return next(number for number in range(1, MAX_OBJECT_ID + 1) if number not in ids)
 
 
-def _pixels(texts: Sequence[str], argument: str, source: FrameSource) -> tuple[int, ...]:
+def pixels_of(given: Iterable[str | float], argument: str, source: FrameSource) -> tuple[int, ...]:
     """Numbers x,y,... as whole pixels. Raises UsageError for fractions of the frame's size, such as 0.5,0.25."""
-    numbers = [float(text) for text in texts]
+    numbers = [float(number) for number in given]
     if any(number % 1 for number in numbers) and all(0 <= number <= 1 for number in numbers):
         sides = (source.width, source.height) * 2
         pixels = ",".join(str(round(number * side)) for number, side in zip(numbers, sides, strict=False))
@@ -172,7 +172,7 @@ def read_clicks(arguments: Sequence[str], source: FrameSource) -> list[Placed[Cl
     for argument in arguments:
         form = "click; give [FRAME[:ID]=][-]x,y in pixels, for example 320,200 or -300,260"
         frame, object_id, (minus, *texts, last) = _match(_CLICK, argument, form, source)
-        x, y = _pixels(texts, argument, source)
+        x, y = pixels_of(texts, argument, source)
         click = Click(x, y, not minus)
         check_click(click, (source.height, source.width))
         parsed.append((frame, object_id or _object_id(last, argument), click))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import Box
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
-from hodor_cli.run.prompts import Placed, prompts_by_frame
+from hodor_cli.run.prompts import Placed, pixels_of, prompts_by_frame
 from hodor_cli.run.records import Click
 from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
@@ -114,8 +115,8 @@ def _inputs(
     arrays = {frame: _decoded(one, frame) for frame, one in masks.items() if not isinstance(one, (str, Path))}
     given: dict[int, MaskInput | MaskFile] = {**read.masks, **arrays}
     notes = (*read.notes, *(note for one in arrays.values() for note in one.notes))
-    placed = _placed(() if box is None else box, frames.start, "box", _boxes_of)
-    clicked = _placed(click, frames.start, "click", _clicks_of)
+    placed = _placed(() if box is None else box, frames.start, "box", partial(_boxes_of, frames))
+    clicked = _placed(click, frames.start, "click", partial(_clicks_of, frames))
     if earlier is not None:
         placed, clicked = earlier.identified(placed), earlier.identified(clicked)
     boxes, clicks = prompts_by_frame(
@@ -126,7 +127,7 @@ def _inputs(
     )
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
-        removals.setdefault(frame, []).append(object_id)
+        removals.setdefault(_frame(frame, "remove"), []).append(object_id)
     return RunInputs(given, boxes, removals, clicks=clicks, names=read.names, notes=notes)
 
 
@@ -136,9 +137,8 @@ def _decoded(mask: Any, frame: int) -> MaskFile:
 
     array, name = np.asarray(mask), f"the `mask` of frame {frame}"
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":
-        raise UsageError(
-            f"{name} is {array.dtype} of shape {array.shape}; give an (H, W) integer array whose values are object ids"
-        )
+        found = f"{array.dtype} of shape {array.shape}" if array.ndim else f"a {type(mask).__name__}"
+        raise UsageError(f"{name} is {found}; give a file, or an (H, W) integer array whose values are object ids")
     return mask_from_array(array, Path(name), None)
 
 
@@ -164,18 +164,22 @@ def _frame(frame: Any, name: str) -> int:
     raise UsageError(f"`{name}` has the frame {frame!r}; give a frame number, counted from 0")
 
 
-def _boxes_of(given: Any) -> list[Box]:
+def _boxes_of(source: FrameSource, given: Any) -> list[Box]:
     try:
-        boxes = [tuple(round(float(side)) for side in box) for box in _several(given)]
+        boxes = [pixels_of(box, str(box), source) for box in _several(given)]
         return [(x, y, width, height) for x, y, width, height in boxes]
-    except (TypeError, ValueError, OverflowError):
+    except (LookupError, TypeError, ValueError, OverflowError):
         raise UsageError(f"{given!r} is not a valid `box`; give x, y, width and height in pixels") from None
 
 
-def _clicks_of(given: Any) -> list[Click]:
+def _clicks_of(source: FrameSource, given: Any) -> list[Click]:
     try:
-        return [Click(round(float(x)), round(float(y)), *map(bool, rest)) for x, y, *rest in _several(given)]
-    except (TypeError, ValueError, OverflowError):
+        clicks = []
+        for left, top, *rest in _several(given):
+            x, y = pixels_of((left, top), f"{left},{top}", source)
+            clicks.append(Click(x, y, *map(bool, rest)))
+        return clicks
+    except (LookupError, TypeError, ValueError, OverflowError):
         raise UsageError(f"{given!r} is not a valid `click`; give (x, y) or (x, y, False) in pixels") from None
 
 

@@ -88,13 +88,13 @@ def cpu_multiplies_bf16() -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype, *, cache: bool = True) -> AbstractContextManager[None]:
-    """Automatic mixed precision with this dtype; for float32 a context that does nothing.
+    """Automatic mixed precision with this dtype; for float32, none, even if the caller has switched it on.
 
     cache: keep converted weights until the end of the block. All threads share the cache, and the first to leave its
     block clears it.
     """
     if dtype == torch.float32:
-        return nullcontext()
+        return without_autocast(device)
     return torch.autocast(device.type, dtype=dtype, cache_enabled=cache)
 
 
@@ -131,9 +131,11 @@ def device_name(device: str | torch.device) -> str:
     return f"{device} {processor_name()}"
 
 
+@torch.inference_mode(False)  # parameters made in inference mode cannot be used outside it
 def placed(model: Network, device: torch.device) -> Network:
-    """The network in evaluation mode on a device: a copy, unless it already is in that state."""
-    if model.training or any(parameter.device != device for parameter in model.parameters()):
-        model = copy.deepcopy(model).eval()
+    """The network in evaluation mode, in float32 on a device: a copy, unless it already is in that state."""
+    wanted = (device, torch.float32)
+    if model.training or any((parameter.device, parameter.dtype) != wanted for parameter in model.parameters()):
+        model = copy.deepcopy(model).eval().float()
     # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

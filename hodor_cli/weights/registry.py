@@ -25,6 +25,7 @@ from hodor_cli.images.paths import listed
 from hodor_cli.weights.tensor_files import file_sha256
 
 if TYPE_CHECKING:
+    import torch
     from huggingface_hub import HfApi
 
     from hodor_cli.model.hodor import Hodor
@@ -70,7 +71,7 @@ def available_weights() -> dict[str, WeightsInfo]:
     }
 
 
-def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") -> Hodor:
+def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str | torch.device = "cpu") -> Hodor:
     """The network of named weights, of a checkpoint file (ours or the authors' `.pth`), or of one at an address
     (`hf://OWNER/NAME[@REVISION][/FILE]`, `https://...[#sha256=HEX]`), in evaluation mode.
 
@@ -78,11 +79,14 @@ def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") 
 
     Raises WeightsError for an unknown name, listing the known ones, and for damaged, unfit or unreachable files.
     """
+    import torch
+
     from hodor_cli.runtime.device import choose_device
     from hodor_cli.weights.checkpoint import model_from_checkpoint
 
     path = weights_path(name_or_path)
-    return model_from_checkpoint(path).to(choose_device(device))
+    with torch.inference_mode(False):  # parameters made in inference mode cannot be used outside it
+        return model_from_checkpoint(path).to(choose_device(device))
 
 
 def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> Path:

@@ -137,7 +137,7 @@ def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], *, origin:
 
     Raises WeightsError naming the parameters of `origin` that are missing, unknown, misshapen or not finite.
     """
-    own = module.state_dict()
+    own = module.float().state_dict()  # PyTorch's default dtype may be another
     faults = [fault for name, value in own.items() if (fault := fault_of(name, tensors.get(name), value))]
     faults += [f"has the unknown {shown(name)}" for name in tensors if name not in own]
     if faults:
