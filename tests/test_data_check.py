@@ -105,12 +105,14 @@ def test_missing_photographs_are_left_out_and_all_of_them_can_be_listed(tmp_path
     report = check_dataset(tmp_path, limits=LIMITS)
     assert report.ok and (report.images, report.samples, report.objects) == (6, 1, 2)
     text = "\n".join(report.lines())
-    assert "left out: missing image: 5\n" in text and "and 2 more (`examples=5` lists them)" in text
+    assert "left out: missing image: 5; if it is in another folder, give that folder" in text
+    assert "and 2 more (`examples=5` lists them)" in text
     assert "without an object" not in text
     assert len(StillImages(tmp_path, limits=LIMITS)) == 1
     (tmp_path / "images" / "006.png").unlink()
     report = check_dataset(tmp_path, limits=LIMITS)
-    assert not report.ok and "missing image (6, such as 001.png), nothing is left" in report.sentence()
+    assert not report.ok and "missing image (6, such as 001.png); if" in report.sentence()
+    assert "nothing is left" in report.sentence()
 
 
 @pytest.mark.parametrize(
@@ -402,15 +404,17 @@ def test_mistakes_with_folders_of_masks_are_told(tmp_path):
 
 def test_a_missing_photograph_of_another_ending_is_named_and_boxes_are_no_outlines(tmp_path):
     content = make_coco(tmp_path, 2)
-    (tmp_path / "images" / "001.png").rename(tmp_path / "images" / "001.jpeg")
-    assert str(check_dataset(tmp_path, limits=LIMITS).found[0]) == "001.png: 001.jpeg is there"
+    content["images"][0]["file_name"] = "B.png"
+    save_coco(tmp_path, content)
+    (tmp_path / "images" / "001.png").rename(tmp_path / "images" / "b.jpeg")
+    assert str(check_dataset(tmp_path, limits=LIMITS).found[0]) == "B.png: b.jpeg is there"
     (tmp_path / "images").rename(tmp_path / "imgs")
     for annotation in content["annotations"]:
         annotation["segmentation"] = []
     save_coco(tmp_path, content)
     report = check_dataset(tmp_path, limits=LIMITS)
     assert report.counts == {"box without an outline": 4} and not report.ok
-    assert "box without an outline (4, such as annotation 1 of 001.png: export segmentation)" in report.sentence()
+    assert "box without an outline (4, such as annotation 1 of B.png: export segmentation)" in report.sentence()
 
 
 def test_every_unreadable_file_of_a_folder_of_annotations_is_listed(tmp_path):

@@ -127,6 +127,29 @@ def test_yolo_class_may_be_a_float(tmp_path: Path, number: str) -> None:
     assert found.names == {1: "cat"} and drawn(tmp_path) == ([1], 32 * 24)
 
 
+def test_yolo_labels_below_splits_and_with_a_byte_order_mark(tmp_path: Path) -> None:
+    line = "0 0.25 0.25 0.5 0.25 0.5 0.5 0.25 0.5\n"
+    for split in ("train/monday", "val"):
+        photograph(tmp_path / "images" / split / "a.jpg")
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split / "a.txt").write_text(line, encoding="utf-8-sig")
+    found = read_annotations(tmp_path)
+    assert len(found.pictures) == 2 and all(picture.file for picture in found.pictures)
+    assert "labels/val, labels/train/monday are read together" in found.notes[0]
+    (tmp_path / "mine.yaml").write_text("names: [dog]\n")
+    assert read_annotations(tmp_path / "mine.yaml").names == {1: "dog"}
+    (tmp_path / "labels").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"no labels next to .*mine.yaml"):
+        read_annotations(tmp_path / "mine.yaml")
+
+
+def test_a_folder_of_data_sets_names_one(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    coco(tmp_path / "train", {}, {})
+    with pytest.raises(InputError, match=r"give one of its folders, such as .*train"):
+        read_annotations(tmp_path)
+
+
 POLYGON = '<polygon frame="{}" outside="0" points="{}"/>'
 
 
@@ -137,6 +160,7 @@ POLYGON = '<polygon frame="{}" outside="0" points="{}"/>'
         (yolo, "-1 0.2 0.2 0.6 0.2 0.6 0.6", "a.txt, line 1, is not a class and x y"),
         (yolo, "0 nan 0.2 0.6 0.2 0.6 0.6", "a.txt, line 1, is not a class and x y"),
         (yolo, "0,0.2,0.2,0.6,0.2,0.6,0.6", "a.txt, line 1, is not a class and x y"),
+        (yolo, "0 0.2 0.2 0.6 0.2 0.6 0.6 0.93", "has 7 numbers, .* if the last is a confidence, leave it out"),
         (cvat, POLYGON.format(-1, "1,1;9,1;9,9"), r"its frame is -1"),
         (cvat, POLYGON.format(0, "1,1;9"), r"its points are not x,y;x,y"),
     ],

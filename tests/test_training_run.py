@@ -163,7 +163,7 @@ def test_the_average_of_a_resumed_run_keeps_what_is_not_learned(photos: Path, tm
 
 def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run(photos, out, 1)
+    run(photos, out, 2)
     before = (out / STATE_FILE).read_bytes()
     with pytest.raises(OutputError, match=r"already holds a run.*`resume`.*`overwrite`"):
         run(photos, out)
@@ -171,6 +171,8 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
         run(photos, out, resume=True, overwrite=True)
     with pytest.raises(UsageError, match=r"batch_size was 2, not 4"):
         run(photos, out, 3, resume=True, settings={"batch_size": 4})
+    with pytest.raises(UsageError, match=r"`iterations=1` contradicts `resume`: .* has done 2 already"):
+        run(photos, out, 1, resume=True)
     with pytest.raises(UsageError, match=r"`data` contradicts `resume`"):
         run([f"{photos}:2"], out, 3, resume=True)
     with pytest.raises(UsageError, match="run of `hodor pretrain`"):

@@ -31,7 +31,7 @@ PathArgument = Annotated[
     ),
 ]
 AnnotationsOption = Annotated[
-    Path | None, opt("FILE", "COCO annotations; PATH then holds the images.", "--annotations")
+    Path | None, opt("FILE", "The annotations, if they are not in PATH, which then holds the images.", "--annotations")
 ]
 _LIMITS = train_preset("mini").limits  # as in `hodor pretrain --preset mini`
 MinAreaOption = Annotated[

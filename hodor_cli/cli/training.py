@@ -142,7 +142,7 @@ def pretrain(
     *,
     data: DataOption = None,
     images: Annotated[Path | None, opt("DIR", "Photographs whose annotations are elsewhere.")] = None,
-    annotations: Annotated[Path | None, opt("FILE", "COCO annotations of the photographs in --images.")] = None,
+    annotations: Annotated[Path | None, opt("FILE", "The annotations of the photographs in --images.")] = None,
     recipe: Annotated[Recipe, Fields("preset", "weights", "backbone")],
     changes: Annotated[Changes, Fields()],
     run: Annotated[RunOptions, Fields(panel=_RUN)],

@@ -87,10 +87,10 @@ class ImageFinder:
 
     def hint(self, file_name: str) -> str:
         """What may be wrong with the name of a missing file; "" if nothing is found."""
-        stem = PureWindowsPath(file_name).stem
+        stem = PureWindowsPath(file_name).stem.casefold()
         for names in self._names.values():
             for name in map(Path, names):
-                if name.stem == stem and name.suffix.lower() in PICTURE_SUFFIXES:
+                if name.stem.casefold() == stem and name.suffix.lower() in PICTURE_SUFFIXES:
                     return f"{name} is there"
         return "its name has backslashes" if "\\" in file_name else ""
 

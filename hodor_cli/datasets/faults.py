@@ -15,7 +15,10 @@ from hodor_cli.images.paths import plural
 _KEPT = 1000
 CROWDS = "masks marked as crowds"
 MISSING, OUTSIDE = "missing image", "image outside the folder"
-_WAYS_OUT = {"broken image": "; delete its file to train without it"}
+_WAYS_OUT = {
+    "broken image": "; delete its file to train without it",
+    MISSING: "; if it is in another folder, give that folder, and these annotations as `annotations`",
+}
 _LONGEST = 400  # characters of a name or a detail
 
 
@@ -34,6 +37,11 @@ class Fault:
     where: str
     detail: str = ""
     serious: bool = True
+
+    @property
+    def way_out(self) -> str:
+        """The end of a sentence about the fault: what to do; "" if unknown."""
+        return _WAYS_OUT.get(self.kind, "")
 
     def __str__(self) -> str:
         return f"{self.where}: {self.detail}" if self.detail else self.where
@@ -87,7 +95,7 @@ class Faults:
         """The serious faults in one sentence, for an error message; "" if there are none. empty: no sample is left, so
         say this and name all faults. use: what the data set cannot be."""
         parts = [
-            f"{kind} ({self.counts[kind]:,}, such as {found[0]}){_WAYS_OUT.get(kind, '')}"
+            f"{kind} ({self.counts[kind]:,}, such as {found[0]}){found[0].way_out}"
             for kind, found in self.kinds().items()
             if found[0].serious or empty
         ]
@@ -128,7 +136,7 @@ class CheckReport(Faults):
         out = [f"{self.path}: {held}, {left}", *self.facts]
         for kind, found in self.kinds().items():
             count = self.counts[kind]
-            out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}{_WAYS_OUT.get(kind, '')}")
+            out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}{found[0].way_out}")
             out += [f"  {fault}" for fault in found[:examples]]
             if count > examples:
                 out.append(f"  and {count - examples} more (`examples={min(count, _KEPT)}` lists them)")

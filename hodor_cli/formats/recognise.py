@@ -28,7 +28,15 @@ from hodor_cli.formats.annotations import Annotations, Size
 from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.photograph_masks import read_labelled
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import listed, plural, require_exists, size_text, summarise_files, visible_files
+from hodor_cli.images.paths import (
+    listed,
+    plural,
+    require_exists,
+    size_text,
+    summarise_files,
+    visible_files,
+    visible_folders,
+)
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 _KNOWN = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, label pictures and label TIFFs are read"
@@ -143,7 +151,9 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
         parse_json(path, object, "JSON")  # raises if it is damaged, and says where
     held = summarise_files(visible_files(path)) if path.is_dir() else ""
     what = "holds no annotations" if path.is_dir() else "is not a file"
-    raise InputError(f"{path} {what} of a tool that hodor knows{held and f', only {held}'}; {_KNOWN}")
+    inner = next(filter(find_tool, visible_folders(path)), None) if path.is_dir() else None
+    way_out = _KNOWN if inner is None else f"give one of its folders, such as {inner}"
+    raise InputError(f"{path} {what} of a tool that hodor knows{held and f', only {held}'}; {way_out}")
 
 
 def _other_sizes(annotations: Annotations) -> list[str]:

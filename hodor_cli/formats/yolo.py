@@ -17,12 +17,12 @@ from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable, read_each
 from hodor_cli.formats.outlines import one_outline
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import plural, read_utf8, visible_files
+from hodor_cli.images.paths import listed, plural, read_utf8, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 _DATA = ("data.yaml", "dataset.yaml", "data.yml")
 _OTHER_TEXTS = ("classes.txt", "labelmap.txt", "README.txt", "README.roboflow.txt", "README.dataset.txt", "train.txt")
-_SPLITS = ("", "train", "val", "valid", "test")
+_SPLITS = ("train", "val", "valid", "test")
 
 
 class _Data(msgspec.Struct):
@@ -31,7 +31,7 @@ class _Data(msgspec.Struct):
 
 def is_labels(path: Path) -> bool:
     """Whether a text file looks like YOLO labels: each line is a class index followed by numbers."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[:20]
+    lines = read_utf8(path).decode("utf-8", "replace").splitlines()[:20]
     rows = [line.split() for line in lines if line.strip()]
     return bool(rows) and all(len(row) >= 5 and _class_index(row[0]) is not None and _numbers(row[1:]) for row in rows)
 
@@ -43,8 +43,11 @@ def find(path: Path) -> Path | None:
 
 
 def find_labels(folder: Path) -> list[Path]:
-    """The folders of labels in a YOLO data set, one for each split; empty if `folder` is not such a data set."""
-    places = [folder / "labels" / split for split in _SPLITS] + [folder / split / "labels" for split in _SPLITS[1:]]
+    """The folders of labels in a YOLO data set, of its splits and below them; empty if `folder` is not such a data
+    set."""
+    places = [folder / "labels", *(folder / split / "labels" for split in _SPLITS)]
+    for _ in range(2):
+        places += [below for place in places for below in visible_folders(place) if below not in places]
     # Next to data.yaml, any text in `labels` is taken to be labels, so that `read` says what is wrong with a line.
     named = any((folder / name).is_file() for name in _DATA)
     found = [
@@ -57,13 +60,18 @@ def find_labels(folder: Path) -> list[Path]:
 def read(path: Path, size: Size | None = None) -> Annotations:
     """Read a file of labels, `data.yaml`, or the folder of a data set. size: (height, width) of pictures that are
     missing. Raises InputError."""
-    if path.name.endswith((".yaml", ".yml")):
-        path = path.parent
-    files = [path] if path.is_file() else [file for folder in find_labels(path) for file in _texts(folder)]
-    names = _class_names(path)
-    notes = () if names else (f"{path}: no data.yaml names the classes, so they are called by their numbers",)
+    given = path if path.suffix.lower() in (".yaml", ".yml") else None
+    path = given.parent if given else path
+    folders = find_labels(path) if path.is_dir() else []
+    files = [file for folder in folders for file in _texts(folder)] if path.is_dir() else [path]
+    if given and not files:
+        raise InputError(f"there are no labels next to {given}; give the folder that holds images/ and labels/")
+    names = _class_names(path, given)
+    together = listed(folder.relative_to(path) for folder in folders)
+    notes = [f"{path}: {together} are read together"] if len(folders) > 1 else []
+    notes += [] if names else [f"{path}: no data.yaml names the classes, so they are called by their numbers"]
     pictures, faults = read_each(files, lambda file: _read_file(file, names, size))
-    return Annotations("YOLO", path, pictures, notes=notes, faults=faults)
+    return Annotations("YOLO", path, pictures, notes=tuple(notes), faults=faults)
 
 
 def _read_file(file: Path, names: dict[int, str], size: Size | None) -> Picture | None:
@@ -98,6 +106,7 @@ def _shapes(path: Path, size: Size, names: dict[int, str]) -> Iterator[Shape]:
         if len(values) < 6 or len(values) % 2:
             raise InputError(
                 f"{path}, line {number}, has {plural(len(values), 'number')}, not at least three x y pairs"
+                + ("; if the last is a confidence, leave it out" if len(values) > 6 else "")
             )
         if not -0.05 <= (outermost := max(values, key=lambda value: abs(value - 0.5))) <= 1.05:
             raise InputError(
@@ -122,11 +131,12 @@ def _numbers(fields: list[str]) -> list[float] | None:
     return values if all(map(math.isfinite, values)) else None
 
 
-def _class_names(path: Path) -> dict[int, str]:
-    """The class names in data.yaml, which is in the folder of the labels or one of the three above it."""
+def _class_names(path: Path, given: Path | None) -> dict[int, str]:
+    """The class names in the file `given`, or else in data.yaml in the folder of the labels or one of the three above
+    it."""
     folder = path if path.is_dir() else path.parent
     places = (place / name for place in (folder, *list(folder.resolve().parents)[:3]) for name in _DATA)
-    if (file := next(filter(Path.is_file, places), None)) is None:
+    if (file := given or next(filter(Path.is_file, places), None)) is None:
         return {}
     try:
         data = msgspec.yaml.decode(read_utf8(file), type=_Data, strict=False)

@@ -106,6 +106,10 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
     else:
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, clips.mode, recipe.changes)
+        if state is not None and config.iterations < state.iteration:
+            raise UsageError(
+                f"`iterations={config.iterations}` contradicts `resume`: {out} has done {state.iteration} already"
+            )
     sources = _named_sources(kind, asked.data, record.data)
     opened = [_opened(source, config, clips) for source in sources]
     if clips.mode in ("sparse", "dense") and not any(isinstance(found, ClipSet) for found in opened):
