@@ -105,13 +105,13 @@ def test_missing_photographs_are_left_out_and_all_of_them_can_be_listed(tmp_path
     report = check_dataset(tmp_path, limits=LIMITS)
     assert report.ok and (report.images, report.samples, report.objects) == (6, 1, 2)
     text = "\n".join(report.lines())
-    assert "left out: missing image: 5; if it is in another folder, give that folder" in text
+    assert "left out: missing image: 5; put the images next to their annotations, or" in text
     assert "and 2 more (`examples=5` lists them)" in text
     assert "without an object" not in text
     assert len(StillImages(tmp_path, limits=LIMITS)) == 1
     (tmp_path / "images" / "006.png").unlink()
     report = check_dataset(tmp_path, limits=LIMITS)
-    assert not report.ok and "missing image (6, such as 001.png); if" in report.sentence()
+    assert not report.ok and "missing image (6, such as 001.png); put" in report.sentence()
     assert "nothing is left" in report.sentence()
 
 

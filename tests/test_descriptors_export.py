@@ -175,6 +175,12 @@ def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:
             "p0.jpg", "p1.jpg", "p2.jpg",
         ]  # fmt: skip
         assert store.index().time(0) is None
+    (folder / "instances.json").rename(folder / "_annotations.coco.json")  # as Roboflow calls it
+    assert find_sources(folder)[0].info.kind == "stills"
+    (folder / "_annotations.coco.json").unlink()
+    (folder / "p0.json").write_text('{"shapes": []}')
+    with pytest.raises(UsageError, match=r"convert .* --to coco"):
+        find_sources(folder)
 
 
 def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, model: Hodor) -> None:

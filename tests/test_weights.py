@@ -177,13 +177,24 @@ def test_a_damaged_file_is_refused_by_name(saved: Path, kind: str) -> None:
     ("header", "said"),
     [
         (None, "not hodor's"),
+        ({"format": "hodor-clicks"}, "is a click network"),
+        ({"iteration": "3"}, "use the last.safetensors next to it"),
         ({"format": "hodor", "format_version": "99"}, "checkpoint format 99"),
         ({"format": "hodor", "format_version": "1"}, "damaged or newer header"),
         ({"format": "hodor", "format_version": "1", "config": "{"}, "damaged or newer header"),
         ({"format": "hodor", "format_version": "1", "config": "[1]"}, "damaged or newer header"),
         ({"format": "hodor", "format_version": "1", "config": '{"backbone": {"kind": "swin"}, "z": 1}'}, "'z'"),
     ],
-    ids=["another program's", "newer", "no configuration", "broken JSON", "no mapping", "unknown field"],
+    ids=[
+        "another program's",
+        "clicks",
+        "state of a run",
+        "newer",
+        "no configuration",
+        "broken JSON",
+        "no mapping",
+        "unknown field",
+    ],
 )
 def test_a_header_that_is_not_ours_is_refused(tmp_path: Path, header: dict[str, str] | None, said: str) -> None:
     path = tmp_path / "other.safetensors"

@@ -17,7 +17,7 @@ CROWDS = "masks marked as crowds"
 MISSING, OUTSIDE = "missing image", "image outside the folder"
 _WAYS_OUT = {
     "broken image": "; delete its file to train without it",
-    MISSING: "; if it is in another folder, give that folder, and these annotations as `annotations`",
+    MISSING: "; put the images next to their annotations, or give their folder, and the annotations as `annotations`",
 }
 _LONGEST = 400  # characters of a name or a detail
 

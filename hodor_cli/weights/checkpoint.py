@@ -40,6 +40,14 @@ class Checkpoint(NamedTuple):
     metadata: dict[str, Any]
 
 
+#: What another file of hodor is, and what to do, by its format.
+_OTHERS = {
+    "hodor-clicks": "a click network, which only `hodor evaluate-clicks`, `hodor train-clicks` and `Clicker` read",
+    "hodor-projection": "a projection; give it as `projection`, and a network as `weights`",
+    "state": "the state of a run; use the last.safetensors next to it",
+}
+
+
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint file: `.safetensors` as `save_checkpoint` writes it, or the authors' `.pth`.
 
@@ -56,7 +64,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         return Checkpoint(preset("swin-tiny"), from_authors(state_dict), {"source": path.name})
     header, state_dict = read_safetensors(path)
     if header.get("format") != "hodor":
-        raise WeightsError(f"{path} is safetensors but not hodor's; use a file that hodor wrote or the authors' .pth")
+        other = "state" if "iteration" in header else header.get("format", "")
+        what = _OTHERS.get(other, "safetensors but not hodor's; use a file that hodor wrote or the authors' .pth")
+        raise WeightsError(f"{path} is {what}")
     if header.get("format_version") != FORMAT_VERSION:
         raise WeightsError(
             f"{path} has checkpoint format {shown(header.get('format_version'), 20)} and this version reads"

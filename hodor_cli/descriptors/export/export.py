@@ -24,6 +24,9 @@ from hodor_cli.descriptors.export.sources import (
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
+from hodor_cli.formats import coco
+from hodor_cli.formats.photograph_masks import find_masks
+from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.listing import list_pictures
 from hodor_cli.images.paths import visible_folders
 from hodor_cli.model.hodor import Hodor
@@ -166,9 +169,16 @@ def find_sources(
     if results and masks is None and not list_pictures(path)[0]:
         _require_no_name(path, name)
         return sources_of_each(results, lambda folder: [segment_result(folder, None, every=every)])
-    source = open_source(path)
     result = f"{path.stem if path.is_file() else path.name}.hodor"
     given = masks or next((found for found in (path.parent / result, Path(result)) if is_segment_result(found)), None)
+    if given is None and path.is_dir() and ((tool := find_tool(path)) is not None or find_masks(path)):
+        if tool is not None and tool.reader is coco:
+            return coco_stills(path, None, every=every, name=name)
+        raise UsageError(
+            f"{path} holds labelled photographs, which are read in COCO format: `hodor convert {path} FOLDER --to coco "
+            "--frames` converts them; if they are the frames of a video, give `masks`"
+        )
+    source = open_source(path)
     if given is None:
         raise UsageError(
             f"there are no masks for {path}; name them with `masks`, or segment it first (`segment_source`), which can "
