@@ -99,8 +99,9 @@ def test_pictures_of_one_name_in_two_folders_stay_two(tmp_path: Path) -> None:
     assert [image["file_name"] for image in images] == ["a.png", "night_a.png", "A_2.jpg"]
 
 
-def test_an_exported_folder_of_pictures_and_label_pngs_is_read(tmp_path: Path) -> None:
-    found = read_annotations(written("png", tmp_path, frames=True))
+@pytest.mark.parametrize("name", ["png", "coco", "coco-video", "labelme"])
+def test_an_exported_folder_of_pictures_and_annotations_is_read(tmp_path: Path, name: str) -> None:
+    found = read_annotations(written(name, tmp_path, frames=True))
     np.testing.assert_array_equal(list(found.pictures)[3].labels, labels_at(3))
     assert all(picture.file is not None for picture in found.pictures)
 
@@ -362,6 +363,16 @@ def test_cvat_for_video_and_for_images(tmp_path: Path) -> None:
     assert {name: int((picture.labels == key).sum()) for key, name in found.names.items()} == {"dog": 0, "car": 400}
     assert sum(int(part.mask(SIZE).sum()) for part in picture.shapes if part.name == "dog") == 8
     assert "1 polyline left out" in found.notes[0]
+
+
+def test_label_studio_finds_pictures_in_their_folder(tmp_path: Path) -> None:
+    value = {"points": [[10, 10], [20, 10], [20, 30]], "polygonlabels": ["dog"]}
+    region = {"original_width": 120, "original_height": 90, "value": value, "type": "polygonlabels"}
+    task = {"data": {"image": "/data/upload/1/3f2a9c1d-a.png"}, "annotations": [{"result": [region]}]}
+    (tmp_path / "export.json").write_text(json.dumps([task]))
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (120, 90)).save(tmp_path / "images" / "a.png")
+    assert first(read_annotations(tmp_path)).file == tmp_path / "images" / "a.png"
 
 
 def test_label_studio_brush_and_polygon(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from hodor_cli.datasets.coco_file import Id
-from hodor_cli.datasets.coco_find import json_annotations
+from hodor_cli.datasets.coco_find import ImageFinder, json_annotations
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.datasets.rle import Segmentation, encode_rle
 from hodor_cli.errors import InputError, UsageError
@@ -70,9 +70,10 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         for frame, segmentation in zip(frames, track.segmentations, strict=True):
             if segmentation:
                 frame.append(Shape(names.get(track.category_id, ""), segmentation, key))
-    named = zip(video.file_names, frames, strict=True)
+    named, finder = zip(video.file_names, frames, strict=True), ImageFinder(path.parent)
     pictures = [
-        Picture(name, size, drawable(shapes, name, size, path), frame) for frame, (name, shapes) in enumerate(named)
+        Picture(name, size, drawable(shapes, name, size, path), frame, file=finder.find(name))
+        for frame, (name, shapes) in enumerate(named)
     ]
     return Annotations("COCO", path, pictures, video=video.name or path.stem)
 

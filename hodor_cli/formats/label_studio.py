@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.coco_find import json_annotations
+from hodor_cli.datasets.coco_find import ImageFinder, json_annotations
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation
 from hodor_cli.errors import InputError
@@ -82,13 +82,13 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     """Read an export, one task or a list of tasks. Raises InputError."""
     tasks = parse_json(path, list[dict[str, Any]] | dict[str, Any], _WHAT)  # type: ignore[arg-type]
     notes: list[str] = []
-    pictures = []
+    pictures, finder = [], ImageFinder(path.parent)
     for number, task in enumerate([tasks] if isinstance(tasks, dict) else tasks, start=1):
         full = "data" in task or "annotations" in task
         values = _json_regions(task, path, number, notes) if full else _json_min_regions(task)
         name = _image_name(task.get("data", {}) if full else task)
         if values:
-            pictures.append(_picture(name or f"task {number}", values, path))
+            pictures.append(_picture(name or f"task {number}", values, path, finder))
     if not pictures:
         raise InputError(f"{path} is {_WHAT} without a brush or polygon; submit the task and export it again")
     return Annotations("Label Studio", path, pictures, notes=tuple(dict.fromkeys(notes)))
@@ -133,14 +133,13 @@ def _image_name(fields: dict[str, Any]) -> str:
     return ""
 
 
-def _picture(name: str, values: list[_Value], path: Path) -> Picture:
+def _picture(name: str, values: list[_Value], path: Path, finder: ImageFinder) -> Picture:
     size = next(((one.original_height, one.original_width) for one in values if one.original_width), (0, 0))
     if not 0 < size[0] * size[1] <= MOST_PIXELS or size[0] < 0:
         raise InputError(f"{path}: the regions of {name} have no valid size of the picture; export JSON again")
     outlined = ((value, _segmentation(value, size)) for value in values)
     shapes = (Shape(value.label, outline) for value, outline in outlined if outline is not None)
-    beside = path.parent / name
-    return Picture(name, size, drawable(shapes, name, size, path), file=beside if beside.is_file() else None)
+    return Picture(name, size, drawable(shapes, name, size, path), file=finder.find(name))
 
 
 def _segmentation(value: _Value, size: Size) -> Segmentation | None:
