@@ -154,7 +154,11 @@ def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
         clicker.scribble([])
     with pytest.raises(UsageError, match="a mask of the frame's size"):
         clicker.set_mask(np.ones((4, 4), bool))
-    with pytest.raises(InputError, match="not between 1 and 65535"):
+    with pytest.raises(UsageError, match="the mask is float64; give true or false"):
+        clicker.set_mask(np.full((120, 160), 0.2))
+    with pytest.raises(UsageError, match="`side` must be at least 64 pixels, not -5"):
+        Clicker(net, side=-5)
+    with pytest.raises(InputError, match="not a whole number between 1 and 65535"):
         clicker.click(45, 60, object=0)
     with pytest.raises(UsageError, match="call `set_frame` first"):
         Clicker(net).click(1, 1)

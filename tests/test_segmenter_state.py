@@ -119,6 +119,9 @@ def test_a_state_of_another_model_or_version_is_refused_and_changes_nothing(toy:
         ({"version": np.array(3)}, "not a segmenter state"),
         ({**good, "version": np.array(1)}, "not a segmenter state of version 6"),
         (other.state(), "made with the model 'toy', not 'mini'"),
+        ("state.npz", "this str is not a segmenter state.*that `np.load` opened"),
+        ({key: value for key, value in good.items() if key != "motion/time"}, "is damaged .'motion/time'."),
+        ({**good, "next_frame": np.array("x")}, "is damaged"),
         (narrow, r"objects of shape \(.*, 5\), which does not fit this model and resolution; use the `weights`"),
     ):
         with pytest.raises(InputError, match=said):
@@ -237,8 +240,9 @@ def test_descriptors_that_do_not_fit_are_refused(toy: Hodor) -> None:
         segmenter.start_from({7: np.zeros(256)})
     with pytest.raises(InputError, match=r"background descriptors are \(32,\) and must be \(9, 32\)"):
         segmenter.start_from({7: row}, row)
-    with pytest.raises(InputError, match="object id 0"):
-        segmenter.start_from({0: row})
+    for wrong in (0, 1.5, "cat"):
+        with pytest.raises(InputError, match=f"object id {wrong!r} among the descriptors is not a whole number"):
+            segmenter.start_from({wrong: row})
     with pytest.raises(UsageError, match="at least one object"):
         segmenter.start_from({})
     with pytest.raises(UsageError, match=r"as \{id: descriptors\}"):

@@ -242,7 +242,8 @@ def test_start_and_end_may_be_times(tmp_path: Path, name: str) -> None:
 
 def test_texts_that_are_no_frame_and_sources_without_times_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "clip.mp4")
-    for text in ("1.5", "1m", "1:2:3:4", "-1", "-1s", "s", ""):
+    assert [frame.index for frame in open_source(tmp_path / "clip.mp4", start=np.int64(8))] == [8, 9]
+    for text in ("1.5", 1.5, "1m", "1:2:3:4", "-1", "-1s", "s", ""):
         with pytest.raises(UsageError, match="is neither a frame nor a time; give a frame's number, counted from 0"):
             open_source(tmp_path / "clip.mp4", end=text)
     with pytest.raises(InputError, match=r"`start` 0:02 is past the end of .*clip\.mp4, which lasts 1\.0 s"):

@@ -28,6 +28,8 @@ Box = tuple[float, float, float, float]
 _STROKE_POINTS = 24
 #: Passes of the head over a closer look; each starts from the mask of the one before.
 _CLOSER_ROUNDS = 2
+#: The smallest longer side of a frame, in pixels.
+_MIN_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Clicker:
         device: str | torch.device = "auto",
         side: int | None = None,
     ) -> None:
+        if side is not None and side < _MIN_SIDE:
+            raise UsageError(f"`side` must be at least {_MIN_SIDE} pixels, not {side}")
         self.device = choose_device(device)
         found = net if isinstance(net, ClickNet) else load_click_net(net or CLICK_WEIGHTS)
         self.net = channels_last(found.to(self.device)).eval()
@@ -153,7 +157,10 @@ class Clicker:
 
         Each click changes the mask only near it, so that the rest stays as it is.
         """
-        mask = np.asarray(mask).astype(bool)
+        mask = np.asarray(mask)
+        if mask.dtype.kind not in "biu":
+            raise UsageError(f"the mask is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")
+        mask = mask.astype(bool)
         if mask.shape != self._frame().shape[:2]:
             size = self._frame().shape[:2]
             raise UsageError(f"the mask is {mask.shape} but the frame is {size}; give a mask of the frame's size")

@@ -41,11 +41,7 @@ def reference_masks_by_id(
         by_id = {object_id: masks == object_id for object_id in ids_in(masks)}
     elif isinstance(masks, Mapping):
         for key in masks:
-            if not isinstance(key, (int, np.integer)):
-                raise InputError(
-                    f"the mask of {key!r} in frame {frame} has no object id; give {{id: mask}}, with ids between 1 and"
-                    f" {MAX_OBJECT_ID}"
-                )
+            check_object_id(key, f"in frame {frame}")
         by_id = {int(i): np.asarray(mask) for i, mask in masks.items()}
     else:
         raise InputError(
@@ -68,10 +64,12 @@ def reference_masks_by_id(
     return by_id
 
 
-def check_object_id(object_id: int, where: str) -> None:
-    """Raise InputError, saying where, for an object id that is not between 1 and 65535."""
-    if not 1 <= object_id <= MAX_OBJECT_ID:
-        raise InputError(f"object id {object_id} {where} is not between 1 and {MAX_OBJECT_ID}; renumber it")
+def check_object_id(object_id: object, where: str) -> None:
+    """Raise InputError, saying where, for an object id that is not a whole number between 1 and 65535."""
+    if not isinstance(object_id, (int, np.integer)) or not 1 <= object_id <= MAX_OBJECT_ID:
+        raise InputError(
+            f"object id {object_id!r} {where} is not a whole number between 1 and {MAX_OBJECT_ID}; renumber it"
+        )
 
 
 def _check_size(mask: np.ndarray, size: tuple[int, int], what: str) -> None:

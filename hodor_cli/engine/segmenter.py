@@ -195,20 +195,28 @@ class Segmenter(FrameSteps):
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from the result of `state`, or from a file of it that `np.savez` wrote and `np.load` has opened.
 
-        Raises InputError, and changes nothing, if it is not a state or was made with another architecture or working
-        resolution.
+        Raises InputError, and changes nothing, if it is not a state, is damaged, or was made with another architecture
+        or working resolution.
         """
-        config = self.model.config
-        height, width = (int(n) for n in state.get("size", (0, 0)))
-        resolution = WorkingResolution.unpacked(self.sides, state.get("resolution"))
-        geometry = resolution.of((height, width)) if height else None
-        keys = None
-        if self.matching and config.matching is not None and geometry is not None:
-            keys = (config.matching.stored_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
-        check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
-        known = Followed.unpack(state, self.history, self.device, matching=self.matching)
+        config, keys = self.model.config, None
+        try:
+            height, width = (int(n) for n in state.get("size", (0, 0)))
+            resolution = WorkingResolution.unpacked(self.sides, state.get("resolution"))
+            geometry = resolution.of((height, width)) if height else None
+            if self.matching and config.matching is not None and geometry is not None:
+                keys = (config.matching.stored_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
+            check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
+            known = Followed.unpack(state, self.history, self.device, matching=self.matching)
+            next_frame = int(state["next_frame"])
+        except InputError:
+            raise
+        except Exception as error:  # other objects, and damaged data, can raise any kind of exception
+            raise InputError(
+                f"this {type(state).__name__} is not a segmenter state, or is damaged ({error}); give the arrays that"
+                " `state` returned, or the file that `np.load` opened"
+            ) from error
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
-        self._known, self._next_frame = known, int(state["next_frame"])
+        self._known, self._next_frame = known, next_frame
         self._geometry, self._resolution = geometry, resolution
 
     def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:

@@ -49,11 +49,12 @@ class Followed:
     ) -> None:
         """Follow only objects given by one (D,) or several (K, D) descriptors each; see `Segmenter.start_from`."""
         channels = model.config.descriptor_channels
+        for key in objects:
+            check_object_id(key, "among the descriptors")
         rows = {
             int(key): torch.tensor(np.atleast_2d(np.asarray(values, np.float32))) for key, values in objects.items()
         }
         for object_id, values in rows.items():
-            check_object_id(object_id, "among the descriptors")
             if values.shape[1] != channels:
                 raise InputError(
                     f"the descriptor of object {object_id} has {values.shape[1]} channels and the model needs"

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 
@@ -204,11 +205,11 @@ def number_or_seconds(frame: int | str, name: str) -> int | float:
     """The number of a frame as an int, or its time in seconds as a float.
 
     frame: 40, "40", "12.5s", "1:02.5" or "00:01:02.5". name: the parameter's name, for messages. Raises UsageError for
-    any other text.
+    anything else.
     """
-    if isinstance(frame, int):
-        return frame
-    text = frame.strip()
+    if isinstance(frame, Integral):
+        return int(frame)
+    text = str(frame).strip()
     if text.isascii() and text.isdigit():
         return int(text)
     found = _TIME.fullmatch(text.lower())
