@@ -141,7 +141,9 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
     assert "there is no result" in refused("export", tmp_path / "none", "--to", "csv", code=3)
     with pytest.raises(InputError, match="is not the folder of a finished run"):
         export_result(tmp_path, ["coco"])
-    export_result(result.out, ["csv"], ExportOptions(out=tmp_path))
+    with pytest.raises(UsageError, match="`tolerance` must be at least 0 pixels, not -1"):
+        ExportOptions(tolerance=-1)
+    export_result(result.out, ["csv"], ExportOptions(out=str(tmp_path)))
     with pytest.raises(OutputError, match="holds an export already"):
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path))
     with pytest.raises(InputError, match="prores needs the video of the run"):

@@ -199,6 +199,21 @@ def test_inputs_that_do_not_fit_leave_nothing(tmp_path: Path, kind: str) -> None
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("factor", "said"), [(-1, "object id -1 "), (70_000, "object id 70000 "), (1.0, "is float64")])
+def test_masks_that_are_not_ids_are_refused(tmp_path: Path, factor: float, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        run(tmp_path / "out", 3, masks={0: (two_squares(3)[1] == 1) * factor})
+    assert not (tmp_path / "out").exists()
+
+
+def test_ids_and_frames_may_be_numpys_integers(tmp_path: Path) -> None:
+    _, first = two_squares(4)
+    one, three = np.int64(1), np.int64(3)
+    run(tmp_path / "out", 4, masks={np.int64(0): first}, boxes={one: {three: (2, 2, 9, 9)}}, removals={three: [one]})
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["removals"] == {"3": [1]} and report["boxes"] == {"1": {"3": [2, 2, 9, 9]}}
+
+
 def test_a_source_that_ends_before_the_first_mask_leaves_nothing(tmp_path: Path) -> None:
     images, first = two_squares(5)
     source = MemorySource(images)

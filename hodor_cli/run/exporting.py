@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -40,6 +41,12 @@ class ExportOptions:
     source: str | None = None
     each: Callable[[], object] = lambda: None
     warn: Callable[[str], object] = lambda sentence: None
+
+    def __post_init__(self) -> None:
+        if self.out is not None:
+            object.__setattr__(self, "out", Path(self.out))  # callers may pass text
+        if not 0 <= self.tolerance < math.inf:
+            raise UsageError(f"`tolerance` must be at least 0 pixels, not {self.tolerance}")
 
 
 class _Pictures(Collection[Picture]):

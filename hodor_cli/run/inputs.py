@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.engine.masks import HasLabels
+from hodor_cli.engine.masks import HasLabels, check_object_id
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
@@ -65,6 +66,11 @@ class RunInputs:
     appears: Mapping[int, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        # Ids and frames are often NumPy's integers, which reports cannot store.
+        for name in ("masks", "boxes", "removals", "clicks", "names", "appears"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
+
     @cached_property
     def starts(self) -> list[int]:
         """The frames with a mask, a box or clicks."""
@@ -96,6 +102,10 @@ class RunInputs:
                     f"the mask of frame {frame} is {size} and the frames are {width}x{height}; "
                     "give a mask of the frames' size"
                 )
+            if labels.dtype.kind not in "biu":
+                raise InputError(f"the mask of frame {frame} is {labels.dtype}; give integers, one id per pixel")
+            for extreme in (int(labels.min()), int(labels.max())):
+                check_object_id(extreme or 1, f"in frame {frame}")  # 0 is background
             if not labels.any():
                 raise InputError(f"the mask of frame {frame} is empty; mark at least one object in it")
         for frame, boxes in self.boxes.items():
@@ -200,6 +210,15 @@ class RunInputs:
                     raise UsageError(f"object {object_id} cannot be removed in frame {frame}: {why}{others}")
                 followed.discard(object_id)
             followed |= given
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and lists with Python's integers in place of NumPy's; any other value as it is."""
+    if isinstance(value, dict):  # not a mapping that reads each mask when it is used
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int, list[int]]:
