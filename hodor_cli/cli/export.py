@@ -77,6 +77,8 @@ def convert(
     writer = writer_of(to)
     if writer.media:
         raise UsageError(f"{to} needs a result: hodor export RESULT --to {to}")
+    if annotations.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"{annotations} is what is read and {out} what is written; choose another place with `out`")
     found = read_annotations(annotations)
     for line in (f"{annotations} {found.origin}", *found.notes):
         note(line)
