@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from conftest import moving_square, write_video
 from pycocotools import mask as coco
+from segment_fakes import read_video
 from video_fakes import count_decoded
 
 from hodor_cli.annotate import frames, opening
@@ -349,6 +350,30 @@ def test_small_objects_do_not_prevent_corrections_here_and_by_segment(
         summary = segment_source(source, RunInputs({7: mask}), desk.folder, toy, settings=settings, output=output)
     assert summary.frames == FRAMES and np.array_equal(desk.labels(2), before)
     assert np.array_equal(read_label_png(desk.folder / "masks" / "00007.png"), mask)
+
+
+def test_segment_draws_an_overlay_of_earlier_masks_again(
+    open_desk: Callable[..., Desk], video: Path, toy: Hodor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("results", "correction", "loop"):
+        monkeypatch.setattr(f"hodor_cli.run.{module}.PIECE_FRAMES", 2)
+    mask, out = np.zeros((64, 96), np.uint16), video.with_suffix(".hodor")
+    mask[20:40, 30:50] = 1
+
+    def segment(frame: int, *, resume: bool) -> np.ndarray:
+        with open_source(video) as source:
+            inputs, output = RunInputs({frame: mask}), RunOutput(resume=resume)
+            segment_source(source, inputs, out, toy, settings=SegmentSettings(min_dim=64), output=output)
+        return read_video(out / "overlay.mp4")[1][44:60, 4:20].astype(int)
+
+    before = segment(0, resume=False)
+    desk = open_desk()
+    desk.session.warm()
+    desk.paint(1, 1, 4, 44, side=16)
+    desk.paint(3, 1, 30, 20, side=20)
+    desk.session.save()
+    desk.session.project.close()
+    assert np.abs(segment(6, resume=True) - before).mean() > 20
 
 
 def test_a_correction_removes_the_page_of_the_run_and_tells_that_its_overlay_is_older(

@@ -106,6 +106,7 @@ class Correction:
         times = frame_times(folder.overlay, fps) if job.overlay else []
         alike = (len(earlier.inputs.object_ids) > 1) == job.numbers
         fits = len(times) == len(self._frames) and all(key for _, key in times[::PIECE_FRAMES])
+        fits = fits and folder.review.exists()  # removed by `hodor annotate`, which may leave an older overlay
         #: Frame -> time in the overlay; empty if no piece of the overlay can be kept.
         self.ticks = {frame: ticks for frame, (ticks, _) in zip(self._frames, times, strict=False)} if fits else {}
         #: The frames (first, stop) to segment or draw again.
