@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +57,33 @@ def test_of_many_results_those_whose_video_is_there_are_exported(tmp_path: Path)
     (tmp_path / "clips" / "b.mp4").unlink()
     assert "the video of out/a is missing" in refused("export-descriptors", "out", "-o", "no.h5", *weights)
     assert not (tmp_path / "no.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("parent", "name"),
+    [(b"clips", unicodedata.normalize("NFD", "café.mp4").encode()), (b"caf\xe9", b"clip.mp4"), (b"a", b"caf\xe9.mp4")],
+    ids=["decomposed", "folder not UTF-8", "file not UTF-8"],
+)
+def test_names_in_any_encoding(tmp_path: Path, parent: bytes, name: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, labels = clip(2)
+    write_label_png(tmp_path / "mask.png", labels[0])
+    place = tmp_path / os.fsdecode(parent)
+    try:
+        place.mkdir()
+        write_video(tmp_path / "clip.mp4", frames).rename(place / os.fsdecode(name))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    monkeypatch.chdir(place)
+    given = ("--weights", "../toy.safetensors")
+    run = ("segment", os.fsdecode(name), "--mask", "../mask.png", "-o", "out", "--descriptors", "of_run.h5")
+    assert "4 descriptors added" in hodor(*run, *given).output
+    masked = ("export-descriptors", os.fsdecode(name), "--masks", "out")
+    assert "4 descriptors from 2 frames" in hodor(*masked, *given).output
+    if b"\xe9" not in name:
+        assert "4 descriptors from 2 frames" in hodor("export-descriptors", "out", "-o", "result.h5", *given).output
+    (place / "notes.txt").touch()  # a warning that names the folder is part of the saved run
+    Image.fromarray(frames[0]).save(place / "0.png")
+    hodor("segment", place, "--mask", "../mask.png", "-o", "again", *given)
 
 
 def test_damage_of_a_video_is_told(tmp_path: Path) -> None:
@@ -121,6 +150,9 @@ def test_failures_are_one_sentence_with_a_way_out(tmp_path: Path) -> None:
     assert "--pr-curve" in refused("retrieval", "other.h5")
     assert "--query" in refused("retrieval", "other.h5", "--mask", "m.png")
     assert "FILE.h5#VIDEO/ID" in refused("retrieval", "other.h5", "--query", "photo.jpg")
+    assert "--pr-curve" in refused("retrieval", "other.h5", "--query", "other.h5#v1/1", "--queries", "3")
+    assert "--verify goes with --query" in refused("retrieval", "other.h5", "--pr-curve", "--verify")
+    assert "--metric cosine goes with" in refused("retrieval", "other.h5", "--pr-curve", "--metric", "cosine")
     assert "no video bear" in refused("retrieval", "other.h5", "--query", "other.h5#bear/1")
     assert "no object 9" in refused("retrieval", "other.h5", "--query", "other.h5#v1/9")
     assert "other weights" in refused("retrieval", "other.h5", "--query", "other.h5#v1/1", "--verify", *weights)

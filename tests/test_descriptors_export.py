@@ -11,10 +11,12 @@ import pytest
 from conftest import write_video
 from descriptor_helpers import clip, toy_model, write_davis
 from PIL import Image
+from segment_fakes import MemorySource
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, find_sources, store_info
+from hodor_cli.descriptors.export.sources import video_with_masks
 from hodor_cli.descriptors.session.session import DescriptorRecorder
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import find_store
@@ -250,6 +252,26 @@ def test_recording_while_segmenting(tmp_path: Path, model: Hodor) -> None:
         assert (tmp_path / "objects.h5").read_bytes() == before
     with open_source(path, start=1) as part, pytest.raises(UsageError, match="another result of clip"):
         DescriptorRecorder(tmp_path / "objects.h5", part, segmenter, {0: labels[0]}, result=other)
+
+
+def test_times_are_those_at_which_frames_are_shown(tmp_path: Path, model: Hodor) -> None:
+    """Not the frame's number divided by the frame rate, which may vary."""
+    frames, labels = clip(3)
+    times = [0.0, 2.0, 2.04]
+    source, segmenter = MemorySource(frames, times=times), Segmenter(model, device="cpu")
+    with DescriptorRecorder(tmp_path / "run.h5", source, segmenter, masks={0: labels[0]}) as recorder:
+        for frame in source:
+            segmenter.step(frame.image, labels[0] if frame.index == 0 else None)
+            recorder.on_step(frame, segmenter.last, segmenter)
+    (tmp_path / "masks").mkdir()
+    for index, label in enumerate(labels):
+        write_label_png(tmp_path / "masks" / f"{index:05d}.png", label)
+    given = video_with_masks(source, tmp_path / "clip.mp4", tmp_path / "masks")
+    export_sources([given], tmp_path / "masks.h5", FrameEncoder(model))
+    for name in ("run.h5", "masks.h5"):
+        with DescriptorStore(tmp_path / name) as store:
+            rows = store.index()
+            assert len(rows) and all(rows.time(row) == times[frame] for row, frame in enumerate(rows.frame))
 
 
 def test_the_store_is_found_here_or_in_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

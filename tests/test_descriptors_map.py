@@ -44,6 +44,7 @@ def test_maps_are_deterministic_and_keep_objects_together(tmp_path: Path, method
         assert len(few.points) == 12 and len({(p.video, p.object_id) for p in few.points}) == 6 and few.rows == 48
         only = make_map(store, method="pca", videos=["v2"])
         assert {point.video for point in only.points} == {"v2"} and only.points[0].crop is not None
+        assert make_map(store, method="pca", videos=["v2", "v2"]) == only
 
 
 @pytest.mark.parametrize("perplexity", [0.0, 12.0])

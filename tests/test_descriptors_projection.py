@@ -136,6 +136,11 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     assert next(iter(json.loads(result.stdout)["curves"])) == "projection, Euclidean across"
     again = ("retrieval", "--query", "objects.h5#bear/1", "--overwrite", "--projection")
     assert "contradicts --by baseline" in refused(*again, "projection.safetensors", "--by", "baseline")
+    hodor("map", "--projection", "projection.safetensors", "--method", "pca")
+    hodor("export-descriptors", "davis", "--no-baseline", "-o", "plain.h5", *weights)
+    search = ("segment", "davis/JPEGImages/480p/bear", "--from", "plain.h5#bear/1", "-o", "x", *weights)
+    said = refused(*search, "--projection", "projection.safetensors")
+    assert "plain.h5#bear/1 was saved without the baseline features that --projection needs" in said
     save_projection("other.safetensors", replace(projection, model_fingerprint="0" * 64))
     assert "another model" in refused(*again, "other.safetensors")
 

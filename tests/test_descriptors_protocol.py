@@ -23,7 +23,7 @@ def make_rows(objects: int = 6, frames: int = 9, channels: int = 16, seed: int =
         (label // 2).astype(np.int32),
         (label % 2 + 1).astype(np.int32),
         np.arange(len(label), dtype=np.int32),
-        np.full(len(videos), 25.0),
+        np.arange(len(label)) / 25,
     )
     return vectors, index
 
@@ -114,7 +114,7 @@ def test_sampled_queries_are_reproducible_and_said() -> None:
 
 def test_one_object_has_no_curve() -> None:
     index = RowIndex(
-        ("v",), np.zeros(5, np.int32), np.ones(5, np.int32), np.arange(5, dtype=np.int32), np.array([25.0])
+        ("v",), np.zeros(5, np.int32), np.ones(5, np.int32), np.arange(5, dtype=np.int32), np.arange(5) / 25
     )
     with pytest.raises(InputError, match=r"no precision-recall curve is possible: with 1 object in all"):
         score_retrieval(np.ones((5, 4), np.float32), index)

@@ -102,6 +102,17 @@ def test_the_contact_sheet_shows_query_and_matches(tmp_path: Path) -> None:
     assert sheet.shape[0] > 4 * 100 and (sheet[120:, 300:400] < 250).any()
     assert describe_times(matches[0]).startswith("0:00.0 to 0:00.7, best 0:0")
     assert describe_times(replace(matches[0], first_time=None)).startswith("image")
+    late = replace(matches[0], first_time=59.94, last_time=3599.96, best_time=59.96)
+    assert describe_times(late).startswith("0:59.9 to 1:00:00.0, best 1:00.0 ")
+
+
+def test_an_equal_view_has_no_distance(tmp_path: Path) -> None:
+    library = clustered_store(tmp_path / "library.h5", frames=20)
+    with DescriptorStore(library) as store:
+        for query in queries_of_store(f"{library}#v1"):
+            for metric in ("euclidean", "cosine"):
+                found = search_objects(store, query, metric=metric, include_itself=True)[0]
+                assert (found.video, found.object_id) == ("v1", query.object_id) and 0 <= found.distance < 1e-5
 
 
 def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Path) -> None:
@@ -152,6 +163,9 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path, monkeypatch: pyte
     objects, background = given
     assert sorted(objects) == [1, 2] and objects[1].shape == (3, 32)  # both were 2: they are renumbered
     assert recognition.labels == {1: "bear/2", 2: "cow/2"} and background.shape == (9, 32)
+    given.clear()
+    monkeypatch.setattr(session, "MAX_ID", 1)  # ids of photographs can be larger than those of masks
+    assert start_from_store(segmenter, [f"{library}#bear/2"])[0].labels == {1: "bear/2"} and list(given[0]) == [1]
     with pytest.raises(InputError, match="other weights"):
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
     with pytest.raises(InputError, match=r"other.h5#v0/1 was saved with other weights"):

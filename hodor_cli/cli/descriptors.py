@@ -153,6 +153,6 @@ def train_projection(
     save_projection(out, projection)
     learned = projection.settings
     say(
-        f"{out}  {learned['dimensions']} numbers per object, learned from {learned['rows']:,} views of "
+        f"{out}  {counted(learned['dimensions'], 'number')} per object, learned from {learned['rows']:,} views of "
         f"{learned['objects']:,} objects in {count:,} photographs"
     )

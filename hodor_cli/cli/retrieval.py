@@ -79,6 +79,7 @@ def retrieval(
     from hodor_cli.weights import load_model
 
     _check_question(pr_curve, query, marked=bool(marks))
+    _check_extras(pr_curve, queries=queries is not None, verify=verify, cosine=metric == "cosine")
     image = out or Path("pr_curve.png" if pr_curve else "matches.png")
     image = picture_file(image, query, *marks.files, overwrite=overwrite)
     with DescriptorStore(find_store(store)) as library:
@@ -135,6 +136,16 @@ def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
         raise UsageError(
             f"{query} is a stored object, and --mask, --box and --click mark one in a photo; leave them out"
         )
+
+
+def _check_extras(pr_curve: bool, *, queries: bool, verify: bool, cosine: bool) -> None:
+    """Raise UsageError if an option is given that the other question has."""
+    from hodor_cli.errors import UsageError
+
+    if queries and not pr_curve:
+        raise UsageError("--queries goes with --pr-curve; --top limits the objects found")
+    if pr_curve and (verify or cosine):
+        raise UsageError(f"{'--verify' if verify else '--metric cosine'} goes with --query; leave it out")
 
 
 def _queries(query: str, settings: SegmentSettings, marks: Marks, network: Callable[[], Hodor]) -> list[Query]:

@@ -25,11 +25,14 @@ def map_command(
         opt("", "What the border colour of a crop shows [default: video; for a single video, object]."),
     ] = None,
     by: Annotated[
-        ByName, opt("", "What to lay out: descriptors, or other vectors that `hodor retrieval` compares.")
-    ] = "descriptor",
-    projection: Annotated[
-        Path | None, opt("FILE", "With --by projection: a projection for weights of your own.")
+        ByName | None,
+        opt(
+            "",
+            "What to lay out: descriptors, or other vectors that `hodor retrieval` compares [default: projection with "
+            "--projection, else descriptor].",
+        ),
     ] = None,
+    projection: Annotated[Path | None, opt("FILE", "A projection for weights of your own.")] = None,
     trajectories: Annotated[bool, switch("--trajectories", "Connect each object's frames in order.")] = False,
     video: Annotated[list[str] | None, opt("NAME", "Only this video; repeatable.")] = None,
     most: Annotated[int, opt("N", "Show at most N rows, spread over every object.", "--max-points", min=3)] = 1500,
@@ -53,7 +56,7 @@ def map_command(
             opened.video(name)
         found = make_map(
             opened,
-            comparison=choose_comparison(opened, by, projection),
+            comparison=choose_comparison(opened, by or ("projection" if projection else "descriptor"), projection),
             method=method,
             seed=seed,
             most=most,

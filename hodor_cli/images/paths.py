@@ -38,14 +38,19 @@ def size_text(size: Sequence[int]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def readable_name(name: str) -> str:
-    """A name as text that can be printed and written as JSON, in composed Unicode form. A name that is not UTF-8 is
-    read as Latin-1, its most likely encoding."""
+def path_text(path: str | Path) -> str:
+    """A path as text that can be printed and written as JSON. One that is not UTF-8 is read as Latin-1, its most likely
+    encoding."""
     try:
-        name.encode()
+        str(path).encode()
     except UnicodeEncodeError:
-        name = os.fsencode(name).decode("latin-1")
-    return unicodedata.normalize("NFC", name)
+        return os.fsencode(path).decode("latin-1")
+    return str(path)
+
+
+def readable_name(name: str) -> str:
+    """`path_text` in composed Unicode form, in which equal names are equal texts."""
+    return unicodedata.normalize("NFC", path_text(name))
 
 
 def exists(path: Path) -> bool:

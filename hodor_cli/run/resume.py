@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, path_text
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
@@ -153,7 +153,7 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
             "min_dim": min_dim,
             "max_dim": max_dim,
         },
-        place={"source": str(Path(source.label).resolve()) if Path(source.label).exists() else source.label}
+        place={"source": source.label if source.place is None else path_text(source.place)}
         | ({"axes": axes} if (axes := getattr(source, "axes", None)) else {}),
     )
 
@@ -202,7 +202,7 @@ def _content_hash(source: FrameSource) -> str | None:
     digest = hashlib.sha256()
     if source.kind == "folder" and hasattr(source, "files"):
         for file in source.files:
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()
     path = getattr(source, "path", None)
     if source.kind != "video" or path is None or not Path(path).is_file():

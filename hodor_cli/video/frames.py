@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.paths import plural, readable_name
+from hodor_cli.files import harmless
+from hodor_cli.images.paths import exists, plural, readable_name
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import Colours, Picture
@@ -77,7 +79,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
 
     kind:         "video", "folder" or "camera".
     name:         stem of the file or folder, "camera0", or "stdin"; used to name results.
-    label:        the source as the user named it, for messages.
+    label:        the source as the user named it, for messages; `place`: its absolute path, None for a camera or pipe.
     height/width: size of every frame, in pixels, after rotation.
     pixel_aspect: displayed width of a pixel divided by its height; not 1 in anamorphic video.
     colours:      how a video codes colours, for videos made from it; frames are RGB.
@@ -95,6 +97,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
     kind: str
     name: str
     label: str
+    place: Path | None
     height: int
     width: int
     pixel_aspect: Fraction = Fraction(1)
@@ -109,6 +112,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
 
     def __init__(self, label: str, name: str, settings: ReadSettings) -> None:
         self.label = readable_name(label)
+        self.place = Path(label).resolve() if exists(Path(label)) else None
         self.name = readable_name(name)
         self.start = settings.start
         self.end = settings.end
@@ -159,7 +163,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
 
     def warn(self, text: str) -> None:
         """Add a sentence to `warnings` if it is new; an empty text is ignored."""
-        if text and text not in self.warnings:
+        if text and (text := harmless(text)) not in self.warnings:  # it may contain a name that is not UTF-8
             self.warnings.append(text)
 
     def require_start(self, count: int, noun: str = "frame") -> None:

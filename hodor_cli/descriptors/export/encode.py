@@ -186,6 +186,6 @@ def object_rows(
         features = None if baseline is None else baseline[object_id]
         crop = crop_jpeg(frame.image, mask, box) if thumbnails else None
         category = frame.categories.get(object_id)
-        row = ObjectRow(object_id, descriptor, box, area, confidence, features, crop, frame.image_name, category)
-        rows.append(row)
+        named = frame.image_name, category, frame.time
+        rows.append(ObjectRow(object_id, descriptor, box, area, confidence, features, crop, *named))
     return rows

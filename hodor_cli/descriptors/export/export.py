@@ -28,7 +28,7 @@ from hodor_cli.formats import coco
 from hodor_cli.formats.photograph_masks import find_masks
 from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.listing import list_pictures
-from hodor_cli.images.paths import visible_folders
+from hodor_cli.images.paths import path_text, visible_folders
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.video.frames import ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource
@@ -234,9 +234,9 @@ def coco_stills(
     """
     limits = ObjectLimits(min_area=1, min_side=1, at_area=None)
     stills = StillImages(images, annotations, limits=limits)
-    base = name or (annotations or images).resolve().stem
+    base = path_text(name or (annotations or images).resolve().stem)
     chosen = range(0, len(stills), every)
-    source = str(stills.annotations_file.resolve())
+    source = path_text(stills.annotations_file.resolve())
     sources = []
     for start in range(0, len(chosen), STILLS_PER_VIDEO):
         part = chosen[start : start + STILLS_PER_VIDEO]

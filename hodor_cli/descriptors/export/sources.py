@@ -21,7 +21,7 @@ from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import DataError, HodorError, InputError
-from hodor_cli.images.paths import reading_file, visible_folders
+from hodor_cli.images.paths import path_text, reading_file, visible_folders
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
@@ -29,7 +29,10 @@ from hodor_cli.video.source import open_source
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """One frame: image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool}, possibly none or overlapping."""
+    """One frame: image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool}, possibly none or overlapping.
+
+    time: seconds from the start of the source, None for a photograph.
+    """
 
     index: int
     image: NDArray[np.uint8]
@@ -37,6 +40,7 @@ class LabelledFrame:
     confidence: Mapping[int, float] = field(default_factory=dict)
     image_name: str | None = None
     categories: Mapping[int, str] = field(default_factory=dict)
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,11 @@ def hash_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def content_files(path: Path) -> list[Path]:
+def content_files(path: Path | None) -> list[Path]:
     """The files of a video or of a folder of frames; none for other sources, such as a camera."""
-    if path.is_dir():
+    if path is not None and path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
-    return [path] if path.is_file() else []
+    return [path] if path is not None and path.is_file() else []
 
 
 def video_with_masks(
@@ -105,13 +109,14 @@ def video_with_masks(
                 labels = reader.read(files[frame.index]).ids
                 check_size(labels, frame.image, str(files[frame.index]))
                 found = (confidence or {}).get(frame.index, {})
-                yield LabelledFrame(frame.index, frame.image, masks_of_labels(labels), found)
+                yield LabelledFrame(frame.index, frame.image, masks_of_labels(labels), found, time=frame.time)
             if frame.index >= last:
                 return
 
     info = VideoInfo(
-        name or source.name, str(path.resolve()), source.height, source.width, source.fps, settings={"every": every},
-        kind=kind, result=str((masks.parent if kind == "segment" else masks).resolve()),
+        path_text(name or source.name), path_text(path.resolve()), source.height, source.width, source.fps,
+        settings={"every": every}, kind=kind,
+        result=path_text((masks.parent if kind == "segment" else masks).resolve()),
     )  # fmt: skip
     return ExportSource(
         info, frames, lambda: [*content_files(path), *files.values()], source.length, tuple(notes),

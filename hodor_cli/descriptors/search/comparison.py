@@ -143,7 +143,7 @@ def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarr
     `unsquared`. A zero vector has cosine 0 with everything.
     """
     if metric == "cosine":
-        return 1 - unit_length(queries) @ unit_length(rows).T
+        return np.maximum(1 - unit_length(queries) @ unit_length(rows).T, 0)
     squared = (rows * rows).sum(axis=1) - 2 * (queries @ rows.T) + (queries * queries).sum(axis=1)[:, None]
     return np.maximum(squared, 0)
 

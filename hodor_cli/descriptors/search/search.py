@@ -123,10 +123,11 @@ def _nearest(
 
     instance: the object (N,) of each stored row, 0..M-1.
     """
-    nearest = np.full((len(vectors), int(instance.max()) + 1), np.inf, np.float32)
+    nearest = np.full((len(vectors), int(instance.max()) + 1), np.inf)
     row = np.zeros(nearest.shape[1], np.int64)
     for start, values in stored:
-        matrix = distances(vectors, values, metric)
+        # In float32, equal vectors would seem to be apart.
+        matrix = distances(vectors.astype(np.float64), values.astype(np.float64), metric)
         here, closest = instance[start : start + len(values)], matrix.min(axis=0)
         order = np.lexsort((closest, here))  # by object, its nearest row first
         begins = np.flatnonzero(np.diff(here[order], prepend=-1))

@@ -23,6 +23,8 @@ from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.engine import Segmenter, StepResult
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.images.paths import path_text
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.weights.checkpoint import model_fingerprint
 
@@ -129,8 +131,9 @@ def start_from_store(
     """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name.
 
     At most `MOST_ROWS` descriptors of each object are used, spread evenly over its frames. Ids are kept if they are all
-    different; otherwise objects are numbered from 1. The background (9, C) is taken from the last frame of the first
-    argument's video, because even another scene's is better than none (`benchmarks/from_descriptors.py`).
+    different and at most 65,535 (photographs have larger ones); otherwise objects are numbered from 1. The background
+    (9, C) is taken from the last frame of the first argument's video, because even another scene's is better than none
+    (`benchmarks/from_descriptors.py`).
 
     Returns the watch that recognises them, and a hash of the descriptors. Raises InputError if they do not exist or
     were saved with other weights than the segmenter's.
@@ -143,7 +146,8 @@ def start_from_store(
             "export it again"
         )
     ids = [query.object_id for query in queries]
-    known = dict(zip(ids if len(set(ids)) == len(ids) else range(1, len(ids) + 1), queries, strict=True))
+    keep = len(set(ids)) == len(ids) and max(ids) <= MAX_ID
+    known = dict(zip(ids if keep else range(1, len(ids) + 1), queries, strict=True))
     objects = {key: spread(query.descriptors, MOST_ROWS) for key, query in known.items()}
     baseline = {key: spread(query.baseline, MOST_ROWS) for key, query in known.items() if query.baseline is not None}
     path, video, _ = parse_reference(arguments[0])
@@ -157,6 +161,12 @@ def start_from_store(
     for key, value in objects.items():
         digest.update(f"{key}{value.shape}".encode() + value.tobytes())
     projection = projection_for(fingerprint, projection_file) if baseline.keys() == objects.keys() else None
+    if projection is None and projection_file is not None:
+        missing = next(f"{query.store}#{query.label}" for key, query in known.items() if key not in baseline)
+        raise InputError(
+            f"{missing} was saved without the baseline features that `projection` needs; export it again, or leave out "
+            "`projection`"
+        )
     tap = FeatureTap(segmenter) if projection is not None else None
     recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap, labels=labels)
     return recognition, digest.hexdigest()
@@ -186,13 +196,12 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         self.rows = 0
         self._first = source.start
         info = store_info(segmenter.model)
-        label = Path(source.label)
         dims = {"history": segmenter.history, "min_dim": segmenter.min_dim, "max_dim": segmenter.max_dim}
         settings = {"every": 1, **dims} | ({} if start_from is None else {"start_from": start_from})
         video = VideoInfo(
-            source.name, str(label.resolve()) if label.exists() else source.label, source.height, source.width,
-            source.fps, _content_hash(source, masks or {}, prompts), info.model_fingerprint, settings, kind="segment",
-            result="" if result is None else str(result.resolve()),
+            source.name, source.label if source.place is None else path_text(source.place), source.height,
+            source.width, source.fps, _content_hash(source, masks or {}, prompts), info.model_fingerprint, settings,
+            kind="segment", result="" if result is None else path_text(result.resolve()),
         )  # fmt: skip
         with ExitStack() as stack:
             writer = stack.enter_context(StoreWriter(path, info))
@@ -215,7 +224,7 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         found = segmenter.descriptors()
         masks = {key: mask for key, mask in masks_of_labels(result.labels).items() if key in found.objects}
         confidence = {key: value.confidence for key, value in result.objects.items()}
-        labelled = LabelledFrame(frame.index, frame.image, masks, confidence)
+        labelled = LabelledFrame(frame.index, frame.image, masks, confidence, time=frame.time)
         rows = object_rows(labelled, found.objects, self._tap.means(masks))
         # Without objects the network has not run, and the background is an earlier frame's.
         self._video.add_frame(frame.index, rows, found.background if result.objects else None)
@@ -231,7 +240,7 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
 
 
 def _content_hash(source: FrameSource, masks: Mapping[int, Any], prompts: Sequence[object]) -> str:
-    digest = hashlib.sha256(hash_files(content_files(Path(source.label))).encode())
+    digest = hashlib.sha256(hash_files(content_files(source.place)).encode())
     digest.update(repr((source.start, source.end, *prompts)).encode())
     for frame, given in sorted(masks.items()):
         labels = getattr(given, "labels", given)

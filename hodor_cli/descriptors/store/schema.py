@@ -7,6 +7,7 @@
     box                   (N, 4) int32: x, y, width, height in pixels of the source
     area                  (N,) int64 pixels
     confidence            (N,) float32 in 0..1; 1 where the mask was given
+    time                  (N,) float64, optional: seconds from the start of the source, only for videos
     background            (F, 9, C) float32 and background_frame (F,) int32
     baseline              (N, B) float32, optional: mean of the feature map inside the mask
     thumbnail             (N,) variable-length uint8, optional: the object's crop as a JPEG file
@@ -16,6 +17,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
@@ -34,6 +36,7 @@ DATASETS: dict[str, tuple[Any, ...]] = {
     "box": ("int32", 4),
     "area": ("int64",),
     "confidence": ("float32",),
+    "time": ("float64",),
     "background": ("float32", BACKGROUND_CELLS, "C"),
     "background_frame": ("int32",),
     "baseline": ("float32", None),
@@ -42,7 +45,7 @@ DATASETS: dict[str, tuple[Any, ...]] = {
     "category": ("text",),
 }
 #: The data sets that a row need not have; the first row of a video decides.
-OPTIONAL = ("baseline", "thumbnail", "image_name", "category")
+OPTIONAL = ("time", "baseline", "thumbnail", "image_name", "category")
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class ObjectRow:
     thumbnail: bytes | None = None  # a JPEG file
     image_name: str | None = None
     category: str | None = None
+    time: float | None = None  # seconds from the start of the source
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class RowIndex:
     video: np.ndarray  # (N,) int32 index into `videos`
     object_id: np.ndarray  # (N,) int32
     frame: np.ndarray  # (N,) int32
-    fps: np.ndarray  # (len(videos),) float64
+    seconds: np.ndarray  # (N,) float64 from the start of the source, NaN for stills
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -146,5 +150,5 @@ class RowIndex:
 
     def time(self, row: int) -> float | None:
         """Seconds from the start of the source, None for stills."""
-        fps = float(self.fps[self.video[row]])
-        return float(self.frame[row]) / fps if fps > 0 else None
+        seconds = float(self.seconds[row])
+        return None if math.isnan(seconds) else seconds

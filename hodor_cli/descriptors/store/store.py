@@ -24,7 +24,7 @@ from hodor_cli.images.paths import listed
 DEFAULT_STORE = "objects.h5"
 _ROWS = ("descriptor", "frame", "object_id", "box", "area", "confidence")
 #: The smallest valid value of numbers that are used as positions, sizes or ids.
-_LEAST = {"frame": 0, "background_frame": 0, "object_id": 1, "area": 0, "box": 0}
+_LEAST = {"frame": 0, "background_frame": 0, "object_id": 1, "area": 0, "box": 0, "time": 0}
 
 
 class DescriptorStore(AbstractContextManager["DescriptorStore"]):
@@ -149,8 +149,8 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         keys = ("object_id", "frame")
         ids, frames = ([np.zeros(0, np.int32), *(self.dataset(name, key) for name in names)] for key in keys)
         video = np.repeat(np.arange(len(names), dtype=np.int32), [len(part) for part in frames[1:]])
-        fps = np.array([self.video(name).fps for name in names], np.float64)
-        return RowIndex(tuple(names), video, np.concatenate(ids), np.concatenate(frames), fps)
+        seconds = [np.zeros(0), *map(self._seconds, names)]
+        return RowIndex(tuple(names), video, np.concatenate(ids), np.concatenate(frames), np.concatenate(seconds))
 
     def read(self, dataset: str, low: int, high: int, videos: list[str] | None = None) -> np.ndarray:
         """The rows low <= row < high of a per-row data set, in the order of `index`; no others are read."""
@@ -171,6 +171,13 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
 
     def __exit__(self, *error: Any) -> None:
         self.close()
+
+    def _seconds(self, name: str) -> np.ndarray:
+        """When each row of a video is shown: as saved, or by the frame rate in files that have no times."""
+        if self.has(name, "time"):
+            return self.dataset(name, "time")
+        frames, fps = self.dataset(name, "frame"), self.video(name).fps
+        return frames / fps if fps > 0 else np.full(len(frames), np.nan)
 
     def _group(self, name: str) -> tuple[Path, Any]:
         if name not in self._groups:

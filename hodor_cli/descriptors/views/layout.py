@@ -66,7 +66,7 @@ def make_map(
     most: the maximum number of points, spread evenly over each object's frames. Raises InputError with fewer than 3
     rows.
     """
-    names = store.videos if videos is None else videos
+    names = store.videos if videos is None else list(dict.fromkeys(videos))
     index = store.index(names)
     # Every object keeps the same share of its rows, spread evenly over its frames.
     chosen = np.sort(spread(np.lexsort((index.frame, index.instance)), most))

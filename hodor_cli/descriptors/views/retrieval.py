@@ -50,7 +50,7 @@ def describe_times(match: Match) -> str:
         return match.image_name or f"image {match.best_frame}"
     shown = []
     for seconds in (match.first_time, match.last_time, match.best_time):
-        minutes, rest = divmod(seconds, 60)
+        minutes, rest = divmod(round(seconds, 1), 60)
         hours, minutes = divmod(int(minutes), 60)
         shown.append(f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}")
     return "{} to {}, best {} ({})".format(*shown, plural(match.frames, "frame"))
