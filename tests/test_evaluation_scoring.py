@@ -163,3 +163,8 @@ def test_bad_input_is_named() -> None:
         score_sequence(truth, truth[:3])
     with pytest.raises(InputError, match="more predictions"):
         score_sequence(truth[:3], truth)
+    ignored = [np.where(labels == 2, -1, labels.astype(int)) for labels in truth]
+    with pytest.raises(DataError, match="camel frame 00000 holds -1; object ids start at 1, and 255 is void"):
+        score_sequence(ignored, truth, name="camel")
+    with pytest.raises(InputError, match="frame 00000 holds -1"):
+        score_sequence(truth, ignored)

@@ -15,7 +15,7 @@ from hodor_cli.config import NUM_BACKGROUND
 from hodor_cli.engine import GivenMasks, OfflineSegmenter, Plan, Segmenter, follow
 from hodor_cli.engine.following import encode_masks, pass_backward
 from hodor_cli.engine.soft_maps import MapFolder, SoftMap
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model import Hodor
 
 A, B, C = IDS
@@ -79,6 +79,12 @@ def test_a_mask_of_an_object_that_ends_there_is_refused(network: Hodor) -> None:
     given = GivenMasks({0: {A: square(2, 2)}, 3: {A: square(2, 2)}}, ended={3: [A]})
     with pytest.raises(UsageError, match=f"object {A} has a mask in frame 3 but is absent from there on"):
         labels_of(network, given)
+
+
+def test_masks_of_frames_that_do_not_exist_are_refused(network: Hodor) -> None:
+    for frame in (-1, 12):
+        with pytest.raises(InputError, match=f"a mask is given for frame {frame}, but the last frame is 11"):
+            labels_of(network, {0: {A: square(2, 2)}, frame: {A: square(2, 2)}})
 
 
 def test_a_further_mask_changes_the_frames_between_its_neighbours_alone(network: Hodor) -> None:

@@ -15,6 +15,7 @@ from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.run import results
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.records import Click
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
 
@@ -210,6 +211,8 @@ def test_ids_and_frames_may_be_numpys_integers(tmp_path: Path) -> None:
     _, first = two_squares(4)
     one, three = np.int64(1), np.int64(3)
     run(tmp_path / "out", 4, masks={np.int64(0): first}, boxes={one: {three: (2, 2, 9, 9)}}, removals={three: [one]})
+    clicks = RunInputs(clicks={one: {three: [(np.int64(8), 9), (1, 2, False)]}}).clicks
+    assert clicks == {1: {3: (Click(8, 9), Click(1, 2, False))}}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["removals"] == {"3": [1]} and report["boxes"] == {"1": {"3": [2, 2, 9, 9]}}
 

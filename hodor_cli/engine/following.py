@@ -125,10 +125,8 @@ def follow(
     if not plan.marked:
         raise UsageError("there is no object to follow; give at least one mask")
     first, end = frames[0], _last_frame(footage, frames[1])
-    if max(plan.marked) > end and frames[1] is None:
-        raise InputError(
-            f"a mask is given for frame {max(plan.marked)}, but the last frame is {end}; number frames from 0"
-        )
+    if wrong := [frame for frame in plan.marked if frame < 0 or (frame > end and frames[1] is None)]:
+        raise InputError(f"a mask is given for frame {wrong[-1]}, but the last frame is {end}; number frames from 0")
     segmenter.plan(plan, first=first, maps=maps)
     encode_masks(segmenter, footage, known)
     for stretch in plan.stretches(first, end):

@@ -132,7 +132,11 @@ def score_sequence(
     for true, predicted in zip_longest(truth, predictions, fillvalue=missing):
         if true is missing or predicted is missing:
             raise InputError(f"{name} has {'more' if true is missing else 'fewer'} predictions than labelled frames")
-        scorer.add(next(names), true, predicted)  # type: ignore[arg-type]
+        frame = next(names)
+        for labels, kind in ((true, DataError), (predicted, InputError)):
+            if isinstance(labels, np.ndarray) and labels.min(initial=0) < 0:
+                raise kind(f"{name} frame {frame} holds {labels.min()}; object ids start at 1, and 255 is void")
+        scorer.add(frame, true, predicted)  # type: ignore[arg-type]
     return scorer.finish()
 
 

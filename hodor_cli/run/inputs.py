@@ -51,7 +51,7 @@ class RunInputs:
 
     masks: frame -> label map (H, W) of the frames' size whose values are object ids, or an object with `labels`.
     boxes: frame -> {object id: (x, y, width, height)}; the click network makes the masks during the run.
-    clicks: frame -> {object id: its clicks}, likewise.
+    clicks: frame -> {object id: its clicks (x, y) on it or (x, y, False) off it}, likewise.
     removals: frame -> ids of objects that are absent from this frame on.
     appears: id -> frame of its first mask; the object is not searched for in earlier frames.
     names: object id -> its name in the report and in exports.
@@ -70,6 +70,11 @@ class RunInputs:
         # Ids and frames are often NumPy's integers, which reports cannot store.
         for name in ("masks", "boxes", "removals", "clicks", "names", "appears"):
             object.__setattr__(self, name, _plain(getattr(self, name)))
+        clicks = {
+            frame: {key: tuple(Click(*click) for click in clicks) for key, clicks in by_id.items()}
+            for frame, by_id in self.clicks.items()
+        }
+        object.__setattr__(self, "clicks", clicks)
 
     @cached_property
     def starts(self) -> list[int]:
