@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,8 +212,8 @@ def test_ids_and_frames_may_be_numpys_integers(tmp_path: Path) -> None:
     _, first = two_squares(4)
     one, three = np.int64(1), np.int64(3)
     run(tmp_path / "out", 4, masks={np.int64(0): first}, boxes={one: {three: (2, 2, 9, 9)}}, removals={three: [one]})
-    clicks = RunInputs(clicks={one: {three: [(np.int64(8), 9), (1, 2, False)]}}).clicks
-    assert clicks == {1: {3: (Click(8, 9), Click(1, 2, False))}}
+    clicks: Any = {one: {three: [(np.int64(8), 9), (1, 2, False)]}}
+    assert RunInputs(clicks=clicks).clicks == {1: {3: (Click(8, 9), Click(1, 2, False))}}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["removals"] == {"3": [1]} and report["boxes"] == {"1": {"3": [2, 2, 9, 9]}}
 
