@@ -193,6 +193,8 @@ def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
     assert result.frames_per_second > 0
     assert result.settings["device"].startswith("cpu")
     assert model.training
+    with pytest.raises(UsageError, match="`model` is 'toy'; give a network"):
+        evaluate(root, model="toy")  # type: ignore[arg-type]
 
 
 def test_a_network_is_adapted_to_each_sequence_if_the_settings_say_so(

@@ -63,6 +63,8 @@ def evaluate(
     found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
     if (model is not None) == (predictions is not None):
         raise UsageError("give either `model` or `predictions`: a network to run or a folder of masks")
+    if isinstance(model, str | Path):
+        raise UsageError(f"`model` is {str(model)!r}; give a network, such as load_model('mini')")
     if model is not None and not found.has_truth and output is None:
         raise UsageError(f"the truth of {found.root} is not public; give `out` for the masks and the server's zip")
     if settings.official:
