@@ -240,6 +240,11 @@ def test_descriptors_that_do_not_fit_are_refused(toy: Hodor) -> None:
         segmenter.start_from({7: np.zeros(256)})
     with pytest.raises(InputError, match=r"background descriptors are \(32,\) and must be \(9, 32\)"):
         segmenter.start_from({7: row}, row)
+    with pytest.raises(InputError, match="background descriptors"):
+        segmenter.start_from({7: row}, np.full((9, 32), np.inf))
+    for rows in (np.zeros((0, 32)), np.zeros((1, 2, 32)), np.full(32, np.nan)):
+        with pytest.raises(InputError, match=r"object 7 must be \(D,\) or \(K, D\) finite numbers"):
+            segmenter.start_from({7: rows})
     for wrong in (0, 1.5, "cat"):
         with pytest.raises(InputError, match=f"object id {wrong!r} among the descriptors is not a whole number"):
             segmenter.start_from({wrong: row})

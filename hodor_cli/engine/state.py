@@ -55,16 +55,21 @@ class Followed:
             int(key): torch.tensor(np.atleast_2d(np.asarray(values, np.float32))) for key, values in objects.items()
         }
         for object_id, values in rows.items():
+            if values.ndim != 2 or not len(values) or not values.isfinite().all():
+                raise InputError(
+                    f"the descriptors of object {object_id} must be (D,) or (K, D) finite numbers, with K of 1 or more;"
+                    " read them from a descriptor file"
+                )
             if values.shape[1] != channels:
                 raise InputError(
                     f"the descriptor of object {object_id} has {values.shape[1]} channels and the model needs"
                     f" {channels}; export it again with these weights"
                 )
         scene = None if background is None else torch.tensor(np.asarray(background, np.float32))
-        if scene is not None and scene.shape != (NUM_BACKGROUND, channels):
+        if scene is not None and (scene.shape != (NUM_BACKGROUND, channels) or not scene.isfinite().all()):
             raise InputError(
-                f"the background descriptors are {tuple(scene.shape)} and must be ({NUM_BACKGROUND}, {channels});"
-                " export them again with these weights"
+                f"the background descriptors are {tuple(scene.shape)} and must be ({NUM_BACKGROUND}, {channels}) finite"
+                " numbers; export them again with these weights"
             )
         self.ids, pinned = ObjectIds(rows), []
         for k in range(max(len(values) for values in rows.values())):

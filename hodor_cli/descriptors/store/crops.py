@@ -55,10 +55,10 @@ def open_crop(data: bytes) -> Image.Image:
             picture = Image.open(io.BytesIO(data), formats=["JPEG"])
         if max(picture.size) > MOST_SIDE:
             size = size_text(picture.size[::-1])
-            raise InputError(f"the descriptor file has a crop of {size} pixels; export the video again")
+            raise InputError(f"the descriptor file has a crop of {size} pixels; move it away and export again")
         return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"a crop in the descriptor file is damaged ({error}); export the video again") from None
+        raise InputError(f"a crop in the descriptor file is damaged ({error}); move it away and export again") from None
 
 
 def check_size(labels: NDArray[np.unsignedinteger], image: NDArray[np.uint8], what: str) -> None:

@@ -67,7 +67,7 @@ def open_file(path: Path) -> h5py.File:
         raise InputError(f"{path} cannot be read (permission denied); change its permissions") from None
     except (OSError, RuntimeError, ValueError) as error:
         what = "is truncated" if "truncated" in str(error) else f"cannot be read as HDF5 ({error})"
-        raise InputError(f"{path} {what}; restore it from a copy or export it again") from None
+        raise InputError(f"{path} {what}; restore it from a copy, or move it away and export again") from None
     try:
         with reading(path), Heaps(path, file.userblock_size) as heaps:
             heaps.check_attributes(file)
@@ -80,7 +80,7 @@ def open_file(path: Path) -> h5py.File:
             if version != FORMAT_VERSION:
                 raise InputError(
                     f"{path} has descriptor format version {version} and this hodor reads version {FORMAT_VERSION}; "
-                    + ("update hodor" if version > FORMAT_VERSION else "export it again")
+                    + ("update hodor" if version > FORMAT_VERSION else "move it away and export again")
                 )
             read_attributes(file, StoreInfo)
     except BaseException:
@@ -101,7 +101,8 @@ def reading(path: Path, video: str | None = None) -> Iterator[None]:
     ) as error:  # fmt: skip
         reason = (str(error).strip("'\"") or type(error).__name__).splitlines()[0]
         where = f" at video {video}" if video is not None else ""
-        raise InputError(f"{path} is damaged{where} ({reason}); restore it from a copy or export it again") from None
+        way_out = "restore it from a copy, or move it away and export again"
+        raise InputError(f"{path} is damaged{where} ({reason}); {way_out}") from None
 
 
 def read_attributes(group: h5py.Group, form: type[T], **others: Any) -> T:
@@ -154,7 +155,8 @@ def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels:
             raise ValueError(f"{name} is not a data set")
         if dataset.is_virtual or dataset.external:
             raise InputError(
-                f"{path} takes {name} of video {video} from another file, which is never read; export the video again"
+                f"{path} takes {name} of video {video} from another file, which is never read; move it away and export "
+                "again"
             )
         kind, *rest = DATASETS[name]
         shape = tuple(channels if size == "C" else size for size in rest)
