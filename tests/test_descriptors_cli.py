@@ -159,8 +159,11 @@ def test_failures_are_one_sentence_with_a_way_out(tmp_path: Path) -> None:
     assert "no video bear" in refused("map", "other.h5", "--video", "bear")
     assert "no such descriptor file" in refused("map", "none.h5")
     davis = write_davis(tmp_path / "davis", {"bear": 250}, count=2)
+    bear = davis / "JPEGImages/480p/bear", "--masks", davis / "Annotations/480p/bear"
     assert "another model" in refused("export-descriptors", davis, "-o", "other.h5", *weights)
     assert "--name" in refused("export-descriptors", davis, davis, "--name", "x", *weights)
+    assert "'' cannot name a video" in refused("export-descriptors", *bear, "--name", "", *weights)
+    assert "there is no folder of masks nope" in refused("export-descriptors", davis, "--masks", "nope", *weights)
     assert "there are no masks" in refused("export-descriptors", davis / "JPEGImages/480p/bear", *weights)
     frames = ("heatmaps", davis / "JPEGImages/480p/bear", "--mask", davis / "Annotations/480p/bear/00000.png")
     assert "bear has no frame 40; it has 2" in refused(*frames, "--frame", 40, *weights)

@@ -28,7 +28,7 @@ from hodor_cli.formats import coco
 from hodor_cli.formats.photograph_masks import find_masks
 from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.listing import list_pictures
-from hodor_cli.images.paths import path_text, visible_folders
+from hodor_cli.images.paths import path_text, require_exists, visible_folders
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.video.frames import ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource
@@ -201,6 +201,8 @@ def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int
 
     Raises DataError if the folder is not a data set with images, InputError if none of its sequences has masks.
     """
+    if predictions is not None:
+        require_exists(predictions, "folder of masks")
     found = recognise(root, masks_needed=predictions is None)
     kind = "davis" if predictions is None else "davis-predicted"
     sources = []
@@ -234,7 +236,7 @@ def coco_stills(
     """
     limits = ObjectLimits(min_area=1, min_side=1, at_area=None)
     stills = StillImages(images, annotations, limits=limits)
-    base = path_text(name or (annotations or images).resolve().stem)
+    base = path_text((annotations or images).resolve().stem if name is None else name)
     chosen = range(0, len(stills), every)
     source = path_text(stills.annotations_file.resolve())
     sources = []

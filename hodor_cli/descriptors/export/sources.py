@@ -114,8 +114,8 @@ def video_with_masks(
                 return
 
     info = VideoInfo(
-        path_text(name or source.name), path_text(path.resolve()), source.height, source.width, source.fps,
-        settings={"every": every}, kind=kind,
+        path_text(source.name if name is None else name), path_text(path.resolve()), source.height, source.width,
+        source.fps, settings={"every": every}, kind=kind,
         result=path_text((masks.parent if kind == "segment" else masks).resolve()),
     )  # fmt: skip
     return ExportSource(

@@ -100,7 +100,7 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
     return Comparison(by) if by is not None else possible_comparisons(store)[-1]
 
 
-BLOCK = 32768  # rows read at a time
+BLOCK = 16384  # rows read at a time
 
 
 @dataclass(frozen=True)
