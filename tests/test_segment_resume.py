@@ -144,6 +144,14 @@ def test_other_settings_or_inputs_are_refused_and_named(tmp_path: Path) -> None:
     for options, words in cases:
         with pytest.raises(OutputError, match=words):
             run(out, resume=True, **options)
+    own = out / ".progress" / "run.json"
+    written = own.read_text()
+    changed = json.loads(written)
+    changed["weights"]["fingerprint"] = "of an adapted copy"
+    own.write_text(json.dumps(changed))
+    with pytest.raises(OutputError, match=r"the weights \(mini, changed since, or adapted to other masks\)"):
+        run(out, resume=True)
+    own.write_text(written)
     assert run(out, resume=True).resumed_from in (20, 21)
 
 

@@ -172,7 +172,9 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
     if then.appears != now.appears:
         found.append("where objects appear")
     if then.weights.fingerprint != now.weights.fingerprint:
-        found.append(f"the weights ({then.weights.name} then, {now.weights.name} now)")
+        was, name = then.weights.name, now.weights.name
+        why = f"{was} then, {name} now" if was != name else f"{name}, changed since, or adapted to other masks"
+        found.append(f"the weights ({why})")
     changed: dict[str, str] = {}
     for part in ("settings", "used"):  # "auto" may have another value on another machine
         for key, value in getattr(now, part).items():
