@@ -256,7 +256,7 @@ def test_what_is_given_now_counts_object_by_object() -> None:
 
 def test_clicks_given_now_correct_the_box_that_was_given_then() -> None:
     both = together(RunInputs(boxes={5: {3: (1, 1, 5, 5)}}), RunInputs(clicks={5: {3: [Click(3, 3)]}}))
-    assert both.boxes == {5: {3: (1, 1, 5, 5)}} and both.clicks == {5: {3: [Click(3, 3)]}}
+    assert both.boxes == {5: {3: (1, 1, 5, 5)}} and both.clicks == {5: {3: (Click(3, 3),)}}
 
 
 def test_a_box_leaves_the_objects_that_its_mask_covers(
