@@ -135,8 +135,8 @@ from hodor_cli.training.launch import launch, resolve
 from hodor_cli.training.options import LaunchSettings
 
 def sleep(process, folder):
-    (folder / f"began{process.rank}").touch()
     try:
+        (folder / f"began{process.rank}").touch()
         time.sleep(600)
     except KeyboardInterrupt:
         (folder / f"ended{process.rank}").touch()
@@ -155,6 +155,48 @@ def test_an_interrupt_reaches_the_processes_that_were_started(tmp_path: Path) ->
         _wait_for(tmp_path / "began0", tmp_path / "began1")
         begun.send_signal(signal.SIGINT)
         _wait_for(tmp_path / "ended0", tmp_path / "ended1")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(begun.pid, signal.SIGKILL)
+        begun.wait()
+
+
+_STARTS_SLOWLY = """
+import os, sys, time
+from pathlib import Path
+from hodor_cli.training.launch import launch, resolve
+from hodor_cli.training.options import LaunchSettings
+
+def arrive(folder):
+    try:
+        (folder / "first").mkdir()
+    except FileExistsError:
+        (folder / "second").touch()
+        time.sleep(3)
+
+class Late:
+    def __reduce__(self):
+        return arrive, (Path(sys.argv[1]),)
+
+if __name__ == "__main__":
+    try:
+        launch(resolve(LaunchSettings(processes=2)), print, Late())
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_an_interrupt_while_processes_start_ends_all_of_them(tmp_path: Path) -> None:
+    """Without the second process, which the interrupt reaches first, the first one would wait for hours."""
+    script = tmp_path / "starts.py"
+    script.write_text(_STARTS_SLOWLY)
+    begun = subprocess.Popen([sys.executable, script, tmp_path], stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        _wait_for(tmp_path / "second")
+        os.killpg(begun.pid, signal.SIGINT)  # as Ctrl-C does
+        said = begun.communicate(timeout=120)[1].decode()
+        assert begun.returncode == 130
+        assert "Traceback" not in said
     finally:
         with suppress(ProcessLookupError):
             os.killpg(begun.pid, signal.SIGKILL)

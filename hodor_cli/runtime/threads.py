@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import platform
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 #: How long threads spin: iterations for GNU's OpenMP (tens of microseconds), milliseconds for LLVM's and Intel's.
@@ -91,3 +93,20 @@ def forkable_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(threads)
+
+
+@contextmanager
+def uninterruptible_children() -> Iterator[None]:
+    """Block Ctrl-C in the processes that are started inside the block, and until its end in this thread.
+
+    An interrupt while a process imports its modules would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it later would unblock SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

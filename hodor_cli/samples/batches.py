@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hodor_cli.errors import DataError, HodorError, UsageError
 from hodor_cli.runtime.preprocess import STRIDE
-from hodor_cli.runtime.threads import forkable_opencv
+from hodor_cli.runtime.threads import forkable_opencv, uninterruptible_children
 from hodor_cli.samples.sample import Batch, TrainingSample, collate
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import BatchSettings
@@ -218,7 +218,7 @@ def make_loader(batches: Batches, first: int, end: int, *, workers: int = 2, pin
         worker_init_fn=quiet_worker,
         pin_memory=pinned,
     )
-    with forkable_opencv():
+    with forkable_opencv(), uninterruptible_children():
         return map(_raised, iter(loader))
 
 

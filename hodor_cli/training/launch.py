@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hodor_cli.errors import DeviceError, HodorError, UsageError
 from hodor_cli.runtime.device import choose_device, choose_precision
-from hodor_cli.runtime.threads import usable_cores
+from hodor_cli.runtime.threads import uninterruptible_children, usable_cores
 from hodor_cli.training.options import LaunchSettings
 
 _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
@@ -117,7 +117,11 @@ def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused
         try:
             # Without this, the processes warn about parameters without a gradient, which `unused` announces.
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-            spawn(_run_spawned, (layout, folder, unused, function, arguments), nprocs=layout.local)
+            given = layout, folder, unused, function, arguments
+            with uninterruptible_children():
+                started = spawn(_run_spawned, given, nprocs=layout.local, join=False)
+            while not started.join():
+                pass
         except KeyboardInterrupt:
             children = multiprocessing.active_children()
             for child in children:  # a terminal interrupts them, too, but `kill` does not
@@ -141,14 +145,22 @@ def _run_spawned(
     local: int, layout: Layout, folder: Path, unused: bool, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     """Run in a process started here; write its result or a HodorError, which `spawn` would turn into a traceback."""
+    # Until all processes have met there is nothing to save, and Python could not interrupt the wait for the others.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, usable_cores() // layout.local))
     init_method = (folder / "rendezvous").as_uri() if layout.nodes == 1 else _init_method(layout)
     try:
         with _joined(layout, layout.rank + local, local, init_method, unused=unused) as process:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             result = function(process, *arguments)
     except HodorError as error:
         (folder / f"error{local}").write_bytes(pickle.dumps(error))
+        raise
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launching process passes the same Ctrl-C on
         raise
     if local == 0:
         (folder / "result").write_bytes(pickle.dumps(result))

@@ -62,7 +62,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """How the work is distributed. The processes share each batch evenly; their number does not change the results."""
+    """How the work is distributed.
+
+    The processes share each batch evenly. Their number changes only random draws inside the network, such as dropout.
+    """
 
     device: Annotated[str, about("Device to run on: auto, cpu, cuda, cuda:N or mps.")] = "auto"
     precision: Annotated[Literal["auto", "fp32", "bf16"], about("Arithmetic; auto: bf16 on CUDA, else fp32.")] = "auto"
