@@ -18,9 +18,11 @@ from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation.settings import EvaluationSettings
 
 
-def evaluate(dataset: list[Path], *, weights: str | None = None, **options: Any) -> None:
+def evaluate(
+    dataset: list[Path], *, weights: str | None = None, settings: EvaluationSettings | None = None, **options: Any
+) -> None:
     """The command's function, with its defaults."""
-    command(dataset, settings=EvaluationSettings(weights=weights), **options)
+    command(dataset, settings=settings or EvaluationSettings(weights=weights), **options)
 
 
 @pytest.fixture
@@ -79,7 +81,11 @@ def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.
         ({"weights": "mini", "predictions": Path("x")}, "existing masks; leave out `weights`"),
         ({"history": "0"}, "--history takes a number"),
         ({"history": "1,x"}, "--history takes a number"),
-        ({"history": "1,2", "predictions": Path("x")}, "leave out .* further `history` lengths"),
+        ({"history": "1,2", "predictions": Path("x")}, "leave out .* `history`"),
+        ({"settings": EvaluationSettings(min_dim=96), "predictions": Path("x")}, "other network options"),
+        ({"settings": EvaluationSettings(workers=2)}, "`workers` score the masks of `predictions`"),
+        ({"compare": True, "out": Path("x")}, "leave out all other options except `json`"),
+        ({"compare": True, "settings": EvaluationSettings(official=True)}, "leave out all other options"),
         ({"resume": True, "overwrite": True, "out": Path("x")}, "give one of them"),
         ({"resume": True}, "`out`; give that as well"),
         ({"resume": True, "predictions": Path("x"), "out": Path("x")}, "leave out .* `resume`"),

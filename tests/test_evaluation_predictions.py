@@ -241,6 +241,14 @@ def test_the_official_package_is_given_the_data_set_as_it_reads_it(
     assert OfficialPackage.seen == ({"dog": {0, 1}} if binary else several)
     official = result.settings["official"]
     assert official["J&F"] == official["J"] == 0.5 and (official["F_recall"], official["F_decay"]) == (1.0, 0.0)
+    for file in (guesses / "dog").iterdir():
+        Image.open(file).convert("RGB").save(file)
+    if binary:  # colours are no ids, but everything that is not black is the object
+        assert evaluate(root, predictions=guesses, settings=EvaluationSettings(official=True)).jf == result.jf
+        assert OfficialPackage.seen == {"dog": {0, 1}}
+    else:
+        with pytest.raises(InputError, match=r"0000\d\.png has colours.*leave out `official`"):
+            evaluate(root, predictions=guesses, settings=EvaluationSettings(official=True))
 
 
 def test_official_says_how_to_get_it(benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

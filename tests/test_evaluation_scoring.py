@@ -130,6 +130,15 @@ def test_davis_counts_every_id_up_to_the_largest() -> None:
     assert score_sequence(truth, predictions).objects[2].j == 0.0
 
 
+def test_davis_counts_an_object_that_starts_later_in_all_frames_and_says_so() -> None:
+    truth = moving_labels(6)
+    for labels in truth[:3]:
+        labels[labels == 2] = 0
+    score = score_sequence(truth, truth, rules=DAVIS)
+    assert len(score.objects[2].frames) == 4
+    assert "object 2 of sequence is missing from the first mask" in score.notes[0]
+
+
 def test_an_object_that_starts_later_counts_from_the_frame_after() -> None:
     truth = moving_labels(8)
     for labels in truth[:3]:

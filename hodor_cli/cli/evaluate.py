@@ -72,13 +72,17 @@ def evaluate(
     """
     console = stderr_console() if json_file == "-" else stdout_console()
     require_new_json(json_file, overwrite=overwrite or resume)
+    network = replace(settings, official=False, workers=None) != EvaluationSettings()
+    runs = network or adapt is not None or resume or history != "7"
     if compare:
+        unused = (predictions, sequences, given, out, overwrite or None, None if choose == "uniform" else choose)
+        if runs or settings != EvaluationSettings() or unused != (None,) * len(unused):
+            raise UsageError("`compare` reads finished results; leave out all other options except `json`")
         _compare(dataset, json_file, console)
         return
     if len(dataset) > 1:
         raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
     lengths, names = _history_lengths(history), None if sequences is None else names_in(sequences)
-    runs = settings.weights is not None or adapt is not None or resume or len(lengths) > 1
     settings = replace(settings, adapt=adapt)
     if given is not None:
         others = (predictions is not None, resume, settings.official, settings.workers is not None)
@@ -95,8 +99,11 @@ def evaluate(
         raise UsageError("`choose` selects frames for `given`; give that as well")
     if predictions is not None and runs:
         raise UsageError(
-            "`predictions` scores existing masks; leave out `weights`, `adapt`, `resume` and further `history` lengths"
+            "`predictions` scores existing masks; leave out `weights`, `history`, `adapt`, `resume` and other network "
+            "options"
         )
+    if predictions is None and settings.workers is not None:
+        raise UsageError("`workers` score the masks of `predictions`; those of a model are scored while it runs")
     if len(lengths) > 1:
         require_matplotlib("a sweep of `history`")
     if (resume or overwrite) and out is None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import io
 import multiprocessing
-import shutil
 import sys
 import tempfile
 import warnings
@@ -24,7 +23,7 @@ from PIL import Image
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import first_folders, folders_by_name, masks_in, masks_of_frames, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader, is_binary, read_labels
-from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
+from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES, read_numbers
 from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.evaluation.results import Scored
 from hodor_cli.evaluation.scoring import DAVIS, Rules, SequenceScore, SequenceScorer, rules_of
@@ -224,7 +223,10 @@ def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Pa
         for source, folder in ((file, masks), (predicted.get(name), results)):
             if source is None:
                 continue
-            if binary:
-                Image.fromarray((read_labels(source).ids != 0).astype(np.uint8)).save(folder / f"{name}.png")
-            else:
-                shutil.copyfile(source, folder / f"{name}.png")
+            ids = (read_labels(source).ids != 0).astype(np.uint8) if binary else read_numbers(source)
+            if ids is None:
+                raise InputError(
+                    f"{source} has colours, but the official evaluation needs ids; save indexed or grey PNGs, or leave "
+                    "out `official`"
+                )
+            Image.fromarray(ids).save(folder / f"{name}.png")

@@ -52,3 +52,13 @@ def swapped_ids(
             f"the ids of {name} seem to be swapped: in the prediction of frame {frame}, {listed(found, 6)}; "
             "keep the ids of the first frame"
         )
+
+
+def starting_late(name: str, first_frames: Mapping[int, int]) -> Iterator[str]:
+    """Yield a sentence if objects are missing from the first labelled frame. first_frames: object id -> index of its
+    first labelled frame."""
+    if late := [object_id for object_id, frame in first_frames.items() if frame]:
+        yield (
+            f"object {listed(late)} of {name} is missing from the first mask but counts in all frames; the official "
+            "DAVIS package leaves out ids above the largest in that mask"
+        )

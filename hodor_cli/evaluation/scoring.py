@@ -16,7 +16,7 @@ from hodor_cli.datasets.labels.decode import LabelReader, Labels, present_ids
 from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import Statistics, score_frame, statistics
-from hodor_cli.evaluation.remarks import refuse_soft_map, swapped_ids
+from hodor_cli.evaluation.remarks import refuse_soft_map, starting_late, swapped_ids
 from hodor_cli.images.paths import listed, plural, size_text
 
 
@@ -204,9 +204,9 @@ class SequenceScorer:
                 "such objects are not scored, and their pixels are missing from other objects"
             )
         counted = range(1, max(self.ids) + 1) if self.rules.every_id else sorted(self.ids)
-        gaps = [object_id for object_id in counted if object_id not in self._first_frame]
-        if gaps:
+        if gaps := [object_id for object_id in counted if object_id not in self._first_frame]:
             notes.append(f"the truth of {self.name} has no object {listed(gaps)}; as in DAVIS, each counts nonetheless")
+        notes += starting_late(self.name, self._first_frame) if self.rules.every_id else ()
         objects = {}
         for object_id in counted:
             start = 0 if self.rules.every_id else self._first_frame[object_id]
