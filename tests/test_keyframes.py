@@ -213,6 +213,24 @@ def test_a_mask_between_masks_is_no_reference() -> None:
     assert [frame for frame in range(5) if plan.serves(frame)] == [0, 4]
 
 
+def test_frames_that_a_list_does_not_have_are_refused_or_left_out(network: Hodor) -> None:
+    given = {0: {A: square(2, 2, 20)}}
+    assert list(labels_of(network, given, 4, frames=(0, 9))) == [0, 1, 2, 3]
+    for masks, how in (
+        ({-1: given[0]}, {}),
+        (given, {"frames": (-2, 3)}),
+        ({0: given[0], 9: given[0]}, {"frames": (0, 9)}),
+    ):
+        with pytest.raises(InputError, match="number frames from 0"):
+            labels_of(network, masks, 4, **how)
+
+
+def test_objects_whose_newest_masks_are_too_small_are_followed_on(network: Hodor) -> None:
+    small = square(10, 10, 1)
+    given = {0: {A: square(2, 2, 20), B: square(25, 40, 20)}, 2: {A: small}, 3: {B: square(30, 30, 1)}}
+    assert len(labels_of(network, given, 7)) == 7
+
+
 def test_a_range_is_followed_from_the_masks_beyond_it(network: Hodor) -> None:
     given = {0: {A: square(2, 2, 20)}, 10: {A: square(20, 30, 20)}}
     whole, part = labels_of(network, given), labels_of(network, given, frames=(0, 6))

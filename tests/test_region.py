@@ -125,6 +125,21 @@ def test_few_frames_are_decoded_as_a_whole(regions: tuple[Segmenter, Scripted, l
     assert whole == [0, 8]
 
 
+def test_an_object_that_starts_again_is_first_decoded_in_the_whole_frame(
+    regions: tuple[Segmenter, Scripted, list[Region | None]],
+) -> None:
+    segmenter, script, seen = regions
+    there = torch.zeros(64, 64, dtype=torch.bool)
+    there[24:36, 24:36] = True
+    script.masks, mask = [there], np.kron(there, np.ones((4, 4))) > 0
+    for _ in range(2):
+        segmenter.step(FRAME, {1: mask})
+        segmenter.step(FRAME)
+        segmenter.step(FRAME)
+        segmenter.remove(1)
+    assert [region is None for region in seen] == [True, False, True, False]
+
+
 def test_an_object_that_jumps_is_found_in_the_whole_frame(
     regions: tuple[Segmenter, Scripted, list[Region | None]],
 ) -> None:

@@ -11,7 +11,8 @@ import torch
 from segmenter_fakes import HEIGHT, WIDTH, frames_of, some_model, square
 
 from hodor_cli.config import MatchingConfig
-from hodor_cli.engine import OfflineSegmenter, Segmenter, follow
+from hodor_cli.engine import GivenMasks, OfflineSegmenter, Segmenter, follow
+from hodor_cli.engine.following import encode_masks
 from hodor_cli.engine.resolution import WorkingResolution
 from hodor_cli.model import Hodor
 
@@ -201,3 +202,17 @@ def test_both_directions_use_the_same_resolution(model: Hodor) -> None:
     found = list(follow(segmenter, frames_of(5), {0: {1: square(10, 10)}, 4: {1: large()}}))
     assert segmenter.min_dim == 96 and len(found) == 5
     assert any("the objects are small" in text for text in found[0].result.warnings)
+    assert not any(one.result.warnings for one in found[1:])
+
+
+def test_a_resumed_run_does_not_repeat_the_notice(model: Hodor) -> None:
+    frames, given = frames_of(5), GivenMasks({0: {1: square(10, 10)}, 4: {1: large()}})
+    segmenters = [OfflineSegmenter(model, device="cpu", precision="fp32") for _ in range(2)]
+    for segmenter in segmenters:
+        segmenter.plan(given.plan)
+        encode_masks(segmenter, frames, given)
+    segmenters[0].step(frames[0], given.at(0))
+    assert segmenters[0].last.warnings
+    segmenters[1].load_state(segmenters[0].state())
+    segmenters[1].step(frames[1])
+    assert not segmenters[1].last.warnings

@@ -130,7 +130,10 @@ def test_an_error_leaves_no_video(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4", 25) as writer:
         writer.write(grey())
         raise ZeroDivisionError
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(OutputError), VideoWriter(tmp_path / "a.mp4", 25) as writer:
+        writer.write(grey())
+        (tmp_path / "a.mp4").mkdir()  # made meanwhile
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_the_index_stands_in_front_so_that_players_start_at_once(tmp_path: Path) -> None:

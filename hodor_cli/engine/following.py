@@ -114,7 +114,7 @@ def follow(
             `MapFolder`.
 
     Raises:
-        UsageError for a source that can be read only once. InputError for invalid masks.
+        UsageError for a source that can be read only once. InputError for invalid masks or frames.
     """
     if isinstance(footage, FrameSource) and not footage.reiterable:
         raise UsageError(
@@ -124,9 +124,15 @@ def follow(
     plan = known.plan
     if not plan.marked:
         raise UsageError("there is no object to follow; give at least one mask")
-    first, end = frames[0], _last_frame(footage, frames[1])
-    if wrong := [frame for frame in plan.marked if frame < 0 or (frame > end and frames[1] is None)]:
-        raise InputError(f"a mask is given for frame {wrong[-1]}, but the last frame is {end}; number frames from 0")
+    first, last = frames[0], _last_frame(footage)
+    end = last if frames[1] is None else min(frames[1], last)
+    if min(first, *plan.marked) < 0:
+        raise InputError(f"frame {min(first, *plan.marked)} is negative; number frames from 0")
+    # A source that ends earlier than planned, such as a damaged file, may leave masks unused.
+    if max(plan.marked) > last and (frames[1] is None or not isinstance(footage, FrameSource)):
+        raise InputError(
+            f"a mask is given for frame {max(plan.marked)}, but the last frame is {last}; number frames from 0"
+        )
     segmenter.plan(plan, first=first, maps=maps)
     encode_masks(segmenter, footage, known)
     for stretch in plan.stretches(first, end):
@@ -204,9 +210,7 @@ def _read(footage: Footage, first: int, last: int, *, backward: bool = False) ->
         yield index, np.asarray(footage[index]), None
 
 
-def _last_frame(footage: Footage, last: int | None) -> int:
-    if last is not None:
-        return last
+def _last_frame(footage: Footage) -> int:
     if not isinstance(footage, FrameSource):
         return len(footage) - 1
     count = footage.count_up_to(1 << 30) if footage.end is None else footage.end

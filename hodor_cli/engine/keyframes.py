@@ -51,7 +51,7 @@ class OfflineSegmenter(Segmenter):
         self._references = References(self.model.matcher)
         self._maps: PackedMaps = {}
         self._first, self._direction, self._shown, self._turn = 0, 1, True, _Turn()
-        self._warnings: list[str] = []  # from encoding; the next step forward reports them
+        self._warnings: list[str] = []  # from encoding; the first step forward reports them
 
     def plan(self, plan: Plan, *, first: int = 0, maps: PackedMaps | None = None) -> None:
         """Reset, and follow a plan from frame `first` on. maps: for the results of the passes backward."""
@@ -135,8 +135,8 @@ class OfflineSegmenter(Segmenter):
             if self.maps_are_read and masks is None and not self.object_ids:
                 self._extract(frame, self._check_frame(frame))
             self.last = self._joined(self._turn.later, self.last, masks)
-        if self._direction > 0 and self._warnings:
-            self.last, self._warnings = replace(self.last, warnings=[*self._warnings, *self.last.warnings]), []
+        if self._direction > 0 and self._next_frame == 1:
+            self.last = replace(self.last, warnings=[*self._warnings, *self.last.warnings])
         return self.last.labels
 
     def descriptors(self) -> FrameDescriptors:

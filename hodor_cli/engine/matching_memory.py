@@ -221,7 +221,8 @@ class MatchingMemory:
     def _weight(self, number: int, frame: StoredFrame, object_id: int) -> float:
         if object_id not in frame.object_ids:
             return 0.0
-        return 1.0 if self.weights is None else max(self.weights[number].get(object_id, 0.0), 1e-6)
+        # No weights although there is a plan: no mask of these objects could be encoded as a reference.
+        return max(self.weights[number].get(object_id, 0.0), 1e-6) if self.weights else 1.0
 
     def forget(self, object_id: int) -> None:
         """Remove an object, and stored frames that had no other."""

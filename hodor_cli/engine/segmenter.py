@@ -156,6 +156,7 @@ class Segmenter(FrameSteps):
             raise UsageError(f"object {object_id} is not followed; the ids are {self.object_ids or 'none'}")
         self._known.ids = self._known.ids.without(object_id)
         self._known.forget(object_id)
+        self._known.whole = None  # an object with this id may start in another scene
 
     def start_from(self, objects: Mapping[int, np.ndarray], background: np.ndarray | None = None) -> None:
         """Follow objects given by saved descriptors instead of masks; call it before the first step.

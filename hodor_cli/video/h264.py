@@ -207,10 +207,11 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._stream = stream
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self.discard()  # what an error has left
 
 
 def _fitting_size(height: int, width: int) -> tuple[int, int]:
