@@ -91,6 +91,13 @@ def test_outside_the_map_there_is_zero_at_every_distance(deform_conv2d: Convolut
         torch.testing.assert_close(far, bias.view(1, -1, 1, 1).expand_as(far))
 
 
+def test_an_offset_that_is_nan_makes_its_pixel_nan() -> None:
+    x, offsets, weight, bias = case()
+    offsets[0, 4, 1, 2] = math.nan
+    found = gathered_deform_conv2d(x, offsets, weight, bias).isnan()
+    assert found[0, :, 1, 2].all() and found.sum() == len(weight)
+
+
 def test_gradients_reach_map_offsets_and_weights(deform_conv2d: Convolution) -> None:
     x, offsets, weight, bias = case(3, 3, spread=0.7)
     # Bilinear interpolation has a kink at whole pixels; keep away from it.

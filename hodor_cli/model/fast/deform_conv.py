@@ -59,5 +59,6 @@ def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Te
     first = stride * (height + 3) * torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1)
     step = torch.arange(2, device=device, dtype=torch.int32)  # made on the device: a copy would wait for a GPU
     corners = (step[:, None] * stride + step).flatten()
-    rows = (first + top.int() * stride + left.int())[..., None] + corners
+    # Where an offset is NaN, so is the result; the row must still be one of the table.
+    rows = (first + top.int().clamp(min=0) * stride + left.int().clamp(min=0))[..., None] + corners
     return rows.reshape(-1, 4), weights.reshape(-1, 4)
