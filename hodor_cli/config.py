@@ -195,7 +195,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) -> tuple[int, int]:
         """The working resolution (min_dim, max_dim) of a run, in pixels.
 
-        None means the model's own value; if one value is given, the other keeps the proportion. adapted_lines: shorter
+        None means the model's own value; if only min_dim is given, max_dim keeps the proportion. adapted_lines: shorter
         side of the frames of an adapted run, whose own resolution is finer if the frames are fine enough.
         Raises UsageError for values that contradict each other or are out of range.
         """
