@@ -376,6 +376,43 @@ def test_segment_draws_an_overlay_of_earlier_masks_again(
     assert np.abs(segment(6, resume=True) - before).mean() > 20
 
 
+def test_a_mask_made_from_a_box_is_kept_when_an_edited_result_gets_another_mask(
+    open_desk: Callable[..., Desk], video: Path, toy: Hodor
+) -> None:
+    out, settings = video.with_suffix(".hodor"), SegmentSettings(min_dim=64, overlay=False)
+
+    def segmented(inputs: RunInputs, *, resume: bool = False) -> np.ndarray:
+        with open_source(video) as source:
+            segment_source(source, inputs, out, toy, settings=settings, output=RunOutput(resume=resume))
+        return read_label_png(out / "masks" / "00000.png")
+
+    first = segmented(RunInputs(boxes={0: {1: (18, 14, 30, 30)}}))
+    desk = open_desk(overlay=False)
+    desk.session.warm()
+    desk.paint(6, 1, 40, 20)
+    desk.session.save()
+    mask = np.zeros((64, 96), np.uint16)
+    mask[20:40, 30:50] = 1
+    assert np.array_equal(segmented(RunInputs({3: mask}), resume=True), first) and first.any()
+    assert list(json.loads((out / "report.json").read_text())["masks"]) == ["0", "3", "6"]
+
+
+def test_the_file_of_a_box_is_removed_with_an_edited_result(
+    open_desk: Callable[..., Desk], video: Path, toy: Hodor
+) -> None:
+    out, settings = video.with_suffix(".hodor"), SegmentSettings(min_dim=64, overlay=False)
+    with open_source(video) as source:
+        segment_source(source, RunInputs(boxes={0: {1: (18, 14, 30, 30)}}), out, toy, settings=settings)
+    desk = open_desk(overlay=False)
+    desk.paint(0, 2, 70, 40)
+    desk.do(ask.Swap(1, 2))
+    desk.do(ask.Track(0, "both"))
+    desk.session.save()
+    assert list((out / "box_masks").iterdir())
+    OutputFolder(out).remove_results()
+    assert not (out / "box_masks").exists()
+
+
 def test_a_correction_removes_the_page_of_the_run_and_tells_that_its_overlay_is_older(
     open_desk: Callable[..., Desk], video: Path, toy: Hodor
 ) -> None:

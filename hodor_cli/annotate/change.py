@@ -77,8 +77,8 @@ class Change:
 
 
 def empty_record(record: FrameRecord) -> FrameRecord:
-    """The record of the same frame without objects."""
-    return replace(record, objects={}, given=(), removed=(), boxes={}, warnings=(), review=())
+    """The record of the same frame without objects. It still names the files of boxes and clicks."""
+    return replace(record, objects={}, given=(), removed=(), warnings=(), review=())
 
 
 def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, by_hand: bool = True) -> FrameRecord:

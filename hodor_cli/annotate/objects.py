@@ -92,7 +92,7 @@ class Objects:
                 if new and (new not in objects or objects[new].lost):
                     objects[new] = entry
             given, removed = _renamed(record.given, to), _renamed(record.removed, to)
-            base = replace(record, objects=objects, given=given, removed=removed, boxes={}, review=())
+            base = replace(record, objects=objects, given=given, removed=removed, review=())
             change.put(edited_record(base, labels, given, by_hand=False), labels)
 
 

@@ -115,9 +115,9 @@ class Tracker:
     def _tracked(
         self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None
     ) -> Tracked:
-        record, fps = self._project.records.get(index), self._reader.fps
+        record, fps = self._project.records.get(index) or self._reader.blank(index), self._reader.fps
         pixels = np.zeros((*labels.shape, 3), np.uint8) if image is None else image
-        given = FrameInputs(given=record.given, removed=record.removed) if record else FrameInputs()
+        given = FrameInputs(given=record.given, removed=record.removed, boxes=record.boxes, clicks=record.clicks)
         frame = Frame(index, self._reader.name(index), pixels, index / fps)
         return frame_record(FrameResult(frame, replace(result, labels=labels), given), ticks=0), labels
 

@@ -50,7 +50,8 @@ class EarlierRun:
         """The inputs of the run; `masks` does not include those made from boxes and clicks."""
         report, masks = self.report, dict[int, HasLabels]()
         for frame, record in self.records.items():
-            if ids := set(record.given).difference(record.boxes, report.clicks.get(frame, {})):
+            # Not the record's boxes: `hodor annotate` keeps these, for their files, but has made masks of them.
+            if ids := set(record.given).difference(report.boxes.get(frame, {}), report.clicks.get(frame, {})):
                 labels = self.labels(frame)
                 masks[frame] = PackedLabels(np.where(np.isin(labels, sorted(ids)), labels, 0))
         return RunInputs(masks, report.boxes, report.removals, report.clicks, report.names, report.appears)
