@@ -128,16 +128,10 @@ def segment(
         inputs = marks.read(frames, remove=remove, appear=appear, names=name, alone=alone, earlier=earlier)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)
-        session = DescriptorSession(
-            settings.offline(model),
-            frames,
-            masks=inputs.masks,
-            prompts=(inputs.boxes, inputs.clicks, inputs.removals, inputs.appears),
-            known=known or (),
-            projection=projection,
-            record=descriptors,
-            result=folder,
-        )
+        session = DescriptorSession(settings.offline(model), known=known or (), projection=projection)
+        if descriptors is not None:
+            prompts = (inputs.boxes, inputs.clicks, inputs.removals, inputs.appears)
+            session.record(descriptors, frames, inputs.masks, prompts=prompts, result=folder)
         print_known(session)
         exported = result.exported()
         summary = _segmented(frames, inputs, result, session, settings, output)

@@ -24,6 +24,8 @@ from hodor_cli.runtime.device import choose_device
 from hodor_cli.runtime.preprocess import frame_fault, normalise
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+Mask = NDArray[np.bool_]
 #: The points of a scribble are thinned to this number, because more do not add information.
 _STROKE_POINTS = 24
 #: Passes of the head over a closer look; each starts from the mask of the one before.
@@ -41,9 +43,9 @@ class _State:
 
     points: tuple[tuple[float, float, float], ...] = ()
     box: Box | None = None
-    given: NDArray[np.bool_] | None = None
+    given: Mask | None = None
     logits: Tensor | None = None
-    mask: NDArray[np.bool_] | None = None
+    mask: Mask | None = None
 
 
 class Clicker:
@@ -106,7 +108,7 @@ class Clicker:
         """The ids of the objects that have a prompt."""
         return sorted(key for key, found in self._objects.items() if len(found) > 1)
 
-    def mask(self, object: int = 1) -> NDArray[np.bool_]:
+    def mask(self, object: int = 1) -> Mask:
         """The object's current mask, (H, W) bool; empty if it has no prompt."""
         found = self._objects.get(object, [_State()])[-1].mask
         return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
@@ -121,7 +123,7 @@ class Clicker:
             return np.where(self.mask(object), np.float32(np.inf), np.float32(-np.inf))
         return self._whole[0].to_frame(state.logits)
 
-    def click(self, x: float, y: float, *, positive: bool = True, object: int = 1) -> NDArray[np.bool_]:
+    def click(self, x: float, y: float, *, positive: bool = True, object: int = 1) -> Mask:
         """Add a click at pixel (x, y), counted from 0 at the upper left: on the object, or off it if not `positive`.
 
         Returns the object's mask, (H, W) bool. Raises UsageError for a click outside the frame, and for a first prompt
@@ -129,7 +131,7 @@ class Clicker:
         """
         return self._add_points(object, [(x, y)], positive, "click")
 
-    def box(self, box: Box, *, object: int = 1) -> NDArray[np.bool_]:
+    def box(self, box: Box, *, object: int = 1) -> Mask:
         """Replace the object's prompts by a box (x, y, width, height) around it. Returns the mask.
 
         Pieces that are much smaller than the largest one are removed, also after further clicks, unless they have a
@@ -143,16 +145,13 @@ class Clicker:
         self._states(object)
         return self._prompt(object, _State(box=(left, top, right - left, bottom - top)))
 
-    def scribble(
-        self, points: Sequence[tuple[float, float]], *, positive: bool = True, object: int = 1
-    ) -> NDArray[np.bool_]:
-        """Add a line through pixels (x, y), on the object, or off it if not `positive`. Returns the mask. Raises
-        UsageError as `click` does."""
+    def scribble(self, points: Sequence[Point], *, positive: bool = True, object: int = 1) -> Mask:
+        """Add a line through pixels (x, y), with the arguments and errors of `click`. Returns the mask."""
         if not len(points):
             raise UsageError("a scribble needs at least one point")
         return self._add_points(object, points, positive, "scribble")
 
-    def set_mask(self, mask: NDArray[np.bool_], *, object: int = 1) -> NDArray[np.bool_]:
+    def set_mask(self, mask: Mask, *, object: int = 1) -> Mask:
         """Start from a mask (H, W), for example from tracking, which clicks then correct. Returns the mask.
 
         Each click changes the mask only near it, so that the rest stays as it is.
@@ -160,22 +159,19 @@ class Clicker:
         mask = np.asarray(mask)
         if mask.dtype.kind not in "biu":
             raise UsageError(f"the mask is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")
-        mask = mask.astype(bool)
-        if mask.shape != self._frame().shape[:2]:
-            size = self._frame().shape[:2]
+        mask, size = mask.astype(bool), self._frame().shape[:2]
+        if mask.shape != size:
             raise UsageError(f"the mask is {mask.shape} but the frame is {size}; give a mask of the frame's size")
         self._states(object).append(_State(given=mask, mask=mask))
         return mask.copy()
 
-    def undo(self, object: int = 1) -> NDArray[np.bool_]:
+    def undo(self, object: int = 1) -> Mask:
         """Take back the object's last prompt. Returns the mask before it."""
         if len(self._objects.get(object, ())) > 1:
             self._objects[object].pop()
         return self.mask(object)
 
-    def _add_points(
-        self, object: int, points: Sequence[tuple[float, float]], positive: bool, kind: str
-    ) -> NDArray[np.bool_]:
+    def _add_points(self, object: int, points: Sequence[Point], positive: bool, kind: str) -> Mask:
         height, width = self._frame().shape[:2]
         for x, y in points:
             if not (0 <= x < width and 0 <= y < height):
@@ -195,7 +191,7 @@ class Clicker:
         return self._prompt(object, replace(state, points=(*state.points, *added)))
 
     @torch.inference_mode()
-    def _prompt(self, object: int, state: _State) -> NDArray[np.bool_]:
+    def _prompt(self, object: int, state: _State) -> Mask:
         """Compute the mask of new prompts and make it the object's current state."""
         assert self._whole is not None
         view, maps = self._whole
@@ -203,9 +199,8 @@ class Clicker:
         mask, given = found > 0, state.given
         if given is None and state.box is not None:
             mask = without_specks(mask, state.points)
-        elif given is not None and state.mask is not None:
-            new = state.points[len(self._objects[object][-1].points) :]
-            given = mask = changed_near(state.mask, mask, new)
+        elif given is not None:
+            given = mask = changed_near(given, mask, state.points[len(self._objects[object][-1].points) :])
         state = replace(state, logits=view.from_frame(found) if given is None else None, given=given, mask=mask)
         self._objects[object].append(state)
         return mask.copy()
@@ -240,10 +235,8 @@ class Clicker:
 
     @torch.inference_mode()
     def _features(self, view: View) -> FrameMaps:
-        image = view.cut(self._frame())
-        frame = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
-        config = self.net.config
-        frame = view.pad(normalise(frame, config.pixel_mean, config.pixel_std))
+        frame = torch.from_numpy(view.cut(self._frame())).to(self.device).permute(2, 0, 1)[None].float()
+        frame = view.pad(normalise(frame, self.net.config.pixel_mean, self.net.config.pixel_std))
         return self.net.features(frame.contiguous(memory_format=torch.channels_last))
 
     def _frame(self) -> NDArray[np.uint8]:

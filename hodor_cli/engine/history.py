@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hodor_cli.config import NUM_BACKGROUND
 from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.engine.step_result import FrameDescriptors
 from hodor_cli.model.types import Descriptors, History
 
 
@@ -44,6 +45,11 @@ class HistoryEntry:
             background=descriptors.background[0].to(torch.float32, copy=True) if background else None,
             lasting=lasting,
         )
+
+    def copied(self) -> FrameDescriptors:
+        """The descriptors as arrays of their own."""
+        objects = dict(zip(self.object_ids, self.objects.cpu().numpy().copy(), strict=True))
+        return FrameDescriptors(objects, None if self.background is None else self.background.cpu().numpy().copy())
 
     def without(self, object_id: int) -> HistoryEntry | None:
         """The entry without an object; None if it then holds nothing, not even a background."""

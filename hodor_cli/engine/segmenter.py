@@ -18,6 +18,7 @@ from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step import FrameSteps
 from hodor_cli.engine.step_result import FrameDescriptors, StepResult
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.paths import size_text
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision, placed
 from hodor_cli.runtime.memory import keep_freed_memory
@@ -28,8 +29,7 @@ class Segmenter(FrameSteps):
     """Follows objects through frames given one by one.
 
     An object may start in any frame. A later mask for its id corrects it from there on; `remove` or an empty mask ends
-    it. Ids are the user's and are never renumbered. The state consists of the history window and, for models that
-    match, the keys of four frames, so memory does not grow with the video.
+    it. Ids are the user's and are never renumbered. Memory does not grow with the video.
 
         segmenter = Segmenter(load_model("mini"))
         labels = segmenter.step(first_frame, masks=first_labels)  # (H, W) uint16 ids
@@ -66,10 +66,9 @@ class Segmenter(FrameSteps):
         if self.device.type == "cpu":
             keep_freed_memory()
         self.model = placed(model, self.device)
-        self.history = settings.history
+        self.history, self.matching = settings.history, settings.matching
         #: (min_dim, max_dim) for large, medium-sized and small objects.
         self.sides = model.config.resolutions(settings.min_dim, settings.max_dim)
-        self.matching = settings.matching
         self.maps_are_read, self.second = False, None
         self.reset()
 
@@ -122,8 +121,7 @@ class Segmenter(FrameSteps):
             InputError if the frame or a mask has a wrong size or type. WeightsError or DeviceError if the network
             returns NaN or infinite values. After any exception the state is unchanged.
         """
-        geometry = self._check_frame(frame)
-        index = self._next_frame
+        geometry, index = self._check_frame(frame), self._next_frame
         given: dict[int, np.ndarray] = {}
         if masks is not None:
             given = reference_masks_by_id(masks, size=geometry.original, frame=index, followed=self._known.ids)
@@ -131,8 +129,7 @@ class Segmenter(FrameSteps):
         before, resolution, self._known = self._known, self._resolution, self._known.copy()
         warnings: list[str] = []
         try:
-            geometry = self._choose_resolution(geometry, given, warnings)
-            geometry = self._follow_size(geometry)
+            geometry = self._follow_size(self._choose_resolution(geometry, given, warnings))
             for object_id in [key for key, mask in given.items() if not mask.any()]:
                 self.remove(object_id)
                 del given[object_id]
@@ -154,9 +151,7 @@ class Segmenter(FrameSteps):
         """Stop following an object; a later mask starts it again. Raises UsageError if it is not being followed."""
         if object_id not in self._known.ids:
             raise UsageError(f"object {object_id} is not followed; the ids are {self.object_ids or 'none'}")
-        self._known.ids = self._known.ids.without(object_id)
-        self._known.forget(object_id)
-        self._known.whole = None  # an object with this id may start in another scene
+        self._known.remove(object_id)
 
     def start_from(self, objects: Mapping[int, np.ndarray], background: np.ndarray | None = None) -> None:
         """Follow objects given by saved descriptors instead of masks; call it before the first step.
@@ -175,20 +170,16 @@ class Segmenter(FrameSteps):
 
     def descriptors(self) -> FrameDescriptors:
         """Descriptors of the newest frame, as they entered the history; empty if nothing was followed in it."""
-        entries = self._known.ring.entries
-        if not entries or (entry := entries[-1]).frame != self._next_frame - 1:
-            return FrameDescriptors({}, None)
-        objects = dict(zip(entry.object_ids, entry.objects.cpu().numpy().copy(), strict=True))
-        return FrameDescriptors(objects, None if entry.background is None else entry.background.cpu().numpy().copy())
+        newest = [entry for entry in self._known.ring.entries[-1:] if entry.frame == self._next_frame - 1]
+        return newest[0].copied() if newest else FrameDescriptors({}, None)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything the next step depends on, as arrays that `np.savez` can write; about 2 MB."""
-        size = (0, 0) if self._geometry is None else self._geometry.original
         return {
             "version": np.array(STATE_VERSION),
             "model": np.array(self.model.config.name),
             "next_frame": np.array(self._next_frame),
-            "size": np.array(size),
+            "size": np.array((0, 0) if self._geometry is None else self._geometry.original),
             "resolution": self._resolution.packed(),
             **self._known.pack(),
         }
@@ -223,14 +214,13 @@ class Segmenter(FrameSteps):
     def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:
         if not hasattr(frame, "scaled") and (wrong := frame_fault(frame)):
             raise InputError(wrong)
-        height, width = frame.shape[:2]
-        if self._geometry is not None and self._geometry.original != (height, width):
-            before = self._geometry.original
+        size = (frame.shape[0], frame.shape[1])
+        if self._geometry is not None and self._geometry.original != size:
             raise InputError(
-                f"frame {self._next_frame} is {width}x{height} and those before it are {before[1]}x{before[0]};"
-                " give frames of one size or reset the segmenter"
+                f"frame {self._next_frame} is {size_text(size)} and those before it are"
+                f" {size_text(self._geometry.original)}; give frames of one size or reset the segmenter"
             )
-        return self._resolution.of((height, width))
+        return self._resolution.of(size)
 
     def choose_resolution(self, masks: Mapping[int, np.ndarray]) -> None:
         """Choose the working resolution as if these masks, {id: (H, W) bool}, were the first."""

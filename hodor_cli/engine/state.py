@@ -90,6 +90,12 @@ class Followed:
         self.motion.forget(object_id)
         self.looks = {key: look for key, look in self.looks.items() if key != object_id}
 
+    def remove(self, object_id: int) -> None:
+        """Stop following an object."""
+        self.ids = self.ids.without(object_id)
+        self.forget(object_id)
+        self.whole = None  # an object with this id may start in another scene
+
     def resize(self, old: Geometry, new: Geometry, matcher: Matcher | None) -> None:
         """Continue at another working resolution. Descriptors do not depend on it."""
         self.memory = self.memory.resized(old, new, matcher)

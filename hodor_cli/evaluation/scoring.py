@@ -176,8 +176,7 @@ class SequenceScorer:
         labels = truth if isinstance(truth, Labels) else self._truth.read(truth, frame)
         if self._held is not None:
             self._score(*self._held)
-        for object_id in labels.new:
-            self._first_frame[object_id] = self.labelled
+        self._first_frame |= dict.fromkeys(labels.new, self.labelled)
         self.ids = list(self._first_frame)
         self._held = (frame, labels.ids, prediction, labels.void) if self.labelled else None
         self.labelled += 1
@@ -190,10 +189,8 @@ class SequenceScorer:
         require_frames(self.name, self.labelled, self.rules)
         if not self.ids:
             raise DataError(f"the truth of {self.name} holds no object; leave it out of `sequences`")
-        notes = list(self._notes)
-        extra = sorted(self._predicted.difference(self._first_frame))
-        past = [object_id for object_id in extra if object_id > max(self.ids)]
-        if past and self.rules.every_id:
+        notes, extra = list(self._notes), sorted(self._predicted.difference(self._first_frame))
+        if self.rules.every_id and (past := [object_id for object_id in extra if object_id > max(self.ids)]):
             raise InputError(
                 f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}, "
                 "which the official DAVIS evaluation refuses too; keep the ids of the first frame"
@@ -217,13 +214,12 @@ class SequenceScorer:
                 continue
             j, f = np.ascontiguousarray(np.array(values, np.float64).T)
             objects[object_id] = ObjectScore(object_id, tuple(self._frames[start:]), j, f)
-        unseen = [i for i, score in objects.items() if i not in self._predicted and not score.j_values.all()]
-        if unseen:
+        if unseen := [i for i, score in objects.items() if i not in self._predicted and not score.j_values.all()]:
             notes.append(f"the prediction of {self.name} never shows object {listed(unseen)} in the frames that count")
         if not objects:
             raise DataError(f"no object of {self.name} has a frame that counts; leave it out of `sequences`")
-        for note in self._truth.colour_notes:
-            notes.append(note if self.name in note else f"the truth of {self.name}: {note}")
+        of_truth = f"the truth of {self.name}: "
+        notes += [note if self.name in note else of_truth + note for note in self._truth.colour_notes]
         if self._truth.has_void:
             notes.append(
                 f"the truth of {self.name} has void pixels (255), which are not scored, whereas the official DAVIS "

@@ -151,8 +151,7 @@ class RunInputs:
         warnings = []
         for object_id, prompted in masks.items():
             found, mask = int(prompted.mask.sum()), (owner == object_id) & (joined == 0)
-            left = int(mask.sum())
-            if left:
+            if left := int(mask.sum()):
                 made[object_id] = mask
                 joined[mask] = object_id
             if 2 * left < found:
@@ -232,9 +231,8 @@ def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int
     Raises UsageError for any other text, InputError for a frame after the end.
     """
     removals: dict[int, list[int]] = {}
-    for object_id, frame in ids_and_frames(arguments, source, "removal"):
-        if object_id not in removals.setdefault(frame, []):
-            removals[frame].append(object_id)
+    for object_id, frame in dict.fromkeys(ids_and_frames(arguments, source, "removal")):
+        removals.setdefault(frame, []).append(object_id)
     return removals
 
 

@@ -114,9 +114,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
         self.label = readable_name(label)
         self.place = Path(label).resolve() if exists(Path(label)) else None
         self.name = readable_name(name)
-        self.start = settings.start
-        self.end = settings.end
-        self.value_range = settings.value_range
+        self.start, self.end, self.value_range = settings.start, settings.end, settings.value_range
         self.warnings: list[str] = []
 
     @abstractmethod
@@ -126,9 +124,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
     def between(self, first: int, stop: int) -> Iterator[Frame]:
         """Yield the frames first <= index < stop within start..end. Reading starts as close to `first` as possible."""
         for frame in self:
-            if frame.index >= stop:
-                return
-            if frame.index >= first:
+            if first <= frame.index < stop:
                 yield frame
             if frame.index + 1 >= stop:
                 return

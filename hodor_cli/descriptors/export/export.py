@@ -17,6 +17,7 @@ from hodor_cli.descriptors.export.sources import (
     LabelledFrame,
     hash_files,
     is_segment_result,
+    require_distinct,
     segment_result,
     sources_of_each,
     video_with_masks,
@@ -76,19 +77,7 @@ def export_sources(
     sources share a name or masks; and if there is only one source, the error that keeps it from being exported.
     """
     sources = list(sources)
-    by_name: dict[str, VideoInfo] = {}
-    by_masks: dict[str, VideoInfo] = {}
-    for info in (source.info for source in sources):
-        if info.result and (other := by_masks.setdefault(info.result, info)).source != info.source:
-            raise UsageError(
-                f"the masks in {info.result} would be used for both {other.name} and {info.name}; give a folder of "
-                "`masks` with one folder for each video"
-            )
-        if (other := by_name.setdefault(info.name, info)) is not info:
-            paths = f"{other.result or other.source} and {info.result or info.source}"
-            of_sets = info.kind.startswith("davis") and other.kind.startswith("davis")
-            way = "write the data sets to different files" if of_sets else "export one of them alone, with a `name`"
-            raise UsageError(f"two sources would both be called {info.name} ({paths}); {way}")
+    require_distinct(source.info for source in sources)
     kept = {"thumbnails": thumbnails, "baseline": baseline}
     results = []
     with StoreWriter(output, store_info(encoder.model)) as writer:
@@ -207,7 +196,8 @@ def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int
     kind = "davis" if predictions is None else "davis-predicted"
     sources = []
     for name, sequence in sorted({**found.others, **found.sequences}.items()):
-        images, masks = _folder_of(sequence.images), _folder_of(sequence.masks)
+        files_of = (sequence.images.values(), sequence.masks.values())
+        images, masks = (next((file.parent for file in files), None) for files in files_of)
         if predictions is not None:
             # A sequence's predictions may also be a result folder of `hodor segment`.
             folders = (predictions / name / "masks", predictions / name)
@@ -220,10 +210,6 @@ def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int
             f"no folder in {predictions or root / 'Annotations'} is named like a sequence of {root}; check the layout"
         )
     return sources
-
-
-def _folder_of(files: Mapping[str, Path]) -> Path | None:
-    return next((file.parent for file in files.values()), None)
 
 
 def coco_stills(
@@ -256,6 +242,5 @@ def _photographs(stills: StillImages, info: VideoInfo, part: range) -> ExportSou
             categories = {item.annotation_id: item.category for item in still.objects}
             yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)
 
-    missing = stills.faults.missing() if part.start == 0 else ""
-    notes = (missing,) if missing else ()
+    notes = (missing,) if part.start == 0 and (missing := stills.faults.missing()) else ()
     return ExportSource(info, frames, lambda: [stills.annotations_file, *map(stills.path, part)], len(part), notes)

@@ -20,7 +20,7 @@ from hodor_cli.datasets.matching import match_mask_folder
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
-from hodor_cli.errors import DataError, HodorError, InputError
+from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import path_text, reading_file, visible_folders
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
@@ -172,6 +172,23 @@ def sources_of_each(paths: Sequence[Path], sources_of: Callable[[Path], Sequence
     if errors and len(errors) == len(paths):
         raise errors[0]
     return found
+
+
+def require_distinct(videos: Iterable[VideoInfo]) -> None:
+    """Raise UsageError if two videos would have the same name in a store, or use the same masks."""
+    by_name: dict[str, VideoInfo] = {}
+    by_masks: dict[str, VideoInfo] = {}
+    for info in videos:
+        if info.result and (other := by_masks.setdefault(info.result, info)).source != info.source:
+            raise UsageError(
+                f"the masks in {info.result} would be used for both {other.name} and {info.name}; give a folder of "
+                "`masks` with one folder for each video"
+            )
+        if (other := by_name.setdefault(info.name, info)) is not info:
+            paths = f"{other.result or other.source} and {info.result or info.source}"
+            of_sets = info.kind.startswith("davis") and other.kind.startswith("davis")
+            way = "write the data sets to different files" if of_sets else "export one of them alone, with a `name`"
+            raise UsageError(f"two sources would both be called {info.name} ({paths}); {way}")
 
 
 def _failing(path: Path, error: HodorError) -> ExportSource:

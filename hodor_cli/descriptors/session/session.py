@@ -33,40 +33,25 @@ MOST_ROWS = 8
 
 
 class DescriptorSession(AbstractContextManager["DescriptorSession"]):
-    """A context around `segment_source`: give it the context's `segmenter` and `on_step`.
+    """A context around `segment_source`: give it the context's `segmenter` and `on_step`. `record` precedes the run.
 
     The context's segmenter wraps the given one. Its saved state includes that of the watches over drift and identity,
     so that a resumed run reports the same.
 
-        with DescriptorSession(segmenter, source, known=["objects.h5#bear/1"], record="new.h5") as session:
+        with DescriptorSession(segmenter, known=["objects.h5#bear/1"]) as session:
+            session.record("new.h5", source, masks)
             segment_source(source, RunInputs(masks), out, session.segmenter, hooks=RunHooks(on_step=session.on_step))
 
     Args:
         segmenter: A segmenter without objects; it starts from the objects of `known`, if any.
-        masks: {frame: label map} that start further objects.
-        prompts: What else starts and ends objects: boxes, clicks, removals. Part of the recorded content hash.
         known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
         projection: File written by `fit_projection`, used to recognise the objects of `known`; by default the
             package's own projection for these weights, if there is one.
-        record: Descriptor file to add this video to, in the same pass.
-        result: The run's result folder, which distinguishes results of the same video in the file.
     Raises:
         InputError, UsageError: an argument names no stored object, or one saved with other weights.
-        OutputError: the file cannot be written.
     """
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        source: FrameSource,
-        *,
-        masks: Mapping[int, Any] | None = None,
-        prompts: Sequence[object] = (),
-        known: Sequence[str] = (),
-        projection: Path | None = None,
-        record: str | Path | None = None,
-        result: Path | None = None,
-    ) -> None:
+    def __init__(self, segmenter: Segmenter, *, known: Sequence[str] = (), projection: Path | None = None) -> None:
         #: For the run's settings: the `known` arguments and a hash of their descriptors.
         self.start_from = ""
         self.recorder: DescriptorRecorder | None = None
@@ -77,14 +62,29 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         if known:
             self.recognition, digest = start_from_store(segmenter, known, projection)
             self.start_from = f"{' '.join(known)} sha256:{digest}"
-        if record is not None:
-            self.recorder = DescriptorRecorder(
-                record, source, segmenter, masks, prompts=prompts, result=result, start_from=self.start_from
-            )
         self._watches: dict[str, DriftMonitor | Recognition] = {"drift": DriftMonitor()}
         if self.recognition is not None:
             self._watches["recognition"] = self.recognition
         self.segmenter = WatchedSegmenter(segmenter, self._watches)
+
+    def record(
+        self,
+        file: str | Path,
+        source: FrameSource,
+        masks: Mapping[int, Any] | None = None,
+        *,
+        prompts: Sequence[object] = (),
+        result: Path | None = None,
+    ) -> None:
+        """Also add the video to a descriptor file, in the same pass.
+
+        masks: {frame: label map} that start objects. prompts: what else starts and ends them: boxes, clicks, removals;
+        part of the recorded content hash. result: the run's result folder, which distinguishes results of the same
+        video in the file. Raises what `DescriptorRecorder` raises, OutputError if the file cannot be written.
+        """
+        self.recorder = DescriptorRecorder(
+            file, source, self.segmenter.watched, masks, prompts=prompts, result=result, start_from=self.start_from
+        )
 
     def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
         """Record a frame, and return its objects to review."""
