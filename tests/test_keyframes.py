@@ -82,8 +82,9 @@ def test_a_mask_of_an_object_that_ends_there_is_refused(network: Hodor) -> None:
 
 
 def test_masks_of_frames_that_do_not_exist_are_refused(network: Hodor) -> None:
-    for frame in (-1, 12):
-        with pytest.raises(InputError, match=f"a mask is given for frame {frame}, but the last frame is 11"):
+    refusals = {-1: "frame -1 is negative", 12: "a mask is given for frame 12, but the last frame is 11"}
+    for frame, refusal in refusals.items():
+        with pytest.raises(InputError, match=refusal):
             labels_of(network, {0: {A: square(2, 2)}, frame: {A: square(2, 2)}})
 
 
