@@ -58,8 +58,8 @@ def test_a_frame_that_cannot_be_decoded_shows_the_one_before_and_later_ones_keep
 def test_frames_that_the_decoder_completed_are_named(tmp_path: Path) -> None:
     source = open_source(damaged(clip(tmp_path, "clip.mp4"), 12, 20, skip=400))
     assert len(list(source)) == 24
-    # The encoder writes other bytes now and then; in some of them the second fault is in no picture.
-    assert re.search("the decoder filled in missing parts of frames? 1[123]", source.warnings[0])
+    # The encoder writes other bytes now and then; in some of them one of the faults changes no picture noticeably.
+    assert re.search("the decoder filled in missing parts of frames? (1[123]|2[012])", source.warnings[0])
 
 
 def test_what_is_lost_at_the_beginning_and_at_the_end_is_told_and_all_readings_agree(tmp_path: Path) -> None:
