@@ -23,7 +23,7 @@ from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
 from hodor_cli.formats.numbering import number_together
-from hodor_cli.formats.opening import open_set
+from hodor_cli.formats.opening import mask_folder, open_benchmark, open_set
 from hodor_cli.formats.outlines import one_outline, outlines
 from hodor_cli.formats.recognise import WRITERS, read_annotations, writer_of
 from hodor_cli.formats.writing import new_folder, remove_export
@@ -435,6 +435,49 @@ def test_label_tiff_of_many_pages(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "labels.tif", save_all=True, append_images=pages[1:])
     found = read_annotations(tmp_path / "labels.tif")
     assert [picture.object_ids for picture in found.pictures] == [[1, 3], [1, 3], [1], [1, 3]]
+    white = Image.fromarray(np.where(labels_at(0) == 3, 255, 0).astype(np.uint16))
+    pages[0].save(tmp_path / "void.tif", save_all=True, append_images=[white])
+    found = read_annotations(tmp_path / "void.tif")  # as in a folder of masks, 255 next to other ids is void
+    assert [picture.object_ids for picture in found.pictures] == [[1, 3], []] and "void" in found.notes[0]
+
+
+def test_a_folder_of_soft_masks_is_refused_as_one_such_mask_is(tmp_path: Path) -> None:
+    soft = cv2.GaussianBlur(np.where(labels_at(0) == 1, 255, 0).astype(np.uint8), (7, 7), 0)
+    Image.fromarray(soft).save(tmp_path / "0.png")
+    for place in (tmp_path, tmp_path / "0.png"):
+        with pytest.raises(InputError, match="soft edges"):
+            read_annotations(place)
+
+
+def test_yolo_labels_of_a_picture_called_train_are_read(tmp_path: Path) -> None:
+    image = np.zeros((*SIZE, 3), np.uint8)
+    pictures = [Picture("train.jpg", SIZE, shapes_of(labels_at(0), NAMES), image=image)]
+    place = written("yolo", tmp_path, Annotations("x", Path("x"), pictures), frames=True)
+    assert [picture.name for picture in read_annotations(place).pictures] == ["train.jpg"]
+
+
+def test_masks_to_score_need_objects_that_are_the_same_in_all_frames(tmp_path: Path) -> None:
+    place = written("coco", tmp_path, replace(clip(), names=dict.fromkeys(NAMES, "cell"), tracked=False))
+    for opened in (open_benchmark, mask_folder):
+        with pytest.raises(InputError, match="does not say which object is which"), opened(place):
+            pass
+
+
+def test_annotations_of_a_folder_that_are_not_read_are_named(tmp_path: Path) -> None:
+    folder = written("coco", tmp_path) / "annotations"
+    assert "only" not in " ".join(read_annotations(folder.parent).notes)
+    (folder / "instances_val.json").write_bytes((folder / "instances_default.json").read_bytes())
+    (folder / "instances_default.json").rename(folder / "instances_train.json")
+    assert "only instances_train.json is read, not instances_val.json" in " ".join(
+        read_annotations(folder.parent).notes
+    )
+    assert "only" not in " ".join(read_annotations(folder / "instances_val.json").notes)
+
+
+def test_an_impossible_size_without_an_outline_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [], "imageHeight": -5, "imageWidth": 10}))
+    with pytest.raises(InputError, match="impossible size"):
+        read_annotations(tmp_path / "a.json")
 
 
 # Ids ----------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -49,9 +50,11 @@ def export(
     from hodor_cli.images.paths import require_exists
     from hodor_cli.run.exporting import ExportOptions, export_result, names_of
 
+    formats = formats_of(to)
+    _require_used(formats, frames, simplify)
     require_exists(result, "result")
     options = ExportOptions(out, overwrite, simplify, frames, names_of(name or []), source, warn=warn)
-    print_exports(export_result(result, formats_of(to), options))
+    print_exports(export_result(result, formats, options))
 
 
 def convert(
@@ -77,6 +80,7 @@ def convert(
     writer = writer_of(to)
     if writer.media:
         raise UsageError(f"{to} needs a result: hodor export RESULT --to {to}")
+    _require_used([to], frames, simplify)
     if annotations.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"{annotations} is what is read and {out} what is written; choose another place with `out`")
     found = read_annotations(annotations)
@@ -130,6 +134,17 @@ def formats_of(text: str | None) -> list[str]:
     if not names:
         raise UsageError("no format is named; give one or more, for example coco,csv")
     return list(dict.fromkeys(writer_of(name).name for name in names))
+
+
+def _require_used(formats: Sequence[str], frames: bool, simplify: float) -> None:
+    """Raise UsageError for an option that none of the formats has a use for."""
+    from hodor_cli.formats.recognise import WRITERS
+
+    writers = [WRITERS[name] for name in formats]
+    if frames and not any(writer.pictures for writer in writers):
+        raise UsageError(f"{', '.join(formats)} cannot have the pictures next to the result; leave out --frames")
+    if simplify and not any(writer.polygons for writer in writers):
+        raise UsageError(f"{', '.join(formats)} has no polygons; leave out --simplify")
 
 
 def print_exports(places: dict[str, Path]) -> None:

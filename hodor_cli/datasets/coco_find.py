@@ -53,6 +53,13 @@ def json_annotations(path: Path) -> tuple[Path | None, frozenset[str]]:
     return (found[0], json_keys(found[0])) if len(found) == 1 else (None, frozenset())
 
 
+def annotations_beside(file: Path) -> list[Path]:
+    """The other files of annotations in the folder of the one that `annotation_files` chose for its folder."""
+    if file.suffix.lower() != ".json" or not json_keys(file) & {"images"}:
+        return []
+    return [one for one in sorted(file.parent.glob("*.json")) if one != file and "images" in json_keys(one)]
+
+
 def _may_annotate(path: Path) -> bool:
     """Whether a JSON file may annotate many pictures: it has a key of COCO's or Label Studio's, or is damaged."""
     keys = json_keys(path)

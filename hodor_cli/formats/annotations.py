@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segmentation
+from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import Box, box_of, ids_in
+from hodor_cli.images.paths import size_text
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
@@ -159,6 +160,8 @@ def drawable(shapes: Iterable[Shape], picture: str, size: Size, path: Path) -> t
     """
     found = []
     named = unnamed = "an object"
+    if not 0 < size[0] * size[1] <= MOST_PIXELS or size[0] < 0:
+        raise InputError(f"{path} has a picture with the impossible size {size_text(size)}; export it again")
     try:
         for shape in shapes:
             named = f"'{shape.name}'" if shape.name else unnamed

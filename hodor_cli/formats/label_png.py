@@ -33,7 +33,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         mask = read_mask(path)
         return Annotations("a mask", path, [picture_of(path.stem, mask.labels)], notes=tuple(mask.notes))
     files = next(filter(None, (masks_in(path / name) for name in _MASKS)), {})
-    reader = LabelReader(path.name, check_edges=False)
+    reader = LabelReader(path.name)
     shown = shown_pictures(path, files)
     pictures = [
         replace(picture_of(name, reader.read(file).ids, shown.get(name)), frame=place)

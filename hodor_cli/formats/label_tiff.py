@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 
+from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_values import mask_from_values
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Size, shapes_of
@@ -25,13 +27,15 @@ def find(path: Path) -> Path | None:
 def read(path: Path, size: Size | None = None) -> Annotations:
     """Read a TIFF whose pages are the label maps of the frames. Raises InputError."""
     pictures: list[Picture] = []
+    reader = LabelReader(path.name)  # a value means the same on all pages
     for page in range(read_header(path).pages):
         values = read_stored(path, "a label TIFF", page=page).values
         if pictures and values.shape != pictures[0].size:
             raise InputError(f"page {page} of {path} differs in size from the first; all pages must have one size")
-        labels = mask_from_values(values, path).labels
+        mask_from_values(values, path)  # raises for values that are not ids, and for soft edges
+        labels = reader.read(values.astype(np.uint16)).ids
         pictures.append(Picture(f"{page:05d}", (labels.shape[0], labels.shape[1]), shapes_of(labels), page))
-    return Annotations("a label TIFF", path, pictures, video=path.stem)
+    return Annotations("a label TIFF", path, pictures, notes=tuple(reader.notes), video=path.stem)
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:

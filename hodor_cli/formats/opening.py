@@ -182,12 +182,7 @@ def open_benchmark(path: Path) -> Iterator[Dataset]:
     if not exists(path) or depth(path / "Annotations") > 0 or find_tool(path) is None:
         yield recognise(path)
         return
-    found = read_annotations(path)
-    if not found.tracked:
-        raise InputError(
-            f"{path} does not say which object is which from frame to frame, so nothing can be scored against it; give "
-            "each object a group, a track or its own name"
-        )
+    found = _tracked(path)
     if (missing := next((picture for picture in found.pictures if picture.file is None), None)) is not None:
         raise InputError(f"the frame {missing.name} is not next to {path}; put the frames into images/ there")
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
@@ -198,10 +193,20 @@ def open_benchmark(path: Path) -> Iterator[Dataset]:
 @contextmanager
 def mask_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder of label PNGs with the masks of another tool's `path`, or `path` itself if it is not
-    another tool's."""
+    another tool's. Raises InputError if objects cannot be told apart from frame to frame."""
     if not exists(path) or find_tool(path) is None:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
-        label_png.write(read_annotations(path), FolderWriter(Path(folder)))
+        label_png.write(_tracked(path), FolderWriter(Path(folder)))
         yield Path(folder)
+
+
+def _tracked(path: Path) -> Annotations:
+    found = read_annotations(path)
+    if not found.tracked:
+        raise InputError(
+            f"{path} does not say which object is which from frame to frame, so it cannot be scored; give each object "
+            "a group, a track or its own name"
+        )
+    return found

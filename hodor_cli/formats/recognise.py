@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from hodor_cli.datasets.coco_find import annotations_beside
 from hodor_cli.datasets.folders import suggestion
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import InputError, UsageError
@@ -69,12 +70,18 @@ _READERS: tuple[tuple[Reader, Collection[str]], ...] = (
 
 @dataclass(frozen=True)
 class Writer:
-    """A writable format: its name, a description, and the function. media: whether it needs the frames' pixels."""
+    """A writable format: its name, a description, and the function.
+
+    media: whether it needs the frames' pixels. pictures: whether the frames can be written next to the annotations.
+    polygons: whether outlines can be simplified.
+    """
 
     name: str
     about: str
     write: Callable[[Annotations, FolderWriter], None]
     media: bool = False
+    pictures: bool = True
+    polygons: bool = False
 
 
 WRITERS = {
@@ -82,17 +89,17 @@ WRITERS = {
     for writer in (
         Writer("coco", "annotations/instances_default.json with run lengths and track_id", coco.write),
         Writer("coco-video", "annotations.json: run lengths by object (YouTube-VIS)", coco_video.write),
-        Writer("yolo", "labels/train/NAME.txt and data.yaml", yolo.write),
-        Writer("labelme", "NAME.json with polygons and group_id", labelme.write),
-        Writer("cvat", "annotations.xml: tracks of a video, masks of photographs", cvat.write),
+        Writer("yolo", "labels/train/NAME.txt and data.yaml", yolo.write, polygons=True),
+        Writer("labelme", "NAME.json with polygons and group_id", labelme.write, polygons=True),
+        Writer("cvat", "annotations.xml: tracks of a video, masks of photographs", cvat.write, polygons=True),
         Writer("png", "label PNGs in DAVIS's colours", label_png.write),
-        Writer("ctc", "mask000.tif and res_track.txt (Cell Tracking Challenge)", label_tiff.write),
-        Writer("csv", "tracks.csv: frame, id, box, area, centre, confidence", tables.write),
-        Writer("cutouts", "ID_NAME/FRAME.png, each object with alpha", media.write_cutouts, media=True),
-        Writer("prores", "NAME.mov, ProRes 4444 with alpha", media.write_prores, media=True),
-        Writer("webm", "NAME.webm, VP9 with alpha", media.write_webm, media=True),
-        Writer("green", "NAME.mp4, objects on green", media.write_green, media=True),
-        Writer("matte", "NAME.mp4, objects white on black", media.write_matte, media=True),
+        Writer("ctc", "mask000.tif and res_track.txt (Cell Tracking Challenge)", label_tiff.write, pictures=False),
+        Writer("csv", "tracks.csv: frame, id, box, area, centre, confidence", tables.write, pictures=False),
+        Writer("cutouts", "ID_NAME/FRAME.png, each object with alpha", media.write_cutouts, media=True, pictures=False),
+        Writer("prores", "NAME.mov, ProRes 4444 with alpha", media.write_prores, media=True, pictures=False),
+        Writer("webm", "NAME.webm, VP9 with alpha", media.write_webm, media=True, pictures=False),
+        Writer("green", "NAME.mp4, objects on green", media.write_green, media=True, pictures=False),
+        Writer("matte", "NAME.mp4, objects white on black", media.write_matte, media=True, pictures=False),
     )
 }
 
@@ -107,6 +114,10 @@ class Found(NamedTuple):
     def read(self, size: Size | None = None, *, whole: bool = True) -> Annotations:
         """Call `Reader.read`. whole: raise InputError if some files of a folder cannot be read."""
         found = replace(self.reader.read(self.file, size), path=self.path)
+        if self.path.is_dir() and (beside := annotations_beside(self.file)):
+            unread = listed((one.name for one in beside), 3)
+            note = f"{self.path}: only {self.file.name} is read, not {unread}; give a file to read another"
+            found = replace(found, notes=(*found.notes, note))
         if whole and found.faults:
             others = f" ({plural(len(found.faults) - 1, 'other file')} of {self.path} cannot be read either)"
             raise InputError(found.faults[0] + (others if len(found.faults) > 1 else ""))

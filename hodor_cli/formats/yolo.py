@@ -162,7 +162,8 @@ def _picture_of(label: Path) -> Path | None:
 def _texts(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return [folder / name for name in visible_files(folder) if name.endswith(".txt") and name not in _OTHER_TEXTS]
+    files = [folder / name for name in visible_files(folder) if name.endswith(".txt")]
+    return [file for file in files if file.name not in _OTHER_TEXTS or _picture_of(file)]  # a picture may be train.jpg
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
