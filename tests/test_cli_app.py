@@ -295,6 +295,23 @@ def test_a_command_without_out_names_where_its_results_go(command: str, place: s
 
 
 @pytest.mark.parametrize(
+    ("command", "unused"),
+    [
+        ("evaluate-clicks DAVIS --method grabcut --side 500", "--side"),
+        ("evaluate-clicks DAVIS --method grabcut --device cpu", "--device"),
+        ("retrieval --pr-curve --top 3", "--top"),
+        ("retrieval --pr-curve --weights toy", "--weights"),
+        ("export a --to csv,ctc --frames", "--frames"),
+        ("convert a b --to csv --frames", "--frames"),
+        ("convert a b --to png --simplify 2", "--simplify"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(command: str, unused: str) -> None:
+    said = hodor(*command.split(), code=2).stderr
+    assert unused in said and "leave" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ("--min-dim 288 --min-dim=384", "--min-dim is given 2 times; give it once"),

@@ -262,6 +262,7 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
         (tmp_path / "clips.hodor" / name / "report.json").write_text(json.dumps(report))
     many = hodor("export-descriptors", "clips.hodor", "-o", "many.h5", *weights).output
     assert "cat: 6 descriptors" in many and "dog: 6 descriptors" in many
+    assert "leave out --masks" in refused("export-descriptors", "dog.hodor", "--masks", "masks/cat", *weights)
     (tmp_path / "dog").rename(tmp_path / "moved")
     assert f"{tmp_path / 'dog'} no longer exists" in refused("export-descriptors", "dog.hodor", *weights)
     write_label_png("empty.png", np.zeros_like(labels[0]))

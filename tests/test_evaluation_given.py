@@ -163,6 +163,7 @@ def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_p
         (("--given", "two"), "takes numbers of masks"),
         (("--given", "1", "--choose", "best"), "--choose takes uniform"),
         (("--given", "1", "--workers", "2"), "leave them out"),
+        (("--given", "1", "--overwrite"), "--overwrite needs the folder of --out"),
         (("--given", "99"), "too few to give 99"),
     ],
 )

@@ -73,8 +73,12 @@ def test_a_video_with_its_masks_so_far_is_followed_and_nothing_is_left_but_the_p
     assert [f"frame {one['frame']} ({one['name']}): removes {one['gain']:.0%}" in said for one in found] == [True] * 2
     code, said = words(clip, "--mask", tmp_path / "a.png", "--out", tmp_path / "next.png")
     assert code == OutputError.exit_code and "exists already" in said and (tmp_path / "next.png").read_bytes() == page
+    code, said = words(clip, "--mask", tmp_path / "a.png", "--out", tmp_path / "a.png", "--overwrite")
+    assert code == OutputError.exit_code and "a.png is an input" in said
     assert words(clip, "--mask", f"99={tmp_path}/a.png")[0] == InputError.exit_code
     run = ["segment", str(clip), "--mask", str(tmp_path / "a.png"), "--min-dim", "64", "-o", str(tmp_path / "out")]
     hodor(*run)
     code, said = words(tmp_path / "out", "--mask", tmp_path / "a.png")
+    assert code == UsageError.exit_code and "is a finished run" in said
+    code, said = words(tmp_path / "out", "--start", 2)
     assert code == UsageError.exit_code and "is a finished run" in said

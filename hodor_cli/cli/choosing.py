@@ -121,10 +121,14 @@ def suggest(
     from hodor_cli.run.records import is_report
 
     if out is not None:
-        out = common.picture_file(out, overwrite=overwrite)
-    if not marks or is_report(Path(source) / "report.json"):
-        if marks:
-            raise UsageError(f"{source} is a finished run, which has its masks; leave out --mask, --box and --click")
+        out = common.picture_file(out, source, *marks.files, overwrite=overwrite)
+    finished = is_report(Path(source) / "report.json")
+    if finished and (marks or reading != common.Reading() or settings != SegmentSettings()):
+        raise UsageError(
+            f"{source} is a finished run, which has its masks and settings; leave out --mask, --box, --click, --start, "
+            "--end, --weights and other network options"
+        )
+    if finished or not marks:
         require_exists(Path(source), "result or video")
         _print_suggestions(suggested_in(Path(source), count), Path(source), out, as_json)
         return

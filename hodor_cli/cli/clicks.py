@@ -74,8 +74,10 @@ def evaluate_clicks(
     Each click, of at most 20, goes to the centre of the largest error. Objects are taken from the first, middle and
     last labelled frame of each clip, and one from each photograph.
     """
-    if method == "grabcut" and weights is not None:
-        raise UsageError("`weights` are for the click network; leave them out with `method` grabcut")
+    if method == "grabcut" and (weights is not None or side is not None or settings.device != "auto"):
+        raise UsageError(
+            "`weights`, `side` and `device` are for the click network; leave them out with `method` grabcut"
+        )
     require_new_json(json_file)
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks

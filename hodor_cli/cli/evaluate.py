@@ -82,6 +82,8 @@ def evaluate(
         return
     if len(dataset) > 1:
         raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
+    if (resume or overwrite) and out is None:
+        raise UsageError(f"{'`resume`' if resume else '`overwrite`'} needs the folder of `out`; give that as well")
     lengths, names = _history_lengths(history), None if sequences is None else names_in(sequences)
     settings = replace(settings, adapt=adapt)
     if given is not None:
@@ -106,8 +108,6 @@ def evaluate(
         raise UsageError("`workers` score the masks of `predictions`; those of a model are scored while it runs")
     if len(lengths) > 1:
         require_matplotlib("a sweep of `history`")
-    if (resume or overwrite) and out is None:
-        raise UsageError(f"{'`resume`' if resume else '`overwrite`'} needs the folder of `out`; give that as well")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.evaluation.output import sweep_json
     from hodor_cli.formats.opening import open_benchmark

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
 
+_TOP = 10
+
+
 def retrieval(
     store: Annotated[
         Path | None, arg("FILE", "A descriptor file [default: objects.h5 here or in the workspace].")
@@ -41,7 +44,7 @@ def retrieval(
     out: Annotated[
         Path | None, out_option("FILE", "Image to write [default: pr_curve.png (and .csv), or matches.png].")
     ] = None,
-    top: Annotated[int, opt("N", "Objects to show.", min=1)] = 10,
+    top: Annotated[int, opt("N", "Objects to show.", min=1)] = _TOP,
     by: Annotated[
         ByName | None,
         opt(
@@ -74,12 +77,14 @@ def retrieval(
     from hodor_cli.descriptors.search.search import search_objects, verify_matches
     from hodor_cli.descriptors.store.store import DescriptorStore, find_store
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
-    from hodor_cli.errors import require_matplotlib
+    from hodor_cli.errors import UsageError, require_matplotlib
     from hodor_cli.files import require_place
     from hodor_cli.weights import load_model
 
     _check_question(pr_curve, query, marked=bool(marks))
     _check_extras(pr_curve, queries=queries is not None, verify=verify, cosine=metric == "cosine")
+    if pr_curve and (top != _TOP or settings != SegmentSettings()):
+        raise UsageError("--pr-curve compares all stored rows; leave out --top, --weights and other network options")
     image = out or Path("pr_curve.png" if pr_curve else "matches.png")
     image = picture_file(image, query, *marks.files, overwrite=overwrite)
     with DescriptorStore(find_store(store)) as library:

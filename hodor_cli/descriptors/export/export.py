@@ -145,8 +145,12 @@ def find_sources(
     InputError, DataError or UsageError if there is nothing to export, saying what was expected.
     """
     if is_segment_result(path):
+        if masks is not None or annotations is not None:
+            raise UsageError(f"{path} is a result, which has its masks; leave out `masks` and `annotations`")
         return [segment_result(path, None, every=every, name=name)]
     if annotations is not None or path.suffix.lower() == ".json":
+        if masks is not None:
+            raise UsageError("photographs have their masks in their annotations; leave out `masks`")
         images, file = (path, annotations) if annotations is not None else (path.parent, path)
         return coco_stills(images, file, every=every, name=name)
     if path.is_dir() and (path / "JPEGImages").is_dir():
