@@ -110,14 +110,26 @@ def test_masks_of_a_data_set_that_are_off_by_one_are_refused(tmp_path: Path) -> 
         ClipSet(tmp_path)
 
 
-def test_a_list_of_sequences_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    davis(tmp_path, {name: moving_labels(3) for name in ("bear", "cow")})
+def test_a_list_of_sequences_may_have_a_byte_order_mark_and_names_with_spaces(tmp_path: Path) -> None:
+    davis(tmp_path, {name: moving_labels(3) for name in ("bear", "my cow")})
     lists = tmp_path / "ImageSets" / "2017"
     lists.mkdir(parents=True)
     for split in ("train", "val"):
-        (lists / f"{split}.txt").write_text("bear\ncow\n", encoding="utf-8-sig")
-    assert [clip.name for clip in ClipSet(tmp_path).clips] == ["bear", "cow"]
-    assert list(recognise(tmp_path).sequences) == ["bear", "cow"]
+        (lists / f"{split}.txt").write_text("bear\nmy cow\n", encoding="utf-8-sig")
+    assert [clip.name for clip in ClipSet(tmp_path).clips] == ["bear", "my cow"]
+    assert list(recognise(tmp_path).sequences) == ["bear", "my cow"]
+
+
+def test_the_frame_of_a_picture_without_an_ending_has_its_whole_name(tmp_path: Path) -> None:
+    for place in ("frames", "voc/SegmentationObject"):
+        (tmp_path / place).mkdir(parents=True)
+        for index, labels in enumerate(moving_labels(3)):
+            image = Image.fromarray(
+                labels * (labels == 1) if "voc" in place else np.full((*labels.shape, 3), index, np.uint8)
+            )
+            image.save(tmp_path / place / f"a.{index}.png")
+    with open_source(tmp_path / "frames") as source:
+        assert list(read_given([str(tmp_path / "voc")], source).masks) == [0, 1, 2]
 
 
 def test_folders_and_files_match_in_every_unicode_form(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _names(file: Path) -> tuple[str, ...]:
     mask."""
     names: dict[str, None] = {}
     for line in read_utf8(file, DataError).decode("utf-8", "replace").splitlines():
-        parts = (line.split() or [""])[0].strip("/").split("/")
+        parts = line.strip().strip("/").split("/")
         if parts[0]:
             names[parts[-2] if len(parts) > 1 else parts[0]] = None
     return tuple(names)

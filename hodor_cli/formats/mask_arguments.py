@@ -21,6 +21,7 @@ from hodor_cli.formats.numbering import number_together, repeated_name
 from hodor_cli.formats.recognise import Found, find_tool
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import exists, listed, plural, require_exists, size_text
+from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.frames import FrameSource
 
 #: Number of masks whose notes are all shown.
@@ -209,19 +210,25 @@ def _placed(pictures: list[Picture], given: int | None, path: Path, source: Fram
         if not read:
             require_frame(min(frame for _, frame in of_video), str(path), source)
         return read
-    stems = {Path(picture.name).stem: picture for picture in pictures}
+    stems = {_frame_name(picture): picture for picture in pictures}
     named = source.frame_names()
     if len(pictures) == 1:
         index = named.index(next(iter(stems))) if named is not None and next(iter(stems)) in named else source.start
         require_frame(index, str(path), source)
         return [(pictures[0], index)]
     if len(stems) < len(pictures):
-        twice = next(picture for picture in pictures if picture is not stems[Path(picture.name).stem])
+        twice = next(picture for picture in pictures if picture is not stems[_frame_name(picture)])
         raise InputError(
-            f"{path} has several pictures called {Path(twice.name).stem}; give one as FRAME={path}#{twice.name}"
+            f"{path} has several pictures called {_frame_name(twice)}; give one as FRAME={path}#{twice.name}"
         )
     matched, _ = match_frames(stems, source, path)
     return [(picture, index) for index, picture in matched.items()]
+
+
+def _frame_name(picture: Picture) -> str:
+    """The name of the frame that a picture shows: without folder and ending, of which some formats have none."""
+    name = Path(picture.name)
+    return name.stem if name.suffix.lower() in PICTURE_SUFFIXES else name.name
 
 
 def _notes(one: Annotations) -> list[str]:
