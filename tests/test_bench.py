@@ -161,3 +161,8 @@ def test_speed_of_training_leaves_out_the_iterations_in_which_threads_settle() -
 
 def test_flags_of_training_alone_are_refused() -> None:
     assert "--train" in refused(*TINY, "--workers", "1")
+
+
+@pytest.mark.parametrize("option", ["--frames", "--history", "--min-dim", "--max-dim"])
+def test_options_of_segmentation_are_refused_where_training_is_measured(option: str) -> None:
+    assert f"training has no {option}; leave this out" in refused(*TINY, "--train", option, "64")

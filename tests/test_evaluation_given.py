@@ -135,9 +135,17 @@ def test_wrong_settings_are_refused(network: Hodor, dataset: Dataset) -> None:
         GivenSettings((0, 1))
     with pytest.raises(UsageError, match="`choose` takes uniform, suggest, random, one-way, not 'best'"):
         GivenSettings((1,), ("best",))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="8 labelled frames, too few to give 8"):
+    with pytest.raises(DataError, match=r"8 labelled frames \(8 with an object\), too few to give 8"):
         evaluated(network, dataset, 8, choose=("uniform",))
     assert "--choose selects frames for --given" in refused("evaluate", dataset.root, "--choose", "suggest", code=2)
+
+
+@pytest.mark.parametrize("way", ["uniform", "suggest", "random"])
+def test_no_more_masks_are_given_than_frames_show_an_object(network: Hodor, tmp_path: Path, way: str) -> None:
+    truth = [labels if index < 2 else np.zeros_like(labels) for index, labels in enumerate(moving_labels(COUNT))]
+    short = recognise(davis(tmp_path / "short", {"squares": truth}))
+    with pytest.raises(DataError, match=r"8 labelled frames \(2 with an object\), too few to give 3"):
+        evaluated(network, short, 3, choose=(way,))
 
 
 def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from hodor_cli.training.loop import fit
 from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import with_settings
-from hodor_cli.training.run_folder import STATE_FILE, read_state
+from hodor_cli.training.run_folder import STATE_FILE, TrainingState, read_state, save_state
 from hodor_cli.training.watching import Events, outlook
 from hodor_cli.weights import load_checkpoint, load_model, save_checkpoint
 from hodor_cli.weights.published import load_imagenet_backbone
@@ -175,6 +175,8 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
         run(photos, out, 1, resume=True)
     with pytest.raises(UsageError, match=r"`data` contradicts `resume`"):
         run([f"{photos}:2"], out, 3, resume=True)
+    with pytest.raises(UsageError, match=r"`weights=mini` contradicts `resume`: the run began without `weights`"):
+        run(photos, out, 3, resume=True, weights="mini")
     with pytest.raises(UsageError, match="run of `hodor pretrain`"):
         start(hodor_cli.finetune, photos, mode="frames", out=out, resume=True)
     with pytest.raises(WeightsError, match=r"holds a 'toy' network, not 'mini' as the settings ask for"):
@@ -254,8 +256,10 @@ def test_a_limit_on_time_ends_a_run_that_can_be_resumed(photos: Path, tmp_path: 
     assert all(report.limited and report.seconds_left <= 2 for report in told)
     resumed = run(photos, tmp_path / "run", begun.iterations + 1, resume=True)
     assert resumed.iterations == begun.iterations + 1
-    with pytest.raises(UsageError, match="`time_limit` cannot be 'soon'"):
-        run(photos, tmp_path / "other", time_limit="soon")
+    for text in ("soon", "1h30"):  # minutes or seconds?
+        with pytest.raises(UsageError, match=f"`time_limit` cannot be '{text}'"):
+            run(photos, tmp_path / "other", time_limit=text)
+    assert [RunOptions(time_limit=text).seconds for text in ("90", "2m30", "1h30m", "1.5h")] == [90, 150, 5400, 5400]
 
 
 def test_a_limit_on_time_says_how_far_it_reaches_and_how_to_have_a_whole_run_in_it(
@@ -296,6 +300,24 @@ def test_ctrl_c_waits_for_the_iteration_and_a_later_one_does_not(
     assert any("interrupted after iteration 3" in text for text in notes) == (kept == 3)
     state = read_state(tmp_path / "run")
     assert state is not None and state.iteration == kept
+
+
+def test_an_interrupt_of_the_last_save_loses_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = []
+
+    def interrupted(folder: Path, state: TrainingState, learner: Learner) -> None:
+        saves.append(state.iteration)
+        if saves == [2, 3]:
+            raise KeyboardInterrupt
+        save_state(folder, state, learner)
+
+    monkeypatch.setattr("hodor_cli.training.loop.save_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, tmp_path / "run", 3, save_every=2)
+    state = read_state(tmp_path / "run")
+    assert state is not None and state.iteration == 3
 
 
 def test_it_is_said_how_long_it_takes_and_whether_the_network_got_better(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_changes_that_cannot_be(changes: dict[str, object], sentence: str) -> No
         with_settings(train_preset("toy"), changes)
 
 
-def test_a_mode_brings_its_settings_and_refuses_others() -> None:
+def test_a_mode_brings_its_settings_and_refuses_others(tmp_path: Path) -> None:
     sparse = choose_config("mini-finetune", "sparse", {})
     assert (sparse.supervise, sparse.schedule, sparse.sequence, sparse.augment.frames) == ("reference", "paper", 3, 3)
     assert choose_config("mini-finetune", "dense", {}).supervise == "all"
@@ -116,6 +116,9 @@ def test_a_mode_brings_its_settings_and_refuses_others() -> None:
         choose_config("mini-finetune", "sparse", {"schedule": "chain"})
     with pytest.raises(UsageError, match=r"`mode=sparse`.*`sequence=1`"):
         choose_config("mini-finetune", "sparse", {"sequence": 1})
+    (tmp_path / "single.json").write_text('{"preset": "toy", "settings": {"sequence": 1}}')
+    with pytest.raises(UsageError, match=r"`mode=sparse`.*`sequence=1`"):
+        choose_config(str(tmp_path / "single.json"), "sparse", {})
     with pytest.raises(UsageError, match=r"`mode=dense`.*`supervise=reference`"):
         choose_config("mini-finetune", "dense", {"supervise": "reference"})
 

@@ -28,7 +28,8 @@ from hodor_cli.bench.clip import SyntheticPhotographs
 from hodor_cli.bench.measure import ENGINE, PLAIN, Progress
 from hodor_cli.bench.settings import BenchSettings, bench_model, describe_machine
 from hodor_cli.bench.stages import Spent, contended
-from hodor_cli.errors import HodorError, TrainingError
+from hodor_cli.errors import HodorError, TrainingError, UsageError
+from hodor_cli.images.paths import listed
 from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
@@ -43,6 +44,8 @@ from hodor_cli.training.recipe import PRESET_OF
 
 #: More iterations than anybody measures; `_EnoughError` ends the loop long before, and before it saves anything.
 _ENDLESS = 10**6
+#: Settings that training does not have.
+_OTHERS = ("frames", "history", "min_dim", "max_dim", "matching")
 #: Iterations alongside busy processes: first those in which the number of threads settles, then those that are timed.
 _SETTLING, _SETTLED = 2, 4
 
@@ -68,9 +71,12 @@ def measure_training(
     Keys: plain and engine (samples_per_second, seconds_per_iteration, processor seconds and peak memory of the training
     process), speedup (also by processor time), contention (None without `contend`), loader (workers, idle_share: the
     share of the engine's time spent waiting for samples), machine, settings. By default, `batch_size` is the preset's,
-    on a CPU at most 2, and `workers` the same as for `pretrain`. `settings.frames` and `history` are not used. Starts
-    processes, so a script needs the usual `if __name__ == "__main__"`. Raises TrainingError if a process ends early.
+    on a CPU at most 2, and `workers` the same as for `pretrain`. Starts processes, so a script needs the usual
+    `if __name__ == "__main__"`. Raises UsageError for settings of segmentation, TrainingError if a process ends early.
     """
+    if other := [name for name in _OTHERS if getattr(settings, name) != getattr(BenchSettings(), name)]:
+        names = listed(f"`{name}`" for name in other)
+        raise UsageError(f"the measurement of training has no {names}; leave this out, or measure segmentation")
     device = choose_device(settings.device)
     precision = precision_name(choose_precision(settings.precision, device, training=True))
     model, trained = bench_model(settings.weights)

@@ -23,7 +23,7 @@ from hodor_cli.evaluation.report import write_given_figure
 from hodor_cli.evaluation.settings import Progress
 from hodor_cli.files import write_result
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
 
 Choose = Literal["uniform", "suggest", "random", "one-way"]
@@ -87,14 +87,17 @@ def evaluate_given(
 
     adapt: makes a segmenter from the given frames, used instead of `segmenter`.
 
-    Raises DataError if a sequence has too few labelled frames to give the largest count and score others.
+    Raises DataError if a sequence has too few labelled frames, or too few that show an object, to give the largest
+    count and score others.
     """
     counts = sorted(set(settings.counts))
     for sequence in dataset.sequences.values():
-        if len(sequence.masks) <= counts[-1]:
+        clip = _Clip(sequence, segmenter, adapt)
+        if len(sequence.masks) <= counts[-1] or len(clip.candidates) < counts[-1]:
             raise DataError(
-                f"{sequence.name} has {len(sequence.masks)} labelled frames, too few to give {counts[-1]} and score "
-                "others; give fewer with `given`, or leave it out of `sequences`"
+                f"{sequence.name} has {plural(len(sequence.masks), 'labelled frame')} ({len(clip.candidates)} with an"
+                f" object), too few to give {counts[-1]} and score others; give fewer with `given`, or leave it out of"
+                " `sequences`"
             )
     scores: dict[tuple[Choose, int], GivenScore] = {}
     runs = len(settings.choose) * len(counts)
@@ -115,7 +118,10 @@ def evaluate_given(
 
 
 class _Clip:
-    """A sequence's frames by index, its true masks, and the latest results. marks: the frames with given masks."""
+    """A sequence's frames by index, its true masks, and the latest results. marks: the frames with given masks.
+
+    candidates: the labelled frames that show an object, whose masks can be given.
+    """
 
     def __init__(self, sequence: VideoSequence, segmenter: OfflineSegmenter, adapt: Adapt | None) -> None:
         self._segmenter, self._adapt = segmenter, adapt
@@ -126,6 +132,7 @@ class _Clip:
             for index, name in enumerate(self.names)
             if name in sequence.masks
         }
+        self.candidates = [index for index, truth in self.truth.items() if truth.ids.any()]
         self.object_ids = sorted({object_id for truth in self.truth.values() for object_id in ids_in(truth.ids)})
         self.found: dict[int, np.ndarray] = {}
         self.objects: dict[int, dict[int, ObjectResult]] = {}
@@ -176,7 +183,7 @@ class _Clip:
 
 def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[int, list[int]]]:
     """Yield each count with the given frames, after segmenting the clip from their masks."""
-    candidates = [index for index, truth in clip.truth.items() if truth.ids.any()]  # they show an object
+    candidates = clip.candidates
     if way in ("uniform", "one-way"):
         for count in counts:
             marks = [candidates[len(candidates) * k // count] for k in range(count)]

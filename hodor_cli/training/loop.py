@@ -236,11 +236,11 @@ class _Run:
 
     def save(self, *, alone: bool = False) -> None:
         """Write the state and the newest checkpoint. alone: without waiting for the other processes."""
-        learner = self.learner
-        self.state.iteration = self.saved = learner.done
+        done = self.state.iteration = self.learner.done
         if self.process.is_first:
-            save_state(self.folder.root, self.state, learner)
+            save_state(self.folder.root, self.state, self.learner)
             self._save_checkpoint(self.folder.last)
+        self.saved = done  # only now, because an interrupt before this line must save again
         if not alone:
             self.process.barrier()
 

@@ -14,7 +14,8 @@ from hodor_cli.settings import about, check_settings
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
-_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+#: Not `1h30`, which could be minutes or seconds.
+_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h(?![\d.]+$))?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
 def seconds_in(text: str, called: str) -> float:

@@ -104,6 +104,8 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
         record.weights, record.backbone = _named(weights), _named(recipe.backbone)
         config = choose_config(begins, clips.mode, recipe.changes)
     else:
+        if began is not None:
+            _require_same_start(began, recipe)
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, clips.mode, recipe.changes)
         if state is not None and config.iterations < state.iteration:
@@ -134,6 +136,18 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
 def _named(file: str | Path | None) -> str:
     """Weights as run.json names them: the absolute path of a file, a name as it is, or "" for none."""
     return "" if file is None else str(Path(file).absolute()) if Path(file).is_file() else str(file)
+
+
+def _require_same_start(began: RunRecord, recipe: Recipe) -> None:
+    """Raise UsageError if a recipe names other weights than those that the run to resume began with."""
+    for name in ("weights", "backbone"):
+        wanted, had = _named(getattr(recipe, name)), getattr(began, name)
+        if wanted not in ("", had):
+            start = f"with `{name}={had}`" if had else f"without `{name}`"
+            raise UsageError(
+                f"`{name}={wanted}` contradicts `resume`: the run began {start}; leave it out, or train into another"
+                " folder"
+            )
 
 
 def _clips_of(began: RunRecord, asked: RunRecord, out: Path) -> ClipOptions:

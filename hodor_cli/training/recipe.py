@@ -124,7 +124,7 @@ def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainCo
     if mode == "sparse":
         _require(changes, mode, "schedule", "paper", "cycles that return to the labelled frame")
         _require(changes, mode, "supervise", "reference", "the labelled frame alone to be supervised")
-        if str(changes.get("sequence", 3)) == "1":
+        if str(changes.get("sequence", base.sequence)) == "1":
             raise UsageError("`mode=sparse` learns from unlabelled frames, which `sequence=1` leaves out; drop one")
     elif mode:
         _require(changes, mode, "supervise", "all", "all frames to be supervised")
