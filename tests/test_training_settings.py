@@ -236,6 +236,7 @@ def test_mistakes_in_a_file_of_settings(tmp_path: Path, text: str | None, error:
     [
         ({"gpus": 1, "processes": 2}, {}, r"`gpus`.*`processes`"),
         ({"gpus": 1, "device": "cpu"}, {}, r"`gpus=1` contradicts `device=cpu`"),
+        ({"gpus": 1, "device": "cuda:1"}, {}, r"`gpus=1` contradicts `device=cuda:1`"),
         ({"processes": 2, "device": "cuda"}, {}, r"`processes=2`.*`device=cuda`"),
         ({"processes": 0}, {}, "`processes` must be at least 1"),
         ({"precision": "fp16"}, {}, "`precision` must be auto, fp32 or bf16, not 'fp16'"),

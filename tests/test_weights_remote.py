@@ -10,10 +10,13 @@ import pytest
 import torch
 from command import hodor
 from hub_fakes import FakeServer, fake_server
+from training_fakes import make_blobs
 
-from hodor_cli import errors
+from hodor_cli import errors, pretrain
 from hodor_cli.errors import HodorError, UsageError, WeightsError
 from hodor_cli.model import Hodor
+from hodor_cli.training.options import RunOptions
+from hodor_cli.training.recipe import Recipe
 from hodor_cli.weights import download, load_model, model_fingerprint, save_checkpoint, weights_path
 
 PATH = "/weights/toy.safetensors"
@@ -225,6 +228,15 @@ def test_push_warns_of_a_licence_that_allows_more_than_the_weights_it_continues(
         assert "continue mini, which forbids commercial use" in free.stderr
         kept = hodor(*command, tmp_path / "tuned.safetensors", "--license", "cc-by-nc-4.0")
         assert "forbids commercial use" not in kept.stderr
+    for name in "ab":
+        save_checkpoint(tmp_path / f"{name}.safetensors", toy, {"run": {"weights": "mini"}})
+    mean = tmp_path / "mean.safetensors"
+    hodor("weights", "average", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "-o", mean)
+    again = {"iterations": 1, "held_out": 0}
+    recipe = Recipe("toy", weights=mean, changes=again)
+    run = pretrain(make_blobs(tmp_path / "photos"), recipe, RunOptions(tmp_path / "run", workers=0))
+    for file in (mean, run.last):
+        assert "continue mini, which forbids commercial use" in hodor(*command, file, "--license", "mit").stderr
 
 
 def test_the_bundled_weights_keep_their_card_and_their_licence(tmp_path: Path) -> None:

@@ -170,8 +170,9 @@ def average(
     """
     import torch
 
-    from hodor_cli.weights.checkpoint import average_models, model_fingerprint, save_checkpoint
-    from hodor_cli.weights.registry import load_model
+    from hodor_cli.weights.checkpoint import average_models, model_fingerprint, model_from_checkpoint, save_checkpoint
+    from hodor_cli.weights.hub_folder import bundled_origin
+    from hodor_cli.weights.registry import weights_path
 
     require_place(out, overwrite=overwrite)
     if out.suffix != ".safetensors":
@@ -180,11 +181,17 @@ def average(
         parts = None if shares is None else [float(part) for part in shares.split(",")]
     except ValueError as error:
         raise UsageError(f"--shares takes one number for each checkpoint, such as 1,1, not '{shares}'") from error
-    models = [load_model(str(fetched(name))) for name in weights]
+    paths = [weights_path(str(fetched(name))) for name in weights]
+    models = [model_from_checkpoint(path) for path in paths]
     mean = average_models(models, parts, origins=weights)
     sources = [
-        {"weights": Path(name).name, "fingerprint": model_fingerprint(model), "share": part}
-        for name, model, part in zip(weights, models, parts or [1.0] * len(models), strict=True)
+        {
+            "weights": Path(name).name,
+            "fingerprint": model_fingerprint(model),
+            "share": part,
+            "origin": bundled_origin(path),
+        }
+        for name, path, model, part in zip(weights, paths, models, parts or [1.0] * len(models), strict=True)
     ]
     save_checkpoint(out, mean, {"mean_of": sources}, dtype=torch.float16 if half else None)
     say(f"{out}: the mean of {len(models)} networks")

@@ -79,7 +79,7 @@ class LaunchSettings:
         gpus, processes, device = self.gpus, self.processes, self.device
         if gpus is not None and processes is not None:
             raise UsageError("`gpus` computes on GPUs and `processes` on the CPU; give one of them")
-        if gpus is not None and not device.startswith(("auto", "cuda")):
+        if gpus is not None and device not in ("auto", "cuda"):
             raise UsageError(f"`gpus={gpus}` contradicts `device={device}`; give one of them")
         if processes is not None and device not in ("auto", "cpu"):
             raise UsageError(f"`processes={processes}` computes on the CPU, which contradicts `device={device}`")

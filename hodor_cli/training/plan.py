@@ -26,8 +26,9 @@ from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, RunOptions
 from hodor_cli.training.recipe import Recipe, choose_config, read_preset, resumed_config, start_of
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
+from hodor_cli.weights.hub_folder import bundled_origin
 from hodor_cli.weights.published import load_imagenet_backbone
-from hodor_cli.weights.registry import load_model
+from hodor_cli.weights.registry import load_model, weights_path
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
         begins, weights = start_of(kind, recipe)
         record.preset, _ = read_preset(begins)
         record.weights, record.backbone = _named(weights), _named(recipe.backbone)
+        record.origin = "" if weights is None else bundled_origin(weights_path(weights)) or ""
         config = choose_config(begins, clips.mode, recipe.changes)
     else:
         if began is not None:

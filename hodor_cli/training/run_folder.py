@@ -55,6 +55,8 @@ class RunRecord(msgspec.Struct):
     clips: ClipOptions | None = None
     weights: str = ""
     backbone: str = ""
+    #: The bundled weights that `weights`, a file, continues; "" for none.
+    origin: str = ""
     processes: int = 1
 
     def shareable(self) -> dict[str, Any]:

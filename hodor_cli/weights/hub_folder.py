@@ -63,11 +63,14 @@ def write_hub_folder(
 
 
 def bundled_origin(path: Path) -> str | None:
-    """The bundled weights that a checkpoint was trained from or averaged with; None if its metadata names none."""
+    """The bundled weights that a checkpoint was trained from or averaged with, also through other checkpoints.
+
+    None if its metadata names none.
+    """
     saved = load_checkpoint(path).metadata
     of = saved.get("mean_of")
     sources = [saved.get("run"), *(of if isinstance(of, list) else [])]
-    names = [source.get("weights") for source in sources if isinstance(source, dict)]
+    names = [source.get(key) for source in sources if isinstance(source, dict) for key in ("weights", "origin")]
     return next((name for name in available_weights() if name in names), None)
 
 
