@@ -54,9 +54,14 @@ def test_an_adapted_network_is_found_again(toy: Hodor, example: Example, tmp_pat
     again = adapt(toy, [example], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
     assert len(steps) == 2
     assert model_fingerprint(first) == model_fingerprint(again)
+    next(tmp_path.glob("*.safetensors")).write_bytes(b"damaged")
+    for _ in range(2):  # made anew, and then found
+        adapt(toy, [example], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
+    assert len(steps) == 4
+    steps.clear()
     other = Example(example.frame, np.roll(example.labels, 3, axis=1))
     adapt(toy, [other], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
-    assert len(steps) == 4
+    assert len(steps) == 2
 
 
 def test_a_network_that_other_code_adapted_is_not_found_again(

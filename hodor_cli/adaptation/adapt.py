@@ -15,6 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from hodor_cli.adaptation.examples import Example, trust_in
 from hodor_cli.adaptation.settings import AREA, BLEND, NOMINAL_STEPS, TRAINING, AdaptProgress, AdaptSettings, Budget
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.settings import SegmenterSettings
-from hodor_cli.errors import TrainingError, UsageError
+from hodor_cli.errors import TrainingError, UsageError, WeightsError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
@@ -79,7 +80,8 @@ def adapt(
     key = _key(model, examples, [dataclasses.asdict(settings), size, precision])
     stored = None if cache is None else cache / f"{key}.safetensors"
     if stored is not None and stored.is_file():
-        return model_from_checkpoint(stored).to(device)
+        with suppress(WeightsError):  # a damaged file is replaced
+            return model_from_checkpoint(stored).to(device)
 
     learned = _Adaptation(model, precision, examples, settings, size, progress).run()
     if stored is not None:

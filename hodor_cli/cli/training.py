@@ -113,6 +113,8 @@ def train_with(
 
         say_json(preset_file(job.__name__, recipe, more["clips"].mode if "clips" in more else ""))
         return
+    if changes.val is None and run.val_every != RunOptions().val_every:
+        raise UsageError("`val_every` needs a benchmark to validate on; give `val` as well, or leave it out")
     validate = None if changes.val is None else Validation.of(changes.val, launch.precision)
     with ExitStack() as stack:
         show: Show | None = None
