@@ -133,6 +133,14 @@ def test_resume_keeps_finished_sequences_and_scores_anew(tmp_path: Path) -> None
     assert second.sequences["camel"].jf == pytest.approx(0.75)
     assert second.frames_per_second == pytest.approx(2.0)
     assert any("2 sequences kept" in note for note in second.notes)
+    # A true mask that was given is part of what the masks were made from; a later one is only scored.
+    truth, moved = root / "Annotations" / "480p", moving_labels(6)
+    write_labels(truth / "bear" / "00000.png", moved[1])
+    write_labels(truth / "dog" / "00003.png", moved[1])
+    segmenter = FollowingSegmenter()
+    third = evaluate(root, model=segmenter, output=EvaluationOutput(out, resume=True))
+    assert segmenter.sequences == 1
+    assert any("bear is run again" in note for note in third.notes)
 
 
 def test_resume_with_other_settings_runs_again(tmp_path: Path) -> None:

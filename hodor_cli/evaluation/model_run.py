@@ -25,13 +25,18 @@ from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
+from hodor_cli.weights.tensor_files import file_sha256
 
 
 class _Record(msgspec.Struct):
-    """Marks the masks of one sequence as complete, and says what they were made with. Holds no scores."""
+    """Marks the masks of one sequence as complete, and says what they were made with. Holds no scores.
+
+    given: the SHA-256 of each true mask that the network was given, by frame; older records have none.
+    """
 
     identity: dict[str, Any]
     timing: Timing
+    given: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,15 @@ class MaskFolder:
         return self.folder / ".progress" / f"{name}.json"
 
     def finished(self, sequence: VideoSequence) -> Timing | None:
-        """How long the sequence took, if it was finished with the same identity and no masks are missing; else None."""
+        """How long the sequence took; None unless it was finished with the same identity and given masks, and none of
+        its masks is missing."""
         try:
             record = msgspec.json.decode(self.record_of(sequence.name).read_bytes(), type=_Record)
         except (OSError, msgspec.DecodeError):
             return None
         whole = set(sequence.images) <= set(masks_in(self.masks_of(sequence.name)))
+        known = {frame: file_sha256(file) for frame, file in sequence.masks.items() if frame in record.given}
+        whole = whole and known == record.given
         return record.timing if whole and record.identity == json.loads(json.dumps(self.identity)) else None
 
     def clear(self, name: str) -> None:
@@ -122,7 +130,8 @@ def _take_finished(run: Scored, part: VideoSequence, masks: MaskFolder, rules: R
     timing = masks.finished(part)
     if timing is None:
         if masks.record_of(part.name).exists():
-            run.notes.append(f"{part.name} is run again, because it was made with other settings or masks are missing")
+            why = "it was made with other settings or given masks, or masks are missing"
+            run.notes.append(f"{part.name} is run again, because {why}")
         masks.clear(part.name)
         return False
     run.timings[part.name] = timing
@@ -165,9 +174,12 @@ def _run_sequence(
     reader = LabelReader(name)
     scorer = SequenceScorer(name, rules, reader) if sequence.has_truth else None
     started, network_seconds, seconds = False, 0.0, 0.0
+    shown: dict[str, str] = {}
     for index, (frame, file) in enumerate(sequence.images.items()):
         truth = reader.read(sequence.masks[frame], frame) if frame in sequence.masks else None
         given = {} if truth is None else {object_id: truth.ids == object_id for object_id in truth.new}
+        if given and masks is not None:
+            shown[frame] = file_sha256(sequence.masks[frame])
         begun = time.perf_counter()
         image = read_picture(file)
         if given and not started and on_start is not None:
@@ -187,4 +199,5 @@ def _run_sequence(
     run.timings[name] = Timing(len(sequence.images), network_seconds, seconds)
     if masks is not None:
         run.places[name] = masks.masks_of(name)
-        write_result(masks.record_of(name), msgspec.json.encode(_Record(dict(masks.identity), run.timings[name])))
+        record = _Record(dict(masks.identity), run.timings[name], shown)
+        write_result(masks.record_of(name), msgspec.json.encode(record))
