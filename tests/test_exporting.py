@@ -179,6 +179,28 @@ def test_a_missing_mask_and_an_unreadable_picture_are_named(tmp_path: Path, monk
     assert said.endswith("1.png is missing; recompute the result: `hodor segment` with --overwrite")
 
 
+def test_annotations_name_the_pictures_of_the_folder_and_do_without_them(tmp_path: Path) -> None:
+    images, first = two_squares(2)
+    (tmp_path / "frames").mkdir()
+    for name, image in zip(("a.png", "b.1.bmp"), images, strict=True):
+        Image.fromarray(image).save(tmp_path / "frames" / name)
+    with open_source(tmp_path / "frames") as source:
+        out = segment_source(source, RunInputs({0: first}), tmp_path / "out", ColourSegmenter()).out
+
+    def pictures() -> list[str]:
+        place = export_result(out, "coco", ExportOptions(out=tmp_path, overwrite=True))["coco"]
+        content = json.loads((place / "annotations/instances_default.json").read_text())
+        return [picture["file_name"] for picture in content["images"]]
+
+    assert pictures() == ["a.png", "b.1.bmp"]
+    hodor("export", out, "--to", "csv")
+    assert ",b.1," in (out / "export/csv/tracks.csv").read_text()  # the frame's name, as in report.json
+    for file in (tmp_path / "frames").iterdir():
+        file.unlink()
+    assert pictures() == ["a.jpg", "b.1.jpg"]
+    assert refused("export", out, "--to", "matte", code=3).endswith("frames; give --source")
+
+
 def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", two_squares(8)[0])
     first, later = labelme(tmp_path / "a.json", *BOTH), labelme(tmp_path / "b.json", ("mug", 1, 8, 6))

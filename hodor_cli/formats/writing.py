@@ -59,6 +59,8 @@ class FolderWriter:
         """Choose a unique file name for a picture; call this once for each. With `frames`, also write the picture into
         `folder` ("" is the root)."""
         whole = Path(picture.name)
+        if picture.file is not None and whole.suffix.lower() not in PICTURE_SUFFIXES:  # the name of a frame
+            whole = Path(picture.file.name)
         ending = whole.suffix if whole.suffix.lower() in PICTURE_SUFFIXES else _ENDING
         stem = whole.stem if ending == whole.suffix else whole.name
         numbered = (f"{stem}_{number}" for number in count(2))

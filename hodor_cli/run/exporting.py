@@ -15,6 +15,7 @@ from hodor_cli.formats.recognise import Writer, writer_of
 from hodor_cli.formats.tables import detections_of
 from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.listing import files_by_frame, list_pictures
 from hodor_cli.images.paths import listed
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import Report, read_record
@@ -57,8 +58,8 @@ class _Pictures(Collection[Picture]):
     ) -> None:
         self._folder, self._result, self._source, self._each = folder, result, source, options.each
         self.names = {**result.names, **options.names}
-        files = getattr(source, "files", ()) if source is not None and source.kind == "folder" else ()
-        self._files = {Path(file).stem: Path(file) for file in files}
+        place = options.source or result.place.get("source", "")
+        self._files = files_by_frame(list_pictures(Path(place))[0]) if place and Path(place).is_dir() else {}
 
     def __len__(self) -> int:
         return len(self._result.frames)
@@ -83,8 +84,8 @@ class _Pictures(Collection[Picture]):
             file = self._files.get(record.name)
             size = (labels.shape[0], labels.shape[1])
             yield Picture(
-                file.name if file else record.name, size, shapes_of(labels, self.names), record.frame, record.time,
-                file=file, image=image, duration=duration,
+                file.name if file and image is not None else record.name, size, shapes_of(labels, self.names),
+                record.frame, record.time, file=file, image=image, duration=duration,
             )  # fmt: skip
 
 
@@ -158,10 +159,10 @@ def _read(folder: OutputFolder) -> Report:
 def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -> Any:
     """The opened source of the run if an export needs it; otherwise a context that yields None."""
     media = [writer.name for writer in writers if writer.media]
-    place, there = options.source or report.place.get("source", ""), report.source
-    if not media and not options.frames:  # only the file names of the pictures are needed
-        return open_source(place, start=there.start, end=there.end) if place and Path(place).is_dir() else nullcontext()
-    if not place or not Path(place).exists():
+    if not media and not options.frames:
+        return nullcontext()
+    place = options.source or report.place.get("source", "")
+    if not place or not Path(place).exists() or (Path(place).is_dir() and not any(Path(place).iterdir())):
         what, where = ", ".join(media) or "`frames`", f"not at {place}" if place else "not named in its report"
         raise InputError(f"{what} needs the video of the run, which is {where}; give `source`")
     return open_again(report, place)
