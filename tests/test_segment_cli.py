@@ -54,6 +54,14 @@ def segment(*arguments: object, code: int = 0) -> Result:
     return result
 
 
+def test_exports_that_read_a_pipe_again_are_refused_before_the_run(tmp_path: Path, clip: Path) -> None:
+    write_video(tmp_path / "clip.mkv", moving_square(COUNT)[0])
+    arguments = ["segment", "-", "--mask", clip / "mask.png", "-o", tmp_path / "out", "--export", "csv,prores"]
+    result = CliRunner().invoke(app, [str(part) for part in arguments], input=(tmp_path / "clip.mkv").read_bytes())
+    wanted = "error: prores reads the frames of standard input again, which is impossible; save the video first\n"
+    assert result.output.endswith(wanted) and result.exit_code == 2 and not (tmp_path / "out").exists()
+
+
 def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
     monkeypatch.chdir(tmp_path)
     result = segment(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--coco", "--export", "csv")

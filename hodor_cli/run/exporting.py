@@ -136,9 +136,13 @@ def detections(result: Path) -> Iterator[Any]:
         yield detections_of(labels, confidence, report.names)
 
 
-def require_exportable(result: Path, formats: Sequence[str], *, overwrite: bool) -> None:
+def require_exportable(result: Path, formats: Sequence[str], source: FrameSource, *, overwrite: bool) -> None:
     """Raise UsageError or OutputError before a run if its result could not be exported afterwards."""
     for name in formats:
+        if writer_of(name).media and not source.reiterable:
+            raise UsageError(
+                f"{name} reads the frames of {source.label} again, which is impossible; save the video first"
+            )
         require_free(OutputFolder(result).exports / writer_of(name).name, overwrite=overwrite)
 
 
