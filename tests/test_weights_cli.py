@@ -174,6 +174,7 @@ def test_average_writes_the_mean_of_two_networks(bundle: Path, toy: Hodor, tmp_p
         (["mini"], None, "at least two"),
         (["mini", "mini"], "1,2,3", "2 networks need 2 shares"),
         (["mini", "mini"], "1,-1", "above 0"),
+        (["mini", "mini"], "1e308,1e308", "finite sum"),
         (["mini", "mini"], "half", "one number for each checkpoint"),
         (["mini", "small"], None, "use weights of the same architecture"),
     ],

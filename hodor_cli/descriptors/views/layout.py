@@ -11,7 +11,7 @@ import numpy as np
 from hodor_cli.descriptors.search.comparison import By, Comparison
 from hodor_cli.descriptors.search.query import spread
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.errors import InputError, extra
+from hodor_cli.errors import InputError, UsageError, extra
 
 Method = Literal["tsne", "pca"]
 ColourBy = Literal["video", "object", "frame"]
@@ -63,7 +63,8 @@ def make_map(
     """Lay out the descriptors of a store (or of some of its videos); the same seed gives the same map.
 
     comparison: lay out the vectors that it compares instead of the descriptors.
-    most: the maximum number of points, spread evenly over each object's frames. Raises InputError with fewer than 3
+    most: the maximum number of points, spread evenly over each object's frames. perplexity: for `tsne` only;
+    with pca it raises UsageError. Raises InputError with fewer than 3
     rows.
     """
     names = store.videos if videos is None else list(dict.fromkeys(videos))
@@ -97,6 +98,8 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
     # The sign of an axis is arbitrary: make its largest entry positive, so that all linear algebra libraries agree.
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     if method == "pca":
+        if perplexity is not None:
+            raise UsageError("`perplexity` is for `method` tsne, not pca; leave it out")
         places = centred @ axes[:2].T
     else:
         with extra("figures", "`method` tsne (pca does not)"):
