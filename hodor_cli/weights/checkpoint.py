@@ -167,7 +167,8 @@ def average_models(
     if len(shares) != len(models):
         raise UsageError(f"{len(models)} networks need {len(models)} shares, not {len(shares)}")
     if not (all(share > 0 for share in shares) and math.isfinite(sum(shares))):
-        raise UsageError(f"shares must be numbers above 0 with a finite sum, not {', '.join(f'{share:g}' for share in shares)}")
+        given = ", ".join(f"{share:g}" for share in shares)
+        raise UsageError(f"shares must be numbers above 0 with a finite sum, not {given}")
     mean, states = copy.deepcopy(models[0]).float(), [model.state_dict() for model in models]
     for number, state in enumerate(states):
         origin = origins[number] if origins else f"network {number + 1}"

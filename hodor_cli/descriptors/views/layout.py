@@ -63,9 +63,8 @@ def make_map(
     """Lay out the descriptors of a store (or of some of its videos); the same seed gives the same map.
 
     comparison: lay out the vectors that it compares instead of the descriptors.
-    most: the maximum number of points, spread evenly over each object's frames. perplexity: for `tsne` only;
-    with pca it raises UsageError. Raises InputError with fewer than 3
-    rows.
+    most: the maximum number of points, spread evenly over each object's frames. perplexity: for tsne only; UsageError
+    with pca. Raises InputError with fewer than 3 rows.
     """
     names = store.videos if videos is None else list(dict.fromkeys(videos))
     index = store.index(names)
