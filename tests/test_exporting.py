@@ -243,6 +243,9 @@ def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
             assert [int(frame.image[0, 0, 0]) for frame in source] == [0, 50, 100, 150]
         with pytest.raises(InputError, match="3 pages along"):
             open_source(tmp_path / name, axes=axes.replace("=2", "=7"))
+    Image.fromarray(np.ones(values.shape[3:], np.uint8)).save(tmp_path / "first.png")
+    said = refused("suggest", tmp_path / "a.ome.tif", "--mask", tmp_path / "first.png", code=3)  # has no --axes
+    assert "say in `hodor segment --axes` which one is time" in said
     tifffile.imwrite(tmp_path / "d.tif", values[:, 0, 0] / 3)
     with pytest.raises(InputError, match="perhaps of 64-bit values"):
         open_source(tmp_path / "d.tif")

@@ -117,6 +117,8 @@ def test_the_masks_of_a_result_are_no_frames(clip: Path, first: np.ndarray) -> N
     run(clip, mask=first, out="r")
     with pytest.raises(InputError, match=r"masks holds the masks of a result, which are not frames; give .*/<b>clip$"):
         run(Path("r/masks"), mask=first, out="again")
+    with pytest.raises(InputError, match=r"it holds the masks of a result; give .*/<b>clip$"):  # not its overlay.mp4
+        run(Path("r"), mask=first, out="again")
     assert not Path("again").exists()
 
 

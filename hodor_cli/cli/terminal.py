@@ -83,6 +83,8 @@ COMMANDS_OF = {
     "segment_source": "hodor segment",
     "segment_videos": "hodor segment-many",
 }
+#: What a message names -> the command that has it, for commands that do not.
+_ELSEWHERE = COMMANDS_OF | {"axes": "hodor segment --axes"}
 
 
 def with_flags(message: str) -> str:
@@ -92,7 +94,7 @@ def with_flags(message: str) -> str:
     def flag(found: re.Match[str]) -> str:
         known = flags.get(found[1].rpartition(".")[2] if found[1] not in flags else found[1])
         if known is None:
-            return f"`{COMMANDS_OF[found[1]]}`" if found[1] in COMMANDS_OF else found[0]
+            return f"`{_ELSEWHERE[found[1]]}`" if found[1] in _ELSEWHERE else found[0]
         if found[2] is None or (known.switch and found[2] == "True"):
             return known.on
         return known.off or f"no {known.on}" if known.switch and found[2] == "False" else f"{known.on} {found[2]}"

@@ -99,16 +99,21 @@ class _Report(msgspec.Struct):
     place: _Place
 
 
+def _video_of(report: Path) -> str | None:
+    """The video of a result, in words if its report does not say where it is; None without a report."""
+    if not report.is_file():
+        return None
+    place = ""
+    with suppress(msgspec.MsgspecError, OSError):
+        place = msgspec.json.decode(report.read_bytes(), type=_Report).place.source
+    return place or "the video that they belong to"
+
+
 def _require_no_masks(folder: Path, first: Path, warn: Warn) -> None:
     """Raise InputError if a folder holds masks, and warn if it might. first: its first picture, which has one value per
     pixel."""
     whole = folder.resolve()
-    report = whole.parent / "report.json"
-    if whole.name == "masks" and report.is_file():
-        place = ""
-        with suppress(msgspec.MsgspecError, OSError):
-            place = msgspec.json.decode(report.read_bytes(), type=_Report).place.source
-        video = place or "the video that they belong to"
+    if whole.name == "masks" and (video := _video_of(whole.parent / "report.json")):
         raise InputError(f"{folder} holds the masks of a result, which are not frames; give {video}")
     stored = read_stored(first)
     # Drawings and thermal images may be black and white too, so a folder name such as Annotations decides.
@@ -123,6 +128,8 @@ def _require_no_masks(folder: Path, first: Path, warn: Warn) -> None:
 
 
 def _found_instead(folder: Path, names: list[str]) -> str:
+    if (folder / "masks").is_dir() and (video := _video_of(folder / "report.json")):
+        return f"it holds the masks of a result; give {video}"
     videos = [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
     if len(videos) == 1:
         return f"it holds {summarise_files(names)}; did you mean {folder / videos[0]}?"
