@@ -69,6 +69,12 @@ def test_doubt_is_refused_with_a_way_out(names: list[str], frames: list[str], co
         match_names(names, frames, counted=counted)
 
 
+def test_a_mask_of_a_frame_that_was_deleted_is_the_doubtful_one() -> None:
+    frames = [name for name in numbered(0, 9, "img_") if name not in ("img_00005", "img_00006")]
+    with pytest.raises(InputError, match=r"^img_00005 may belong to no frame or to img_00007, .*leave out the others"):
+        match_names(["img_00004", "img_00005"], frames)
+
+
 def test_a_name_that_fits_nothing_is_unused() -> None:
     assert match_names(["other"], ["bear", "cow"]).unused == ("other",)
     assert match_names([], ["bear"]).frames == {}

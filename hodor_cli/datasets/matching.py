@@ -169,10 +169,11 @@ def _refuse_doubt(
     if not rivals:
         return
     rival = rivals[0].pairs
-    name = next((name for name in best.pairs if name in rival), next(iter(best.pairs)))
+    name, frame = next((name, frame) for name, frame in best.pairs.items() if rival.get(name) != frame)
     raise InputError(
-        f"{name} may belong to the frame {rival.get(name, name)} or {best.pairs[name]}, because the files may be "
-        f"numbered differently than the frames ({frames[0]} to {frames[-1]}); give the files the names of their frames"
+        f"{name} may belong to {f'the frame {rival[name]} or' if name in rival else 'no frame or to'} {frame}, because "
+        f"the files may be numbered differently than the frames ({frames[0]} to {frames[-1]}); give the files the "
+        "names of their frames, and leave out the others"
     )
 
 
