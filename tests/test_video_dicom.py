@@ -70,6 +70,14 @@ def test_a_series_is_read_in_the_order_of_its_instance_numbers(tmp_path: Path) -
     assert [frame.index for frame in parts] == [1, 2] and parts[0].image[12, 20, 0] == round(200 / 400 * 255)
 
 
+def test_the_order_of_names_is_told_where_numbers_are_repeated(tmp_path: Path) -> None:
+    copy = series(tmp_path / "ct") / "copy"
+    copy.write_bytes((tmp_path / "ct" / "1.2.840.0").read_bytes())
+    with open_source(tmp_path / "ct") as source:
+        assert source.frame_names() == [*(f"1.2.840.{place}" for place in range(4)), "copy"]
+        assert "in the order of their names, because instance numbers are missing or repeated" in source.warnings[0]
+
+
 def test_a_file_of_many_frames_and_dark_on_bright(tmp_path: Path) -> None:
     cine = np.stack([np.full((24, 32), 40 * place, np.uint8) for place in range(5)])
     with open_source(written(tmp_path / "cine.dcm", cine, FrameTime=50)) as source:

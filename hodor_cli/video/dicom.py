@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed, plural, read_start, readable_name, size_text, visible_files
+from hodor_cli.images.picture import Warn
 from hodor_cli.images.pillow import MOST_PIXELS
 from hodor_cli.images.value_range import ValueRange, measure_range, measured_places, scale_to_rgb8
 from hodor_cli.video.frames import ListedSource, ReadSettings
@@ -58,7 +59,7 @@ class DicomSource(ListedSource):
     def __init__(self, path: Path, files: Sequence[Path], settings: ReadSettings) -> None:
         name = path.resolve().name if path.is_dir() else _frame_name(path)
         super().__init__(str(path), name, settings)
-        ordered = _ordered(path, [header for file in files if (header := _header(file)).size != (0, 0)])
+        ordered = _ordered(path, [header for file in files if (header := _header(file)).size != (0, 0)], self.warn)
         count = ordered[0].frames
         self.kind = "video" if path.is_file() else "folder"
         self.height, self.width = ordered[0].size
@@ -100,8 +101,9 @@ def _frame_name(file: Path) -> str:
     return file.stem if file.suffix.lower() in _SUFFIXES else name
 
 
-def _ordered(path: Path, headers: list[_Header]) -> list[_Header]:
-    """The files of one series in order of their instance numbers, or of their names if the numbers are not unique."""
+def _ordered(path: Path, headers: list[_Header], warn: Warn) -> list[_Header]:
+    """The files of one series in order of their instance numbers or, with a warning, of their names if the numbers are
+    not unique."""
     if not headers:
         raise InputError(f"{path} holds no DICOM file with a picture")
     series = {header.series: header.title for header in headers}
@@ -121,6 +123,11 @@ def _ordered(path: Path, headers: list[_Header]) -> list[_Header]:
         )
     numbers = [header.number for header in headers if header.number is not None]
     if len(set(numbers)) < len(headers):
+        if len(headers) > 1:
+            warn(
+                f"{path}: the files are read in the order of their names, because instance numbers are missing or "
+                "repeated; if that order is wrong, rename the files or remove copies"
+            )
         return headers
     return sorted(headers, key=lambda header: header.number or 0)
 
