@@ -74,6 +74,8 @@ class VideoFileSource(DecodedSource):
                 if damage.misnumbered:
                     self._misnumbered_from = min(self._misnumbered_from, frame.index)
                 yield frame
+            if count == 0:  # `first` is past the end, so the frames before it were not counted
+                return
             self.length, self.exact_length = count - self.start, True
             if damage.finished:
                 self._warn_of_loss(damage, count)

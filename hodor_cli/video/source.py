@@ -20,7 +20,7 @@ from hodor_cli.video.file import VideoFileSource, VideoPipeSource
 from hodor_cli.video.frames import FrameSource, ReadSettings, number_or_seconds
 from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
 
-#: Files with these suffixes are read by the video decoder, unless Pillow finds several pages in them.
+#: Files with these suffixes are read by the video decoder, unless `count_pages` finds pages in them.
 _ALSO_VIDEOS = {".gif", ".avif"}
 
 
@@ -103,7 +103,8 @@ def _open_path(path: Path, settings: ReadSettings) -> FrameSource:
         return VideoPipeSource.from_path(path, settings)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is neither a file nor a folder")
-    if count_pages(path) > 1 or path.suffix.lower() in PICTURE_SUFFIXES - _ALSO_VIDEOS:
+    pages, suffix = count_pages(path), path.suffix.lower()
+    if pages > 1 or (suffix in PICTURE_SUFFIXES and (pages or suffix not in _ALSO_VIDEOS)):
         return PictureStackSource(path, settings)
     if is_dicom(path):
         return DicomSource(path, [path], settings)
