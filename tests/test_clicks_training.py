@@ -234,6 +234,11 @@ def test_after_ctrl_c_a_run_resumes_from_the_last_complete_iteration(tmp_path: P
     assert load_click_net(run / "clicks.safetensors").config.name == "clicks"
 
 
+def test_training_without_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to train on; give `data`"):
+        train_clicks([], tmp_path / "out", SMALL)
+
+
 def test_a_click_network_of_another_origin_is_not_replaced(tmp_path: Path) -> None:
     own = tmp_path / "clicks.safetensors"
     own.write_bytes(b"mine")

@@ -185,3 +185,11 @@ def test_a_missing_package_is_told_before_the_work(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     said = refused("evaluate", dataset.root, "--given", "1", "-o", tmp_path / "out", code=2)
     assert "hodor-cli[figures]" in said and not (tmp_path / "out").exists()
+
+
+def test_a_file_as_output_is_told_before_the_work(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hodor_cli.evaluation.given.evaluate_given", lambda *_, **__: pytest.fail("it ran"))
+    (tmp_path / "out").touch()
+    assert "is a file" in refused("evaluate", dataset.root, "--given", "1", "-o", tmp_path / "out")

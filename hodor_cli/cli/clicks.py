@@ -34,8 +34,6 @@ def train_clicks(
 
     Simulated users click and correct the masks. After Ctrl-C, --resume continues.
     """
-    if not data:
-        raise UsageError("there is nothing to train on; give `data`, a folder of photographs or clips")
     from hodor_cli.clicks.training import ClickProgress
     from hodor_cli.clicks.training import train_clicks as train
 

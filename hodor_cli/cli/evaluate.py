@@ -174,7 +174,8 @@ def _print_results(results: list[EvaluationResult], console: Console, out: Path 
         if result.submission is not None:
             console.print(f"For the server: {result.submission}")
     if out is not None:
-        console.print(f"Results in {out}; open {out / 'report.html'}")
+        page = out / "report.html"  # a sweep without truth has none
+        console.print(f"Results in {out}" + (f"; open {page}" if page.exists() else ""))
 
 
 def _compare(paths: list[Path], json_file: str | None, console: Console) -> None:

@@ -10,6 +10,7 @@ from hodor_cli.cli.options import names_in
 from hodor_cli.cli.terminal import counted, note, progress_bar
 from hodor_cli.errors import OutputError, UsageError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
+from hodor_cli.files import writing
 from hodor_cli.images.paths import listed
 from hodor_cli.pages import percent
 
@@ -31,12 +32,13 @@ def print_scores(result: EvaluationResult, console: Console) -> None:
         table.add_row(sequence.name, *map(percent, (sequence.jf, sequence.j, sequence.f)), *more)
     table.add_section()
     objects = sum(len(sequence.objects) for sequence in result.sequences.values())
-    more = (str(objects), "") if several else ()
-    table.add_row("all objects", *map(percent, (result.jf, result.j, result.f)), *more)
+    more, groups = (str(objects), "") if several else (), result.group_means()
+    row = f"mean of {' and '.join(groups)}" if groups else "all objects"
+    table.add_row(row, *map(percent, (result.jf, result.j, result.f)), *more)
     console.print(table)
     names = ("J_recall", "J_decay", "F_recall", "F_decay")
     console.print("  ".join(f"{name.replace('_', ' ')} {percent(result.metric(name))}" for name in names))
-    for group, means in result.group_means().items():
+    for group, means in groups.items():
         console.print(f"{group}: J {percent(means['J'])}  F {percent(means['F'])}")
     if result.failed:
         console.print(f"without the {len(result.failed)} that failed: {', '.join(result.failed)}")
@@ -128,6 +130,9 @@ def evaluate_given(
         model = load_model(settings.weights or "")
         segmenter = settings.offline(model)
         adapt = None if settings.adapt is None else Adapting(model, settings).offline
+        if output is not None:  # fail now rather than after the run
+            with writing(output.folder):
+                output.folder.mkdir(parents=True, exist_ok=True)
         scores = evaluate_given(found, segmenter, chosen, adapt=adapt, progress=progress)
     table = score_table("chosen", "masks", "J&F", "J", "F")
     for score in scores:

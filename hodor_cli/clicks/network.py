@@ -1,7 +1,7 @@
 """The click network: a backbone computes a frame's features once, a light head joins them with prompts.
 
-    features(frames)                 -> maps at strides 2, 4, 8, 16, 32 and keys: once per frame
-    head(maps, prompts, previous)    -> logits at stride 2: once per click
+    features(frames)     -> maps at strides 2, 4, 8, 16, 32 and keys: once per frame
+    net(maps, prompts)   -> logits at stride 2: once per click
 
 As in RITM (Sofiiuk, Petrov, Konushin, ICIP 2022), discs at the clicks and the previous mask are inputs. There are two
 differences. Prompts enter at the head, so that another click costs little. And the head sees how similar each place is

@@ -48,7 +48,8 @@ def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
     if header.get("format") != _FORMAT:
         raise WeightsError(f"{path} is not a click network; use a file that `hodor train-clicks` wrote")
     try:
-        net = ClickNet(msgspec.json.decode(header.get("config", ""), type=ClickConfig))
+        with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
+            net = ClickNet(msgspec.json.decode(header.get("config", ""), type=ClickConfig))
     except (msgspec.MsgspecError, ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         raise WeightsError(f"the configuration in {path} makes no network ({shown(error)}); fetch it again") from error
     load_parameters(net, tensors, origin=path, architecture="click network")

@@ -19,7 +19,7 @@ from hodor_cli.clicks.training_step import Simulation, batch, clicks_before, los
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import OutputError, TrainingError
+from hodor_cli.errors import OutputError, TrainingError, UsageError
 from hodor_cli.files import require_empty
 from hodor_cli.formats.opening import open_set
 from hodor_cli.locks import LOCK_FILE, locked_folder
@@ -77,10 +77,12 @@ def train_clicks(
     as for `open_set`.
 
     Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds other files, or a run or
-    a click network that is not to be resumed, UsageError for other settings than the resumed run began with,
-    TrainingError if the loss or its gradient is not a number.
+    a click network that is not to be resumed, UsageError without data, or for other settings than the resumed
+    run began with, TrainingError if the loss or its gradient is not a number.
     """
     settings, out = settings or ClickTraining(), Path(out)
+    if not data:
+        raise UsageError("there is nothing to train on; give `data`, a folder of photographs or clips")
     with locked_folder(out, advice="wait until it ends, or train into another folder with `out`"):
         state = read_state(out)
         if state is None and (out / _FILE).exists():

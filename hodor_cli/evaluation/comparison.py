@@ -81,7 +81,7 @@ def compare(paths: Sequence[Path]) -> list[ResultComparison]:
     """Compare the J&F of results.json files: each against the first.
 
     The interval is a paired bootstrap: sequences are drawn with replacement, the same for both results, and the values
-    are means over their objects, as in the table. The draw is seeded, so the result is reproducible. Raises UsageError
+    are means over their objects. The draw is seeded, so the result is reproducible. Raises UsageError
     for fewer than two files, InputError if a file is not a result or shares no sequence with the first.
     """
     if len(paths) < 2:
