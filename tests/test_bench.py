@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,31 @@ def test_training_report_has_the_promised_form(tmp_path: Path) -> None:
 def test_speed_beside_busy_processes_is_told() -> None:
     run = hodor(*TINY, "--contend", "2")
     assert "frames/s alongside 2 busy processes" in run.stdout
+
+
+def test_busy_processes_end_with_a_benchmark_that_is_killed_and_with_one_that_cannot_start_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = (
+        "import os\nfrom hodor_cli.bench.stages import contended\nalone = iter([1.0])\n"
+        "contended(lambda: next(alone, None) or os.kill(os.getpid(), 9), 1)"
+    )
+    # Returns when the busy process, which inherits stdout, has ended as well.
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60).returncode == -9
+
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        if started:
+            raise BlockingIOError
+        started.append(popen(*arguments, **options))
+        return started[0]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(BlockingIOError):
+        stages.contended(lambda: 1.0, 2)
+    assert started[0].poll() is not None
 
 
 def test_speed_of_training_leaves_out_the_iterations_in_which_threads_settle() -> None:

@@ -355,6 +355,8 @@ def test_json_does_not_overwrite_a_file(tmp_path: Path, command: str) -> None:
     assert said.endswith("exists already; choose another file for --json")
     assert (tmp_path / "mine.json").read_text() == "mine"
     assert "there is no folder" in refused(*command.split(), "--json", tmp_path / "none" / "new.json", code=6)
+    (tmp_path / "link.json").symlink_to("nowhere.json")
+    assert "link.json is a link" in refused(*command.split(), "--json", tmp_path / "link.json", code=6)
 
 
 @pytest.mark.parametrize(
@@ -382,6 +384,13 @@ def test_a_closed_pipe_is_quiet() -> None:
     code = f"{sys.executable} -m hodor_cli --help | true"
     ran = subprocess.run(["sh", "-c", code], capture_output=True, text=True, timeout=60)
     assert ran.stderr == ""
+
+
+def test_completing_a_command_line_fetches_nothing() -> None:
+    words = "hodor segment --weights http://127.0.0.1:9/a.safetensors --mas"
+    shell = {"_HODOR_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
+    ran = run_python("-c", "from hodor_cli.cli import main; main()", **shell)
+    assert (ran.stdout.split(), ran.stderr) == (["--mask"], "")
 
 
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,6 +150,8 @@ def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
         clicker.click(45, 60, positive=False)
     with pytest.raises(UsageError, match="has no area"):
         clicker.box((200, 10, 20, 20))
+    with pytest.raises(UsageError, match=r"\(1, 2, 3\) is not a valid `box`"):
+        clicker.box((1, 2, 3))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="at least one point"):
         clicker.scribble([])
     with pytest.raises(UsageError, match="a mask of the frame's size"):

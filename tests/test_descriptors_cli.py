@@ -153,6 +153,7 @@ def test_failures_are_one_sentence_with_a_way_out(tmp_path: Path) -> None:
     assert "--pr-curve" in refused("retrieval", "other.h5", "--query", "other.h5#v1/1", "--queries", "3")
     assert "--verify goes with --query" in refused("retrieval", "other.h5", "--pr-curve", "--verify")
     assert "--metric cosine goes with" in refused("retrieval", "other.h5", "--pr-curve", "--metric", "cosine")
+    assert "only --verify uses --weights" in refused("retrieval", "other.h5", "--query", "other.h5#v1/1", *weights)
     assert "no video bear" in refused("retrieval", "other.h5", "--query", "other.h5#bear/1")
     assert "no object 9" in refused("retrieval", "other.h5", "--query", "other.h5#v1/9")
     assert "other weights" in refused("retrieval", "other.h5", "--query", "other.h5#v1/1", "--verify", *weights)

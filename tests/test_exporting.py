@@ -148,6 +148,9 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path))
     with pytest.raises(InputError, match="prores needs the video of the run"):
         export_result(result.out, ["prores"], ExportOptions(out=tmp_path, source=str(tmp_path / "gone.mp4")))
+    assert "there is no video" in refused(
+        "export", result.out, "--to", "csv", "--source", tmp_path / "gone.mp4", code=3
+    )
     with pytest.raises(UsageError, match="'mug' is not a valid name; give ID=NAME"):
         names_of(["mug"])
     with pytest.raises(UsageError, match="there is no object 5 to name; the ids are 1"):

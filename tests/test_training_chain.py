@@ -54,8 +54,8 @@ def test_the_papers_settings_are_not_begun_without_a_word(tmp_path: Path, monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     nowhere = ["pretrain", "--data", tmp_path / "nowhere", "-o", tmp_path / "run"]
     assert "take months" in hodor(*nowhere, code=3).output
-    for asked in (["--preset", "paper-coco"], ["--weights", "mini"], ["--model", "mini"]):
-        assert "take months" not in hodor(*nowhere, *asked, code=3).output
+    for asked in ("--preset paper-coco", "--weights mini", "--model mini", "--set model=mini"):
+        assert "take months" not in hodor(*nowhere, *asked.split(), code=3).output
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "take months" not in hodor(*nowhere, code=3).output
 

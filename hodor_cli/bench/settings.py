@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.files import append_whole
 from hodor_cli.settings import about
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with path.open("ab", buffering=0) as file:
+            append_whole(file, f"{json.dumps(line)}\n".encode())
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}); name another file with `record`") from error
     return line

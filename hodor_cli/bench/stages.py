@@ -105,6 +105,8 @@ def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segment
 
 #: How often both speeds are measured, in turn.
 _ROUNDS = 2
+#: Keeps a core busy until the parent ends, which may be killed.
+_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
 
 
 def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
@@ -112,8 +114,10 @@ def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
     alone, beside = [], []
     for _ in range(_ROUNDS):
         alone.append(speed())
-        busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(count)]
+        busy: list[subprocess.Popen[bytes]] = []
         try:
+            for _ in range(count):
+                busy.append(subprocess.Popen([sys.executable, "-S", "-c", _BUSY], stderr=subprocess.DEVNULL))
             beside.append(speed())
         finally:
             for process in busy:

@@ -11,6 +11,7 @@ from hodor_cli.bench.settings import BenchSettings, parse_size
 from hodor_cli.cli.options import JsonFileOption, opt, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, warn
+from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,6 @@ def bench(
 
     Without a weights file, swin-tiny runs with random weights: speed does not depend on them.
     """
-    from hodor_cli.errors import UsageError
     from hodor_cli.runtime.threads import using_threads
 
     settings = replace(settings, size=parse_size(size))

@@ -80,14 +80,9 @@ def evaluate_clicks(
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
     from hodor_cli.clicks.grabcut import GrabCutClicker
-    from hodor_cli.clicks.network_file import CLICK_WEIGHTS
 
     count, cases = cases_of(dataset, limit, warn=warn)
-    clicker = (
-        GrabCutClicker()
-        if method == "grabcut"
-        else Clicker(weights or CLICK_WEIGHTS, device=settings.device, side=side)
-    )
+    clicker = GrabCutClicker() if method == "grabcut" else Clicker(weights, device=settings.device, side=side)
     with progress_bar("clicking", count, "objects") as show:
         scores = evaluate_clicks(cases, clicker, progress=show)
 

@@ -11,6 +11,8 @@ import typer
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
+from hodor_cli.errors import UsageError
+from hodor_cli.files import require_place
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -58,7 +60,6 @@ def export_descriptors(
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.export.export import export_sources, find_sources
     from hodor_cli.descriptors.export.sources import is_batch_summary, sources_of_each
-    from hodor_cli.errors import UsageError
     from hodor_cli.weights import load_model
 
     if name is not None and len(sources) > 1:
@@ -134,12 +135,7 @@ def train_projection(
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.search.projection import save_projection
-    from hodor_cli.descriptors.search.projection_training import (
-        encode_views,
-        fit_projection,
-        stills_for_projection,
-    )
-    from hodor_cli.files import require_place
+    from hodor_cli.descriptors.search.projection_training import encode_views, fit_projection, stills_for_projection
     from hodor_cli.weights import load_model, model_fingerprint
 
     require_place(out, overwrite=overwrite)

@@ -25,7 +25,7 @@ import typer
 
 from hodor_cli.cli.terminal import flush_or_discard, with_flags, write_stderr
 from hodor_cli.errors import DeviceError, HodorError, OutputError
-from hodor_cli.files import harmless
+from hodor_cli.files import NO_ROOM, harmless
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
@@ -77,7 +77,7 @@ def _fault(error: BaseException) -> tuple[int, str]:
     # PyTorch reports a lack of host or device memory in several ways.
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return DeviceError.exit_code, with_flags(_NO_MEMORY)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         where = f" writing {error.filename}" if error.filename else ""
         sentence = f"the disk is full{where}; free some space and run again with --resume if the command has it"
         return OutputError.exit_code, sentence

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hodor_cli.cli.parameters import FRAMES, RESULTS, Fields
+from hodor_cli.cli.terminal import say_json
+from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.files import new_file, require_place
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
@@ -50,9 +53,6 @@ def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Pat
     Raises OutputError for another extension, for one of the `inputs`, for something that is not a file, for a missing
     folder, and, unless `overwrite`, for a file that exists.
     """
-    from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_place
-
     path = path if path.suffix else path.with_suffix(".png")
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} would be a PNG picture; give --out a name that ends in .png")
@@ -79,22 +79,16 @@ JsonFileOption = Annotated[
 
 
 def require_new_json(target: str | None, *, overwrite: bool = False) -> None:
-    """Raise OutputError if the file of `--json FILE|-` exists, unless `overwrite`, or if its folder does not."""
-    from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_folder
-
+    """Raise OutputError if `--json FILE|-` cannot be written later, or if its file exists, unless `overwrite`."""
     if target is None or target == "-":
         return
-    require_folder(Path(target))
     if not overwrite and Path(target).exists():
         raise OutputError(f"{target} exists already; choose another file for --json")
+    require_place(Path(target), overwrite=True)
 
 
 def write_json(text: str, target: str | None) -> None:
     """Write JSON text to the target of `--json FILE|-`, if given. Raises OutputError if that fails."""
-    from hodor_cli.cli.terminal import say_json
-    from hodor_cli.files import new_file
-
     if target == "-":
         say_json(text)
     elif target is not None:
@@ -138,7 +132,6 @@ class Reading:
 
     def open(self, source: str) -> FrameSource:
         """Open the source. Raises the errors of `open_source`."""
-        from hodor_cli.errors import UsageError
         from hodor_cli.video.source import open_source
 
         values: tuple[float, float] | None = None

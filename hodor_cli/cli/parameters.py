@@ -29,9 +29,9 @@ _LOOKS: dict[str, tuple[str, str | None]] = {
     "weights": ("NAME|FILE|ADDRESS", None), "history": ("N", NETWORK), "min_dim": ("PX", NETWORK),
     "max_dim": ("PX", NETWORK), "matching": ("", NETWORK), "device": ("auto|cpu|cuda[:N]|mps", MACHINE),
     "precision": ("auto|fp32|bf16|fp16", MACHINE), "threads": ("N", MACHINE), "overlay": ("", RESULTS),
-    "preset": ("NAME|FILE", None), "model": ("NAME", None), "backbone": ("FILE", None), "resolution": ("NAME", None),
-    "split": ("NAME", None), "out": ("FOLDER", None), "resume": ("", None), "overwrite": ("", None),
-    "time_limit": ("TIME", "Run"), "time": ("TIME", None),
+    "preset": ("NAME|FILE", None), "backbone": ("FILE", None), "resolution": ("NAME", None), "split": ("NAME", None),
+    "out": ("FOLDER", None), "resume": ("", None), "overwrite": ("", None), "time_limit": ("TIME", "Run"),
+    "time": ("TIME", None),
 }  # fmt: skip
 
 
@@ -90,8 +90,13 @@ def option(declared: Any, name: str, panel: str | None = None, *, flag: str = ""
     metavar = metavar or "|".join(filter(None, setting.choices)) or value or ("VALUE" if setting.kind is str else "N")
     return typer.Option(
         flag, *(["-o"] if name == "out" else []), metavar=metavar, help=setting.help, min=setting.least,
-        max=setting.most, rich_help_panel=panel, callback=fetched if name == "weights" else None,
+        max=setting.most, rich_help_panel=panel, callback=_fetched_for_run if name == "weights" else None,
     )  # fmt: skip
+
+
+def _fetched_for_run(context: typer.Context, weights: str | None) -> str | None:
+    """As `fetched`, except while the shell completes a command line."""
+    return weights if context.resilient_parsing else fetched(weights)
 
 
 def fetched(weights: str | None) -> str | None:

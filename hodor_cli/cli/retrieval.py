@@ -12,6 +12,8 @@ from hodor_cli.cli.options import ByName, JsonOption, OverwriteOption, arg, opt,
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.retrieval_texts import measure, show_matches, write_curves
 from hodor_cli.cli.terminal import note, progress_bar
+from hodor_cli.errors import InputError, UsageError, require_matplotlib
+from hodor_cli.files import require_place
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -77,14 +79,17 @@ def retrieval(
     from hodor_cli.descriptors.search.search import search_objects, verify_matches
     from hodor_cli.descriptors.store.store import DescriptorStore, find_store
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
-    from hodor_cli.errors import UsageError, require_matplotlib
-    from hodor_cli.files import require_place
     from hodor_cli.weights import load_model
 
     _check_question(pr_curve, query, marked=bool(marks))
-    _check_extras(pr_curve, queries=queries is not None, verify=verify, cosine=metric == "cosine")
+    if queries is not None and not pr_curve:
+        raise UsageError("--queries goes with --pr-curve; --top limits the objects found")
+    if pr_curve and (verify or metric == "cosine"):
+        raise UsageError(f"{'--verify' if verify else '--metric cosine'} goes with --query; leave it out")
     if pr_curve and (top != _TOP or settings != SegmentSettings()):
         raise UsageError("--pr-curve compares all stored rows; leave out --top, --weights and other network options")
+    if not (pr_curve or marks or verify) and settings != SegmentSettings():
+        raise UsageError("for a stored object, only --verify uses --weights and other network options; leave them out")
     image = out or Path("pr_curve.png" if pr_curve else "matches.png")
     image = picture_file(image, query, *marks.files, overwrite=overwrite)
     with DescriptorStore(find_store(store)) as library:
@@ -126,8 +131,6 @@ def retrieval(
 
 def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
     """Raise UsageError unless exactly one question is asked. marked: whether --mask, --box or --click is given."""
-    from hodor_cli.errors import UsageError
-
     if pr_curve == (query is not None):
         raise UsageError("give either --pr-curve to measure or --query WHAT to search")
     if query is None and marked:
@@ -141,16 +144,6 @@ def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
         raise UsageError(
             f"{query} is a stored object, and --mask, --box and --click mark one in a photo; leave them out"
         )
-
-
-def _check_extras(pr_curve: bool, *, queries: bool, verify: bool, cosine: bool) -> None:
-    """Raise UsageError if an option is given that the other question has."""
-    from hodor_cli.errors import UsageError
-
-    if queries and not pr_curve:
-        raise UsageError("--queries goes with --pr-curve; --top limits the objects found")
-    if pr_curve and (verify or cosine):
-        raise UsageError(f"{'--verify' if verify else '--metric cosine'} goes with --query; leave it out")
 
 
 def _queries(query: str, settings: SegmentSettings, marks: Marks, network: Callable[[], Hodor]) -> list[Query]:
@@ -178,7 +171,6 @@ def _queries(query: str, settings: SegmentSettings, marks: Marks, network: Calla
 
 def _segmenter(settings: SegmentSettings, query: Query, model: Hodor) -> Segmenter:
     from hodor_cli.descriptors.export.export import store_info
-    from hodor_cli.errors import InputError
 
     weights = settings.weights
     if store_info(model).model_fingerprint != query.model_fingerprint:

@@ -139,7 +139,8 @@ def segment(
     if gone := [name for name in exported if name not in (*result.exported(), *formats)]:
         note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
     if formats:
-        options = ExportOptions(overwrite=overwrite or resume, source=source, warn=warn)
+        video = None if frames.place is None else source
+        options = ExportOptions(overwrite=overwrite or resume, source=video, warn=warn)
         places = export_result(folder, formats, options)
         print_exports(places)
         if coco:  # scripts that use --coco expect it here

@@ -165,7 +165,7 @@ def pretrain(
     if (images is None) != (annotations is None):
         raise UsageError("`images` and `annotations` belong together; give both, or a folder with `data`")
     elsewhere = [] if images is None else [DataSource(images, annotations=annotations)]
-    if data and recipe == Recipe() and changes.model is None and not (run.resume or changes.print_settings):
+    if data and recipe == Recipe() and "model" not in changes.by_name() and not (run.resume or changes.print_settings):
         _warn_about_time()
     train_with(job, [*(data or ()), *elsewhere], recipe, run, changes, launch)
 

@@ -9,6 +9,8 @@ from hodor_cli.cli.marks import Marks
 from hodor_cli.cli.options import ByName, OverwriteOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, say
+from hodor_cli.errors import InputError, OutputError
+from hodor_cli.files import require_place
 from hodor_cli.run.settings import SegmentSettings
 
 
@@ -79,9 +81,6 @@ def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
 
     Raises OutputError if they cannot be written there, or if one exists, unless `overwrite`.
     """
-    from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_place
-
     path = Path(out)
     if path.name in ("", ".."):
         raise OutputError(f"{out or 'an empty name'} names no file; name one, for example {path / 'map'}")
@@ -117,7 +116,6 @@ def heatmaps(
 
     from hodor_cli.datasets.labels.mask_file import read_mask
     from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, write_heatmaps
-    from hodor_cli.errors import InputError
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 

@@ -135,10 +135,13 @@ class Clicker:
         """Replace the object's prompts by a box (x, y, width, height) around it. Returns the mask.
 
         Pieces that are much smaller than the largest one are removed, also after further clicks, unless they have a
-        positive click. Raises UsageError for a box without an area in the frame.
+        positive click. Raises UsageError for a box without an area in the frame, or of other than four numbers.
         """
         height, width = self._frame().shape[:2]
-        x, y, w, h = (float(value) for value in box)
+        try:
+            x, y, w, h = (float(value) for value in box)
+        except (TypeError, ValueError):
+            raise UsageError(f"{box!r} is not a valid `box`; give x, y, width and height in pixels") from None
         left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
         if not (right - left >= 1 and bottom - top >= 1):
             raise UsageError(f"the box {x:g},{y:g},{w:g},{h:g} has no area in the {width}x{height} frame")

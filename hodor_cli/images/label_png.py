@@ -13,7 +13,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
-from hodor_cli.files import replacing, writing_file
+from hodor_cli.files import replacing, require_folder, writing_file
 from hodor_cli.images.paths import require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
 
@@ -30,7 +30,7 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
         write_label_png("00000.png", labels)
 
     An existing file is replaced atomically. durable: wait until the file is on the disk. Raises `OutputError` if the
-    disk is full or the folder is not writable, ValueError if `labels` is not a label map.
+    disk is full or the folder is missing or not writable, ValueError if `labels` is not a label map.
     """
     path, labels = Path(path), np.asarray(labels)
     if labels.ndim != 2 or labels.dtype.kind not in "uib":
@@ -41,6 +41,7 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
     image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16 if high > 255 else np.uint8))
     if high <= 255:
         image.putpalette(_PALETTE)  # makes a grey image an indexed one
+    require_folder(path)
     with writing_file(path, "free or change its disk"), replacing(path, durable=durable) as temporary:
         # Label maps compress well at any level, and the lowest takes half the time. Run-length coding halves the file.
         image.save(temporary, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)

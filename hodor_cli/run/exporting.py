@@ -16,7 +16,7 @@ from hodor_cli.formats.tables import detections_of
 from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.listing import files_by_frame, list_pictures
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, require_exists
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import Report, read_record
 from hodor_cli.video.frames import Frame, FrameSource
@@ -96,8 +96,8 @@ def export_result(
 
         export_result("clip.hodor", ["coco", "csv"])
 
-    Raises UsageError for an unknown format, InputError if `result` is not a finished result or a format needs its video
-    and it is missing, OutputError if an export exists already.
+    Raises UsageError for an unknown format, InputError if `result` is not a finished result, or if its video is missing
+    and a format needs it or `source` names it, OutputError if an export exists already.
     """
     options = options or ExportOptions()
     writers = [writer_of(name) for name in dict.fromkeys([formats] if isinstance(formats, str) else formats)]
@@ -164,6 +164,8 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
     """The opened source of the run if an export needs it; otherwise a context that yields None."""
     media = [writer.name for writer in writers if writer.media]
     if not media and not options.frames:
+        if options.source is not None:
+            require_exists(Path(options.source), "video")
         return nullcontext()
     place = options.source or report.place.get("source", "")
     if not place or not Path(place).exists() or (Path(place).is_dir() and not any(Path(place).iterdir())):
