@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -49,6 +50,18 @@ def test_a_resumed_run_is_bit_identical(model: Hodor, stop: int, tmp_path: Any) 
         np.testing.assert_array_equal(labels, expected[index])
     assert_same_state(second.state(), whole.state())
     assert second.last.objects == whole.last.objects
+
+
+def test_a_state_that_was_text_continues_as_one_that_was_not(model: Hodor) -> None:
+    """JSON does not tell float32 from float64, or int16 from int64."""
+    frames = frames_of(5)
+    segmenter, other = segmenter_for(model), segmenter_for(model)
+    run_on(segmenter, frames[:3], 0)
+    text = json.dumps({name: value.tolist() for name, value in segmenter.state().items()})
+    other.load_state({name: np.array(value) for name, value in json.loads(text).items()})
+    assert_same_state(other.state(), segmenter.state())
+    for expected, labels in zip(run_on(segmenter, frames, 3), run_on(other, frames, 3), strict=True):
+        np.testing.assert_array_equal(labels, expected)
 
 
 def test_a_state_shares_no_memory_with_the_segmenter(model: Hodor) -> None:

@@ -104,21 +104,20 @@ class Followed:
 
     def pack(self) -> dict[str, np.ndarray]:
         """The object as arrays that `np.savez` can write. They are copies, independent of later steps."""
-        parts: dict[str, HistoryEntry | StoredFrame | GivenLook | WholeFrame] = {
+        parts: dict[str, HistoryEntry | StoredFrame | GivenLook | WholeFrame | None] = {
             **{f"pinned/{k}": entry for k, entry in enumerate(self.ring.pinned)},
             **{f"history/{k}": entry for k, entry in enumerate(self.ring.entries)},
             **{f"matching/reference/{k}": frame for k, frame in enumerate(self.memory.references)},
             **{f"given/{object_id}": look for object_id, look in self.looks.items()},
+            "matching/previous": self.memory.previous,
+            "matching/recent": self.memory.recent,
+            "whole": self.whole,
         }
-        for name in ("previous", "recent"):
-            if (frame := getattr(self.memory, name)) is not None:
-                parts[f"matching/{name}"] = frame
-        if self.whole is not None:
-            parts["whole"] = self.whole
         arrays = {"object_ids": np.array(self.ids, dtype=np.int64), **self.motion.state()}
         arrays |= {"matching/age": np.array(self.memory.age)} if self.memory.age else {}
         for prefix, part in parts.items():
-            arrays |= _pack(prefix, part)
+            if part is not None:
+                arrays |= _pack(prefix, part)
         return arrays
 
     @staticmethod
@@ -162,7 +161,9 @@ def _unpack(kind: type[Part], arrays: Mapping[str, np.ndarray], prefix: str, dev
         if item.name == "object_ids" and array is not None:
             values[item.name] = ObjectIds(array.tolist())
         elif array is not None:
-            values[item.name] = torch.tensor(array, device=device) if array.ndim else array.item()
+            # Text formats such as JSON do not keep the types of numbers.
+            dtype = torch.int16 if item.name == "keys" else torch.float32
+            values[item.name] = torch.tensor(array, dtype=dtype, device=device) if array.ndim else array.item()
     return kind(**values)
 
 
