@@ -88,6 +88,12 @@ def test_masks_of_frames_that_do_not_exist_are_refused(network: Hodor) -> None:
             labels_of(network, {0: {A: square(2, 2)}, frame: {A: square(2, 2)}})
 
 
+@pytest.mark.parametrize("name", ["cat", 0, 70000, 1.5, None])
+def test_an_id_that_is_none_is_refused(network: Hodor, name: object) -> None:
+    with pytest.raises(InputError, match="in frame 0 is not a whole number between 1 and 65535; renumber it"):
+        list(follow(offline(network), frames_of(2), {0: {name: square(4, 4)}}))  # type: ignore[dict-item]
+
+
 def test_a_further_mask_changes_the_frames_between_its_neighbours_alone(network: Hodor) -> None:
     given = {frame: {A: square(2 + frame, 2, 20)} for frame in (0, 4, 8)}
     before = labels_of(network, given, 14)

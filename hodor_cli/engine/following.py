@@ -12,7 +12,7 @@ import numpy as np
 
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.keyframes import Masks, OfflineSegmenter
-from hodor_cli.engine.masks import HasLabels
+from hodor_cli.engine.masks import HasLabels, check_object_id
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import StepResult
@@ -43,14 +43,16 @@ class GivenMasks:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan for these masks. Raises UsageError if they contradict `ended`."""
+        """The plan for these masks. Raises InputError for invalid ids, UsageError if masks contradict `ended`."""
         marked: dict[int, frozenset[int]] = {}
         ended = {frame: frozenset(ids) for frame, ids in self.ended.items()}
         for frame in sorted(self.masks):
             masks: Any = getattr(self.masks[frame], "labels", self.masks[frame])
             if isinstance(masks, Mapping):
+                for key in masks:
+                    check_object_id(key, f"in frame {frame}")
                 present = frozenset(int(i) for i, mask in masks.items() if np.any(mask))
-                empty = frozenset(int(i) for i in masks) - present
+                empty = frozenset(map(int, masks)) - present
             else:
                 present, empty = frozenset(ids_in(masks)), frozenset()
             if present:

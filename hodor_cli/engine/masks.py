@@ -38,23 +38,22 @@ def reference_masks_by_id(
         if not np.issubdtype(masks.dtype, np.integer) and masks.dtype != bool:
             raise InputError(f"the label map of frame {frame} is {masks.dtype}; give integers, one id per pixel")
         _check_size(masks, size, f"the label map of frame {frame}")
-        by_id = {object_id: masks == object_id for object_id in ids_in(masks)}
+        given: Mapping[int, np.ndarray] = {object_id: masks == object_id for object_id in ids_in(masks)}
     elif isinstance(masks, Mapping):
-        for key in masks:
-            check_object_id(key, f"in frame {frame}")
-        by_id = {int(i): np.asarray(mask) for i, mask in masks.items()}
+        given = masks
     else:
         raise InputError(
             f"the mask of frame {frame} is a {type(masks).__name__}; give a NumPy array of ids (such as"
             " `read_mask(path).labels`), or a mask for each object id"
         )
-    for object_id, mask in by_id.items():
-        what = f"the mask of object {object_id} in frame {frame}"
+    by_id: dict[int, np.ndarray] = {}
+    for object_id, values in given.items():
         check_object_id(object_id, f"in frame {frame}")
+        what, mask = f"the mask of object {object_id} in frame {frame}", np.asarray(values)
         _check_size(mask, size, what)
         if mask.dtype.kind not in "biu":
             raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")
-        by_id[object_id] = mask = mask.astype(bool)
+        by_id[int(object_id)] = mask = mask.astype(bool)
         if not mask.any() and object_id not in followed:
             raise InputError(f"{what} is empty; mark at least one pixel or leave the object out")
     if not by_id:
