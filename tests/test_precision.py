@@ -14,7 +14,7 @@ from conftest import moving_square
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import DeviceError, UsageError
-from hodor_cli.model import Hodor
+from hodor_cli.model import Hodor, build_model
 from hodor_cli.runtime import device, threads
 from hodor_cli.weights import load_model
 
@@ -156,3 +156,8 @@ def test_who_asks_for_a_gpu_is_told_its_name() -> None:
         device.choose_device("gpu")
     with pytest.raises(UsageError, match=r"choose auto, cpu, cuda or mps$"):
         device.choose_device("tpu")  # not a misspelt cpu
+
+
+def test_a_network_that_is_on_the_device_already_is_not_copied() -> None:
+    model = build_model("toy")
+    assert Segmenter(model, device="cpu:0").model is Segmenter(model, device="cpu").model is model

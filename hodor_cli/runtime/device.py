@@ -134,7 +134,7 @@ def device_name(device: str | torch.device) -> str:
 @torch.inference_mode(False)  # parameters made in inference mode cannot be used outside it
 def placed(model: Network, device: torch.device) -> Network:
     """The network in evaluation mode, in float32 on a device: a copy, unless it already is in that state."""
-    wanted = (device, torch.float32)
+    wanted = (torch.empty(0, device=device).device, torch.float32)  # "cuda" is the same device as "cuda:0"
     if model.training or any((parameter.device, parameter.dtype) != wanted for parameter in model.parameters()):
         model = copy.deepcopy(model).eval().float()
     # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
