@@ -19,6 +19,7 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.fast import FAST_FORMS
 from hodor_cli.model.fast.fused import laid_out
 from hodor_cli.model.matching import Matcher
+from hodor_cli.model.mobilenet import InvertedResidual
 from hodor_cli.runtime.device import autocast
 from hodor_cli.training.cycles import Objective, schedule
 
@@ -98,6 +99,15 @@ def test_half_precision_trains_as_near_to_float32_as_the_plain_network() -> None
     near = torch.cosine_similarity(wanted, exact, dim=0)
     assert torch.cosine_similarity(found, exact, dim=0) > near - 0.02
     assert found.norm().item() == pytest.approx(wanted.norm().item(), rel=0.05)
+
+
+def test_layers_train_in_float64_too() -> None:
+    layer = torch.nn.Sequential(InvertedResidual(8, 8, expansion=2, stride=2), torch.nn.GroupNorm(2, 8)).double()
+    x = torch.randn(1, 8, 6, 7, dtype=torch.float64)
+    found, wanted = x.clone().requires_grad_(), x.clone().requires_grad_()
+    plain(copy.deepcopy(layer))(wanted).square().sum().backward()
+    accelerate(layer)(found).square().sum().backward()
+    torch.testing.assert_close(found.grad, wanted.grad)
 
 
 def test_accelerating_keeps_parameters_and_is_undone() -> None:

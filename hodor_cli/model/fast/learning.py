@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from hodor_cli.model.mobilenet import Conv
@@ -17,7 +18,7 @@ class _InFloat(nn.Module):
             y = super().forward(x)
             return y
         with without_autocast(x.device):
-            y = super().forward(x.float())
+            y = super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
         return y.to(x.dtype)
 
     def learns_fast(self) -> bool:
