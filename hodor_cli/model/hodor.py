@@ -9,9 +9,10 @@ High-level Object Descriptors for Object Re-segmentation (Athar et al., CVPR 202
 
 from __future__ import annotations
 
+from msgspec.structs import asdict
 from torch import Tensor, nn
 
-from hodor_cli.config import MobileNetConfig, ModelConfig, SwinConfig
+from hodor_cli.config import ModelConfig, SwinConfig
 from hodor_cli.model.colour import colour_codes
 from hodor_cli.model.decoder import Decoder
 from hodor_cli.model.encoder import Encoder
@@ -29,21 +30,8 @@ class Hodor(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        backbone: Swin | MobileNetV2
-        if isinstance(config.backbone, SwinConfig):
-            swin = config.backbone
-            backbone = Swin(
-                embed_channels=swin.embed_channels,
-                depths=swin.depths,
-                heads=swin.heads,
-                window=swin.window,
-                mlp_ratio=swin.mlp_ratio,
-                drop_path=swin.drop_path,
-            )
-        else:
-            mobilenet: MobileNetConfig = config.backbone
-            backbone = MobileNetV2(groups=mobilenet.groups, stem_channels=mobilenet.stem_channels)
-        self.backbone = backbone
+        kind: type[Swin | MobileNetV2] = Swin if isinstance(config.backbone, SwinConfig) else MobileNetV2
+        self.backbone = backbone = kind(**asdict(config.backbone))
         self.fpn = FeaturePyramid(
             inputs=backbone.out_channels,
             channels=config.channels,
@@ -55,12 +43,7 @@ class Hodor(nn.Module):
         self.matcher: Matcher | None = None
         if config.matching is not None:
             self.matcher = Matcher(
-                inputs=(backbone.out_channels[1], backbone.out_channels[2]),
-                key_channels=config.matching.key_channels,
-                colours=config.matching.colours,
-                sigma=config.matching.sigma,
-                reach=config.matching.reach,
-                spread=config.matching.spread,
+                inputs=(backbone.out_channels[1], backbone.out_channels[2]), **asdict(config.matching)
             )
 
     def extract(self, frames: Tensor, fine_from: int = 0) -> Maps:

@@ -16,11 +16,7 @@ class Conv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.padded(x))
-
-    def padded(self, x: Tensor) -> Tensor:
-        """The input, with zeros added at the right and bottom if the stride is 2."""
-        return x if self.stride[0] == 1 else F.pad(x, (0, 1, 0, 1))
+        return super().forward(x if self.stride[0] == 1 else F.pad(x, (0, 1, 0, 1)))
 
 
 class InvertedResidual(nn.Module):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,11 +34,15 @@ class TiledMatcher(Matcher):
     def _nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None) -> tuple[Tensor, Tensor]:
         """Match the cells of each tile with those of the tile and its surroundings."""
         height, width = keys.shape[-2:]
-        tiles = _tiles(height, width, self.sigma, self.reach, keys.device, source.keys.dtype)
-        rows, columns = (slice(0, side) for side in tiles.sides)
-        if region is not None:
-            rows, columns = (slice(side.start // TILE, -(-side.stop // TILE)) for side in (region.rows, region.columns))
-        inside, around, near = (part.unflatten(0, tiles.sides)[rows, columns].flatten(0, 1) for part in tiles[:3])
+        rows, columns = (
+            slice(side.start // TILE, -(-side.stop // TILE)) for side in (region or Region.all_of(height, width))[:2]
+        )
+        of_all_tiles = (
+            _cells(height, width, 0, keys.device),
+            _cells(height, width, self.reach, keys.device),
+            _nearness(height, width, self.sigma, self.reach, keys.device, source.keys.dtype),
+        )
+        inside, around, near = (values[rows, columns].flatten(0, 1) for values in of_all_tiles)
         queries = _rows(self._scaled(keys, source.keys.dtype), inside)  # (B, tiles, TILE ** 2, K)
         answers = _rows(source.keys, around)  # (B, tiles, (TILE + 2 reach) ** 2, K)
         masks = _rows(source.masks, around)
@@ -107,29 +109,6 @@ def _rows(maps: Tensor, cells: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2).index_select(1, cells.flatten()).unflatten(1, cells.shape)
 
 
-class _Tiles(NamedTuple):
-    """Indices of the cells of N tiles, and of their surroundings, in a flattened map of h * w cells.
-
-    inside: (N, TILE ** 2), the cells of each tile. around: (N, (TILE + 2 reach) ** 2), those that they may match with.
-    near: (N, TILE ** 2, (TILE + 2 reach) ** 2), the logarithm of a Gaussian of the distance; FARTHEST out of reach.
-    sides: the numbers of rows and columns of tiles.
-    """
-
-    inside: Tensor
-    around: Tensor
-    near: Tensor
-    sides: tuple[int, int]
-
-
-def _tiles(height: int, width: int, sigma: float, reach: int, device: torch.device, dtype: torch.dtype) -> _Tiles:
-    return _Tiles(
-        _cells(height, width, 0, device),
-        _cells(height, width, reach, device),
-        _nearness(height, width, sigma, reach, device, dtype),
-        (-(-height // TILE), -(-width // TILE)),
-    )
-
-
 def _coordinates(size: int, margin: int, device: torch.device) -> Tensor:
     """(tiles, TILE + 2 margin): the coordinates of each tile along one side, including those outside the map."""
     return torch.arange(0, size, TILE, device=device)[:, None] + torch.arange(-margin, TILE + margin, device=device)
@@ -137,13 +116,17 @@ def _coordinates(size: int, margin: int, device: torch.device) -> Tensor:
 
 @cached_constant(maxsize=4)
 def _cells(height: int, width: int, margin: int, device: torch.device) -> Tensor:
+    """(R, C, (TILE + 2 margin) ** 2): the indices, in a flattened map, of the cells of R x C tiles with a margin."""
     y = _coordinates(height, margin, device).clamp(0, height - 1)
     x = _coordinates(width, margin, device).clamp(0, width - 1)
-    return (y[:, None, :, None] * width + x[None, :, None, :]).view(len(y) * len(x), -1)
+    return (y[:, None, :, None] * width + x[None, :, None, :]).flatten(2)
 
 
 @cached_constant(maxsize=2)  # some MB each
 def _nearness(height: int, width: int, sigma: float, reach: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(R, C, TILE ** 2, (TILE + 2 reach) ** 2): the logarithm of a Gaussian of the distance between each cell of R x C
+    tiles and those around it; FARTHEST out of reach."""
+
     def along(size: int) -> Tensor:
         """(tiles, TILE, TILE + 2 reach): the same along one side."""
         own, other = _coordinates(size, 0, device)[:, :, None], _coordinates(size, reach, device)[:, None]
@@ -153,4 +136,4 @@ def _nearness(height: int, width: int, sigma: float, reach: int, device: torch.d
 
     y, x = along(height), along(width)
     near = y[:, None, :, None, :, None] + x[None, :, None, :, None, :]
-    return near.clamp(min=FARTHEST).reshape(-1, TILE**2, near.shape[-2] * near.shape[-1]).to(dtype)
+    return near.clamp(min=FARTHEST).flatten(4).flatten(2, 3).to(dtype)
