@@ -12,6 +12,8 @@ from hodor_cli.errors import UsageError
 from hodor_cli.settings import about, check_settings, settings_of
 
 Range = tuple[float, float]
+#: Settings of clips that are used where `ClipOptions` has None, which `resume` takes for left out.
+CLIP_DEFAULTS = {"max_gap": 10, "every": 1}
 
 
 def chance(help: str) -> object:
@@ -75,8 +77,15 @@ class ClipOptions:
             " consistency); or clips with many labelled frames."
         ),
     ] = ""
-    max_gap: Annotated[int, about("Maximum distance between the frames of a sample (sparse, dense).", least=1)] = 10
-    every: Annotated[int, about("Take every n-th labelled frame of a clip (frames).", least=1)] = 1
+    max_gap: (
+        Annotated[
+            int, about("Maximum distance between the frames of a sample (sparse, dense).  [default: 10]", least=1)
+        ]
+        | None
+    ) = None
+    every: Annotated[int, about("Take every n-th labelled frame of a clip (frames).  [default: 1]", least=1)] | None = (
+        None
+    )
     resolution: Annotated[str | None, about("Folder in JPEGImages, if there are several.")] = None
     split: Annotated[str | None, about("List in ImageSets that names the clips.  [default: train, if found]")] = None
 

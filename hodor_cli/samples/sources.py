@@ -10,7 +10,7 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.samples.clip_sets import ClipFrames, ClipSequences, FrameSet
 from hodor_cli.samples.composites import Composites
 from hodor_cli.samples.sets import PhotographSet, TrainingSet
-from hodor_cli.samples.settings import AugmentSettings, ClipOptions
+from hodor_cli.samples.settings import CLIP_DEFAULTS, AugmentSettings, ClipOptions
 
 #: Nothing is held out from a set with fewer photographs or clips.
 _FEWEST = 8
@@ -45,7 +45,7 @@ def build_sets(
             number = min(held_out, len(found) // _FEWEST)
             held = [(2 * place + 1) * len(found) // (2 * number) for place in range(number)]
         else:
-            pictures = ClipFrames(found, limits, mode=clips.mode, every=clips.every)
+            pictures = ClipFrames(found, limits, mode=clips.mode, every=clips.every or CLIP_DEFAULTS["every"])
             names = list(dict.fromkeys(pictures.groups))
             middle = names[len(names) // 2] if len(names) >= _FEWEST and held_out else None
             held = [item for item, group in enumerate(pictures.groups) if group == middle]
@@ -65,5 +65,5 @@ def _training_set(
     if isinstance(pictures, StillImages):
         return PhotographSet(pictures, augment, chosen)
     if clips.mode in ("sparse", "dense"):
-        return ClipSequences(pictures, augment, chosen, max_gap=clips.max_gap)
+        return ClipSequences(pictures, augment, chosen, max_gap=clips.max_gap or CLIP_DEFAULTS["max_gap"])
     return FrameSet(pictures, augment, chosen)

@@ -19,7 +19,7 @@ from hodor_cli.model.build import build_model
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
 from hodor_cli.samples.sets import TrainingSet
-from hodor_cli.samples.settings import ClipOptions, DataSource
+from hodor_cli.samples.settings import CLIP_DEFAULTS, ClipOptions, DataSource
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.launch import Layout
@@ -160,8 +160,8 @@ def _clips_of(began: RunRecord, asked: RunRecord, out: Path) -> ClipOptions:
     if began.clips is None:
         return clips
     for name, value in asdict(clips).items():
-        had = getattr(began.clips, name)
-        if value not in (had, getattr(ClipOptions(), name)):
+        had = getattr(began.clips, name) or CLIP_DEFAULTS.get(name)
+        if value not in (had, "", None):
             raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
     return began.clips
 
