@@ -148,6 +148,14 @@ def test_no_more_masks_are_given_than_frames_show_an_object(network: Hodor, tmp_
         evaluated(network, short, 3, choose=(way,))
 
 
+def test_masks_without_images_are_no_labelled_frames(network: Hodor, tmp_path: Path) -> None:
+    root = davis(tmp_path / "short", {"squares": TRUTH})
+    for file in sorted((root / "JPEGImages").rglob("*.jpg"))[1:]:
+        file.unlink()
+    with pytest.raises(DataError, match=r"1 labelled frame .*too few to give 1"):
+        evaluated(network, recognise(root), 1, choose=("uniform",))
+
+
 def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     options = ("--given", "1,2", "--choose", "uniform,suggest", "--min-dim", 64, "--sequences", "squares")

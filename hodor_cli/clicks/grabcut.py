@@ -14,9 +14,6 @@ _ITERATIONS = 3
 class GrabCutClicker:
     """Segments one object of a frame from clicks, by colour alone."""
 
-    def __init__(self) -> None:
-        self._labels: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
-
     def set_frame(self, image: NDArray[np.uint8]) -> None:
         """Take a frame (H, W, 3) uint8 RGB."""
         import cv2
@@ -25,7 +22,7 @@ class GrabCutClicker:
         self._scale = min(1.0, _WORK_SIDE / max(self._size))
         size = (max(1, round(self._size[1] * self._scale)), max(1, round(self._size[0] * self._scale)))
         self._bgr = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
-        self._labels = np.full(size[::-1], cv2.GC_PR_BGD, dtype=np.uint8)
+        self._labels: NDArray[np.uint8] = np.full(size[::-1], cv2.GC_PR_BGD, dtype=np.uint8)
         self._clicked: NDArray[np.uint8] = np.full(size[::-1], 255, dtype=np.uint8)
 
     def click(self, x: float, y: float, *, positive: bool = True) -> NDArray[np.bool_]:

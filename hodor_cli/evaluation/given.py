@@ -93,9 +93,9 @@ def evaluate_given(
     counts = sorted(set(settings.counts))
     for sequence in dataset.sequences.values():
         clip = _Clip(sequence, segmenter, adapt)
-        if len(sequence.masks) <= counts[-1] or len(clip.candidates) < counts[-1]:
+        if len(clip.truth) <= counts[-1] or len(clip.candidates) < counts[-1]:
             raise DataError(
-                f"{sequence.name} has {plural(len(sequence.masks), 'labelled frame')} ({len(clip.candidates)} with an"
+                f"{sequence.name} has {plural(len(clip.truth), 'labelled frame')} ({len(clip.candidates)} with an"
                 f" object), too few to give {counts[-1]} and score others; give fewer with `given`, or leave it out of"
                 " `sequences`"
             )

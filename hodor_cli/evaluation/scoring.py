@@ -160,12 +160,10 @@ class SequenceScorer:
         """truth: the reader that decoded the true masks, if `add` is called with its results."""
         self.name, self.rules = name, rules
         self.labelled = 0
-        self.ids: list[int] = []
-        """The object ids seen in the truth so far."""
         self._truth = truth or LabelReader(name)
         self._frames: list[str] = []
         self._scores: list[dict[int, tuple[float, float]]] = []
-        self._first_frame: dict[int, int] = {}
+        self._first_frame: dict[int, int] = {}  # of each object id seen in the truth so far
         self._predicted: set[int] = set()
         self._notes: list[str] = []
         self._held: tuple[str, LabelMap, LabelMap | None, npt.NDArray[np.bool_] | None] | None = None
@@ -177,7 +175,6 @@ class SequenceScorer:
         if self._held is not None:
             self._score(*self._held)
         self._first_frame |= dict.fromkeys(labels.new, self.labelled)
-        self.ids = list(self._first_frame)
         self._held = (frame, labels.ids, prediction, labels.void) if self.labelled else None
         self.labelled += 1
 
@@ -187,12 +184,13 @@ class SequenceScorer:
             self._score(*self._held)
         self._held = None
         require_frames(self.name, self.labelled, self.rules)
-        if not self.ids:
+        if not self._first_frame:
             raise DataError(f"the truth of {self.name} holds no object; leave it out of `sequences`")
         notes, extra = list(self._notes), sorted(self._predicted.difference(self._first_frame))
-        if self.rules.every_id and (past := [object_id for object_id in extra if object_id > max(self.ids)]):
+        highest = max(self._first_frame)
+        if self.rules.every_id and (past := [object_id for object_id in extra if object_id > highest]):
             raise InputError(
-                f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}, "
+                f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {highest}, "
                 "which the official DAVIS evaluation refuses too; keep the ids of the first frame"
             )
         if extra and not self.rules.every_id:
@@ -200,7 +198,7 @@ class SequenceScorer:
                 f"the prediction of {self.name} holds id {listed(extra)}, which the truth does not have; "
                 "such objects are not scored, and their pixels are missing from other objects"
             )
-        counted = range(1, max(self.ids) + 1) if self.rules.every_id else sorted(self.ids)
+        counted = range(1, highest + 1) if self.rules.every_id else sorted(self._first_frame)
         if gaps := [object_id for object_id in counted if object_id not in self._first_frame]:
             notes.append(f"the truth of {self.name} has no object {listed(gaps)}; as in DAVIS, each counts nonetheless")
         notes += starting_late(self.name, self._first_frame) if self.rules.every_id else ()
@@ -240,11 +238,11 @@ class SequenceScorer:
         if self._truth.binary:
             refuse_soft_map(prediction, self.name, frame)
             prediction = (prediction != 0).view(np.uint8)
-        predicted = present_ids(prediction, self.ids)
+        predicted = present_ids(prediction, self._first_frame)
         self._predicted.update(predicted)
-        scores = score_frame(truth, prediction, {*self.ids, *predicted}, void)
+        scores = score_frame(truth, prediction, {*self._first_frame, *predicted}, void)
         if not self._scores and not self._truth.binary:
-            own = {object_id: scores[object_id][0] for object_id in self.ids}
+            own = {object_id: scores[object_id][0] for object_id in self._first_frame}
             self._notes += swapped_ids(self.name, frame, truth, prediction, own)
         self._frames.append(frame)
         self._scores.append(scores)

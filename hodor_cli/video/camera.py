@@ -48,12 +48,12 @@ class CameraSource(FrameSource):
         picture, self._first = self._first, None
         begin = time.monotonic()
         index = 0
-        while self.end is None or index < self.end:
+        while True:
             if index >= self.start:
                 image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
                 yield Frame(index, f"{index:05d}", image, time.monotonic() - begin)
             index += 1
-            if self.end is not None and index >= self.end:
+            if index == self.end:
                 break
             got, picture = self._capture.read()
             if not got:

@@ -72,10 +72,9 @@ class ImageFolderSource(ListedSource):
                     f"{file.name} is {size_text(header.size)}; all frames must have the same size"
                 )
         if paged := [file for file, header in headers.items() if header.pages > 1]:
-            others = f" and {len(paged) - 1} more files hold" if len(paged) > 1 else " holds"
             self.warn(
-                f"{paged[0]}{others} several pictures, of which only the first is used; to use all, give the file "
-                f"itself as the source"
+                f"{listed(paged, 1)} {'hold' if len(paged) > 1 else 'holds'} several pictures, of which only the first "
+                "is used; to use all, give the file itself as the source"
             )
         deep = [(file, 0) for file, header in headers.items() if header.deep]
         if self.value_range is None and deep:
