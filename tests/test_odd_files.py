@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 from png_fakes import grey_png
 
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.formats.check import check_dataset
+from hodor_cli.formats.opening import open_set
 from hodor_cli.formats.recognise import read_annotations
 from hodor_cli.images.picture import read_picture
 
@@ -136,6 +138,8 @@ def test_yolo_labels_below_splits_and_with_a_byte_order_mark(tmp_path: Path) -> 
     found = read_annotations(tmp_path)
     assert len(found.pictures) == 2 and all(picture.file for picture in found.pictures)
     assert "labels/val, labels/train/monday are read together" in found.notes[0]
+    trained = open_set(tmp_path, limits=ObjectLimits(1, 1))
+    assert isinstance(trained, StillImages) and len(trained) == 1 and "labels/val left out" in trained.faults.facts[1]
     (tmp_path / "mine.yaml").write_text("names: [dog]\n")
     assert read_annotations(tmp_path / "mine.yaml").names == {1: "dog"}
     (tmp_path / "labels").rename(tmp_path / "elsewhere")

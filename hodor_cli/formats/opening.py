@@ -21,7 +21,7 @@ from hodor_cli.datasets.folders import depth, images_and_masks, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import Segmentation
 from hodor_cli.errors import DataError, InputError, as_data_error
-from hodor_cli.formats import coco, label_png
+from hodor_cli.formats import coco, label_png, yolo
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.photograph_masks import find_masks, read_labelled
@@ -80,7 +80,7 @@ def _photographs(images: Path, annotations: str | Path | None) -> tuple[Annotati
     if (found := find_tool(place)) is None or found.reader is coco:
         return read_labelled(images) if annotations is None else None
     with as_data_error():
-        read = found.read(whole=False)
+        read = yolo.read(found.file, training=True) if found.reader is yolo else found.read(whole=False)
     faults = Faults(place, facts=[f"{place} {read.origin}", *read.notes])
     for sentence in read.faults:
         faults.add("unreadable annotations", sentence)

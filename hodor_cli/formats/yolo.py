@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 _DATA = ("data.yaml", "dataset.yaml", "data.yml")
 _OTHER_TEXTS = ("classes.txt", "labelmap.txt", "README.txt", "README.roboflow.txt", "README.dataset.txt", "train.txt")
 _SPLITS = ("train", "val", "valid", "test")
+#: Matches the name of a split that is not for training, such as `valid` or `val2017`.
+_HELD_OUT = re.compile(r"(val|valid|validation|test)[0-9]*").fullmatch
 
 
 class _Data(msgspec.Struct):
@@ -57,18 +60,21 @@ def find_labels(folder: Path) -> list[Path]:
     return [*found, folder] if any(map(is_labels, here)) else found
 
 
-def read(path: Path, size: Size | None = None) -> Annotations:
+def read(path: Path, size: Size | None = None, *, training: bool = False) -> Annotations:
     """Read a file of labels, `data.yaml`, or the folder of a data set. size: (height, width) of pictures that are
-    missing. Raises InputError."""
+    missing. training: leave out the splits for validation and testing, if there are others. Raises InputError."""
     given = path if path.suffix.lower() in (".yaml", ".yml") else None
     path = given.parent if given else path
     folders = find_labels(path) if path.is_dir() else []
+    kept = [folder for folder in folders if not (training and any(map(_HELD_OUT, folder.relative_to(path).parts)))]
+    left_out, folders = [folder for folder in folders if kept and folder not in kept], kept or folders
     files = [file for folder in folders for file in _texts(folder)] if path.is_dir() else [path]
     if given and not files:
         raise InputError(f"there are no labels next to {given}; give the folder that holds images/ and labels/")
     names = _class_names(path, given)
     together = listed(folder.relative_to(path) for folder in folders)
     notes = [f"{path}: {together} are read together"] if len(folders) > 1 else []
+    notes += [f"{path}: {listed(one.relative_to(path) for one in left_out)} left out"] if left_out else []
     notes += [] if names else [f"{path}: no data.yaml names the classes, so they are called by their numbers"]
     pictures, faults = read_each(files, lambda file: _read_file(file, names, size))
     return Annotations("YOLO", path, pictures, notes=tuple(notes), faults=faults)
