@@ -213,6 +213,9 @@ def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:
         given = read_given([f"0={first}", f"5={later}"], source)
         assert {frame: mask.object_ids for frame, mask in given.masks.items()} == {0: (1, 2), 5: (1,)}
         assert "is LabelMe's: 1 mug, 2 dog" in given.masks[0].notes[0]
+        for group, told in ((1, False), (2, True)):  # the parts of an object may overlap
+            parts = labelme(tmp_path / "p.json", ("mug", 1, 2, 6), ("mug" if group == 1 else "dog", group, 8, 6))
+            assert told == ("objects overlap in 1 picture" in str(read_given([str(parts)], source).notes))
         with pytest.raises(InputError, match=r"calls object 1 'cup' and .* calls it 'mug'"):
             read_given([f"0={first}", f"5={other}"], source)
         with pytest.raises(InputError, match="drawn on a picture of 128x48 pixels but the frames are 64x48"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import one_sentence
+from conftest import one_sentence, write_video
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools.coco import COCO
@@ -22,11 +22,13 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
+from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.opening import mask_folder, open_benchmark, open_set
 from hodor_cli.formats.outlines import one_outline, outlines
 from hodor_cli.formats.recognise import WRITERS, read_annotations, writer_of
-from hodor_cli.formats.writing import new_folder, remove_export
+from hodor_cli.formats.writing import new_folder, remove_export, write_picture
+from hodor_cli.video.source import open_source
 
 SIZE = (90, 120)
 NAMES = {1: "mug", 3: "dog"}
@@ -134,6 +136,25 @@ def test_photographs_of_several_sizes_are_converted_to_masks_and_back(tmp_path: 
 def test_tracks_of_the_cell_tracking_challenge_name_the_track_before(tmp_path: Path) -> None:
     folder = written("ctc", tmp_path)
     assert (folder / "res_track.txt").read_text().split("\n")[:3] == ["1 0 3 0", "3 0 1 0", "4 3 3 3"]
+    highest = [replace(one, shapes=shapes_of((one.labels == 3) * np.uint16(65535))) for one in clip().pictures]
+    folder = written("ctc", tmp_path / "highest", replace(clip(), pictures=highest))
+    assert (folder / "res_track.txt").read_text().split("\n")[:2] == ["65535 0 1 0", "1 3 3 65535"]
+
+
+@pytest.mark.parametrize("name", ["coco-video", "ctc"])
+def test_photographs_are_not_written_as_a_video(tmp_path: Path, name: str) -> None:
+    for tracked in (False, True):  # True: each object has its own name, but the photographs differ in size
+        with pytest.raises(UsageError, match=f"{name} is for the objects of a video"):
+            written(name, tmp_path, replace(photographs(tmp_path), tracked=tracked))
+
+
+def test_masks_of_a_part_of_a_video_belong_to_their_frames(tmp_path: Path) -> None:
+    path = written("coco-video", tmp_path, replace(clip(), pictures=list(clip().pictures)[2:]))
+    write_video(tmp_path / "clip.mp4", [np.full((*SIZE, 3), 9, np.uint8)] * 4)
+    with open_source(tmp_path / "clip.mp4") as source:
+        given = read_given([str(path)], source)
+    assert list(given.masks) == [2, 3]
+    np.testing.assert_array_equal(given.masks[3].labels, labels_at(3))
 
 
 def test_photographs_in_cvat_are_exact_masks(tmp_path: Path) -> None:
@@ -552,7 +573,24 @@ def test_an_outline_far_outside_is_refused_and_one_over_the_edge_is_cut(tmp_path
         read_annotations(path)
 
 
+def test_pictures_of_all_endings_of_jpeg_have_one_quality(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    for ending in (".jpg", ".jpe", ".jfif"):
+        write_picture(tmp_path / f"a{ending}", image)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_the_current_folder_is_a_place_for_an_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with new_folder(Path()) as out:
+        writer_of("coco").write(clip(), out)
+    assert (tmp_path / COCO_FILE).is_file()
+
+
 def test_nobody_elses_files_make_room(tmp_path: Path) -> None:
+    (tmp_path / "yolo").write_text("x")
+    with pytest.raises(OutputError, match="is a file, and an export is a folder; choose another place"):
+        written("yolo", tmp_path, overwrite=True)
     (tmp_path / "coco").mkdir()
     (tmp_path / "coco" / "mine.txt").write_text("x")
     with pytest.raises(OutputError, match="holds other files; choose another place"):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation, check_segmentation, decode_segmentation
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import Box, box_of, ids_in
 from hodor_cli.images.paths import size_text
@@ -131,6 +131,13 @@ class Annotations:
             mask = np.logical_or.reduce([shape.mask(picture.size) for shape in shapes])
             if (box := box_of(mask)) is not None:
                 yield Item(object_id, self.names.get(object_id) or shapes[0].name, mask, box)
+
+
+def require_clip(annotations: Annotations, name: str) -> None:
+    """Raise UsageError if the format `name`, which is for videos, cannot hold these pictures: their objects are not
+    tracked, or they differ in size."""
+    if not annotations.tracked or (not annotations.video and len({one.size for one in annotations.pictures}) > 1):
+        raise UsageError(f"{name} is for the objects of a video; use `coco` for photographs")
 
 
 def read_each(files: Iterable[Path], read: Callable[[Path], Picture | None]) -> tuple[list[Picture], tuple[str, ...]]:

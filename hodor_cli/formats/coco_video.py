@@ -12,8 +12,8 @@ from hodor_cli.datasets.coco_file import Id
 from hodor_cli.datasets.coco_find import ImageFinder, json_annotations
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.datasets.rle import Segmentation, encode_rle
-from hodor_cli.errors import InputError, UsageError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
+from hodor_cli.errors import InputError
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable, require_clip
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import listed
 
@@ -70,19 +70,18 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         for frame, segmentation in zip(frames, track.segmentations, strict=True):
             if segmentation:
                 frame.append(Shape(names.get(track.category_id, ""), segmentation, key))
-    named, finder = zip(video.file_names, frames, strict=True), ImageFinder(path.parent)
-    pictures = [
-        Picture(name, size, drawable(shapes, name, size, path), frame, file=finder.find(name))
-        for frame, (name, shapes) in enumerate(named)
+    finder = ImageFinder(path.parent)
+    pictures = [  # without `frame`: the list may be a part of the video, or every fifth frame of it
+        Picture(name, size, drawable(shapes, name, size, path), file=finder.find(name))
+        for name, shapes in zip(video.file_names, frames, strict=True)
     ]
     return Annotations("COCO", path, pictures, video=video.name or path.stem)
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
     """Write annotations.json (YouTube-VIS): one video, and the run lengths of each object in all frames. Raises
-    UsageError for photographs, whose objects are not tracked."""
-    if not annotations.tracked:
-        raise UsageError("coco-video is for the objects of a video; use `coco` for photographs")
+    UsageError for photographs."""
+    require_clip(annotations, "coco-video")
     length, (height, width) = len(annotations.pictures), (1, 1)
     found: dict[int, dict[str, Any]] = {}
     files: list[str] = []

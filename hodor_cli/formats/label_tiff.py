@@ -11,9 +11,9 @@ import PIL.Image
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_values import mask_from_values
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Size, shapes_of
+from hodor_cli.formats.annotations import Annotations, Picture, Size, require_clip, shapes_of
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.label_png import ids_in
+from hodor_cli.images.label_png import MAX_ID, ids_in
 from hodor_cli.images.picture import read_header, read_stored
 
 
@@ -42,20 +42,23 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
     """Write the Cell Tracking Challenge's mask000.tif, ... (16-bit ids) and res_track.txt (id, first frame, last frame,
     parent). An object that returns after an absence starts a new track, whose parent is its previous track; the parent
     of a first track is 0."""
+    require_clip(annotations, "ctc")
     tracks: list[list[int]] = []
     latest: dict[int, int] = {}  # object id -> index of its latest track
-    used: set[int] = set()  # ids of tracks
     digits = max(3, len(str(max(0, len(annotations.pictures) - 1))))
-    free = 1 + max((shape.object_id for picture in annotations.pictures for shape in picture.shapes), default=0)
+    ids = {shape.object_id for picture in annotations.pictures for shape in picture.shapes}
+    above = max(ids, default=0) + 1
+    free = (label for label in (*range(above, MAX_ID + 1), *range(1, above)) if label not in ids)
     for frame, picture in enumerate(annotations.pictures):
         labels = picture.labels.copy()
         for object_id in ids_in(labels):
             place = latest.get(object_id)
             if place is None or tracks[place][2] < frame - 1:
-                label = object_id if object_id not in used else free
-                free += label == free
-                used.add(label)
-                parent = 0 if place is None else tracks[place][0]
+                label, parent = (object_id, 0) if place is None else (next(free, 0), tracks[place][0])
+                if not label:
+                    raise InputError(
+                        f"the objects of {annotations.path} are absent so often that there are no ids left"
+                    )
                 tracks.append([label, frame, frame, parent])
                 latest[object_id] = len(tracks) - 1
             tracks[latest[object_id]][2] = frame

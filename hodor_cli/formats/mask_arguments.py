@@ -235,8 +235,9 @@ def _notes(one: Annotations) -> list[str]:
     """Sentences for the user: the file's format, the names of its objects, and what was changed."""
     called = listed([f"{object_id} {name}" for object_id, name in one.names.items()], 6)
     notes = [f"{one.path} {one.origin}" + (f": {called}" if called else ""), *one.notes]
-    drawn = [sum(int(shape.mask(picture.size).sum()) for shape in picture.shapes) for picture in one.pictures]
-    count = sum(int((picture.labels > 0).sum()) < area for picture, area in zip(one.pictures, drawn, strict=True))
-    if count:
+    if count := sum(
+        int((picture.labels > 0).sum()) < sum(int(item.mask.sum()) for item in one.items(picture))
+        for picture in one.pictures
+    ):
         notes.append(f"objects overlap in {plural(count, 'picture')}; there, a pixel belongs to the one drawn last")
     return notes

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LIST = ".hodor-export"
 #: Ending of a written picture whose name has no ending of a picture.
 _ENDING = ".jpg"
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _QUALITY = 95
 
 
@@ -80,14 +81,14 @@ class FolderWriter:
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the file's ending (JPEG at quality 95)."""
-    options = {"quality": _QUALITY, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
-    PIL.Image.fromarray(image).save(path, **options)
+    """Write (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the file's ending, at quality 95 if it is lossy."""
+    options = {"subsampling": 0} if path.suffix.lower() in _JPEG else {}
+    PIL.Image.fromarray(image).save(path, quality=_QUALITY, **options)
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
     """Raise OutputError unless an export may be written to `path`: it must be free or an empty folder or, with
-    `overwrite`, an earlier export or a regular file."""
+    `overwrite`, an earlier export."""
     if path.is_dir() and not path.is_symlink():
         empty = not visible_files(path) and not any(entry.is_dir() for entry in path.iterdir())
         if not empty and not (overwrite and is_export(path)):
@@ -95,8 +96,8 @@ def require_free(path: Path, *, overwrite: bool) -> None:
             raise OutputError(f"{path} {why} choose another place with `out`")
         return
     require_replaceable(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; set `overwrite`, or choose another place with `out`")
+    if path.exists():
+        raise OutputError(f"{path} is a file, and an export is a folder; choose another place with `out`")
 
 
 @contextmanager
@@ -107,7 +108,7 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
     With `overwrite`, the files of an earlier export are replaced; other files in the folder stay. Raises OutputError.
     """
     require_free(path, overwrite=overwrite)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    hidden = path.parent / f".{path.name}.{os.getpid()}.tmp"  # `with_name` refuses "."
     with writing(path.parent, again="run the same again"):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(hidden, ignore_errors=True)
