@@ -366,6 +366,32 @@ def test_pictures_in_one_file_are_frames(tmp_path: Path, ending: str, lone_in_fo
         open_source(path, start=6)
 
 
+def stack(path: Path, description: str) -> Path:
+    """A TIFF of six grey pages, each of which shows its number."""
+    pages = [Image.new("L", (9, 7), number) for number in range(6)]
+    pages[0].save(path, save_all=True, append_images=pages[1:], description=description)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("description", "axes", "pages"),
+    [
+        ('<OME><Pixels DimensionOrder="XYZCT" SizeZ="2" SizeC="1" SizeT="3"/></OME>', "T,Z=1", [1, 3, 5]),
+        ("ImageJ=1.54\nimages=6\nslices=3\nframes=2", "z, t=1", [3, 4, 5]),
+        ('{"shape": [2, 3, 7, 9]}', "0,1=2", [2, 5]),
+        ('<OME><Pixels SizeT="six" SizeZ="1.0"/></OME>', None, [0, 1, 2, 3, 4, 5]),
+        ('{"shape": [Infinity, 7, 9]}', None, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_axes_choose_the_pages_of_a_tiff(tmp_path: Path, description: str, axes: str | None, pages: list[int]) -> None:
+    path = stack(tmp_path / "a.tif", description)
+    with open_source(path, axes=axes) as source:
+        assert [int(frame.image[0, 0, 0]) for frame in source] == pages
+    if axes is not None:
+        with pytest.raises(InputError, match="which one is time"):
+            open_source(path)
+
+
 def test_pages_of_another_size_are_named(tmp_path: Path) -> None:
     small = Image.fromarray(picture(0, 24, 32))
     Image.fromarray(picture(0)).save(

@@ -87,12 +87,13 @@ def _written(text: str) -> Iterator[Axes]:
     if found := re.search(r"<(?:\w+:)?Pixels\b[^>]*>", text):
         values = dict(re.findall(r'(\w+)="([^"]*)"', found[0]))
         order = values.get("DimensionOrder", "XYZCT")[2:]
-        yield [(name, int(values.get(f"Size{name}", "1") or 1)) for name in reversed(order) if name in "ZCT"]
+        sizes = {name: values.get(f"Size{name}", "") for name in reversed(order) if name in "ZCT"}
+        yield [(name, int(size) if size.isdecimal() else 1) for name, size in sizes.items()]
     if text.startswith("ImageJ="):
         values = dict(line.partition("=")[::2] for line in text.splitlines())
         names = (("T", "frames"), ("Z", "slices"), ("C", "channels"))
         yield [(name, int(values[key])) for name, key in names if values.get(key, "").isdecimal()]
-    with suppress(ValueError, TypeError, KeyError, RecursionError):
+    with suppress(ValueError, TypeError, KeyError, RecursionError, OverflowError):
         shape = json.loads(text)["shape"]
         sides = shape[: -3 if len(shape) > 3 and shape[-1] in (3, 4) else -2]
         yield [(str(place), int(length)) for place, length in enumerate(sides)]

@@ -17,18 +17,13 @@ from hodor_cli.video.damage import Damage
 
 def packets_of(container: InputContainer, stream: VideoStream, damage: Damage) -> Iterator[Packet]:
     """The packets of a stream, up to its end or where the file becomes unreadable. Damage is recorded in `damage`."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except (av.error.FFmpegError, OSError, ValueError):
-            damage.cut_tail = True
-            return
-        if packet is None:
-            return
-        if packet.size:  # PyAV ends with an empty packet
-            damage.torn |= packet.is_corrupt
-            yield packet
+    try:
+        for packet in container.demux(stream):
+            if packet.size:  # PyAV ends with an empty packet
+                damage.torn |= packet.is_corrupt
+                yield packet
+    except (av.error.FFmpegError, OSError, ValueError):
+        damage.cut_tail = True
 
 
 def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) -> int:
