@@ -90,9 +90,9 @@ def main() -> int:
 
         def ours() -> float:
             found = recognise(truth)
-            scores, failed = score_predictions(found, predictions, workers=options.workers)
-            assert not failed, failed
-            return EvaluationResult(str(truth), scores).jf
+            scored = score_predictions(found, predictions, workers=options.workers)
+            assert not scored.failed, scored.failed
+            return EvaluationResult(str(truth), scored.scores).jf
 
         def theirs() -> float:
             jf, *_ = benchmark([str(truth)], [str(predictions)], num_processes=options.workers, verbose=False)

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -30,7 +31,8 @@ def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.nd
     graphs = json.loads((Path(folder) / "hodor.json").read_text())["graphs"]
     sessions = {name: onnxruntime.InferenceSession(Path(folder) / graph["file"]) for name, graph in graphs.items()}
     inputs = {name: kind for graph in graphs.values() for name, kind in graph["inputs"].items()}
-    state = {name: np.zeros(kind["shape"], kind["type"]) for name, kind in inputs.items()}  # the history starts empty
+    # The history starts empty.
+    state: dict[str, Any] = {name: np.zeros(kind["shape"], kind["type"]) for name, kind in inputs.items()}
 
     def run(graph: str) -> None:  # every graph reads its inputs from the state and writes its outputs to it
         given = {name: state[name] for name in graphs[graph]["inputs"]}
