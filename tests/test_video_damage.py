@@ -107,6 +107,17 @@ def test_a_varying_rate_is_no_damage(tmp_path: Path) -> None:
         assert len(list(source)) == 6 and source.warnings == []
 
 
+@pytest.mark.parametrize("share", [0.6, 0.75, 0.9])
+def test_a_varying_rate_in_a_file_that_is_cut_off_is_no_damage(tmp_path: Path, share: float) -> None:
+    times = [0, 40, 200, 210, 900, 1500, 1540, 1580, 2000, 2100, 2500, 2600]
+    path = write(tmp_path / "a.mkv", 12, times_ms=times, codec="ffv1")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    source = open_source(path)
+    assert 1 < len(list(source)) < 12
+    (warning,) = source.warnings
+    assert "is cut off" in warning
+
+
 def test_numbers_of_frames_are_joined_to_runs() -> None:
     assert frames_text([7]) == "frame 7"
     assert frames_text([3, 7, 8, 9, 11]) == "frames 3, 7-9, 11"

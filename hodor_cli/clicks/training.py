@@ -15,7 +15,7 @@ from hodor_cli.clicks.network import ClickConfig, ClickNet, with_extra_blocks
 from hodor_cli.clicks.network_file import load_click_net, save_click_net
 from hodor_cli.clicks.samples import CropMaker
 from hodor_cli.clicks.settings import ClickTraining
-from hodor_cli.clicks.training_step import Simulation, batch, clicks_before, losses
+from hodor_cli.clicks.training_step import Simulation, batch, losses
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
@@ -41,6 +41,8 @@ from hodor_cli.weights.tensor_files import read_safetensors
 #: Steps of the learning rate's schedule over the training time.
 _STEPS = 10_000
 _SAVE_EVERY = 300.0  # seconds
+#: Share of iterations with clicks before those that contribute to the loss, so that later clicks are trained, too.
+_LATE = 0.35
 #: The trained network in the run's folder.
 _FILE = "clicks.safetensors"
 #: Settings that may change when a run is resumed.
@@ -194,7 +196,7 @@ class _Run:
         seeds = np.random.SeedSequence((settings.seed, learner.done)).spawn(1 + count * settings.objects)
         rng, *rngs = map(np.random.default_rng, seeds)
         frames, truths = batch([self.crops.draw(rng) for _ in range(count)], self.net)
-        before = clicks_before(settings, rng)
+        before = int(rng.integers(1, settings.late + 1)) if rng.random() < _LATE else 0
 
         def learn(begin: int, end: int) -> Tensor:
             """What some frames contribute to the batch's loss and to its IoU after each click."""

@@ -13,7 +13,6 @@ from torch import Tensor
 from hodor_cli.clicks.network import ClickNet
 from hodor_cli.clicks.prompts import Prompts
 from hodor_cli.clicks.samples import Crop
-from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.clicks.simulation import next_click
 from hodor_cli.images.label_png import box_of
 from hodor_cli.runtime.preprocess import normalise
@@ -22,8 +21,6 @@ from hodor_cli.runtime.preprocess import normalise
 _POINTS = 24
 #: Shares of objects whose first prompt is a box, a scribble, or a wrong mask to correct; the others start with a click.
 _BOX, _SCRIBBLE, _WRONG = 0.2, 0.08, 0.12
-#: Share of iterations with clicks before those that contribute to the loss, so that later clicks are trained, too.
-_LATE = 0.35
 
 
 class Simulation:
@@ -91,11 +88,6 @@ def batch(crops: Sequence[Crop], net: ClickNet) -> tuple[Tensor, NDArray[np.bool
     frames = torch.from_numpy(np.stack([crop.image for crop in crops])).permute(0, 3, 1, 2).float()
     frames = normalise(frames, net.config.pixel_mean, net.config.pixel_std)
     return frames.contiguous(memory_format=torch.channels_last), np.concatenate([crop.masks for crop in crops])
-
-
-def clicks_before(settings: ClickTraining, rng: np.random.Generator) -> int:
-    """How many clicks come before those that contribute to the loss; none in most iterations."""
-    return int(rng.integers(1, settings.late + 1)) if rng.random() < _LATE else 0
 
 
 def losses(net: ClickNet, frames: Tensor, simulation: Simulation, *, before: int, rounds: int) -> tuple[Tensor, Tensor]:

@@ -150,11 +150,12 @@ def _riff_length(head: bytes, rest: int) -> int:
     return 8 + length + length % 2 if head[:4] == b"RIFF" and length else 0  # large AVI files are a chain of chunks
 
 
-def is_torn(path: Path) -> bool:
+def is_torn(path: Path, *, cut: bool = False) -> bool:
     """Whether the structure of a Matroska or WebM file is damaged, so that FFmpeg skips packets: its elements are not
     contiguous, or a packet belongs to no track.
 
-    False for other formats, which have a table of their packets. Reads the head of every element.
+    False for other formats, which have a table of their packets. Reads the head of every element. cut: whether the file
+    is known to be cut off; then an incomplete last element does not count.
     """
     size, at = path.stat().st_size, 0
     tracks: set[bytes] = set()
@@ -167,11 +168,11 @@ def is_torn(path: Path) -> bool:
                 return False
             number = head[begin : begin + 1]  # empty if the file is cut off here
             if begin == 0 or (name in _BLOCKS and number not in tracks):
-                return True
+                return not cut or len(head) == 16
             if name == _TRACK_NUMBER:
                 tracks.update(bytes([track | 0x80]) for track in number)  # as blocks write it
             at += begin + (0 if name in _ENTERED else length or 0)
-    return at > size
+    return at > size and not cut
 
 
 def _matroska_length(head: bytes, rest: int) -> int:

@@ -84,7 +84,7 @@ class VideoFileSource(DecodedSource):
         """Warn if the file has lost packets, inside or at its end. count: the number of frames read."""
         missing = self._declared - count - damage.after
         if not damage.torn:
-            damage.torn = (bool(damage.jumps) or missing > 0) and is_torn(self.path)
+            damage.torn = (bool(damage.jumps) or missing > 0) and is_torn(self.path, cut=self._missing_bytes > 0)
         else:
             damage.jumps.pop(0, None)  # a stream may begin at any time
         missing = max(0, missing - round(sum(damage.jumps.values()) * self.fps if damage.torn else 0))
