@@ -137,6 +137,10 @@ def test_supervision_gets_tracker_ids(result: SegmentSummary) -> None:
     assert list(frames[0].data["class_name"]) == ["mug", "hound"] and frames[0].mask.shape == (2, 48, 64)
 
 
+def test_names_may_be_in_another_encoding() -> None:
+    assert names_of(["1=m\udce9"]) == {1: r"m\udce9"}  # as it arrives from a terminal that uses Latin-1
+
+
 def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
     assert "there is no result" in refused("export", tmp_path / "none", "--to", "csv", code=3)
     with pytest.raises(InputError, match="is not the folder of a finished run"):

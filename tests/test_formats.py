@@ -101,6 +101,15 @@ def test_pictures_of_one_name_in_two_folders_stay_two(tmp_path: Path) -> None:
     assert [image["file_name"] for image in images] == ["a.png", "night_a.png", "A_2.jpg"]
 
 
+@pytest.mark.parametrize("name", ["coco", "coco-video", "labelme", "cvat", "yolo"])
+def test_names_that_no_text_can_hold_are_written_as_readable_ones(tmp_path: Path, name: str) -> None:
+    pictures = [replace(one, name=f"\udce9{one.frame}.jpg") for one in clip().pictures]  # the byte E9, Latin-1's \xe9
+    called = replace(clip(), pictures=pictures, names={1: "m\x01g", 3: "d\udce9g"})
+    found = read_annotations(written(name, tmp_path, called), SIZE)
+    assert found.names[1] == r"m\x01g" and r"d\udce9g" in found.names.values()
+    assert first(found).name.startswith("frame" if name == "cvat" else "\xe90")
+
+
 @pytest.mark.parametrize("name", ["png", "coco", "coco-video", "labelme"])
 def test_an_exported_folder_of_pictures_and_annotations_is_read(tmp_path: Path, name: str) -> None:
     found = read_annotations(written(name, tmp_path, frames=True))

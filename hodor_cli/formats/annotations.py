@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.files import harmless
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import Box, box_of, ids_in
 from hodor_cli.images.paths import size_text
@@ -130,7 +131,10 @@ class Annotations:
         for object_id, shapes in parts.items():
             mask = np.logical_or.reduce([shape.mask(picture.size) for shape in shapes])
             if (box := box_of(mask)) is not None:
-                yield Item(object_id, self.names.get(object_id) or shapes[0].name, mask, box)
+                name = harmless(
+                    self.names.get(object_id) or shapes[0].name
+                )  # XML, for example, has no control characters
+                yield Item(object_id, name, mask, box)
 
 
 def require_clip(annotations: Annotations, name: str) -> None:

@@ -17,6 +17,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture
 from hodor_cli.formats.writing import FolderWriter, write_picture
 from hodor_cli.images.label_png import window_of
+from hodor_cli.images.listing import frame_name
 from hodor_cli.video.h264 import H264, Codec, VideoWriter
 from hodor_cli.video.sound import add_sound
 
@@ -42,7 +43,7 @@ def write_cutouts(annotations: Annotations, out: FolderWriter) -> None:
         for item in annotations.items(picture):
             window = window_of(item.box)
             name = re.sub(r"[^\w-]+", "_", item.label)
-            place = out.place(f"{item.object_id}_{name}/{Path(picture.name).stem}.png")
+            place = out.place(f"{item.object_id}_{name}/{frame_name(Path(picture.name))}.png")
             write_picture(place, _with_alpha(image[window], item.mask[window]))
 
 

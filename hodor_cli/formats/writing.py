@@ -14,8 +14,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import is_plain_name, put_in_place, require_replaceable, writing
-from hodor_cli.images.paths import reading_file, visible_files
+from hodor_cli.files import harmless, is_plain_name, put_in_place, require_replaceable, writing
+from hodor_cli.images.paths import path_text, reading_file, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.images.pillow import picture_bytes
 
@@ -65,7 +65,7 @@ class FolderWriter:
         ending = whole.suffix if whole.suffix.lower() in PICTURE_SUFFIXES else _ENDING
         stem = whole.stem if ending == whole.suffix else whole.name
         numbered = (f"{stem}_{number}" for number in count(2))
-        names = chain((stem, "_".join((*whole.parts[:-1], stem))), numbered)
+        names = (harmless(path_text(name)) for name in chain((stem, "_".join((*whole.parts[:-1], stem))), numbered))
         stem = next(free for free in names if free.casefold() not in self._taken)
         self._taken.add(stem.casefold())
         name = stem + ending

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.files import harmless
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
 from hodor_cli.formats.recognise import Writer, writer_of
 from hodor_cli.formats.tables import detections_of
@@ -193,5 +194,5 @@ def names_of(arguments: Sequence[str]) -> dict[int, str]:
         number, sign, name = argument.partition("=")
         if not sign or not name.strip() or not number.strip().isdecimal() or not 0 < int(number) <= 65_535:
             raise UsageError(f"{argument!r} is not a valid name; give ID=NAME, for example 1=mug")
-        names[int(number)] = name.strip()
+        names[int(number)] = harmless(name.strip())
     return names
