@@ -91,6 +91,7 @@ def test_a_correction_too_small_is_warned_about_and_the_object_continues(toy: Ho
     labels = segmenter.step(frames[1], {7: square(45, 60, 1)})
     np.testing.assert_array_equal(labels == 7, square(45, 60, 1))
     assert "too small" in segmenter.last.warnings[0]
+    assert segmenter.last.objects[7].confidence == 1 and segmenter.last.objects[7].change is None
     assert history_of(segmenter.state(), 7) == [0, 1]
     segmenter.step(frames[2])
     assert segmenter.object_ids == [7]

@@ -176,7 +176,7 @@ class FrameSteps(Extraction):
             measures = agreements(decoded.cue.of_given[0], masks[0, : len(decoded.object_ids)])
             found.agreement = dict(zip(decoded.object_ids, measures, strict=True))
         found.change = changes(known.looks, known.ids, entry.objects, entry.background)
-        for object_id in reference:  # these measures are for masks found by the network, not for given ones
+        for object_id in step.given:  # these measures are for masks found by the network, not for given ones
             for measure in (found.cut_off, found.agreement, found.change):
                 measure.pop(object_id, None)
         known.ring.put(entry)
