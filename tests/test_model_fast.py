@@ -101,9 +101,10 @@ def test_half_precision_trains_as_near_to_float32_as_the_plain_network() -> None
     assert found.norm().item() == pytest.approx(wanted.norm().item(), rel=0.05)
 
 
-def test_layers_train_in_float64_too() -> None:
-    layer = torch.nn.Sequential(InvertedResidual(8, 8, expansion=2, stride=2), torch.nn.GroupNorm(2, 8)).double()
-    x = torch.randn(1, 8, 6, 7, dtype=torch.float64)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_layers_train_in_the_dtype_of_their_weights(dtype: torch.dtype) -> None:
+    layer = torch.nn.Sequential(InvertedResidual(8, 8, expansion=2, stride=2), torch.nn.GroupNorm(2, 8)).to(dtype)
+    x = torch.randn(1, 8, 6, 7, dtype=dtype)
     found, wanted = x.clone().requires_grad_(), x.clone().requires_grad_()
     plain(copy.deepcopy(layer))(wanted).square().sum().backward()
     accelerate(layer)(found).square().sum().backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from hodor_cli.model.mobilenet import Conv
@@ -10,7 +9,7 @@ from hodor_cli.runtime.device import without_autocast
 
 
 class _InFloat(nn.Module):
-    """Computes in float32 when it trains on a CPU, and returns a map of the input's dtype."""
+    """Computes in the weights' dtype when it trains on a CPU, and returns a map of the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor
@@ -18,7 +17,7 @@ class _InFloat(nn.Module):
             y = super().forward(x)
             return y
         with without_autocast(x.device):
-            y = super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
+            y = super().forward(x.to(self.get_parameter("weight").dtype))
         return y.to(x.dtype)
 
     def learns_fast(self) -> bool:
