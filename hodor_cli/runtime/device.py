@@ -30,10 +30,10 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind = device.partition(":")[0]
-    if kind not in (kinds := ("cpu", "cuda", "mps")):
-        meant = closest("cuda" if kind == "gpu" else kind, kinds)
-        raise UsageError(f"there is no `device` {device!r}; choose auto, cpu, cuda or mps{meant}")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in available:
+        meant = closest("cuda" if kind == "gpu" else kind, available)
+        raise UsageError(f"there is no `device` {device!r}; choose auto, cpu, cuda or mps{meant}")
     if not available[kind]:
         raise DeviceError(
             f"this machine has no {kind.upper()} device that PyTorch can use; choose cpu or auto as `device`"

@@ -45,12 +45,9 @@ class Used(NamedTuple):
         usable = affinity(0) if affinity else range(len(times))
         ours = [times[core] for core in usable if core < len(times)]
         resting = sum(core.idle + getattr(core, "iowait", 0.0) for core in ours)
-        guests = sum(
-            getattr(core, "guest", 0.0) + getattr(core, "guest_nice", 0.0) for core in ours
-        )  # psutil counts them twice
-        return Used(
-            time.monotonic(), sum(sum(core) for core in ours) - resting - guests, time.process_time(), _waited()
-        )
+        counted_twice = sum(getattr(core, kind, 0.0) for core in ours for kind in ("guest", "guest_nice"))
+        busy = sum(map(sum, ours)) - resting - counted_twice
+        return Used(time.monotonic(), busy, time.process_time(), _waited())
 
     def cores_of_others(self, earlier: Used) -> float:
         """How many cores other programs have used since, on average."""
