@@ -12,9 +12,10 @@ import msgspec
 
 from hodor_cli.datasets.faults import CROWDS, Faults
 from hodor_cli.datasets.parsing import decode_json, reason_of
-from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation, check_segmentation, why_empty
+from hodor_cli.datasets.rle import Segmentation, check_segmentation, why_empty
 from hodor_cli.errors import DataError
 from hodor_cli.images.paths import plural, read_utf8
+from hodor_cli.images.pillow import MOST_PIXELS
 
 Id = int | str
 #: The fault of an outline that covers no pixel because its coordinates do not fit its picture.

@@ -17,9 +17,7 @@ from pycocotools import mask as coco_mask
 
 from hodor_cli.datasets.parsing import reason_of
 from hodor_cli.images.paths import size_text
-
-#: Masks of pictures with more pixels are refused.
-MOST_PIXELS = 1 << 28
+from hodor_cli.images.pillow import MOST_PIXELS
 
 
 class SizeMismatchError(ValueError):

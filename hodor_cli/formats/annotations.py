@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation, check_segmentation, decode_segmentation
+from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import Box, box_of, ids_in
 from hodor_cli.images.paths import size_text
+from hodor_cli.images.pillow import MOST_PIXELS
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource

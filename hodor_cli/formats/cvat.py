@@ -17,13 +17,14 @@ import numpy as np
 
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.parsing import xml_elements
-from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
+from hodor_cli.datasets.rle import RunLengths, Segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
 from hodor_cli.formats.outlines import ellipse, one_outline, positioned, run_lengths, turned
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import window_of
 from hodor_cli.images.paths import plural, read_start, visible_files
+from hodor_cli.images.pillow import MOST_PIXELS
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_find import ImageFinder, json_annotations
 from hodor_cli.datasets.parsing import parse_json
-from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation
+from hodor_cli.datasets.rle import Segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
 from hodor_cli.formats.outlines import ellipse, run_lengths, turned
 from hodor_cli.images.paths import plural
+from hodor_cli.images.pillow import MOST_PIXELS
 
 _WHAT = "Label Studio's JSON"
 #: The prefix that Label Studio gives to the name of an uploaded picture.

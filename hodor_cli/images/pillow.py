@@ -23,7 +23,7 @@ from PIL.Image import Image
 
 from hodor_cli.errors import InputError
 
-#: Pictures and frames with more pixels are refused; Pillow's own limit against decompression bombs.
+#: Pictures, frames and masks with more pixels are refused; Pillow's own limit against decompression bombs.
 MOST_PIXELS = 178_956_970
 # Formats whose other pages are pictures in their own right; in a JPEG (MPO), they are previews and gain maps.
 _PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
