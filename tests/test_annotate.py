@@ -30,7 +30,7 @@ from hodor_cli.annotate.change import Change, edited_record
 from hodor_cli.annotate.export import EXPORTS, export_path
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.guard import Guard
-from hodor_cli.annotate.history import ChangeKind
+from hodor_cli.annotate.history import ChangeHistory, ChangeKind
 from hodor_cli.annotate.messages import pack_runs, unpack_runs
 from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
 from hodor_cli.annotate.project import Project
@@ -184,6 +184,25 @@ def test_a_change_that_was_cut_off_leaves_the_project_usable(open_desk: Callable
     assert open_desk().labels(1).any()
 
 
+def test_a_change_whose_place_in_the_history_was_not_written_is_not_taken_for_undone(
+    open_desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = open_desk()
+    desk.paint(0, 1, 10, 10)
+    with monkeypatch.context() as broken, pytest.raises(OutputError):  # as a kill does
+        broken.setattr(ChangeHistory, "_save_position", full)
+        desk.paint(0, 2, 30, 10)
+    desk.session.project.close()
+    again = open_desk()
+    assert again.session.project.history.available() == (True, False)
+    again.do(ask.Undo())
+    assert set(np.unique(again.labels(0))) == {0, 1}
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_undo_and_redo_bring_back_masks_and_objects(desk: Desk) -> None:
     desk.paint(0, 1, 10, 10)
     desk.paint(0, 2, 15, 10)  # takes a part of object 1
@@ -238,10 +257,6 @@ def test_an_undo_that_fails_changes_nothing(desk: Desk, monkeypatch: pytest.Monk
     desk.paint(0, 1, 10, 10)
     desk.paint(0, 2, 30, 10)
     labels = desk.labels(0).copy()
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     for target in ("hodor_cli.annotate.project.write_whole", "hodor_cli.annotate.history.write_whole"):
         with monkeypatch.context() as broken:
             broken.setattr(target, full)
@@ -499,6 +514,29 @@ def test_an_object_that_is_erased_is_gone_from_there_on(desk: Desk) -> None:
     assert not any(desk.labels(index).any() for index in range(3, FRAMES))
 
 
+def test_what_has_no_mask_in_a_frame_is_not_made_absent_by_other_tools(desk: Desk) -> None:
+    desk.paint(0, 1, 10, 10)
+    requests: list[Callable[[], None]] = [
+        lambda: desk.do(ask.Tidy(3, 1, "fill")),
+        lambda: desk.do(ask.Tidy(3, 1, "largest")),
+        lambda: desk.paint(3, 1, 10, 10, add=False),
+        lambda: desk.paint(3, 2, 10, 10, add=False),
+    ]
+    for request in requests:
+        with pytest.raises(UsageError, match="no mask in this frame"):
+            request()
+    assert list(desk.session.project.records) == [0]
+
+
+def test_a_merged_object_stays_where_one_of_the_two_is_absent(desk: Desk) -> None:
+    for frame in (0, 4):
+        desk.paint(frame, 1, 20, 20)
+    desk.paint(0, 2, 60, 40)
+    desk.do(ask.Tidy(4, 2, "clear"))
+    desk.do(ask.Merge(1, 2))
+    assert desk.session.project.records[4].removed == ()
+
+
 def test_where_an_object_is_absent_is_shown_and_stays_known(open_desk: Callable[[], Desk]) -> None:
     desk = open_desk()
     desk.paint(0, 1, 10, 10)
@@ -561,6 +599,9 @@ def test_clicks_on_one_object_keep_it_out_of_the_next(desk: Desk, monkeypatch: p
     desk.do(ask.Click(0, 1, on, float(rows.mean())))
     desk.do(ask.Click(0, 2, 80.0, 50.0))
     assert said == [(1, on, True), (2, 80.0, True), (2, on, False)]
+    desk.do(ask.DeleteObject(1))
+    desk.do(ask.Click(0, 2, on, float(rows.mean())))
+    assert said[3:] == [(2, on, True)]  # nothing is there to keep it out of
 
 
 def test_a_click_takes_from_other_objects_only_the_piece_that_was_clicked(
@@ -765,8 +806,6 @@ def test_few_frames_are_kept_however_small_they_are(tmp_path: Path, monkeypatch:
     for index in range(12):
         reader.read(index)
     assert [index for index in range(12) if reader.peek(index) is not None] == [7, 8, 9, 10, 11]
-    reader.close()
-    assert reader.peek(11) is None and reader.read(3).any()
 
 
 def test_a_frame_that_cannot_be_decoded_is_told(video: Path) -> None:

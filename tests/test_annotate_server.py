@@ -30,6 +30,7 @@ from hodor_cli.annotate.server import Address, listen, page_server
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import InputError
 from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
 FRAMES, TOKEN = 24, "secret-token"
@@ -40,6 +41,7 @@ class Served:
     """A server of a small clip that works in this process."""
 
     project: Project
+    source: FrameSource
     port: int
 
     def page(self) -> ClientConnection:
@@ -78,7 +80,7 @@ def served(tmp_path: Path, video: Path) -> Iterator[Served]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         assert ready.wait(30)
-        yield Served(project, listening.getsockname()[1])
+        yield Served(project, source, listening.getsockname()[1])
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive()
@@ -116,6 +118,12 @@ def test_tracking_continues_when_the_page_goes_away_and_the_next_page_finds_it(s
         assert len(_until(page, "hello")["frames"]) == FRAMES
         shown = unpack_runs(served.get(f"labels/{FRAMES - 1}"), (64, 96))
         assert np.array_equal(shown, served.project.labels(FRAMES - 1))
+
+
+def test_an_export_of_a_video_whose_name_is_no_text_is_downloaded(served: Served) -> None:
+    served.source.name = "clip\udcff"  # as Python reads a name that is not UTF-8
+    served.project.folder.overlay.write_bytes(b"video")
+    assert served.get("export/overlay") == b"video"
 
 
 def test_hiding_an_object_does_not_stop_tracking(served: Served) -> None:

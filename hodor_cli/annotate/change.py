@@ -85,7 +85,7 @@ def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, 
     """A frame's record after its label map was edited.
 
     touched: the edited objects. With `by_hand`, those visible in the frame become given, and the others are removed
-    from this frame on. An object that was only painted over keeps its confidence.
+    from this frame on. An object that was only painted over keeps its confidence. No visible object is removed.
     """
     objects: dict[int, ObjectRecord] = {}
     touched = set(touched)
@@ -93,10 +93,13 @@ def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, 
     areas = np.bincount(labels.reshape(-1))
     for object_id in sorted({*base.objects, *touched, *(np.flatnonzero(areas[1:]) + 1).tolist()}):
         area, old = int(areas[object_id]) if object_id < len(areas) else 0, base.objects.get(object_id)
+        if area:
+            removed.discard(object_id)
         if object_id in touched and by_hand:
             (given.add if area else given.discard)(object_id)
-            (removed.discard if area else removed.add)(object_id)
-            if area:
+            if not area:
+                removed.add(object_id)
+            else:
                 objects[object_id] = ObjectRecord(area, box_of(labels == object_id), 1.0, False)
         elif area and old is not None and old.area == area:
             objects[object_id] = old

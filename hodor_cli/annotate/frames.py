@@ -75,12 +75,6 @@ class FrameReader:
         """The frame if it is in memory, without waiting for another thread."""
         return self._kept.get(index)
 
-    def close(self) -> None:
-        """Close the stream and forget the kept frames; the next `read` opens it again."""
-        with self._lock:
-            self._open = None
-            self._kept.clear()
-
     def _seek(self, index: int) -> Frame:
         if not self.has(index):
             raise InputError(f"there is no frame {index}; {self.source.label} has {self.start} to {self.end - 1}")

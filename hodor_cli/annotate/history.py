@@ -106,10 +106,11 @@ class ChangeHistory:
         return path
 
     def commit(self, path: Path, step: HistoryStep) -> None:
+        done = len(self._numbers) + 1
+        self._save_position(done)  # first, so that a change is in effect as soon as it is complete
         write_whole(path / "step.json", msgspec.json.encode(step))
         self._numbers.append(int(path.name))
-        self._done = len(self._numbers)
-        self._save_position(self._done)
+        self._done = done
 
     def next_step(self, way: Literal[-1, 1]) -> tuple[Path, HistoryStep] | None:
         """The change that undo (-1) would revert or redo (1) would repeat, with its folder; None if there is none."""

@@ -173,7 +173,7 @@ class Project:
         )
 
     def entries(self) -> tuple[ObjectEntry, ...]:
-        return tuple(self.objects[key] for key in sorted(self.objects))
+        return tuple(entry for _, entry in sorted(self.objects.items()))
 
     def sync(self) -> None:
         os.fsync(self._journal.fileno())

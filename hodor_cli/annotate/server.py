@@ -29,6 +29,7 @@ from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.messages import Hello, decode_request, pack_runs
 from hodor_cli.annotate.worker import MakeSession, Page, SessionWorker
 from hodor_cli.errors import HodorError, UsageError
+from hodor_cli.files import harmless
 
 #: The longest message that a page may send, in bytes.
 _MOST_BYTES = 8 << 20
@@ -156,7 +157,7 @@ class _Routes:
         path = export_path(session.project.folder, kind) if kind in EXPORTS else None
         if path is None or not path.is_file():
             return _answer(None, "")
-        return FileResponse(path, filename=f"{session.reader.source.name}-{path.name}")
+        return FileResponse(path, filename=harmless(f"{session.reader.source.name}-{path.name}"))
 
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()

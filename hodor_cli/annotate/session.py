@@ -55,7 +55,7 @@ class Session:
         self._jobs = Jobs(project, reader, self._events, model, settings)
         self._prompter: Prompter | None = None
         self._clicks: Clicks | None = None
-        #: (frame, object id) -> the positive clicks on objects clicked earlier.
+        #: (frame, object id) -> the positive clicks on objects clicked earlier, some of which may have changed since.
         self._clicked: dict[tuple[int, int], list[Point]] = {}
         self._advice, self._overlay_reported = advice_state(advice_of(project)), False
         objects, jobs = self._objects, self._jobs
@@ -144,6 +144,7 @@ class Session:
                 for (frame, object_id), points in self._clicked.items()
                 if frame == request.frame and object_id != request.object
                 for point in points
+                if labels[int(point[1]), int(point[0])] == object_id
             ]
             clicks = Clicks(request.frame, request.object, labels == request.object, others=on_others)
         self._clicks = clicks
@@ -181,6 +182,8 @@ class Session:
         drawn = unpack_runs(payload, (request.height, request.width)) != 0
         labels = self.project.labels(request.frame)
         mask = labels == request.object
+        if not request.add:
+            _require_mask(mask)
         part = mask[request.y : request.y + request.height, request.x : request.x + request.width]
         part[:] = part | drawn if request.add else part & ~drawn
         self._edit(request.frame, [request.object], mask, ChangeKind.PAINT if request.add else ChangeKind.ERASE, labels)
@@ -189,7 +192,10 @@ class Session:
         self._objects.entry(request.object)
         labels = self.project.labels(request.frame)
         tidied, kind = _TIDYING[request.how]
-        self._edit(request.frame, [request.object], tidied(labels == request.object), kind, labels)
+        mask = labels == request.object
+        if request.how != "clear":
+            _require_mask(mask)
+        self._edit(request.frame, [request.object], tidied(mask), kind, labels)
         if request.how == "clear":
             name = self._objects.title(request.object)
             self._events.notice(f"{name} is absent from frame {request.frame} on, until its next mask made by hand")
@@ -219,7 +225,6 @@ class Session:
 
     def _travel(self, way: Literal[-1, 1]) -> None:
         step = self.project.travel(way)
-        self._clicked.clear()
         if step is None:
             self._events.changed()
             return
@@ -242,3 +247,9 @@ class Session:
         if self._prompter is None:
             self._prompter = Prompter(self._settings.device)
         return self._prompter
+
+
+def _require_mask(mask: NDArray[np.bool_]) -> None:
+    """Raise UsageError if a mask is empty: to edit it would make the object absent from its frame on."""
+    if not mask.any():
+        raise UsageError("the object has no mask in this frame, so there is nothing to change; click the object first")
