@@ -109,6 +109,9 @@ def test_a_correction_changes_the_mask_only_near_the_click() -> None:
     assert kept[113, 150] and not kept[113, 132]
     other = disc(20, 20, 8)
     assert np.array_equal(changed_near(before, other, [(20.0, 20.0, 1.0)]), before | other)  # nothing else is lost
+    none = np.zeros_like(before)
+    assert changed_near(none, ~none, [(20.0, 20.0, 1.0)]).all()  # even if every pixel changes
+    assert not changed_near(~none, none, [(20.0, 20.0, -1.0)]).any()
 
 
 def test_undo_and_reset_restore_the_earlier_state(clicker: Clicker) -> None:

@@ -76,7 +76,8 @@ def changed_near(before: Mask, after: Mask, points: Sequence[tuple[float, float,
     near = np.zeros(changed.shape, np.uint8)
     places = [(int(x), int(y)) for x, y, _ in points]
     for x, y in places:
-        cv2.circle(near, (x, y), round(_REACH * float(depth[y, x])) + 2, 1, thickness=-1)
+        reach = min(round(_REACH * float(depth[y, x])), sum(near.shape))  # depth has no limit if every pixel changed
+        cv2.circle(near, (x, y), reach + 2, 1, thickness=-1)
     _, pieces = cv2.connectedComponents((changed & (near > 0)).astype(np.uint8), connectivity=8)
     part = np.isin(pieces, list({int(pieces[y, x]) for x, y in places} - {0}))
     return before | part if positive else before & ~(part | _detached(before, changed, places))
