@@ -19,7 +19,7 @@ from PIL import Image
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.comparison import vectors_of_store
 from hodor_cli.descriptors.search.protocol import score_retrieval
-from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, first_masks, write_heatmaps
+from hodor_cli.descriptors.views.heatmaps import Heatmaps, compute_heatmaps, first_masks, write_heatmaps
 from hodor_cli.descriptors.views.layout import make_map, project
 from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
 from hodor_cli.descriptors.views.retrieval import write_curves_csv, write_curves_image
@@ -54,6 +54,12 @@ def test_a_perplexity_that_fits_no_map_is_refused(perplexity: float) -> None:
         project(np.random.default_rng(0).normal(size=(12, 4)), "tsne", 0, perplexity)
     with pytest.raises(UsageError, match="`perplexity` is for `method` tsne"):
         project(np.random.default_rng(0).normal(size=(12, 4)), "pca", 0, perplexity)
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_vectors_of_one_number_have_a_map(method: str) -> None:
+    places = project(np.random.default_rng(0).normal(size=(12, 1)), method, 0)  # type: ignore[arg-type]
+    assert places.shape == (12, 2) and np.isfinite(places).all()
 
 
 def test_principal_axes_have_a_fixed_sign() -> None:
@@ -198,6 +204,13 @@ def test_heatmaps_say_what_is_drawn_beside_them(tmp_path: Path) -> None:
         compute_heatmaps(frames_of(images), {0: labels[0]}, 9, Segmenter(model))
     with pytest.raises(InputError, match="no mask is given at or before frame 1"):
         compute_heatmaps(frames_of(images), {2: labels[0]}, 1, Segmenter(model))
+
+
+def test_a_very_wide_frame_has_heatmaps(tmp_path: Path) -> None:
+    image, share = np.zeros((2, 2000, 3), np.uint8), np.zeros((2, 2000), np.float32)
+    found = Heatmaps(image, None, np.zeros((2, 2000), np.uint16), share, np.stack([share] * 9))
+    write_heatmaps(tmp_path / "heat.png", found)
+    assert Image.open(tmp_path / "heat.png").size[0] > 1500
 
 
 def test_of_many_masks_each_objects_first_is_used() -> None:

@@ -14,6 +14,7 @@ from descriptor_helpers import INFO, clustered_store, toy_model, write_davis
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.descriptors.search import projection_training
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
 from hodor_cli.descriptors.search.projection import (
     ALIKE_BELOW,
@@ -166,3 +167,14 @@ def test_the_limit_divides_views_of_one_object_from_those_of_others() -> None:
     same = held_out.instance[:, None] == held_out.instance[None]
     assert alike[same].mean() > 0.8 and alike[~same].mean() < 0.2
     assert replace(projection, settings={}).alike_below == ALIKE_BELOW
+
+
+def test_a_limit_is_measured_on_objects_with_two_views_and_on_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    views = noisy_views(objects=32, views=2)
+    once = np.unique(views.instance, return_index=True)[1][::2]
+    views = views.select(np.delete(np.arange(64), once))
+    assert "alike_below" in fit_projection(views, "f" * 64).settings
+    measured: list[int] = []
+    monkeypatch.setattr(projection_training, "alike_limit", lambda judge, views: measured.append(len(views.instance)))
+    fit_projection(noisy_views(objects=3000, views=4), "f" * 64)
+    assert 0 < measured[0] <= 4096  # their distances to each other are in memory

@@ -29,6 +29,8 @@ OUTSIDE = (124, 116, 104)
 LEAST_SHARE = 0.003
 #: How far the covariance of objects around their own means is shrunk towards a sphere, 0..1.
 SHRINK = 0.3
+#: Views whose distances to each other are measured at most; this many take half a gigabyte.
+MOST_MEASURED = 4096
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class ObjectViews:
     instance: np.ndarray
 
     def select(self, rows: np.ndarray) -> ObjectViews:
-        """The rows that a boolean mask picks."""
+        """The rows that a boolean mask or an index array picks."""
         return ObjectViews(self.descriptors[rows], self.baseline[rows], self.instance[rows])
 
 
@@ -97,16 +99,18 @@ def encode_views(
 def fit_projection(views: ObjectViews, model_fingerprint: str, *, dimensions: int = 256) -> Projection:
     """The projection to at most `dimensions` dimensions, and the distance below which two views show the same object.
 
-    With eight or more objects, that distance is measured on half of them, with a projection learned from the other
-    half. Raises DataError if fewer than two objects have two views, because nothing then shows what should not matter.
+    With eight or more objects that have two views, that distance is measured with a projection learned from half of
+    them, on the other objects. Raises DataError if fewer than two objects have two views, because nothing then shows
+    what should not matter.
     """
     fitted = _fit(views, model_fingerprint, dimensions)
-    objects = np.unique(views.instance)
+    objects, counts = np.unique(views.instance, return_counts=True)
+    objects = objects[counts > 1]
     if len(objects) < 8:
         return fitted
     half = np.isin(views.instance, objects[::2])
     judge = _fit(views.select(half), model_fingerprint, dimensions)
-    limit = alike_limit(judge, views.select(~half))
+    limit = alike_limit(judge, views.select(np.flatnonzero(~half)[:MOST_MEASURED]))
     return fitted if limit is None else replace(fitted, settings={**fitted.settings, "alike_below": limit})
 
 

@@ -115,7 +115,7 @@ def write_heatmaps(path: Path, found: Heatmaps, truth: NDArray[np.uint16] | None
     ]
     height, width = found.image.shape[:2]
     scale = PANEL / max(height, width)
-    size = (round(width * scale), round(height * scale))
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
     step = (size[0] + GAP, size[1] + CAPTION + GAP)
     page = Image.new("RGB", (4 * step[0] + 3 * GAP, 3 * step[1] + GAP), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)

@@ -77,10 +77,9 @@ def make_map(
     comparison = comparison or Comparison()
     places = project(comparison.vectors(store, videos=names).take(chosen), method, seed, perplexity)
     points: list[MapPoint] = []
-    for number, name in enumerate(names):
+    for number in np.unique(index.video[chosen]).tolist():
+        name = names[number]
         first, last = np.searchsorted(index.video[chosen], (number, number + 1))
-        if first == last:
-            continue
         rows = chosen[first:last] - int(np.searchsorted(index.video, number))
         confidence, crops = store.dataset(name, "confidence")[rows], store.thumbnails(name, rows)
         for (x, y), row, sure, crop in zip(places[first:last], chosen[first:last], confidence, crops, strict=True):
@@ -93,6 +92,8 @@ def make_map(
 def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | None = None) -> np.ndarray:
     """(N, C) -> (N, 2) float64 in -1..1; `pca` preserves distances as well as two axes can, `tsne` neighbourhoods."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    if centred.shape[1] < 2:
+        centred = np.pad(centred, ((0, 0), (0, 1)))
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     # The sign of an axis is arbitrary: make its largest entry positive, so that all linear algebra libraries agree.
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
@@ -112,8 +113,6 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
                 f"`perplexity` must be between 0 and the number of points, {len(vectors)}, and not {around:g}"
             )
         places = TSNE(init=start, perplexity=around, random_state=seed, learning_rate="auto").fit_transform(reduced)
-    if places.shape[1] < 2:
-        places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
     low, high = places.min(axis=0), places.max(axis=0)
     return np.asarray((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12))
 
