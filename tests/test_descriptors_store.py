@@ -188,6 +188,15 @@ def test_kill_at_any_moment_loses_at_most_the_video_in_progress(tmp_path: Path, 
     assert not (tmp_path / "objects.h5.pending").exists() and not (tmp_path / ".objects.h5.tmp").exists()
 
 
+def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    StoreWriter(tmp_path / "objects.h5", INFO).close()
+    with (tmp_path / "objects.h5").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as HDF5 locks a file that it writes
+        with pytest.raises(InputError, match="is open for writing in another program; close it there first"):
+            DescriptorStore(tmp_path / "objects.h5")
+
+
 def test_bad_files_are_explained(tmp_path: Path) -> None:
     def message(path: Path) -> str:
         with pytest.raises(HodorError) as caught:

@@ -65,6 +65,8 @@ def open_file(path: Path) -> h5py.File:
         file = h5py.File(path, "r")
     except PermissionError:
         raise InputError(f"{path} cannot be read (permission denied); change its permissions") from None
+    except BlockingIOError:
+        raise InputError(f"{path} is open for writing in another program; close it there first") from None
     except (OSError, RuntimeError, ValueError) as error:
         what = "is truncated" if "truncated" in str(error) else f"cannot be read as HDF5 ({error})"
         raise InputError(f"{path} {what}; restore it from a copy, or move it away and export again") from None

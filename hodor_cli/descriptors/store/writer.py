@@ -48,13 +48,10 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         require_replaceable(self.path)
         if not self.path.parent.is_dir():
             raise OutputError(f"the folder {self.path.parent} does not exist; create it or choose another place")
-        self._lock = ExitStack()
-        self._lock.enter_context(locked_file(self.path))
-        try:
+        with ExitStack() as lock:
+            lock.enter_context(locked_file(self.path))
             self._prepare()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._lock = lock.pop_all()
 
     def _prepare(self) -> None:
         """Remove a killed writer's unfinished videos, make sure the file exists, and merge the finished videos."""
