@@ -192,6 +192,11 @@ def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(tmp_pa
     assert "there is no folder made/later to write a.png into" in refused(*search, "-o", "made/later/a.png")
     hodor(*search, "-o", "sheet")
     assert (tmp_path / "sheet.png").is_file()
+    shutil.copy(davis / "JPEGImages/480p/bear/00000.jpg", "matches_1.png")
+    both = ("--query", "matches_1.png", "--mask", mask, "--overwrite", "--weights", "toy.safetensors")
+    assert "matches_1.png is an input of this command" in refused("retrieval", "other.h5", *both)
+    curves = hodor("retrieval", "other.h5", "--pr-curve", "-o", "curve.PNG")
+    assert "curve.PNG  the curves" in curves.output  # and not curve.png, which may be another file
 
 
 def test_pictures_replace_nothing_unless_asked(tmp_path: Path) -> None:
@@ -254,6 +259,11 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
         shutil.copytree(result / "masks", tmp_path / "masks" / name)
     each = hodor(*both, "masks", "-o", "each.h5", *weights)
     assert "cat: 6 descriptors" in each.output
+    for name in ("dog", "cat"):
+        shutil.copytree(name, f"take.{name}")
+        (tmp_path / "masks" / name).rename(tmp_path / "masks" / f"take.{name}")
+    dots = hodor("export-descriptors", "take.dog", "take.cat", "--masks", "masks", "-o", "dots.h5", *weights)
+    assert "take.cat: 6 descriptors" in dots.output
     one = hodor("export-descriptors", "cat", "--masks", "dog.hodor", *weights)
     assert "were made from dog and are now used for cat" in one.output
     (tmp_path / "clips.hodor").mkdir()
@@ -263,7 +273,7 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
         (tmp_path / "clips.hodor" / name / "report.json").write_text(json.dumps(report))
     many = hodor("export-descriptors", "clips.hodor", "-o", "many.h5", *weights).output
     assert "cat: 6 descriptors" in many and "dog: 6 descriptors" in many
-    assert "leave out --masks" in refused("export-descriptors", "dog.hodor", "--masks", "masks/cat", *weights)
+    assert "leave out --masks" in refused("export-descriptors", "dog.hodor", "--masks", "masks/take.cat", *weights)
     (tmp_path / "dog").rename(tmp_path / "moved")
     assert f"{tmp_path / 'dog'} no longer exists" in refused("export-descriptors", "dog.hodor", *weights)
     write_label_png("empty.png", np.zeros_like(labels[0]))
@@ -291,10 +301,15 @@ def test_the_object_is_marked_in_a_photo_or_a_video_frame(tmp_path: Path, monkey
     assert "bear: 4 most similar objects" in found.output, found.output
     write_label_png("small.png", labels[0][:32])
     assert "was it made for other frames?" in refused(*video, "--mask", "small.png", "-o", "c")
+    write_label_png("empty.png", np.zeros_like(labels[0]))
+    nothing = refused(*video, "--mask", "0:1=empty.png", "--verify", "-o", "c")
+    assert nothing.endswith("no object is marked in bear; mark one with a --mask, a --box or a --click")
 
 
 def test_a_match_among_photographs_names_the_file(tmp_path: Path) -> None:
     photographs = make_coco(tmp_path / "photos", count=2)["images"]
+    (tmp_path / "photos" / "annotations").mkdir()
+    (tmp_path / "photos" / "instances.json").rename(tmp_path / "photos" / "annotations" / "instances.json")
     weights = ("--weights", "toy.safetensors")
     hodor("export-descriptors", "photos", *weights)
     with DescriptorStore("objects.h5") as store:
@@ -305,7 +320,8 @@ def test_a_match_among_photographs_names_the_file(tmp_path: Path) -> None:
     height, width = np.asarray(Image.open(next((tmp_path / "photos").rglob(names[0])))).shape[:2]
     write_label_png("mask.png", np.pad(np.ones((40, 40), np.uint16), ((0, height - 40), (0, width - 40))))
     photo = ("--query", next((tmp_path / "photos").rglob(names[0])), "--mask", "mask.png", *weights)
-    found = json.loads(hodor("retrieval", *photo, "--by", "descriptor", "--json", "--overwrite").stdout)
+    found = json.loads(hodor("retrieval", *photo, "--by", "descriptor", "--verify", "--json", "--overwrite").stdout)
     assert {match["image_name"] for match in found[0]["matches"]} == set(names)
+    assert not any(match["verified"]["problem"] for match in found[0]["matches"])
     clustered_store(tmp_path / "other.h5")
     assert "weights of the library (--weights)" in refused("retrieval", "other.h5", *photo, "--overwrite")

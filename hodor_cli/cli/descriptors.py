@@ -69,7 +69,9 @@ def export_descriptors(
         raise UsageError(f"{sources[0]} is only a summary; give the results folder, {sources[0].parent}")
 
     def sources_of(path: Path) -> list[ExportSource]:
-        own = masks / path.stem if masks is not None and len(paths) > 1 and (masks / path.stem).is_dir() else masks
+        own = masks
+        if masks is not None and len(paths) > 1:  # the name of a folder may have dots
+            own = next((masks / key for key in (path.name, path.stem) if (masks / key).is_dir()), masks)
         return find_sources(path, masks=own, annotations=annotations, every=every, name=name)
 
     found = sources_of_each(paths, sources_of)

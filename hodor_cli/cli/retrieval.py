@@ -107,10 +107,8 @@ def retrieval(
         # Loaded once at most, and only if a mark or --verify needs it.
         network = cache(lambda: load_model(settings.weights))
         asked = _queries(str(query), settings, marks, network)
-        several = len(asked) > 1
-        sheets = [image.with_stem(f"{image.stem}_{one.object_id}") if several else image for one in asked]
-        for sheet in sheets:
-            require_place(sheet, overwrite=overwrite)
+        stems = [f"{image.stem}_{one.object_id}" if len(asked) > 1 else image.stem for one in asked]
+        sheets = [picture_file(image.with_stem(stem), query, *marks.files, overwrite=overwrite) for stem in stems]
         segmenter = _segmenter(settings, asked[0], network()) if verify else None
         comparison = choose_comparison(library, by, projection)
         compared = {"by": comparison.by, "metric": metric, "alike_below": comparison.alike_below(metric)}
@@ -170,9 +168,9 @@ def _queries(query: str, settings: SegmentSettings, marks: Marks, network: Calla
 
 
 def _segmenter(settings: SegmentSettings, query: Query, model: Hodor) -> Segmenter:
-    from hodor_cli.descriptors.export.export import store_info
+    from hodor_cli.weights import model_fingerprint
 
-    weights = settings.weights
-    if store_info(model).model_fingerprint != query.model_fingerprint:
+    if model_fingerprint(model) != query.model_fingerprint:
+        weights = settings.weights
         raise InputError(f"{query.label} was saved with other weights than {weights}; give the same with --weights")
     return settings.segmenter(model)

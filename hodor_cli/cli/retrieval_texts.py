@@ -52,11 +52,11 @@ def measure(store: DescriptorStore, comparisons: list[Comparison], queries: int 
     return curves
 
 
-def write_curves(curves: dict[str, RetrievalScores], output: Path, store: DescriptorStore, as_json: bool) -> None:
+def write_curves(curves: dict[str, RetrievalScores], image: Path, store: DescriptorStore, as_json: bool) -> None:
     """Write the curves as an image and a table, and print their numbers."""
     from hodor_cli.descriptors.views.retrieval import GALLERIES, write_curves_csv, write_curves_image
 
-    image, table = output.with_suffix(".png"), output.with_suffix(".csv")
+    table = image.with_suffix(".csv")
     write_curves_image(image, curves, f"{store.path.name}: {len(store):,} descriptors of {store.info.model_name}")
     write_curves_csv(table, curves)
     if as_json:

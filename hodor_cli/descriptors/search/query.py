@@ -55,14 +55,13 @@ def queries_of_store(argument: str) -> list[Query]:
     """The object (or all objects of the video) that "FILE.h5#VIDEO/ID" names."""
     path, video, object_id = parse_reference(argument)
     with DescriptorStore(path) as store:
-        ids = store.object_ids(video) if object_id is None else [object_id]
-        if not ids:
-            raise InputError(f"{path} has no objects in video {video}; choose another video")
         found = store.rows(video) if object_id is None else store.object(video, object_id)
+        if not len(found):
+            raise InputError(f"{path} has no objects in video {video}; choose another video")
         all_ids = store.dataset(video, "object_id")
         baseline = store.dataset(video, "baseline") if store.has(video, "baseline") else None
         queries = []
-        for value in ids:
+        for value in np.unique(found.object_id).tolist():
             rows, mine = found.select(found.object_id == value), all_ids == value
             # Shown by its largest crop among those with nearly its best confidence.
             sure = rows.confidence >= 0.95 * rows.confidence.max()
@@ -75,12 +74,14 @@ def queries_of_store(argument: str) -> list[Query]:
 
 def queries_of_frames(frames: Iterable[LabelledFrame], name: str, encoder: FrameEncoder) -> list[Query]:
     """One query per object marked in frames of the photo or video `name`, with a descriptor from each of its frames and
-    the crop from the first."""
+    the crop from the first. Raises InputError if none is marked."""
     rows: dict[int, list[ObjectRow]] = {}
     for frame in frames:
         encoded = encoder.encode(frame.image, frame.masks)
         for row in object_rows(frame, encoded.objects, encoded.baseline):
             rows.setdefault(row.object_id, []).append(row)
+    if not rows:
+        raise InputError(f"no object is marked in {name}; mark one with a `mask`, a `box` or a `click`")
     queries, model = [], model_fingerprint(encoder.model)
     for object_id, of_object in sorted(rows.items()):
         label = name if len(rows) == 1 else f"{name} object {object_id}"

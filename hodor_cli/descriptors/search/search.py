@@ -191,9 +191,8 @@ def verify_matches(
         seen = replace(query, descriptors=found.objects[1][None], baseline=found.baseline[1][None])
         nearest = distances(asked, comparison.query_vectors(seen), metric)
         distance = float(unsquared(nearest, metric).mean())
-        rows = store.object(match.video, match.object_id)
-        stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
-        overlap = float(coco_mask.iou(np.array([box], float), stored[None].astype(float), [False])[0, 0])
+        stored = store.read("box", match.best_row, match.best_row + 1)
+        overlap = float(coco_mask.iou(np.array([box], float), stored.astype(float), [False])[0, 0])
         return VerifiedMatch(match, True, segmenter.last.objects[1].confidence, overlap, distance)
 
     results = []
@@ -215,6 +214,8 @@ def _read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
         raise InputError(f"{path} no longer exists; put it back, or export {match.video} again from its new place")
     if match.image_name is not None:
         found = ImageFinder(path.parent).find(match.image_name)
+        if found is None and path.parent.name == "annotations":  # next to the folder of the images, as COCO has it
+            found = ImageFinder(path.parent.parent).find(match.image_name)
         if found is None:
             raise InputError(
                 f"the image {match.image_name} of {match.video} is no longer next to {path}; put it back to verify"
