@@ -85,7 +85,7 @@ def evaluate(
     if (resume or overwrite) and out is None:
         raise UsageError(f"{'`resume`' if resume else '`overwrite`'} needs the folder of `out`; give that as well")
     lengths, names = _history_lengths(history), None if sequences is None else names_in(sequences)
-    settings = replace(settings, adapt=adapt)
+    settings, output = replace(settings, adapt=adapt), None if out is None else EvaluationOutput(out, resume, overwrite)
     if given is not None:
         others = (predictions is not None, resume, settings.official, settings.workers is not None)
         if any(others) or len(lengths) > 1:
@@ -94,7 +94,6 @@ def evaluate(
                 "--history; leave them out"
             )
         settings = replace(settings, history=lengths[0], weights=settings.weights or "mini")
-        output = None if out is None else EvaluationOutput(out, overwrite=overwrite)
         write_json(evaluate_given(dataset[0], names, given, choose, settings, output, console), json_file)
         return
     if choose != "uniform":
@@ -108,7 +107,6 @@ def evaluate(
         raise UsageError("`workers` score the masks of `predictions`; those of a model are scored while it runs")
     if len(lengths) > 1:
         require_matplotlib("a sweep of `history`")
-    output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.evaluation.output import sweep_json
     from hodor_cli.formats.opening import open_benchmark
 

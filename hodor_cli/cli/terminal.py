@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -136,10 +136,8 @@ def warn(message: str) -> None:
 
 def write_stderr(text: str) -> None:
     """Write a text and a line break to stderr, unchanged. A closed stderr is not an error."""
-    try:
+    with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass
 
 
 def prepare_streams() -> None:
@@ -166,10 +164,8 @@ def flush_or_discard(stream: TextIO) -> None:
     try:
         stream.flush()
     except (OSError, ValueError):
-        try:
+        with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except (OSError, ValueError):
-            pass
 
 
 def stderr_console() -> Console:

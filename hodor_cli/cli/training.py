@@ -83,10 +83,11 @@ class Changes:
             name = _DOTTED.get(called, called)
             flags[name] = f"--{called.replace('_', '-')}"
             if value is not None and called not in ("augment", "set_", "print_settings", "val"):
-                part, _, field = name.rpartition(".")
-                setting = settings_of(LearningRate if part else TrainConfig)[field]
-                dataclasses.replace(setting, name=called).check(value)
                 changes[name] = value
+        if (
+            self.learning_rate is not None
+        ):  # the other options have the names of their settings, which are checked later
+            dataclasses.replace(settings_of(LearningRate)["peak"], name="learning_rate").check(self.learning_rate)
         if changes.get("average") == 0:
             changes["average"] = None
         if self.augment is not None:
