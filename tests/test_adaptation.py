@@ -58,6 +58,7 @@ def test_an_adapted_network_is_found_again(toy: Hodor, example: Example, tmp_pat
     for _ in range(2):  # made anew, and then found
         adapt(toy, [example], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
     assert len(steps) == 4
+    adapt(toy, [example], AdaptSettings(Budget(steps=1)), cache=next(tmp_path.glob("*")) / "not a folder")
     steps.clear()
     other = Example(example.frame, np.roll(example.labels, 3, axis=1))
     adapt(toy, [other], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)

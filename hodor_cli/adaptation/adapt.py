@@ -27,7 +27,7 @@ from hodor_cli.adaptation.examples import Example, trust_in
 from hodor_cli.adaptation.settings import AREA, BLEND, NOMINAL_STEPS, TRAINING, AdaptProgress, AdaptSettings, Budget
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.settings import SegmenterSettings
-from hodor_cli.errors import TrainingError, UsageError, WeightsError
+from hodor_cli.errors import OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
@@ -85,7 +85,8 @@ def adapt(
 
     learned = _Adaptation(model, precision, examples, settings, size, progress).run()
     if stored is not None:
-        save_checkpoint(stored, learned, {"adapted_from": model_fingerprint(model)})
+        with suppress(OutputError):  # a cache on a full or read-only disk must not cost the result
+            save_checkpoint(stored, learned, {"adapted_from": model_fingerprint(model)})
     return learned.eval()
 
 
