@@ -195,9 +195,20 @@ def test_a_run_can_be_resumed_only_with_its_own_settings(tmp_path: Path) -> None
         train_clicks([made], run, SMALL)
     with pytest.raises(UsageError, match="batch_size was 4, not 8"):
         train_clicks([made], run, replace(SMALL, batch_size=8), resume=True)
+    with pytest.raises(UsageError, match=r"weights was mini, not .*clicks\.safetensors"):
+        train_clicks([made], run, SMALL, resume=True, weights=run / "clicks.safetensors")
     train_clicks([made], run, replace(SMALL, time="2h"), resume=True)
     state = read_state(run)
     assert state is not None and (state.iteration, state.config["seconds"]) == (2, 2)
+
+
+@pytest.mark.usefixtures("one_iteration")
+def test_a_resumed_run_remembers_the_weights_it_began_with(tmp_path: Path) -> None:
+    made = make_blobs(tmp_path / "set")
+    first = train_clicks([made], tmp_path / "first", replace(SMALL, extra_blocks=1))
+    for resume in (False, True):
+        made_of = train_clicks([made], tmp_path / "run", SMALL, weights=None if resume else first, resume=resume)
+    assert len(load_click_net(made_of).state_dict()) == len(load_click_net(first).state_dict())
 
 
 @pytest.mark.usefixtures("one_iteration")

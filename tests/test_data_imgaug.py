@@ -12,9 +12,11 @@ import pytest
 
 from hodor_cli.errors import DataError
 from hodor_cli.samples.imgaug_sequence import (
+    _UNUSED,
     colour_augmenter,
     geometry_augmenter,
     restore_numpy_names,
+    unused_settings,
 )
 from hodor_cli.samples.sequence import make_still_sequence
 from hodor_cli.samples.settings import PAPER, AugmentSettings
@@ -62,6 +64,18 @@ def test_nothing_asked_nothing_done(imgaug, image):
     frame, square, valid = geometry(imgaug, image, NOTHING, 1)
     assert np.array_equal(frame, image) and valid.all() and square.sum() == 400
     assert np.abs(colours(imgaug, image, NOTHING, 1).astype(int) - image).max() <= 8  # HSV and back, 8 bits
+
+
+def test_settings_called_unused_change_nothing(imgaug, image):
+    changed = {name: (1.5, 1.5) if name in ("view_scale", "frame_scale") else 0.9 for name in _UNUSED}
+    mask = np.zeros(image.shape[:2], bool)
+    mask[30:60, 30:60] = True
+    plain, same = (
+        make_still_sequence(image, [mask], np.random.default_rng(1), settings, SIZE)
+        for settings in (PAPER, dataclasses.replace(PAPER, **changed))
+    )
+    assert np.array_equal(plain.frames, same.frames) and np.array_equal(plain.masks, same.masks)
+    assert unused_settings(dataclasses.replace(PAPER, blur=0.2, pasted=1, rotation=(0, 1))) == ["augment.blur"]
 
 
 def test_translation_of_a_quarter_in_both_directions(imgaug, image):

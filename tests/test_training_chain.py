@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,20 @@ def test_clips_without_a_usable_frame_are_refused_before_anything_is_written(pre
     assert not (tmp_path / "run").exists()
 
 
+def test_imgaug_is_needed_for_photographs_alone(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("imgaug", "imgaug.augmenters"):
+        monkeypatch.setitem(sys.modules, name, None)
+    make_clips(tmp_path / "clips", {"bear": 3, "camel": 3})
+    options = {"weights": pretrained / "last.safetensors", "workers": 0, "sheet_every": 1000}
+    options["settings"] = {"iterations": 1, "augment.maker": "imgaug"}
+    start(hodor_cli.finetune, tmp_path / "clips", mode="sparse", out=tmp_path / "sparse", **options)
+    with pytest.raises(DataError, match="the paper's augmentation needs imgaug"):
+        start(hodor_cli.finetune, tmp_path / "clips", mode="frames", out=tmp_path / "frames", **options)
+    assert not (tmp_path / "frames").exists()
+
+
 @pytest.mark.parametrize("mode", ["frames", "sparse", "dense"])
 def test_pretrain_finetune_segment(pretrained: Path, tmp_path: Path, mode: str) -> None:
     clips, out = tmp_path / "clips", tmp_path / "run"
@@ -113,6 +128,8 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
     val = tmp_path / "val"
     make_clips(val, {"bear": 3})
     notes: list[str] = []
+    validation = Validation.of(val, "fp32")
+    assert validation.benchmark == "DAVIS 2016 (one object: 255) at 480p, 1 sequence, 3 frames"
     result = start(
         hodor_cli.finetune,
         [f"{clips}:0.5", f"{pretrained.parent / 'photos'}:0.5"],
@@ -120,7 +137,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
         weights=pretrained / "last.safetensors",
         out=tmp_path / "run",
         settings={"iterations": 3},
-        validate=Validation.of(val, "fp32"),
+        validate=validation,
         val_every=2,
         workers=0,
         note=notes.append,

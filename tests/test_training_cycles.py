@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from hodor_cli.model import build_model
+from hodor_cli.training.config import train_preset
 from hodor_cli.training.cycles import Objective, chain_schedule, paper_schedule, schedule, targets_of
-from hodor_cli.training.learner import WeightAverage
+from hodor_cli.training.learner import Learner
 from hodor_cli.training.losses import dice_loss, merge_background, prediction_losses
 
 
@@ -92,10 +95,11 @@ def test_the_background_is_the_largest_of_its_ten_logits() -> None:
 def test_averaged_weights_are_in_a_network_of_their_own() -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(layer.weight, 0.0)
-    average = WeightAverage(layer, 0.9)
+    learner = Learner(layer, replace(train_preset("toy"), average=0.9), torch.device("cpu"), [])
     torch.nn.init.constant_(layer.weight, 1.0)
-    average.update(layer, 10_000)
-    assert average.network.weight.item() == pytest.approx(0.1)
+    learner.done = 10_000
+    assert learner.update(0.0, torch.zeros(1))
+    assert learner.learned.weight.item() == pytest.approx(0.1)
     assert layer.weight.item() == 1.0
 
 

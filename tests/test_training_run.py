@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
 from hodor_cli.cli.training_parts import LiveLine
-from hodor_cli.errors import DataError, InputError, OutputError, TrainingError, UsageError, WeightsError
+from hodor_cli.errors import DataError, DeviceError, InputError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.locks import locked_folder
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.model.mobilenet import Conv
@@ -189,6 +190,35 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
     run(photos, out, 1, settings={"seed": 1}, overwrite=True)
     assert (out / STATE_FILE).read_bytes() != before
     assert (out / "mine.txt").read_text() == "kept"
+
+
+def test_a_resumed_run_is_not_validated_on_another_benchmark(photos: Path, tmp_path: Path) -> None:
+    out, first = tmp_path / "run", {"validate": lambda model: 0.9, "benchmark": "DAVIS 2016, 20 sequences"}
+    run(photos, out, 1)  # a run without a validation gets one
+    assert run(photos, out, 2, resume=True, **first).score == 0.9
+    with pytest.raises(UsageError, match=r"`val=DAVIS 2017, .*the run began with `val=DAVIS 2016, 20 sequences`"):
+        run(photos, out, 3, resume=True, **first | {"benchmark": "DAVIS 2017, 30 sequences"})
+    assert run(photos, out, 3, resume=True, **first).iterations == 3
+
+
+def test_settings_that_imgaug_does_not_use_are_noted(photos: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    settings = {"augment.maker": "imgaug", "augment.blur": 0.5}
+    with suppress(DataError):  # imgaug may be missing
+        run(photos, tmp_path / "run", 1, settings=settings, note=notes.append)
+    assert "imgaug augments photographs without augment.blur; `augment=fast` uses them" in notes
+
+
+def test_a_killed_worker_is_one_sentence_with_a_way_out(photos: Path, tmp_path: Path) -> None:
+    def kill(progress: TrainingProgress) -> None:
+        if progress.iteration == 5:
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    with pytest.raises(DeviceError, match=r"was killed, .* continue with `resume` and fewer `workers`"):
+        run(photos, tmp_path / "run", 2000, workers=1, save_every=3, progress=kill)
+    state = read_state(tmp_path / "run")
+    assert state is not None and state.iteration >= 3
+    assert run(photos, tmp_path / "run", state.iteration + 1, resume=True).last.is_file()
 
 
 def test_two_runs_into_one_folder(photos: Path, tmp_path: Path) -> None:
@@ -413,6 +443,17 @@ def test_an_unreadable_held_out_photograph_does_not_end_a_run(tmp_path: Path, mo
     assert any("5.png cannot be read" in text and text.endswith("; training continues without it") for text in said)
     assert "on 1 held-out picture" in said[-1]
     assert run(made, tmp_path / "run", 2, resume=True, **options).after is not None
+
+
+def test_a_source_without_weight_is_measured_and_an_unknown_one_is_named(tmp_path: Path) -> None:
+    made = make_blobs(tmp_path / "set", 16)
+    content = json.loads((made / "instances.json").read_text())
+    content["images"][8]["source"] = "other"  # the one that is held out
+    (made / "instances.json").write_text(json.dumps(content))
+    settings = {"held_out": 1, "batches.source_weights": {"other": 0.0, "ohter": 1.0}}
+    said: list[str] = []
+    assert run(made, tmp_path / "run", 1, settings=settings, warn=said.append).after is not None
+    assert said[0] == "the data have no source ohter, which `batches.source_weights` names"
 
 
 def test_photographs_that_all_become_unreadable_end_a_run_that_can_be_resumed(tmp_path: Path) -> None:

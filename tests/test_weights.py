@@ -31,6 +31,7 @@ from hodor_cli.weights import (
     tensor_files,
     weights_path,
 )
+from hodor_cli.weights.registry import name_in_record
 from hodor_cli.weights.tensor_files import load_parameters
 
 
@@ -356,6 +357,7 @@ def bundle(toy: Hodor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "file": path.name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "description": f"the {name} one",
+            "card": "CARD.md",
         }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(registry, "BUNDLED", folder)
@@ -365,7 +367,7 @@ def bundle(toy: Hodor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_named_weights_load_and_describe_themselves(bundle: Path, toy: Hodor) -> None:
     known = available_weights()
     assert list(known) == ["mini", "maxi"]
-    assert known["maxi"].description == "the maxi one" and known["maxi"].card is None
+    assert known["maxi"].description == "the maxi one"
     assert model_fingerprint(load_model("maxi")) == model_fingerprint(toy)
     assert model_fingerprint(load_model()) == model_fingerprint(toy)
 
@@ -411,3 +413,14 @@ def test_the_weights_in_this_installation_are_what_their_manifest_says() -> None
         assert info.path.stat().st_size <= 16 * 2**20
         content = load_checkpoint(info.path)
         assert content.config == preset(content.config.name)
+
+
+def test_a_file_called_like_named_weights_does_not_stand_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mini", "own"):
+        Path(name).touch()
+    assert [name_in_record(name) for name in ("mini", "own", "gone", None)] == [
+        "mini", str(tmp_path / "own"), "gone", "",
+    ]  # fmt: skip

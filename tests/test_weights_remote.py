@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,12 @@ def test_a_file_is_fetched_once_and_then_read_from_the_cache(server: FakeServer,
     assert len(server.requests) == 1
     assert weights_path(server.url + PATH).read_bytes() == checkpoint
     assert len(server.requests) == 1
+
+
+def test_an_address_may_have_any_letters(server: FakeServer, checkpoint: bytes) -> None:
+    server.files["/gr%C3%B6%C3%9Fe%20v%202.safetensors"] = checkpoint
+    for address in ("/größe v%202.safetensors", "/gr%C3%B6%C3%9Fe%20v%202.safetensors"):
+        assert weights_path(server.url + address).read_bytes() == checkpoint
 
 
 def test_a_wrong_hash_is_refused_and_nothing_is_kept(server: FakeServer, checkpoint: bytes, tmp_path: Path) -> None:
@@ -235,7 +242,8 @@ def test_push_warns_of_a_licence_that_allows_more_than_the_weights_it_continues(
     again = {"iterations": 1, "held_out": 0}
     recipe = Recipe("toy", weights=mean, changes=again)
     run = pretrain(make_blobs(tmp_path / "photos"), recipe, RunOptions(tmp_path / "run", workers=0))
-    for file in (mean, run.last):
+    copy = shutil.copyfile(weights_path("mini"), tmp_path / "copy.safetensors")
+    for file in (mean, run.last, "mini", copy):
         assert "continue mini, which forbids commercial use" in hodor(*command, file, "--license", "mit").stderr
 
 

@@ -19,12 +19,13 @@ def train_clicks(
     data: Annotated[list[Path], opt("FOLDER", "Labelled photographs or clips. Repeatable.")],
     out: Annotated[Path, out_option("FOLDER", "Folder for the run and clicks.safetensors.")],
     weights: Annotated[
-        str,
+        str | None,
         opt(
             "NAME|FILE",
-            "Initial weights: a hodor network (for its backbone), an ImageNet MobileNetV2, or a click network.",
+            "Initial weights: a hodor network (for its backbone), an ImageNet MobileNetV2, or a click network."
+            "  [default: mini]",
         ),
-    ] = "mini",
+    ] = None,
     resume: ResumeOption = False,
     settings: Annotated[ClickTraining, Fields()],
 ) -> None:

@@ -128,7 +128,8 @@ def train_with(
                 stack.close()
                 show = None
 
-        callbacks = Callbacks(LiveLine(), keeping_flags(note), keeping_flags(warn), checking, validate)
+        benchmark = "" if validate is None else validate.benchmark
+        callbacks = Callbacks(LiveLine(), keeping_flags(note), keeping_flags(warn), checking, validate, benchmark)
         result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **more)
     if not result.is_first:
         return

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validation:
-    """J&F of a network on a benchmark in the DAVIS layout or another that `hodor evaluate` reads."""
+    """J&F of a network on a folder of clips with masks to score against, in a layout that `recognise` knows.
+
+    benchmark: the layout, and the numbers of sequences and frames.
+    """
 
     dataset: Path
     precision: str
+    benchmark: str
 
     @staticmethod
     def of(dataset: Path, precision: str) -> Validation:
@@ -34,7 +38,7 @@ class Validation:
         if not any(sequence.images for sequence in benchmark.sequences.values()):
             raise DataError(f"`val` {dataset} has masks but no images to run the network on")
         note(f"validation on {benchmark.describe()}")
-        return Validation(dataset, precision)
+        return Validation(dataset, precision, benchmark.describe().removeprefix(f"{benchmark.root}: "))
 
     def __call__(self, model: Hodor) -> float:
         """Run the network on every sequence; NaN if nothing could be scored."""

@@ -80,7 +80,7 @@ def describe(
         "config": content.config.to_dict(),
         "metadata": content.metadata,
     }
-    if info is not None and info.card is not None and info.card.is_file():
+    if info is not None and info.card.is_file():
         facts |= {"model_card": str(info.card), "model_card_text": info.card.read_text(encoding="utf-8")}
     if as_json:
         say_json(facts)
@@ -225,7 +225,7 @@ def push(
     if not licensed:
         note("The card names no licence, so nobody may use the weights; give --license.")
     if (origin := bundled_origin(path)) is not None and "nc" not in (licence or "nc").split("-"):
-        warn(f"these weights continue {origin}, which forbids commercial use, unlike {licence}; give cc-by-nc-4.0")
+        warn(f"these weights are or continue {origin}, which forbids commercial use; give cc-by-nc-4.0, not {licence}")
 
 
 def _indented(values: dict[str, Any], indent: str) -> list[str]:

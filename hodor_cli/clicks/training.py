@@ -36,6 +36,7 @@ from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.weights import load_model
 from hodor_cli.weights.published import load_imagenet_backbone
+from hodor_cli.weights.registry import name_in_record
 from hodor_cli.weights.tensor_files import read_safetensors
 
 #: Steps of the learning rate's schedule over the training time.
@@ -65,7 +66,7 @@ def train_clicks(
     out: str | Path,
     settings: ClickTraining | None = None,
     *,
-    weights: str | Path = "mini",
+    weights: str | Path | None = None,
     resume: bool = False,
     progress: Callable[[ClickProgress], None] | None = None,
     warn: Callable[[str], object] | None = None,
@@ -75,12 +76,12 @@ def train_clicks(
     Ctrl-C saves the state of the last whole iteration.
 
     weights: what to start from: a click network, a MobileNetV2 trained on ImageNet (safetensors), or weights of `hodor`
-    (a name or a file), whose backbone is used. resume: continue the run in `out`, or start one if there is none. warn:
-    as for `open_set`.
+    (a name or a file), whose backbone is used; "mini" by default. resume: continue the run in `out`, or start one if
+    there is none. warn: as for `open_set`.
 
     Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds other files, or a run or
-    a click network that is not to be resumed, UsageError without data, or for other settings than the resumed
-    run began with, TrainingError if the loss or its gradient is not a number.
+    a click network that is not to be resumed, UsageError without data, or for other settings or weights than the
+    resumed run began with, TrainingError if the loss or its gradient is not a number.
     """
     settings, out = settings or ClickTraining(), Path(out)
     if not data:
@@ -96,12 +97,15 @@ def train_clicks(
         if state is None:
             require_empty(out, LOCK_FILE)
         else:
-            check_same(asdict(settings), state.config, _FREE)  # older versions have other names for some
+            given = {} if weights is None else {"weights": name_in_record(weights)}
+            check_same(asdict(settings) | given, state.config, _FREE)  # older versions have other names for some
+            weights = weights or state.config.get("weights")
+        weights = weights or "mini"
         keep_freed_memory()
         with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
             torch.manual_seed(settings.seed)
             net = with_extra_blocks(starting_net(weights), settings.extra_blocks)
-        run = _Run(net, _crops(data, settings, warn), settings, out)
+        run = _Run(net, name_in_record(weights), _crops(data, settings, warn), settings, out)
         if state is not None:
             run.restore(state)
         try:
@@ -144,10 +148,10 @@ def _crops(data: Sequence[str | Path], settings: ClickTraining, warn: Callable[[
 
 
 class _Run:
-    """The state of a run."""
+    """The state of a run. weights: what the network began from, for its record."""
 
-    def __init__(self, net: ClickNet, crops: CropMaker, settings: ClickTraining, out: Path) -> None:
-        self.net, self.crops, self.settings, self.out = net, crops, settings, out
+    def __init__(self, net: ClickNet, weights: str, crops: CropMaker, settings: ClickTraining, out: Path) -> None:
+        self.net, self.weights, self.crops, self.settings, self.out = net, weights, crops, settings, out
         self.device = choose_device(settings.device)
         self.dtype = choose_precision("auto", self.device)
         accelerate(net).train()
@@ -218,7 +222,8 @@ class _Run:
         self.means += max(0.01, 1 / (learner.done - self.began)) * (found.cpu().numpy() - self.means)
 
     def save(self) -> None:
-        config = {**asdict(self.settings), "seconds": self.seconds, "unread": sorted(self.crops.unreadable)}
+        more = {"seconds": self.seconds, "unread": sorted(self.crops.unreadable), "weights": self.weights}
+        config = {**asdict(self.settings), **more}
         save_state(self.out, TrainingState(self.learner.done, config), self.learner)
         details = {"training": asdict(self.settings), "iterations": self.learner.done}
         save_click_net(self.out / _FILE, self.learner.learned, details)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from hodor_cli.errors import DataError, HodorError, UsageError
+from hodor_cli.errors import DataError, DeviceError, HodorError
 from hodor_cli.runtime.preprocess import STRIDE
 from hodor_cli.runtime.threads import forkable_opencv, uninterruptible_children
 from hodor_cli.samples.sample import Batch, TrainingSample, collate
@@ -50,7 +51,7 @@ class Batches(Dataset["Batch | HodorError"]):
     """`batches[iteration]` is the part of that iteration's batch that rank `rank` of `world` computes.
 
     All samples of a batch have the same number of objects and similar aspect ratios. weights: how often each set is
-    drawn from. Raises DataError if there is nothing to draw, UsageError for invalid weights or uneven shares.
+    drawn from. world: a divisor of the batch size. Raises DataError if the weights leave nothing to draw.
     """
 
     def __init__(
@@ -63,19 +64,12 @@ class Batches(Dataset["Batch | HodorError"]):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if not sets:
-            raise DataError("there is no data set to draw samples from")
-        weights = [1.0] * len(sets) if weights is None else list(weights)
-        if len(weights) != len(sets) or any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
-            raise UsageError("every data set needs a weight of at least 0, and one of them more than 0")
-        if settings.batch_size % world:
-            raise UsageError(f"a batch of {settings.batch_size} cannot be shared evenly by {world} processes")
         self.sets, self.settings, self.seed = list(sets), settings, seed
         share = settings.batch_size // world
         self._share = slice(rank * share, (rank + 1) * share)
         self._pools: Pools = []
-        for number, dataset in enumerate(self.sets):
-            self._pools += pools_of(dataset, settings, number, weights[number])
+        for number, (dataset, weight) in enumerate(zip(sets, weights or [1.0] * len(sets), strict=True)):
+            self._pools += pools_of(dataset, settings, number, weight)
         if not self._pools:
             raise DataError("the weights leave no sample to draw")
         self._counts = [np.minimum(dataset.object_counts, settings.max_objects) for dataset in self.sets]
@@ -178,10 +172,7 @@ def pools_of(dataset: TrainingSet, settings: BatchSettings, number: int, weight:
 
 
 def group_shares(groups: Sequence[str], settings: BatchSettings) -> dict[str, float]:
-    """The share of each group in a set's samples, summing to 1 (all 0 if the weights leave nothing).
-
-    Unknown names in `source_weights` are not checked here: a weight may belong to another set.
-    """
+    """The share of each group in a set's samples, summing to 1 (all 0 if the weights leave nothing)."""
     sizes = Counter(groups)
     totals: Counter[str] = Counter()
     for name, count in sizes.items():
@@ -194,6 +185,12 @@ def group_shares(groups: Sequence[str], settings: BatchSettings) -> dict[str, fl
         shares[name] = factor * totals[source] ** settings.balance * count / totals[source]
     total = sum(shares.values())
     return {name: share / total if total > 0 else 0.0 for name, share in shares.items()}
+
+
+def unknown_sources(settings: BatchSettings, sets: Sequence[TrainingSet]) -> list[str]:
+    """The names in `source_weights` that no set has."""
+    groups = {group for dataset in sets for group in dataset.groups}
+    return sorted(set(settings.source_weights) - groups - {group.partition("/")[0] for group in groups})
 
 
 def draw_item(pools: Pools, rng: np.random.Generator) -> tuple[int, int]:
@@ -220,6 +217,20 @@ def make_loader(batches: Batches, first: int, end: int, *, workers: int = 2, pin
     )
     with forkable_opencv(), uninterruptible_children():
         return map(_raised, iter(loader))
+
+
+@contextmanager
+def explained_workers() -> Iterator[None]:
+    """Turn PyTorch's error about a killed worker, raised wherever the main process is, into a DeviceError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise DeviceError(
+            "a process that makes samples was killed, probably because memory (in a container, /dev/shm) is short;"
+            " continue with `resume` and fewer `workers`"
+        ) from error
 
 
 def _raised(batch: Batch | HodorError) -> Batch:

@@ -23,6 +23,11 @@ from hodor_cli.samples.settings import AugmentSettings, Range
 _INSTALL = "`pip install --no-deps imgaug==0.4.0` and `pip install imageio scikit-image shapely six`"
 _ATTEMPTS = 5  # draws for frame 0 before the photograph is used as it is
 _KEPT = 0.5  # share of each object's pixels that frame 0 must show
+#: Settings that imgaug does not use, each of which the fast maker uses alone.
+_UNUSED = (
+    "view_scale", "view_rotation", "frame_scale", "scale_jump", "path", "independent", "occluder", "elastic",
+    "shared_colour", "grey", "blur", "compression",
+)  # fmt: skip
 
 
 def draw_with_imgaug(
@@ -54,6 +59,12 @@ def draw_with_imgaug(
         frame[~valid] = 0
         drawn.append((frame, label, valid))
     return drawn
+
+
+def unused_settings(settings: AugmentSettings) -> list[str]:
+    """The settings that are not at their defaults and have no effect on photographs with imgaug."""
+    plain = AugmentSettings()
+    return [f"augment.{name}" for name in _UNUSED if getattr(settings, name) != getattr(plain, name)]
 
 
 def _moved(

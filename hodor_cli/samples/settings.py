@@ -117,7 +117,7 @@ class AugmentSettings:
     colour_each_frame: Annotated[bool, about("Vary colours in every frame, not once per sequence.")] = True
     flip: Annotated[float, chance("of mirroring the whole sequence")] = 0.5
 
-    # Beyond the paper; used by the fast maker only, all off by default.
+    # Beyond the paper, all off by default.
     view_scale: Annotated[Range, about("Zoom of the whole sequence, towards an object.")] = (1.0, 1.0)
     view_rotation: Annotated[float, about("Rotation of the whole sequence in degrees.", least=0)] = 0.0
     frame_scale: Annotated[Range, about("Zoom of each frame.")] = (1.0, 1.0)

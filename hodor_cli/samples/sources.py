@@ -9,6 +9,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.samples.clip_sets import ClipFrames, ClipSequences, FrameSet
 from hodor_cli.samples.composites import Composites
+from hodor_cli.samples.imgaug_sequence import load_imgaug
 from hodor_cli.samples.sets import PhotographSet, TrainingSet
 from hodor_cli.samples.settings import CLIP_DEFAULTS, AugmentSettings, ClipOptions
 
@@ -34,7 +35,7 @@ def build_sets(
         held_out: photographs to hold out of a set, evenly spaced. Of clips, whose frames look alike, all frames of the
             middle clip are held out.
     Raises:
-        DataError for clips without a usable frame.
+        DataError for clips without a usable frame, or if imgaug is needed and missing.
     """
     kept: list[PhotographSet] = []
     apart: list[PhotographSet] = []
@@ -62,8 +63,8 @@ def build_sets(
 def _training_set(
     pictures: StillImages | ClipFrames, chosen: Sequence[int], clips: ClipOptions, augment: AugmentSettings
 ) -> PhotographSet:
-    if isinstance(pictures, StillImages):
-        return PhotographSet(pictures, augment, chosen)
-    if clips.mode in ("sparse", "dense"):
+    if isinstance(pictures, ClipFrames) and clips.mode in ("sparse", "dense"):
         return ClipSequences(pictures, augment, chosen, max_gap=clips.max_gap or CLIP_DEFAULTS["max_gap"])
-    return FrameSet(pictures, augment, chosen)
+    if augment.maker == "imgaug":
+        load_imgaug()  # now, so that a missing package is not found out by the first sample
+    return (FrameSet if isinstance(pictures, ClipFrames) else PhotographSet)(pictures, augment, chosen)

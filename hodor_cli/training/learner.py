@@ -37,12 +37,14 @@ class Learner(Generic[Network]):
             weight_decay=config.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )
-        self.average = None if config.average is None else WeightAverage(model, config.average)
+        #: A copy with the running average of the weights, which is better than the weights of the last iteration.
+        self.average = None if config.average is None else copy.deepcopy(model).eval().requires_grad_(False)
+        self._decay = config.average or 0.0
 
     @property
     def learned(self) -> Network:
         """The result so far: the network with averaged weights, or the model if there is no average."""
-        return self.model if self.average is None else self.average.network
+        return self.model if self.average is None else self.average
 
     def update(self, rate: float, losses: Tensor) -> bool:
         """Take an optimiser step at this learning rate, and clear the gradient.
@@ -58,27 +60,12 @@ class Learner(Generic[Network]):
                 group["lr"] = rate * group["factor"]
             self.optimiser.step()
             if self.average is not None:
-                self.average.update(self.model, self.done)
+                decay = min(self._decay, (self.done + 1) / (self.done + 10))  # a short memory at first
+                with torch.no_grad():  # a few kernels on a GPU instead of hundreds
+                    torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
             self.done += 1
         self.optimiser.zero_grad(set_to_none=True)
         return finite
-
-
-class WeightAverage(Generic[Network]):
-    """An exponential running average of a network's weights, which is better than the weights of the last iteration.
-
-    It has a short memory at first. network: a copy of the model with the averaged weights, in evaluation mode.
-    """
-
-    def __init__(self, model: Network, decay: float) -> None:
-        self.decay, self.network = decay, copy.deepcopy(model).eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, model: Network, iteration: int) -> None:
-        """Add the weights after iteration `iteration` (from 0)."""
-        decay = min(self.decay, (iteration + 1) / (iteration + 10))
-        # A few kernels on a GPU instead of hundreds.
-        torch._foreach_lerp_(list(self.network.parameters()), list(model.parameters()), 1 - decay)
 
 
 def rate_at(settings: LearningRate, iteration: int, iterations: int) -> float:

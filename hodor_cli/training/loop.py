@@ -18,7 +18,7 @@ from hodor_cli.errors import DataError, InputError, UsageError
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.second_thread import SecondThread, second_thread
-from hodor_cli.samples.batches import Batches, make_loader
+from hodor_cli.samples.batches import Batches, explained_workers, make_loader
 from hodor_cli.samples.sample import Batch
 from hodor_cli.training.config import TrainConfig, flat
 from hodor_cli.training.cycles import Objective, Prediction, Step, inputs_of, schedule
@@ -39,6 +39,7 @@ from hodor_cli.weights.checkpoint import save_checkpoint
 _CLEAR_GAIN = 0.01
 
 
+@explained_workers()
 def fit(process: Process, plan: Plan) -> TrainingState:
     """Train a network in this process and write checkpoints to the plan's folder, which must exist.
 
@@ -104,10 +105,8 @@ class _Run:
         config, model = plan.config, plan.model or plan.first_model()
         self.process, self.plan, self.config = process, plan, config
         self.folder, self.callbacks, self.dropout = plan.folder, plan.callbacks, model.config.dropout
-        weights = [source.weight for source in plan.record.data] or None
-        self._batches = Batches(
-            plan.sets, config.batches, weights, seed=config.seed, rank=process.rank, world=process.world
-        )
+        shares, rank, world = [source.weight for source in plan.record.data], process.rank, process.world
+        self._batches = Batches(plan.sets, config.batches, shares, seed=config.seed, rank=rank, world=world)
         freeze_stages(model.backbone, config.frozen_stages)
         self.alone = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype).train()
         self.learner = Learner(model, config, process.device, model.backbone.parameters())

@@ -118,6 +118,7 @@ class Callbacks:
     checking: called with (done, total) while the data are checked.
     validate: called every `val_every` iterations with the network that would be saved; returns a score (higher is
         better), by which the best checkpoint is chosen, or NaN if there is none.
+    benchmark: what `validate` measures on, in words; a run is not resumed with another.
     """
 
     progress: Callable[[TrainingProgress], None] | None = None
@@ -125,6 +126,7 @@ class Callbacks:
     warn: Callable[[str], None] = _silent
     checking: Callable[[int, int], None] | None = None
     validate: Callable[[Hodor], float] | None = None
+    benchmark: str = ""
 
 
 @dataclass(frozen=True)

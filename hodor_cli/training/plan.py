@@ -15,9 +15,11 @@ from hodor_cli.datasets.coco_find import workspace_stills
 from hodor_cli.errors import DataError, UsageError, WeightsError
 from hodor_cli.formats.check import check_opened
 from hodor_cli.formats.opening import is_clips, open_set
+from hodor_cli.images.paths import listed
 from hodor_cli.model.build import build_model
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
+from hodor_cli.samples.imgaug_sequence import unused_settings
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import CLIP_DEFAULTS, ClipOptions, DataSource
 from hodor_cli.samples.sources import build_sets
@@ -28,7 +30,7 @@ from hodor_cli.training.recipe import Recipe, choose_config, read_preset, resume
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.weights.hub_folder import bundled_origin
 from hodor_cli.weights.published import load_imagenet_backbone
-from hodor_cli.weights.registry import load_model, weights_path
+from hodor_cli.weights.registry import load_model, name_in_record, weights_path
 
 
 @dataclass(frozen=True)
@@ -92,22 +94,21 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
     folder = RunFolder(out)
     if layout.rank == 0:
         folder.require_free(resume=run.resume, overwrite=run.overwrite)
-    state = read_state(out) if run.resume else None
-    began = folder.read_record() if run.resume else None
+    state, began = (read_state(out), folder.read_record()) if run.resume else (None, None)
     if began is not None:
-        clips = _clips_of(began, asked, out)
+        clips = _clips_of(began, kind, clips, out)
     if kind == "finetune" and not clips.mode:
         raise UsageError("say with `mode` how clips are used: frames, sparse or dense")
     record = RunRecord(kind, {}) if began is None else began
     if state is None and began is None:
         begins, weights = start_of(kind, recipe)
         record.preset, _ = read_preset(begins)
-        record.weights, record.backbone = _named(weights), _named(recipe.backbone)
+        record.weights, record.backbone = name_in_record(weights), name_in_record(recipe.backbone)
         record.origin = "" if weights is None else bundled_origin(weights_path(weights)) or ""
         config = choose_config(begins, clips.mode, recipe.changes)
     else:
         if began is not None:
-            _require_same_start(began, recipe)
+            _require_same_start(began, recipe, callbacks.benchmark)
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, clips.mode, recipe.changes)
         if state is not None and config.iterations < state.iteration:
@@ -125,7 +126,8 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
         _remark(config, record, resumed=state is not None, note=callbacks.note)
         sources = _checked(sources, opened, record.data, config, clips, callbacks)
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
-    record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
+    record.benchmark, record.processes = callbacks.benchmark or record.benchmark, layout.world
+    record.clips, record.format = clips if clips.mode else None, "hodor-training"
     callbacks = replace(callbacks, checking=None)  # no longer needed, and rarely picklable
     plan = Plan(config, replace(run, out=out), callbacks, record, state=state, until=until)
     model = plan.first_model() if layout.rank == 0 else None  # raises for weights that do not fit
@@ -135,15 +137,14 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
     return replace(plan, model=model if layout.world == 1 else None, sets=sets, held_out=held_out)
 
 
-def _named(file: str | Path | None) -> str:
-    """Weights as run.json names them: the absolute path of a file, a name as it is, or "" for none."""
-    return "" if file is None else str(Path(file).absolute()) if Path(file).is_file() else str(file)
-
-
-def _require_same_start(began: RunRecord, recipe: Recipe) -> None:
-    """Raise UsageError if a recipe names other weights than those that the run to resume began with."""
-    for name in ("weights", "backbone"):
-        wanted, had = _named(getattr(recipe, name)), getattr(began, name)
+def _require_same_start(began: RunRecord, recipe: Recipe, benchmark: str) -> None:
+    """Raise UsageError if a recipe names other weights than those that the run to resume began with, or if the best
+    checkpoint was chosen on another benchmark, whose scores cannot be compared."""
+    for name, wanted, had in (
+        ("weights", name_in_record(recipe.weights), began.weights),
+        ("backbone", name_in_record(recipe.backbone), began.backbone),
+        ("val", benchmark, began.benchmark or benchmark),
+    ):
         if wanted not in ("", had):
             start = f"with `{name}={had}`" if had else f"without `{name}`"
             raise UsageError(
@@ -152,11 +153,10 @@ def _require_same_start(began: RunRecord, recipe: Recipe) -> None:
             )
 
 
-def _clips_of(began: RunRecord, asked: RunRecord, out: Path) -> ClipOptions:
+def _clips_of(began: RunRecord, kind: str, clips: ClipOptions, out: Path) -> ClipOptions:
     """The clip options of the run to resume. Raises UsageError if another kind of run or other options are wanted."""
-    if began.kind != asked.kind:
+    if began.kind != kind:
         raise UsageError(f"{out} holds a run of `hodor {began.kind}`; resume it with that command")
-    clips = asked.clips or ClipOptions()
     if began.clips is None:
         return clips
     for name, value in asdict(clips).items():
@@ -240,6 +240,8 @@ def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Call
             f"the warm-up ({rate.warmup} iterations) takes the whole run ({config.iterations}), so the learning"
             f" rate never reaches {rate.peak:g}; shorten it with `warmup`"
         )
+    if config.augment.maker == "imgaug" and (unused := unused_settings(config.augment)):
+        note(f"imgaug augments photographs without {listed(unused, 4)}; `augment=fast` uses them")
     if not (resumed or record.weights or record.backbone or config.model == "toy"):
         swin = isinstance(preset(config.model).backbone, SwinConfig)
         note(

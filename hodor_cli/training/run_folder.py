@@ -57,6 +57,8 @@ class RunRecord(msgspec.Struct):
     backbone: str = ""
     #: The bundled weights that `weights`, a file, continues; "" for none.
     origin: str = ""
+    #: What the best checkpoint was chosen on, from `Callbacks`.
+    benchmark: str = ""
     processes: int = 1
 
     def shareable(self) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def save_state(folder: Path, state: TrainingState, learner: Learner[Any]) -> Non
     """Write the state of a run. Raises OutputError if it cannot be written; the earlier one is then kept."""
     tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in learner.model.state_dict().items()}
     if learner.average is not None:
-        tensors |= {f"average/{name}": value for name, value in learner.average.network.named_parameters()}
+        tensors |= {f"average/{name}": value for name, value in learner.average.named_parameters()}
     for number, moments in learner.optimiser.state_dict()["state"].items():
         for key, value in moments.items():
             tensors[f"optimiser/{number}/{key}"] = torch.as_tensor(value)
@@ -197,7 +199,7 @@ def restore_state(folder: Path, learner: Learner[Any]) -> None:
             parts[kind][rest] = value
         learner.model.load_state_dict(parts["model"])
         if learner.average is not None:  # its buffers, of which there is no average, are the model's
-            learner.average.network.load_state_dict({**parts["model"], **parts["average"]})
+            learner.average.load_state_dict({**parts["model"], **parts["average"]})
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimiser"].items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from hodor_cli.errors import UsageError
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import listed, plural
+from hodor_cli.samples.batches import unknown_sources
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
 from hodor_cli.training.launch import Process, resolve
 from hodor_cli.training.launch import launch as start
@@ -84,11 +85,10 @@ def _train(
     plan = decide(asked, recipe or Recipe(), run or RunOptions(), callbacks or Callbacks(), layout)
     folder, config = plan.folder, plan.config
     config.micro_batch_in(layout.world)
-    if config.augment.maker == "imgaug":
-        from hodor_cli.samples.imgaug_sequence import load_imgaug
-
-        load_imgaug()
     is_first = layout.rank == 0  # the process that writes the files
+    unknown = unknown_sources(config.batches, [*plan.sets, *plan.held_out])
+    if is_first and unknown:
+        plan.callbacks.warn(f"the data have no source {listed(unknown, 4)}, which `batches.source_weights` names")
     held = folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite) if is_first else nullcontext()
     with held:
         if is_first:

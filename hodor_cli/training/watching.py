@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -181,7 +182,7 @@ class HeldOut:
 
     def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, process: Process, *, separate: bool) -> None:
         self._config, self._process = config, process
-        batches = Batches(sets, config.batches, seed=config.seed)
+        batches = Batches(sets, replace(config.batches, source_weights={}), seed=config.seed)
         items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset))]
         count = min(config.held_out, len(items))
         chosen = [items[place * len(items) // count] for place in range(count)]  # evenly spaced
@@ -196,11 +197,8 @@ class HeldOut:
         if not self._batches:
             raise DataError(f"no picture to measure the network on can be read: {self.unreadable[0]}")
         count = len(self._batches)
-        self.name = (
-            plural(count, "held-out picture")
-            if separate
-            else f"{plural(count, 'training picture')}, too few to hold some out"
-        )
+        few = f"{plural(count, 'training picture')}, too few to hold some out"
+        self.name = plural(count, "held-out picture") if separate else few
 
     @torch.no_grad()
     def measure(self, network: Hodor) -> float:

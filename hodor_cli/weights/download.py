@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import http.client
 import re
+import string
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.files import replacing, writing_file
@@ -34,6 +35,7 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
     """
     url, _, fragment = text.partition("#")
     parts = urlsplit(url)
+    url = parts._replace(path=quote(parts.path, safe=string.punctuation)).geturl()  # sent as ASCII without spaces
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise UsageError(f"{text} is plain http, which can be altered on the way; give an https address")
     pin = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)

@@ -11,6 +11,7 @@ from hodor_cli.files import require_new, write_whole, writing
 from hodor_cli.images.paths import listed
 from hodor_cli.weights.checkpoint import load_checkpoint, network_of, save_checkpoint
 from hodor_cli.weights.registry import HUB_FILE, available_weights
+from hodor_cli.weights.tensor_files import file_sha256
 
 _CARD, _CONFIG = "README.md", "config.json"
 _TAGS = ("video-object-segmentation", "object-tracking", "hodor")
@@ -50,7 +51,7 @@ def write_hub_folder(
     lines += [] if licence is None else [f"license: {licence}"]
     lines += ["license_name: non-commercial", "license_link: README.md"] if licence == "other" else []
     lines += ["tags:", *(f"- {tag}" for tag in _TAGS), "---", "", _USE.format(name=repository)]
-    if info is not None and info.card is not None and info.card.is_file():
+    if info is not None and info.card.is_file():
         lines.append(info.card.read_text(encoding="utf-8"))
     else:
         name, numbers = repository.partition("/")[2], sum(one.numel() for one in checkpoint.state_dict.values())
@@ -63,15 +64,16 @@ def write_hub_folder(
 
 
 def bundled_origin(path: Path) -> str | None:
-    """The bundled weights that a checkpoint was trained from or averaged with, also through other checkpoints.
+    """The bundled weights that a checkpoint is, was trained from or averaged with, also through other checkpoints.
 
-    None if its metadata names none.
+    None if it is another file and its metadata names none.
     """
     saved = load_checkpoint(path).metadata
     of = saved.get("mean_of")
     sources = [saved.get("run"), *(of if isinstance(of, list) else [])]
     names = [source.get(key) for source in sources if isinstance(source, dict) for key in ("weights", "origin")]
-    return next((name for name in available_weights() if name in names), None)
+    known, digest = available_weights(), file_sha256(path)
+    return next((name for name, info in known.items() if name in names or info.sha256 == digest), None)
 
 
 _USE = """Follow objects through video from one mask, with `hodor`:

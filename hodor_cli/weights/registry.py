@@ -47,26 +47,20 @@ _OFFLINE = "check the network, or give the path of a file on this machine"
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Weights that can be loaded by name: the file, its SHA-256 (hex), and a one-line description."""
+    """Weights that can be loaded by name: the file, its SHA-256 (hex), a one-line description, and the model card."""
 
     name: str
     path: Path
     sha256: str
     description: str
-    card: Path | None = None
+    card: Path
 
 
 def available_weights() -> dict[str, WeightsInfo]:
     """All named weights in the package."""
     manifest = json.loads((BUNDLED / "manifest.json").read_text(encoding="utf-8"))
     return {
-        name: WeightsInfo(
-            name=name,
-            path=BUNDLED / entry["file"],
-            sha256=entry["sha256"],
-            description=entry["description"],
-            card=BUNDLED / entry["card"] if "card" in entry else None,
-        )
+        name: WeightsInfo(name, BUNDLED / entry["file"], entry["sha256"], entry["description"], BUNDLED / entry["card"])
         for name, entry in manifest.items()
     }
 
@@ -130,6 +124,13 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
     close = difflib.get_close_matches(str(name_or_path), known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     raise WeightsError(f"there are no weights named '{name_or_path}'; {hint}the names are: {', '.join(known)}")
+
+
+def name_in_record(weights: str | Path | None) -> str:
+    """Weights as a record names them: the absolute path of a file, a name or an address as it is, or "" for none."""
+    if weights is None or str(weights) in available_weights() or not Path(weights).is_file():
+        return str(weights or "")
+    return str(Path(weights).absolute())
 
 
 def cache_folder() -> Path:
