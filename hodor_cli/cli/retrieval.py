@@ -19,7 +19,6 @@ from hodor_cli.run.settings import SegmentSettings
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.query import Query
     from hodor_cli.descriptors.search.search import Match, VerifiedMatch
-    from hodor_cli.engine import Segmenter
     from hodor_cli.model.hodor import Hodor
 
 
@@ -79,7 +78,7 @@ def retrieval(
     from hodor_cli.descriptors.search.search import search_objects, verify_matches
     from hodor_cli.descriptors.store.store import DescriptorStore, find_store
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
-    from hodor_cli.weights import load_model
+    from hodor_cli.weights import load_model, model_fingerprint
 
     _check_question(pr_curve, query, marked=bool(marks))
     if queries is not None and not pr_curve:
@@ -109,7 +108,10 @@ def retrieval(
         asked = _queries(str(query), settings, marks, network)
         stems = [f"{image.stem}_{one.object_id}" if len(asked) > 1 else image.stem for one in asked]
         sheets = [picture_file(image.with_stem(stem), query, *marks.files, overwrite=overwrite) for stem in stems]
-        segmenter = _segmenter(settings, asked[0], network()) if verify else None
+        if verify and model_fingerprint(network()) != asked[0].model_fingerprint:
+            saved = f"{asked[0].label} was saved with other weights than {settings.weights}"
+            raise InputError(f"{saved}; give the same with --weights")
+        segmenter = settings.segmenter(network()) if verify else None
         comparison = choose_comparison(library, by, projection)
         compared = {"by": comparison.by, "metric": metric, "alike_below": comparison.alike_below(metric)}
         found: list[dict[str, Any]] = []
@@ -165,12 +167,3 @@ def _queries(query: str, settings: SegmentSettings, marks: Marks, network: Calla
             if (labels := inputs.at(frame).labels) is not None
         )
         return queries_of_frames(marked, Path(query).name, encoder)
-
-
-def _segmenter(settings: SegmentSettings, query: Query, model: Hodor) -> Segmenter:
-    from hodor_cli.weights import model_fingerprint
-
-    if model_fingerprint(model) != query.model_fingerprint:
-        weights = settings.weights
-        raise InputError(f"{query.label} was saved with other weights than {weights}; give the same with --weights")
-    return settings.segmenter(model)
