@@ -407,6 +407,41 @@ def test_without_an_answer_the_frame_in_view_stays_and_comes_with_the_next_conne
     browser.until(f"import('./view.js').then(({{ view }}) => view.shown === {FRAMES - 1})", "the last frame")
 
 
+def test_a_stroke_stays_in_its_frame_although_the_next_one_cannot_be_read(page: Page) -> None:
+    browser = page.begin()
+    browser.run(
+        "{ const ask = window.fetch; window.late = new Promise((done) => { window.arrive = done; });"
+        " const damaged = () => new Response('damaged', { status: 404 });"
+        " window.fetch = (url) => (url === 'frame/7' ? window.late.then(damaged) : ask(url)); undefined }"
+    )
+    browser.run("import('./view.js').then((view) => { view.go(7); })")
+    browser.mouse("Pressed", *page.place(100, 20))
+    browser.run("window.arrive()")
+    wait_for(lambda: "damaged" in toasts(page), "the message")
+    browser.mouse("Released", *page.place(100, 20))
+    browser.until("document.querySelector('#saved').textContent === 'saved'", "the stroke")
+    assert page.saved(0)[20, 100] == 1 and page.state("state.frames.size") == 1
+    page.go(7)
+
+
+def test_a_name_that_was_lost_is_not_shown(page: Page) -> None:
+    browser = page.begin()
+    browser.run(
+        "Object.defineProperty(WebSocket.prototype, 'readyState', { get: () => 3, configurable: true }); undefined"
+    )
+    browser.key("F2")
+    browser.key("x")
+    browser.key("Enter")
+    wait_for(lambda: "the last change is lost" in toasts(page), "a warning")
+    assert browser.run("document.querySelector('#objects input').value") == ""
+
+
+def test_a_small_picture_that_fits_at_a_large_scale_is_not_shrunk_by_zooming_in(page: Page) -> None:
+    page.begin()
+    zooming = "import('./view.js').then(({ view, zoom }) => { view.scale = 60; zoom(%s); return view.scale; })"
+    assert page.browser.run(zooming % 1.25) == 60 and page.browser.run(zooming % 0.8) == 48
+
+
 def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     browser = page.begin()
     view = "import('./view.js').then(({ view }) => [view.scale, view.x, view.y])"
@@ -529,6 +564,41 @@ def test_a_name_takes_keys_only_while_it_is_changed(page: Page) -> None:
     browser.key("v")
     page.until("state.tool === 'click'", "the next shortcut")
     assert page.state("state.objects[0].name") == "cup"
+    browser.key("F2")
+    press(page, "Enter", isComposing="true")  # chooses among the letters of an input method
+    assert not browser.run("document.querySelector('#objects input').readOnly")
+    browser.key("Escape")
+
+
+def press(page: Page, key: str, **more: str) -> None:
+    """Tell the page of a key with more properties."""
+    values = ", ".join(f"{name}: {value}" for name, value in {"key": f"'{key}'", **more}.items())
+    page.browser.run(
+        f"document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {{ bubbles: true, {values} }}))"
+    )
+
+
+def test_of_keys_that_are_held_only_those_that_move_act_again(page: Page) -> None:
+    browser = page.begin()
+    browser.key("n")
+    page.until("state.objects.length === 2", "a second object")
+    for repeat in ("false", "true"):
+        press(page, "m", repeat=repeat)
+        press(page, "Delete", shiftKey="true", repeat=repeat)
+        browser.until("document.querySelector('#saved').textContent === 'saved'", "the answer")
+        press(page, "ArrowRight", repeat=repeat)
+    page.until("state.frame === 2 && state.outline && state.objects.length === 1", "the frames alone to go on")
+    press(page, "m")
+
+
+def test_long_names_fit_beside_the_picture(page: Page) -> None:
+    browser = page.begin()
+    page.run(f"import('./socket.js').then(({{ send }}) => send({{ do: 'rename', object: 1, name: '{'W' * 80}' }}))")
+    page.until("state.objects[0].name.length === 80", "the name")
+    page.run("state.set({ review: [{ object: 1, reason: 'lost', first: 2, last: 5, detail: '' }] })")
+    side = "document.querySelector('#side')"
+    assert browser.run("document.querySelector('#review').children.length") == 1
+    assert browser.run(f"{side}.scrollWidth - {side}.clientWidth") == 0
 
 
 def test_the_frame_stays_in_view_while_it_is_corrected_during_tracking(page: Page) -> None:
@@ -719,6 +789,15 @@ GESTURES = {
     "Middle button",
     "Double click",
 }
+
+
+def test_escape_leaves_the_number_of_the_frame_as_it_was(page: Page) -> None:
+    page.begin()
+    page.go(2)
+    page.browser.run("document.querySelector('#frame').select()")
+    page.browser.key("7")
+    page.browser.key("Escape")
+    assert page.browser.run("document.querySelector('#frame').value") == "2" and page.state("state.frame") == 2
 
 
 def test_every_shortcut_of_the_sheet_works(page: Page) -> None:

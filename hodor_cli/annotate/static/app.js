@@ -103,6 +103,7 @@ function lost(certainly) {
   view.sent = [];
   toast(`There is no connection, so the last change ${certainly} lost. If hodor annotate has ended, start it again; everything saved before is kept.`, "bad");
   reloadMask();
+  notify("objects");   // the names as they were
 }
 
 onEvent("frame", (event, runs) => {

@@ -125,6 +125,8 @@ function keyName(event) {
   return [...held.filter(([, down]) => down).map(([name]) => name), key].join("+");
 }
 
+// The keys that act again and again while they are held.
+const REPEATED = /Arrow|Page|[[\],.jku+=-]$|[zy]$/;
 const PRESSED_BY_SPACE = "button, summary, input[type=checkbox]";
 let spaceDown = null;   // when the space bar was pressed
 
@@ -134,8 +136,9 @@ addEventListener("pointerdown", () => document.body.classList.add("pointing"), t
 addEventListener("keydown", (event) => {
   const { target } = event;
   if (event.key === "Tab") document.body.classList.remove("pointing");
+  if (event.isComposing) return;   // Enter and Escape belong to the input method
   if (target.matches("input:not([type=range], [type=checkbox], [readonly]), select")) {
-    if (event.key === "Escape" && target.matches("#objects input")) target.value = target.defaultValue;
+    if (event.key === "Escape" && target.matches("input")) target.value = target.defaultValue;
     if (["Escape", "Enter"].includes(event.key)) target.blur();
     return;
   }
@@ -155,7 +158,7 @@ addEventListener("keydown", (event) => {
   const action = (state.crosshair && crosshairActions.get(name.replace(/Arrow.*/, "Arrow"))) ?? actions.get(name) ?? digit(name);
   if (!action) return;
   event.preventDefault();
-  action(event);
+  if (!event.repeat || REPEATED.test(name)) action(event);
 });
 
 // A short press of the space bar plays; a long one moved the picture.

@@ -35,7 +35,7 @@ function show() {
 }
 
 number.addEventListener("change", () => go(Number(number.value) || 0));
-on("frame", () => { number.value = state.frame; });
+on("frame", () => { number.value = number.defaultValue = state.frame; });
 on("video", () => {
   number.min = state.video.start;
   number.max = state.video.end - 1;

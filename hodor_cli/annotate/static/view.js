@@ -65,7 +65,8 @@ export const seen = () => onFrame(middle());
 // Zoom by a factor around a point of the canvas; by default the crosshair, or else the middle.
 export function zoom(factor, at = state.crosshair ? onScreen(state.crosshair) : middle()) {
   const { x, y } = at;
-  const scale = Math.max(LEAST, Math.min(MOST, view.scale * factor));
+  // `fit` may go beyond the limits for a very small or large frame; from there the zoom goes only back.
+  const scale = Math.max(Math.min(LEAST, view.scale), Math.min(Math.max(MOST, view.scale), view.scale * factor));
   view.x = x - ((x - view.x) * scale) / view.scale;
   view.y = y - ((y - view.y) * scale) / view.scale;
   view.scale = scale;
@@ -104,18 +105,18 @@ export async function go(index) {
   try {
     while (view.shown !== state.frame) {
       const wanted = state.frame, step = wanted - view.shown;
+      let bitmap = null, runs = null;
       try {
-        const [bitmap] = await Promise.all([picture(wanted), mask(wanted)]);
-        const runs = await mask(wanted);   // again, because it may have changed while the picture was loading
-        if (mustStay()) set({ frame: view.shown });
-        if (state.frame === view.shown) return;   // the frame in view is being drawn in, or was edited meanwhile
-        show(wanted, bitmap, runs);
-        if (Math.abs(step) <= 12 && !state.job) picture(clampFrame(wanted + step)).catch(() => {});   // likely the next one
+        [bitmap] = await Promise.all([picture(wanted), mask(wanted)]);
+        runs = await mask(wanted);   // again, because it may have changed while the picture was loading
       } catch (error) {
         if (away(error)) { if (view.shown >= 0) set({ frame: view.shown }); return; }
-        show(wanted, null, null);
         trouble(error);
       }
+      if (mustStay()) set({ frame: view.shown });
+      if (state.frame === view.shown) return;   // the frame in view is being drawn in, or was edited meanwhile
+      show(wanted, bitmap, runs);
+      if (bitmap && Math.abs(step) <= 12 && !state.job) picture(clampFrame(wanted + step)).catch(() => {});   // likely the next one
     }
   } finally {
     loading = false;
