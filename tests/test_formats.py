@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +190,17 @@ def test_outlines_give_back_the_mask(tolerance: float) -> None:
             shared = (back & mask).sum() / (back | mask).sum()
             assert shared == 1 if tolerance == 0 else shared > 0.85
     assert sum(map(len, outlines(blobs, 1.0))) < sum(map(len, outlines(blobs))) / 2
+
+
+def test_outlines_with_many_points_are_joined_in_little_memory() -> None:
+    comb = np.zeros((9, 4000), bool)
+    comb[:3, ::2] = comb[6:, ::2] = comb[0] = comb[8] = True  # two combs with 8000 corners each
+    tracemalloc.start()
+    joined = one_outline(comb)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 100 * 2**20
+    np.testing.assert_array_equal(decode_segmentation([joined.ravel().tolist()], *comb.shape), comb)
 
 
 # The tools' own readers ---------------------------------------------------------------------------------------------

@@ -138,12 +138,11 @@ def _picture(name: str, values: list[_Value], path: Path, finder: ImageFinder) -
     size = next(((one.original_height, one.original_width) for one in values if one.original_width), (0, 0))
     if not 0 < size[0] * size[1] <= MOST_PIXELS or size[0] < 0:
         raise InputError(f"{path}: the regions of {name} have no valid size of the picture; export JSON again")
-    outlined = ((value, _segmentation(value, size)) for value in values)
-    shapes = (Shape(value.label, outline) for value, outline in outlined if outline is not None)
+    shapes = (Shape(value.label, _segmentation(value, size)) for value in values)
     return Picture(name, size, drawable(shapes, name, size, path), file=finder.find(name))
 
 
-def _segmentation(value: _Value, size: Size) -> Segmentation | None:
+def _segmentation(value: _Value, size: Size) -> Segmentation:
     """The region's outline in pixels; in the file, coordinates are percentages of the picture's width and height."""
     height, width = size
     scale = np.array([width, height]) / 100
@@ -151,15 +150,12 @@ def _segmentation(value: _Value, size: Size) -> Segmentation | None:
         return run_lengths(unpack(value.rle, size))
     if value.points is not None:
         return [(np.array(value.points) * scale).ravel().tolist()]
-    if value.x is None or value.y is None:
-        return None
+    assert value.x is not None and value.y is not None  # `drawn`
     corner = np.array([value.x, value.y]) * scale
     if value.radiusX is not None:
         points = ellipse((value.radiusX, value.radiusY)) * scale
-    elif value.width > 0:
-        points = np.array([[0, 0], [value.width, 0], [value.width, value.height], [0, value.height]]) * scale
     else:
-        return None
+        points = np.array([[0, 0], [value.width, 0], [value.width, value.height], [0, value.height]]) * scale
     # A rectangle is rotated around its corner, an ellipse around its centre.
     return [(turned(points, value.rotation) + corner).ravel().tolist()]
 

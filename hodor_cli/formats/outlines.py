@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.rle import RunLengths, encode_rle
 
 Points = NDArray[np.float64]
+#: Distances of points that are computed together; more would need gigabytes for an object with a long outline.
+_PAIRS = 1 << 20
 
 
 def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
@@ -65,11 +67,21 @@ def _simplified(ring: Points, tolerance: float) -> Points:
 def _joined(outer: Points, others: list[Points]) -> Points:
     """`outer` with each of `others` spliced in at the nearest pair of corners."""
     for other in others:
-        distance = ((outer[:, None] - other[None]) ** 2).sum(axis=2)
-        here, there = np.unravel_index(int(distance.argmin()), distance.shape)
+        here, there = _nearest(outer, other)
         turned = np.roll(other, -there, axis=0)
         outer = np.concatenate([outer[: here + 1], turned, turned[:1], outer[here:]])
     return outer
+
+
+def _nearest(first: Points, second: Points) -> tuple[int, int]:
+    """The indices of the two nearest points of two polygons."""
+    rows, found = max(1, _PAIRS // len(second)), []
+    for start in range(0, len(first), rows):
+        some = first[start : start + rows]
+        distance = (some**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * some @ second.T
+        here, there = divmod(int(distance.argmin()), len(second))
+        found.append((distance[here, there], start + here, there))
+    return min(found)[1:]
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> RunLengths:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: The file that lists what an export wrote, so that a later export replaces only these files.
 _LIST = ".hodor-export"
-#: Ending of a written picture whose name has no ending of a picture.
-_ENDING = ".jpg"
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _QUALITY = 95
 
@@ -62,7 +60,7 @@ class FolderWriter:
         whole = Path(picture.name)
         if picture.file is not None and whole.suffix.lower() not in PICTURE_SUFFIXES:  # the name of a frame
             whole = Path(picture.file.name)
-        ending = whole.suffix if whole.suffix.lower() in PICTURE_SUFFIXES else _ENDING
+        ending = whole.suffix if whole.suffix.lower() in PICTURE_SUFFIXES else ".jpg"
         stem = whole.stem if ending == whole.suffix else whole.name
         numbered = (f"{stem}_{number}" for number in count(2))
         names = (harmless(path_text(name)) for name in chain((stem, "_".join((*whole.parts[:-1], stem))), numbered))
