@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from descriptor_helpers import clip, clustered_store, toy_model, write_davis
@@ -90,6 +91,17 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             parse_reference(wrong)
     assert parse_reference("a#b.h5#bear/12") == (Path("a#b.h5"), "bear", 12)
     assert parse_reference("a.h5#bear") == (Path("a.h5"), "bear", None)
+
+
+def test_videos_with_features_of_different_lengths_are_refused(tmp_path: Path) -> None:
+    library = clustered_store(tmp_path / "library.h5", videos=2)
+    with h5py.File(library, "r+") as file:
+        features = file["videos/v1/baseline"][:, :3]
+        del file["videos/v1/baseline"]
+        file["videos/v1/baseline"] = features
+    query = queries_of_store(f"{library}#v0/2")[0]
+    with DescriptorStore(library) as store, pytest.raises(InputError, match=r"library.h5 is damaged"):
+        search_objects(store, query, comparison=Comparison("baseline"))
 
 
 def test_the_contact_sheet_shows_query_and_matches(tmp_path: Path) -> None:

@@ -160,7 +160,8 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             if first < high and first + count > low:
                 parts.append(self.dataset(name, dataset, slice(max(low - first, 0), high - first)))
             first += count
-        return np.concatenate(parts)
+        with hdf5.reading(self.path):  # rows of different lengths
+            return np.concatenate(parts)
 
     def close(self) -> None:
         """Close the files; the store cannot be read afterwards."""
