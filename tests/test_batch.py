@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -144,6 +145,21 @@ def test_masks_among_the_videos_are_no_video(library: Path) -> None:
     assert [job.name for job in jobs] == list(NAMES)
 
 
+def test_every_kind_of_video_that_is_read_alone_is_found(library: Path) -> None:
+    clips, pages = library / "clips", [Image.fromarray(np.full((8, 9, 3), grey, np.uint8)) for grey in (10, 90, 200)]
+    for name in ("tiff.tif", "webp.webp", "apng.png", "a.tif"):
+        pages[0].save(clips / name, save_all=True, append_images=pages[1:])
+    pages[0].save(clips / "poster.png")
+    (clips / "dicom").mkdir()
+    (clips / "dicom" / "1.2.3").write_bytes(bytes(128) + b"DICM")
+    for name in ("tiff", "webp", "apng", "dicom"):
+        shutil.copy(library / "masks" / "a.png", library / "masks" / f"{name}.png")
+    found = find_jobs(clips, library / "masks")
+    assert sorted(job.source.name for job in found) == [
+        "a.mp4", "apng.png", "b.mp4", "c.mp4", "dicom", "tiff.tif", "webp.webp",
+    ]  # fmt: skip
+
+
 def test_a_failed_video_is_named_and_done_later(library: Path, toy: Path) -> None:
     good = (library / "masks" / "b.png").read_bytes()
     Image.fromarray(np.ones((5, 5), np.uint8)).save(library / "masks" / "b.png")
@@ -215,10 +231,16 @@ def test_an_interrupted_run_goes_on(library: Path, toy: Path) -> None:
 def test_overwriting_replaces_results_and_nothing_else(library: Path, toy: Path) -> None:
     arguments = (library / "clips", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
     many(*arguments)
-    (library / "out" / "notes.txt").write_text("mine")
-    many(*arguments, "--overwrite", "--end", 10)
-    assert (library / "out" / "notes.txt").read_text() == "mine"
-    assert all(len(list((library / "out" / name / "masks").iterdir())) == 10 for name in NAMES)
+    others = [library / "out" / "notes.txt", library / "out" / "a" / "notes.txt"]
+    for file in others:
+        file.write_text("mine")
+    (library / "out" / "b" / "report.json").write_text('{"format": "hod')
+    output = many(*arguments, "--overwrite", "--end", 10, code=1)
+    assert "b is a folder with other files in it" in output and "1 video failed" in output
+    assert not (library / "out" / ".unfinished").exists()  # the video was not segmented in vain
+    assert all(file.read_text() == "mine" for file in others)
+    assert all(len(list((library / "out" / name / "masks").iterdir())) == 10 for name in ("a", "c"))
+    assert "(2 of them before)" in many(*arguments, "--resume", "--end", 10, code=1)
 
 
 def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import writing
+from hodor_cli.files import put_in_place, writing
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.output import OutputFolder, remove_if_empty
 
@@ -50,7 +50,8 @@ class VideoAttempts:
     def publish(self, attempt: Path, *, overwrite: bool) -> None:
         """Move complete results to their place and remove the folders of other attempts.
 
-        If another attempt was faster, its results stay. overwrite: replace the results of an earlier run.
+        If another attempt was faster, its results stay. overwrite: replace the results of an earlier run, but no other
+        files.
         Raises OutputError if something else is in the way, or `out` cannot be written to.
         """
         with writing(self.out):
@@ -58,6 +59,11 @@ class VideoAttempts:
                 with locked_folder(self.final, advice="wait until it ends, then run again with `resume`"):
                     OutputFolder(self.final).remove_results()
                 remove_if_empty(self.final)
+                if self.final.exists():  # other files are in it; the report makes the result complete
+                    for made in sorted(attempt.iterdir(), key=lambda path: path.name == "report.json"):
+                        put_in_place(made, self.final / made.name)
+                    self.clear()
+                    return
             try:
                 os.rename(attempt, self.final)
             except OSError:

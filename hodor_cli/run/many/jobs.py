@@ -17,7 +17,8 @@ from hodor_cli.images.paths import (
     visible_folders,
 )
 from hodor_cli.images.picture import PICTURE_SUFFIXES
-from hodor_cli.video.image_folder import VIDEO_SUFFIXES
+from hodor_cli.video.dicom import dicom_files
+from hodor_cli.video.image_folder import VIDEO_SUFFIXES, count_pages
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 _SHOWN = 4
@@ -38,8 +39,9 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
     """The videos of a folder, in natural order, or of a list, in its order; each with its masks.
 
     Args:
-        videos: A folder that holds video files, folders of images, or both; or a text file with one path on each line,
-            relative to the file (empty lines and lines that begin with `#` are skipped).
+        videos: A folder that holds video files, files of many pictures (TIFF, animated WebP or PNG), folders of images
+            or of DICOM files; or a text file with one path on each line, relative to the file (empty lines and lines
+            that begin with `#` are skipped).
         masks: The folder with the masks. For a video `clip.mp4` or a folder of images `clip`, it has `clip.png` (or
             `.npy`, or another kind of picture) for the first frame, or a folder `clip` of masks named like the frames.
 
@@ -89,14 +91,17 @@ def unused_masks(masks: Path, jobs: Sequence[VideoJob]) -> list[str]:
 
 
 def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
-    """The video files and image folders directly in a folder, except its folder of masks.
+    """The videos, files of many pictures, and folders of images or DICOM files directly in a folder, except its folder
+    of masks.
 
     Raises InputError if there is none.
     """
     names = visible_files(folder)
     found = [folder / name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
     folders = [sub for sub in visible_folders(folder) if sub.resolve() != masks.resolve()]
-    found += [sub for sub in folders if _are_pictures(visible_files(sub))]
+    found += [sub for sub in folders if _are_pictures(visible_files(sub)) or dicom_files(sub)]
+    taken = {path.stem for path in found}  # a file of many pictures beside clip.mp4 may be the masks of clip.mp4
+    found += [path for name in names if (path := folder / name).stem not in taken and count_pages(path) > 1]
     if found:
         return found
     if _are_pictures(names):

@@ -213,11 +213,12 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
             model, settings = adapted_to_given(model, source, inputs, options.adapt, settings)
         attempts = VideoAttempts(options.out, job.name)
         there = attempts.final.exists() and not options.overwrite
+        if options.overwrite:
+            OutputFolder(attempts.final).state()  # raises now, and not after the work, if it cannot be replaced
         # Adapting again gives a different network, with which a run cannot be resumed.
         folder = attempts.final if there else attempts.begin(resume=resume and options.adapt is None)
         try:
-            output = RunOutput(resume=resume or not there)
-            summary = segment_source(source, inputs, folder, model, settings=settings, output=output)
+            summary = segment_source(source, inputs, folder, model, settings=settings, output=RunOutput(resume=True))
         except HodorError:
             attempts.drop_if_empty(folder)
             raise
