@@ -117,6 +117,8 @@ def test_frames_beside_labels(result: SegmentSummary, tmp_path: Path) -> None:
     export_result(result.out, ["labelme"], ExportOptions(out=tmp_path, frames=True))
     content = json.loads((tmp_path / "labelme/00003.json").read_text())
     assert (tmp_path / "labelme" / content["imagePath"]).is_file() and content["imagePath"] == "00003.jpg"
+    output = hodor("export", result.out, "--to", "labelme,csv", "--frames", "-o", tmp_path / "both").output
+    assert "csv cannot have the pictures next to the result" in output and "labelme cannot" not in output
 
 
 def test_a_full_disk_names_no_way_that_an_export_has_not(

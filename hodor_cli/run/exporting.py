@@ -111,10 +111,11 @@ def export_result(
     confidence = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
     with _opened(report, writers, options) as source:
         for writer in writers:
-            wants = source if options.frames or writer.media else None
-            with new_folder(
-                places[writer.name], tolerance=options.tolerance, frames=options.frames, overwrite=options.overwrite
-            ) as out:
+            if options.frames and not writer.pictures:
+                options.warn(f"{writer.name} cannot have the pictures next to the result, so none are written there")
+            frames, place = options.frames and writer.pictures, places[writer.name]
+            wants = source if frames or writer.media else None
+            with new_folder(place, tolerance=options.tolerance, frames=frames, overwrite=options.overwrite) as out:
                 pictures = _Pictures(folder, report, options, wants)
                 annotations = Annotations(
                     "hodor", folder.root, pictures, names=pictures.names, video=report.source.name,
