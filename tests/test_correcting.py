@@ -200,6 +200,18 @@ def test_a_correction_that_cannot_be_made_leaves_the_result(network: Hodor, clip
     assert contents(out) == before and (out / "report.json").exists() and not (out / ".progress").exists()
 
 
+def test_what_differs_is_named_before_the_earlier_inputs_are_missed(network: Hodor, clip: Path, tmp_path: Path) -> None:
+    settings, given = SegmentSettings(min_dim=64, device="cpu", overlay=False), RunInputs(FIRST, removals={44: [1]})
+    for end, resume in ((None, False), (10, True)):
+        with open_source(clip, end=end) as source:
+            if not resume:
+                segment_source(source, given, tmp_path / "out", network, settings=settings)
+                continue
+            with pytest.raises(OutputError, match=r"the source's end \(None then, 10 now\);"):
+                output = RunOutput(resume=True)
+                segment_source(source, RunInputs(), tmp_path / "out", network, settings=settings, output=output)
+
+
 def test_a_correction_works_in_the_resolution_of_the_run(clip: Path, tmp_path: Path) -> None:
     network = make_model("toy")
     network.config = msgspec.structs.replace(network.config, small_min_dim=96)

@@ -39,7 +39,7 @@ def run(
             raise error
 
     return segment_source(
-        MemorySource(images),
+        MemorySource(images, times=options.pop("times", None)),
         RunInputs(masks, options.pop("boxes", {})),
         out,
         segmenter,
@@ -86,6 +86,16 @@ def test_a_run_stopped_anywhere_ends_with_the_same_results(tmp_path: Path, whole
     assert not (out / "report.json").exists()
     assert run(out, resume=True).frames == COUNT
     assert_same_results(out, whole)
+
+
+def test_the_times_of_the_overlay_do_not_depend_on_an_interruption(tmp_path: Path) -> None:
+    times = [4e-7 + index / 25 for index in range(12)]
+    times[8] = (8 * 512 + 100.502) / 12_800  # near the middle between two ticks
+    run(tmp_path / "once", count=12, times=times)
+    with pytest.raises(StopError):
+        run(tmp_path / "twice", count=12, times=times, stop_at=5)
+    run(tmp_path / "twice", count=12, times=times, resume=True)
+    assert_same_results(tmp_path / "twice", tmp_path / "once")
 
 
 def test_frames_after_the_last_checkpoint_are_recomputed(tmp_path: Path, whole: Path) -> None:

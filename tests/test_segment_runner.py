@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
@@ -216,6 +217,9 @@ def test_ids_and_frames_may_be_numpys_integers(tmp_path: Path) -> None:
     assert RunInputs(clicks=clicks).clicks == {1: {3: (Click(8, 9), Click(1, 2, False))}}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["removals"] == {"3": [1]} and report["boxes"] == {"1": {"3": [2, 2, 9, 9]}}
+    run(tmp_path / "out", 4, removals={3: (one,)}, overwrite=True)
+    clicks = {1: {3: np.array([[8, 9]])}, 2: {3: [(8, one, np.bool_(False))]}}
+    msgspec.json.encode(RunInputs(clicks=clicks).clicks)
 
 
 def test_a_source_that_ends_before_the_first_mask_leaves_nothing(tmp_path: Path) -> None:
@@ -227,6 +231,10 @@ def test_a_source_that_ends_before_the_first_mask_leaves_nothing(tmp_path: Path)
     assert not (tmp_path / "out").exists()
     summary = run(tmp_path / "out", source=source, masks={0: first, 9: first})
     assert "9" in summary.warnings[0]
+    known = ColourSegmenter()  # it follows an object from elsewhere
+    known.step(images[0], first)
+    summary = run(tmp_path / "out", source=source, masks={}, removals={9: [1]}, segmenter=known, overwrite=True)
+    assert summary.frames == 5 and "9" in summary.warnings[0]
 
 
 def test_an_error_of_the_source_surfaces_and_can_be_resumed_from(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.clicks.shapes import without_enclosed
 from hodor_cli.engine.following import GivenMasks, passes_backward
+from hodor_cli.engine.labels import areas
 from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.images.label_png import ids_in
@@ -208,12 +209,7 @@ class CorrectingSegmenter:
         touched = np.isin(kept.labels, changed) | np.isin(found.labels, changed)
         labels = np.where(touched, found.labels, kept.labels)
         objects = {key: entry for key, entry in kept.objects.items() if key not in changed}
-        for key, entry in objects.items():
-            area = int((labels == key).sum())
-            objects[key] = entry if area == entry.area else replace(entry, area=area, lost=not area)
-        objects |= {
-            key: replace(entry, area=int((labels == key).sum()))
-            for key, entry in found.objects.items()
-            if key in changed
-        }
+        objects |= {key: entry for key, entry in found.objects.items() if key in changed}
+        for key, area in areas(labels, list(objects)).items():
+            objects[key] = replace(objects[key], area=area, lost=not area)
         return replace(found, labels=labels, objects=objects)

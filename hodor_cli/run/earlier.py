@@ -20,7 +20,7 @@ from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.prompts import Placed, UnclearMarkError
 from hodor_cli.run.records import Click, Report, read_record
-from hodor_cli.run.resume import differences, run_identity
+from hodor_cli.run.resume import differences, refuse_differences, run_identity
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 
@@ -132,8 +132,8 @@ def corrected_run(
     identity = run_identity(source, joined, settings, segmenter)
     given = ("masks", "boxes", "clicks", "removals", "appears")
     same = msgspec.structs.replace(identity, **{part: getattr(earlier.report, part) for part in given})
-    alike = not differences(earlier.report, identity) and identity.names == earlier.report.names
-    if alike or differences(earlier.report, same):
+    refuse_differences(earlier.report, same, folder.root)
+    if not differences(earlier.report, identity) and identity.names == earlier.report.names:
         return None, joined
     frames = sorted(earlier.records)
     if not frames or frames != list(range(source.start, frames[-1] + 1)):

@@ -80,7 +80,7 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
         time=round(float(result.frame.time), 6),
         objects=objects,
         given=tuple(sorted(inputs.given)),
-        boxes={key: (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in inputs.boxes.items()},
+        boxes=dict(inputs.boxes),
         clicks={key: tuple(clicks) for key, clicks in inputs.clicks.items()},
         removed=tuple(sorted(inputs.removed)),
         warnings=(*inputs.warnings, *step.warnings),

@@ -68,8 +68,10 @@ class RunInputs:
 
     def __post_init__(self) -> None:
         # Ids and frames are often NumPy's integers, which reports cannot store.
-        for name in ("masks", "boxes", "removals", "clicks", "names", "appears"):
+        for name in ("boxes", "removals", "clicks", "names", "appears"):
             object.__setattr__(self, name, _plain(getattr(self, name)))
+        if isinstance(self.masks, dict):  # not a mapping that reads each mask when it is used
+            object.__setattr__(self, "masks", {_plain(frame): given for frame, given in self.masks.items()})
         clicks = {
             frame: {key: tuple(Click(*click) for click in clicks) for key, clicks in by_id.items()}
             for frame, by_id in self.clicks.items()
@@ -174,8 +176,8 @@ class RunInputs:
 
     def ids_of(self, frame: int, *, clicks: bool = True) -> set[int]:
         """The ids of the masks and boxes in a frame, and of the clicks if `clicks`."""
-        prompted = {*self.boxes.get(frame, {}), *(self.clicks.get(frame, {}) if clicks else ())}
-        return {*ids_in(self.labels(frame)), *map(int, prompted)}
+        clicked = self.clicks.get(frame, {}) if clicks else ()
+        return {*ids_in(self.labels(frame)), *self.boxes.get(frame, {}), *clicked}
 
     def _check_appearances(self) -> None:
         for object_id, frame in self.appears.items():
@@ -217,12 +219,12 @@ class RunInputs:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings and lists with Python's integers in place of NumPy's; any other value as it is."""
-    if isinstance(value, dict):  # not a mapping that reads each mask when it is used
+    """Mappings and sequences with Python's numbers in place of NumPy's; any other value as it is."""
+    if isinstance(value, Mapping):
         return {_plain(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return int(value) if isinstance(value, np.integer) else value
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int, list[int]]:

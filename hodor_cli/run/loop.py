@@ -65,11 +65,8 @@ class RunLoop:
         writer: _Writer = WriteBehind(self.results.handle, depth)
         self._began = time.perf_counter() - self.seconds  # as if the run had not been interrupted
         try:
-            try:
+            with suppress(*((KeyboardInterrupt,) if self._source.kind == "camera" else ())):
                 self._read_and_segment(writer, depth)
-            except KeyboardInterrupt:
-                if self._source.kind != "camera":
-                    raise
             if self._unfinished:
                 raise InputError(
                     f"{self._source.label} ends before the last frame done so far; give the same source again"
@@ -176,8 +173,8 @@ class RunLoop:
             return
         if first is None or last is None:
             raise NothingToFollowError(f"{self._source.name} has no readable frame in this range; check `start`")
-        unused = self._job.inputs.unused(first, last)
-        if unused and set(self._job.inputs.starts) <= set(unused):
+        unused, starts = self._job.inputs.unused(first, last), self._job.inputs.starts
+        if starts and set(starts) <= set(unused):
             raise NothingToFollowError(
                 f"there is no frame {unused[0]} to start an object in: {self._source.label} has the frames {first} to "
                 f"{last}; choose one of these"

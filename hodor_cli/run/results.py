@@ -55,16 +55,12 @@ class ResultsWriter:
         self.unfinished: list[FrameRecord] = []
         for record in read_journal(folder.journal, to_byte=resumed.journal_bytes) if resumed.done else ():
             self.first, self.last = self.first or record, record
-            if self.done % PIECE_FRAMES == 0:
-                self.unfinished = []
-            self.unfinished.append(record)
             self.done += 1
+            self.unfinished = [*self.unfinished, record] if self.done % PIECE_FRAMES else []
             if not (mask := folder.mask(record.name)).is_file():
                 raise OutputError(f"{mask} is missing, so the run cannot be resumed; start it again with `overwrite`")
         if self.done != resumed.done:
             raise damaged(folder.journal)
-        if len(self.unfinished) == PIECE_FRAMES:
-            self.unfinished = []
         #: The time of the first frame, in seconds; None before there is one.
         self.first_time = None if self.first is None else self.first.time
         self._ticks = None if self.last is None else self.last.ticks
@@ -113,7 +109,8 @@ class ResultsWriter:
 
     def _write(self, item: FrameResult) -> None:
         frame = item.frame
-        self.first_time = frame.time if self.first_time is None else self.first_time
+        if self.first_time is None:
+            self.first_time = round(float(frame.time), 6)  # as in the journal, for a resumed run
         ticks = self._timeline.ticks(self.done, frame.time - self.first_time, self._ticks)
         self._ticks = self._job.ticks.get(frame.index, ticks)
         # The journal is written first, because it lists the files that a later run with `overwrite` removes.

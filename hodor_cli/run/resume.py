@@ -134,14 +134,8 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
             value_range=None if (scale := source.value_range) is None else (float(scale.low), float(scale.high)),
         ),
         masks=digests,
-        boxes={
-            frame: {int(key): (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in of.items()}
-            for frame, of in sorted(inputs.boxes.items())
-        },
-        clicks={
-            frame: {int(key): tuple(clicks) for key, clicks in of.items()}
-            for frame, of in sorted(inputs.clicks.items())
-        },
+        boxes={frame: dict(of) for frame, of in sorted(inputs.boxes.items())},
+        clicks={at: {key: tuple(clicks) for key, clicks in of.items()} for at, of in sorted(inputs.clicks.items())},
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},
         names=dict(sorted(inputs.names.items())),
         appears=dict(sorted(inputs.appears.items())),
