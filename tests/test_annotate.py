@@ -199,6 +199,31 @@ def test_a_change_whose_place_in_the_history_was_not_written_is_not_taken_for_un
     assert set(np.unique(again.labels(0))) == {0, 1}
 
 
+def test_a_kill_while_undone_changes_are_dropped_leaves_no_gap(
+    open_desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = open_desk()
+    for object_id in (1, 2, 3):
+        desk.paint(0, object_id, 20 * object_id, 10)
+    desk.do(ask.Undo())
+    desk.do(ask.Undo())
+    remove, removed = shutil.rmtree, []
+
+    def one(path: Path, **more: Any) -> None:
+        if removed:
+            raise RuntimeError("killed")
+        removed.append(path)
+        remove(path, **more)
+
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="killed"):
+        broken.setattr(shutil, "rmtree", one)
+        desk.paint(0, 4, 80, 40)
+    desk.session.project.close()
+    again = open_desk()
+    again.do(ask.Redo())
+    assert set(np.unique(again.labels(0))) == {0, 1, 2}
+
+
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -93,13 +93,10 @@ def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, 
     areas = np.bincount(labels.reshape(-1))
     for object_id in sorted({*base.objects, *touched, *(np.flatnonzero(areas[1:]) + 1).tolist()}):
         area, old = int(areas[object_id]) if object_id < len(areas) else 0, base.objects.get(object_id)
-        if area:
-            removed.discard(object_id)
+        (removed if area else given).discard(object_id)
         if object_id in touched and by_hand:
-            (given.add if area else given.discard)(object_id)
-            if not area:
-                removed.add(object_id)
-            else:
+            (given if area else removed).add(object_id)
+            if area:
                 objects[object_id] = ObjectRecord(area, box_of(labels == object_id), 1.0, False)
         elif area and old is not None and old.area == area:
             objects[object_id] = old
@@ -108,5 +105,4 @@ def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, 
             objects[object_id] = replace(known, area=area, box=box_of(labels == object_id), lost=False)
         elif old is not None:
             objects[object_id] = ObjectRecord(0, None, 0.0, True)
-            given.discard(object_id)
     return replace(base, objects=objects, given=tuple(sorted(given)), removed=tuple(sorted(removed)))

@@ -46,9 +46,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        inside = self._path(scope["path"])
-        allowed = inside is not None and self._expected(headers, scope)
-        if not allowed and scope["type"] == "websocket":
+        inside = self._path(scope["path"]) if self._expected(headers, scope) else None
+        if inside is None and scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -58,7 +57,7 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
-        if inside is None or not allowed:
+        if inside is None:
             body = "This address is not known here. Open the address that hodor annotate printed."
             await PlainTextResponse(body, status_code=404)(scope, receive, guarded)
             return

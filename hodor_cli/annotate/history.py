@@ -92,9 +92,8 @@ class ChangeHistory:
 
     def begin(self, kind: ChangeKind, objects: tuple[ObjectEntry, ...]) -> Path:
         """Create the folder of a new change and drop the changes that were undone; they can no longer be redone."""
-        for number in self._numbers[self._done :]:
-            shutil.rmtree(self._path(number), ignore_errors=True)
-        del self._numbers[self._done :]
+        while len(self._numbers) > self._done:  # the newest first, so that a kill leaves no gap
+            shutil.rmtree(self._path(self._numbers.pop()), ignore_errors=True)
         while len(self._numbers) >= MOST_STEPS:
             shutil.rmtree(self._path(self._numbers.pop(0)), ignore_errors=True)
         self._done = len(self._numbers)

@@ -182,8 +182,6 @@ class Session:
         drawn = unpack_runs(payload, (request.height, request.width)) != 0
         labels = self.project.labels(request.frame)
         mask = labels == request.object
-        if not request.add:
-            _require_mask(mask)
         part = mask[request.y : request.y + request.height, request.x : request.x + request.width]
         part[:] = part | drawn if request.add else part & ~drawn
         self._edit(request.frame, [request.object], mask, ChangeKind.PAINT if request.add else ChangeKind.ERASE, labels)
@@ -192,10 +190,7 @@ class Session:
         self._objects.entry(request.object)
         labels = self.project.labels(request.frame)
         tidied, kind = _TIDYING[request.how]
-        mask = labels == request.object
-        if request.how != "clear":
-            _require_mask(mask)
-        self._edit(request.frame, [request.object], tidied(mask), kind, labels)
+        self._edit(request.frame, [request.object], tidied(labels == request.object), kind, labels)
         if request.how == "clear":
             name = self._objects.title(request.object)
             self._events.notice(f"{name} is absent from frame {request.frame} on, until its next mask made by hand")
@@ -213,6 +208,9 @@ class Session:
 
         objects: the objects that now count as made by hand. before: the label map so far. points: the clicks behind it.
         """
+        # Without a mask, these would make the object absent from this frame on.
+        if kind in (ChangeKind.ERASE, ChangeKind.FILL, ChangeKind.LARGEST) and objects[0] not in before:
+            raise UsageError("the object has no mask in this frame, so there is nothing to change; click it first")
         labels = np.where(before == objects[0], 0, before).astype(np.uint16)
         labels[mask] = objects[0]
         record = self.project.records.get(frame) or self.reader.blank(frame)
@@ -247,9 +245,3 @@ class Session:
         if self._prompter is None:
             self._prompter = Prompter(self._settings.device)
         return self._prompter
-
-
-def _require_mask(mask: NDArray[np.bool_]) -> None:
-    """Raise UsageError if a mask is empty: to edit it would make the object absent from its frame on."""
-    if not mask.any():
-        raise UsageError("the object has no mask in this frame, so there is nothing to change; click the object first")

@@ -52,10 +52,6 @@ class _Work:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-#: Shown on a page that takes the project over from another one.
-_TAKEN = "This project was open in another tab; that tab is paused and can take it back."
-
-
 class SessionWorker:
     """Runs a session in its own thread and passes its events to the page. Call all methods from the event loop."""
 
@@ -80,7 +76,8 @@ class SessionWorker:
         page.push({**self.session.snapshot(), "job": job})
         if before is not None and before is not page:
             before.push({"event": "taken"})
-            page.push({"event": "notice", "text": _TAKEN, "first": None, "last": None})
+            text = "This project was open in another tab; that tab is paused and can take it back."
+            page.push({"event": "notice", "text": text, "first": None, "last": None})
         self._warned = 0
 
     def leave(self, page: Page) -> None:
