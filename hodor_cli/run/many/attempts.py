@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import put_in_place, writing
+from hodor_cli.files import writing
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.output import OutputFolder, remove_if_empty
 
@@ -60,8 +60,9 @@ class VideoAttempts:
                     OutputFolder(self.final).remove_results()
                 remove_if_empty(self.final)
                 if self.final.exists():  # other files are in it; the report makes the result complete
-                    for made in sorted(attempt.iterdir(), key=lambda path: path.name == "report.json"):
-                        put_in_place(made, self.final / made.name)
+                    all_but = shutil.ignore_patterns("report.json")
+                    shutil.copytree(attempt, self.final, ignore=all_but, copy_function=os.replace, dirs_exist_ok=True)
+                    os.replace(attempt / "report.json", self.final / "report.json")
                     self.clear()
                     return
             try:
