@@ -101,10 +101,11 @@ def train_clicks(
             check_same(asdict(settings) | given, state.config, _FREE)  # older versions have other names for some
             weights = weights or state.config.get("weights")
         weights = weights or "mini"
+        begin = out / _FILE if (out / _FILE).is_file() else weights  # the first weights may be gone by now
         keep_freed_memory()
         with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
             torch.manual_seed(settings.seed)
-            net = with_extra_blocks(starting_net(weights), settings.extra_blocks)
+            net = with_extra_blocks(starting_net(begin), settings.extra_blocks)
         run = _Run(net, name_in_record(weights), _crops(data, settings, warn), settings, out)
         if state is not None:
             run.restore(state)
