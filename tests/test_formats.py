@@ -163,8 +163,21 @@ def test_masks_of_a_part_of_a_video_belong_to_their_frames(tmp_path: Path) -> No
     write_video(tmp_path / "clip.mp4", [np.full((*SIZE, 3), 9, np.uint8)] * 4)
     with open_source(tmp_path / "clip.mp4") as source:
         given = read_given([str(path)], source)
-    assert list(given.masks) == [2, 3]
-    np.testing.assert_array_equal(given.masks[3].labels, labels_at(3))
+        assert list(given.masks) == [2, 3]
+        np.testing.assert_array_equal(given.masks[3].labels, labels_at(3))
+        content = json.loads((path / "annotations.json").read_text())
+        file = tmp_path / "one.json"  # the objects are in one frame of a whole video, whose names count from 1
+        content["videos"][0] |= {"length": 4, "file_names": [f"{number:05d}.jpg" for number in range(1, 5)]}
+        for track in content["annotations"]:
+            track |= {key: [None] * 4 for key in ("bboxes", "areas") if key in track}
+            track["segmentations"] = [None, track["segmentations"][0], None, None]
+        file.write_text(json.dumps(content))
+        assert list(read_given([str(file)], source).masks) == [1]
+        with (
+            pytest.raises(InputError, match=r"no object in .* is in a frame that is read"),
+            open_source(tmp_path / "clip.mp4", start=2) as rest,
+        ):
+            read_given([str(file)], rest)
 
 
 def test_photographs_in_cvat_are_exact_masks(tmp_path: Path) -> None:

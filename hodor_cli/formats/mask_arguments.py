@@ -162,7 +162,12 @@ def _annotated(argument: _Argument, found: Found, source: FrameSource) -> tuple[
             if name
             else f"{path} holds no object to follow: it has no outline, or none with a pixel inside the picture"
         )
+    if one.video and pictures[0].frame is None and not (name or argument.stated):
+        pictures = list(one.pictures)  # the names of all frames say more clearly which frames they are
     placed = _placed(pictures, argument.frame if argument.stated else None, path, source)
+    placed = [(picture, frame) for picture, frame in placed if picture.shapes]
+    if not placed:
+        raise InputError(f"no object in {path} is in a frame that is read; read more frames with `start` and `end`")
     if (wrong := next((picture for picture, _ in placed if picture.size != size), None)) is not None:
         way_out = (
             "the tool did not turn the picture upright, so save an upright picture and annotate that"
