@@ -187,12 +187,6 @@ def test_mistakes_are_one_sentence(dataset: Dataset, options: tuple[str, ...], w
     assert words in refused("evaluate", dataset.root, *options)
 
 
-def test_a_file_in_the_way_is_seen_before_the_work(dataset: Dataset, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    result = hodor("evaluate", dataset.root, "--given", "1", "-o", tmp_path / "file", code=6)
-    assert "is a file or is inside one" in result.stderr and not result.stdout
-
-
 def test_a_missing_package_is_told_before_the_work(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

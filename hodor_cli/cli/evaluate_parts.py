@@ -124,8 +124,6 @@ def evaluate_given(
         require_matplotlib("the curve of `given`")
         if (output.folder / "given.json").exists() and not output.overwrite:
             raise OutputError(f"{output.folder} holds results already; choose another folder, or add `overwrite`")
-        with writing(output.folder):
-            output.folder.mkdir(parents=True, exist_ok=True)
     with open_benchmark(dataset) as whole, progress_bar("evaluating", None) as progress:
         found = whole.select(sequences)
         console.print(found.describe())
