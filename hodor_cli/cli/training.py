@@ -84,9 +84,8 @@ class Changes:
             flags[name] = f"--{called.replace('_', '-')}"
             if value is not None and called not in ("augment", "set_", "print_settings", "val"):
                 changes[name] = value
-        if (
-            self.learning_rate is not None
-        ):  # the other options have the names of their settings, which are checked later
+        # The other options have the names of their settings, which are checked later.
+        if self.learning_rate is not None:
             dataclasses.replace(settings_of(LearningRate)["peak"], name="learning_rate").check(self.learning_rate)
         if changes.get("average") == 0:
             changes["average"] = None

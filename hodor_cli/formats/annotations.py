@@ -132,10 +132,8 @@ class Annotations:
         for object_id, shapes in parts.items():
             mask = np.logical_or.reduce([shape.mask(picture.size) for shape in shapes])
             if (box := box_of(mask)) is not None:
-                name = harmless(
-                    self.names.get(object_id) or shapes[0].name
-                )  # XML, for example, has no control characters
-                yield Item(object_id, name, mask, box)
+                name = self.names.get(object_id) or shapes[0].name
+                yield Item(object_id, harmless(name), mask, box)  # XML, for example, has no control characters
 
 
 def require_clip(annotations: Annotations, name: str) -> None:

@@ -55,7 +55,7 @@ class RunRecord(msgspec.Struct):
     clips: ClipOptions | None = None
     weights: str = ""
     backbone: str = ""
-    #: The bundled weights that `weights`, a file, continues; "" for none.
+    #: The bundled weights that `weights` are or continue; "" for none.
     origin: str = ""
     #: What the best checkpoint was chosen on, from `Callbacks`.
     benchmark: str = ""
