@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -113,6 +114,23 @@ def test_two_sources_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
             writer.video(video_info("clip", "b", source="/b/clip.mp4"))
         with pytest.raises(UsageError, match="slashes"):
             writer.video(video_info("a/b"))
+
+
+def test_a_moved_video_with_the_same_masks_replaces_its_earlier_version(tmp_path: Path) -> None:
+    source = tmp_path / "clip.mp4"
+    source.touch()
+    held = replace(video_info("clip", source=str(source)), result="/masks/clip")
+    moved = replace(held, source="/moved/clip.mp4", content_hash="b")
+    with StoreWriter(tmp_path / "objects.h5", INFO) as writer:
+        add(writer, held)
+        with pytest.raises(UsageError, match="another `name`"):  # the first source is still there
+            writer.video(moved)
+        source.unlink()
+        with pytest.raises(UsageError, match="another `name`"):
+            writer.video(replace(moved, result="/masks/other"))
+        add(writer, moved, frames=1)
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        assert store.video("clip").source == "/moved/clip.mp4" and len(store) == 2
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:

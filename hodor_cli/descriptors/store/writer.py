@@ -93,8 +93,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         False if its source has moved since: then it is written again, so that the file has its present path.
         """
         held = self._videos.get(info.name)
-        moved = held is not None and held.source != info.source and not exists(Path(held.source))
-        return held is not None and held.same_export(info) and not moved
+        return held is not None and held.same_export(info) and not _moved(held, info)
 
     def video(self, info: VideoInfo) -> RowsWriter:
         """Start writing one video; an earlier one of the same name and origin is replaced when this one is complete.
@@ -105,7 +104,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         if not info.name or "/" in info.name or "\0" in info.name or info.name in (".", ".."):
             raise UsageError(f"{info.name!r} cannot name a video in an HDF5 file; give another `name`, without slashes")
         held = self._videos.get(info.name)
-        if held is not None and (held.source, held.result) != (info.source, info.result) and not held.same_export(info):
+        if held is not None and not (_same_place(held, info) or held.same_export(info)):
             earlier = f"{held.source} with the masks of {held.result}" if held.result else held.source
             renamed = "" if info.kind.startswith("davis") else "give this one another `name` or "
             raise UsageError(
@@ -173,3 +172,13 @@ def _names(path: Path) -> set[str]:
     """The names of the videos in one file."""
     with hdf5.open_file(path) as file:
         return set(hdf5.open_videos(path, file))
+
+
+def _moved(held: VideoInfo, info: VideoInfo) -> bool:
+    """Whether a stored video's source has another path now."""
+    return held.source != info.source and not exists(Path(held.source))
+
+
+def _same_place(held: VideoInfo, info: VideoInfo) -> bool:
+    """Whether two videos have the same source and masks. If a source has moved, its masks show which it is."""
+    return held.result == info.result and (held.source == info.source or (info.result != "" and _moved(held, info)))
