@@ -109,6 +109,11 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
       out.push($("legend").children.length);
       $("filter").value = "v1"; $("filter").oninput(); fit();
       out.push(visible.filter(Boolean).length);
+      DATA.videos[1] = "my v1"; $("filter").value = "my v1/2"; $("filter").oninput();
+      out.push(visible.filter(Boolean).length);
+      const first = document.querySelector("#legend button");
+      $("filter").value = ""; first.focus(); first.click();
+      out.push(visible.filter(Boolean).length, document.activeElement.className); fit();
       const pixels = ctx.getImageData(0, 0, canvas.width, canvas.height).data;
       out.push(pixels.some(value => value));
       document.body.textContent = "RESULT " + JSON.stringify(out) + " END";
@@ -122,7 +127,7 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     answer = result.stdout.partition("RESULT ")[2].partition(" END")[0]
     assert answer.startswith('["block","v'), (answer, result.stderr[-500:])
-    assert answer.endswith('frame 0, 0.00 s, confidence 0.90",true,true,true,6,16,true]')
+    assert answer.endswith('frame 0, 0.00 s, confidence 0.90",true,true,true,6,16,8,40,"off",true]')
 
 
 def test_curves_as_picture_and_numbers(tmp_path: Path) -> None:

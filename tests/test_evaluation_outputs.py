@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Browser
 from evaluation_fakes import FollowingSegmenter, davis, moving_labels, predictions
 from PIL import Image
 
@@ -91,6 +92,17 @@ def test_the_report_needs_nothing_else(tmp_path: Path) -> None:
     assert np.corrcoef(heights, [score.j for score in result.worst_first()])[0, 1] == pytest.approx(-1, abs=1e-3)
     sheet = Image.open(tmp_path / "out" / "failures.png")
     assert sheet.width > 500
+
+
+def test_numbers_can_be_read_beside_a_long_name_in_a_narrow_window(tmp_path: Path) -> None:
+    browser = Browser(tmp_path / "profile", 400, 800)
+    root, truth = tmp_path / "set", {"a" * 120: moving_labels(4)}
+    davis(root, truth)
+    evaluate(root, predictions=predictions(tmp_path / "guess", truth), output=EvaluationOutput(tmp_path / "#1 %41 ?"))
+    browser.open((tmp_path / "#1 %41 ?" / "report.html").as_uri())
+    assert browser.run("document.querySelector('td').offsetWidth < document.querySelector('.scroll').clientWidth / 2")
+    assert browser.errors == []
+    browser.close()
 
 
 def test_shown_frames_are_around_the_largest_drops() -> None:
