@@ -145,7 +145,7 @@ def segment(
         print_exports(places)
         if coco:  # scripts that use --coco expect it here
             write_result(result.annotations, (places["coco-video"] / "annotations.json").read_bytes())
-    print_descriptors(session, descriptors, folder)
+    print_descriptors(session, descriptors, summary)
 
 
 def _segmented(

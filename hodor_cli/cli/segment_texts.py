@@ -57,14 +57,14 @@ def print_known(session: DescriptorSession) -> None:
             note(f"Object {object_id}: {label} of the descriptor file")
 
 
-def print_descriptors(session: DescriptorSession, file: Path | None, folder: Path) -> None:
+def print_descriptors(session: DescriptorSession, file: Path | None, summary: SegmentSummary) -> None:
     """Print which saved objects are probably not in the video, and how many descriptors were added."""
-    if session.recognition is not None:
+    if session.recognition is not None and not summary.already_finished:  # else no frame has been compared
         for object_id, (alike, found) in session.recognition.unrecognised().items():
             seen_in = f"found in {counted(found, 'frame')}" + (f", similar in {alike} of them" if found else "")
             note(f"Object {object_id} is probably not in this video: {seen_in}.")
     if session.recorder is not None and session.recorder.incomplete:
-        note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {folder} -o {file}")
+        note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {summary.out} -o {file}")
     elif session.recorder is not None:
         say(f"  {file}  {counted(session.recorder.rows, 'descriptor')} added")
 
