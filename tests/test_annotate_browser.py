@@ -285,6 +285,18 @@ def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Pa
     assert np.array_equal(page.saved(0), drawn) and np.array_equal(page.labels(), drawn)
 
 
+def test_a_new_object_need_not_wait_for_the_first_stroke_of_the_one_before(page: Page) -> None:
+    browser = page.begin()
+    browser.key("n")
+    page.until("state.object === 2", "the second object")
+    page.server.send_signal(signal.SIGSTOP)
+    browser.drag(page.place(90, 30), page.place(120, 30))
+    browser.key("n")
+    page.server.send_signal(signal.SIGCONT)
+    page.until("state.object === 3 && state.objects.length === 3", "the third object")
+    assert page.saved(0)[30, 105] == 2
+
+
 def test_nothing_waits_for_the_answer_to_a_request_that_was_refused(page: Page) -> None:
     page.begin()
     page.run("import('./socket.js').then(({ send }) => send({ do: 'merge', object: 1, other: 0 }))")

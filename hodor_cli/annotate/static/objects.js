@@ -4,6 +4,7 @@ import { by, make } from "./elements.js";
 import { send } from "./socket.js";
 import { nameOf, objectOf, on, set, state, title } from "./state.js";
 import { toast } from "./toasts.js";
+import { view } from "./view.js";
 
 function objectRow(entry) {
   const row = make("li", { onclick: () => set({ object: entry.id }) });
@@ -35,9 +36,10 @@ export function hide(entry = current()) {
   send({ do: "hide", object: entry.id, hidden: entry.hidden });
 }
 
-// Select an object that has neither a name nor masks, or create a new one.
+// Select an object that has neither a name nor masks, also none under way, or create a new one.
 export function addObject() {
   const masked = new Set([...state.frames.values()].flatMap(({ seen }) => [...seen.keys()]));
+  view.sent.forEach(({ message }) => masked.add(message.object));
   const empty = state.objects.find(({ id, name }) => !name && !masked.has(id));
   if (empty) { set({ object: empty.id }); toast(`${title(empty)} has no mask yet; click it in the picture.`); }
   else send({ do: "add-object" });
