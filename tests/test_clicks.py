@@ -51,6 +51,13 @@ def clicker(net: ClickNet) -> Clicker:
     return clicker
 
 
+def test_a_frame_may_be_overwritten_once_it_is_set(net: ClickNet, clicker: Clicker) -> None:
+    buffer, other = scene()[0], Clicker(net, device="cpu")
+    other.set_frame(buffer)
+    buffer[:] = 0  # as a camera's next frame overwrites it; the closer look at a small object comes later
+    assert (other.box((20, 35, 50, 50)) == clicker.box((20, 35, 50, 50))).all()
+
+
 def test_one_click_finds_the_object_under_it(clicker: Clicker) -> None:
     _, first, second = scene()
     mask = clicker.click(45, 60)

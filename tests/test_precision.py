@@ -126,6 +126,16 @@ def test_the_modes_that_a_caller_sets_in_pytorch_do_not_change_the_masks() -> No
         assert clicker.click(16, 32).any()
     finally:
         torch.set_default_dtype(torch.float32)
+    known = Segmenter(model, device="cpu", precision="fp32", min_dim=64)
+    torch.set_default_device("meta")  # stands for a GPU: the segmenter and the clicker compute on the CPU
+    try:
+        assert confidences(model) == wanted
+        known.start_from({1: np.ones(256)}, np.ones((9, 256)))
+        known.step(frames[0])
+        clicker.set_frame(frames[0])
+        assert clicker.click(16, 32).any()
+    finally:
+        torch.set_default_device(None)
 
 
 def test_nothing_is_computed_in_float64_which_apples_gpus_do_not_have() -> None:

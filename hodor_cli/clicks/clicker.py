@@ -93,7 +93,7 @@ class Clicker:
         if wrong := frame_fault(image):
             raise UsageError(wrong)
         self.reset()
-        self._image = np.ascontiguousarray(image)
+        self._image = image.copy()  # the caller may reuse its array, and crops are cut from this one later
         view = View.whole((image.shape[0], image.shape[1]), self.side)
         self._whole = (view, self._features(view))
 
@@ -233,7 +233,7 @@ class Clicker:
             previous = view.share(state.given).to(self.device)
         else:
             previous = values.new_full((1, 1, *maps.levels[0].shape[-2:]), -1.0)
-        prompts = Prompts(values[..., :2], values[..., 2], torch.tensor([box]).to(values), previous)
+        prompts = Prompts(values[..., :2], values[..., 2], values.new_tensor([box]), previous)
         return self.net(maps, prompts)
 
     @torch.inference_mode()

@@ -106,7 +106,7 @@ class HistoryRing:
         has_object = torch.stack([known for _, known in aligned])
         nothing = first.new_zeros(NUM_BACKGROUND, first.shape[-1])
         background = torch.stack([nothing if entry.background is None else entry.background for entry in entries])
-        has_background = torch.tensor([entry.background is not None for entry in entries])
+        has_background = torch.tensor([entry.background is not None for entry in entries], device="cpu")
         complete = bool(has_object.all()) and bool(has_background.all())
         present = has_object[None].to(first.device), has_background[None].to(first.device)
         return History(objects[None], background[None], *present, complete)

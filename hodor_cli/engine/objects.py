@@ -43,7 +43,7 @@ class ObjectIds(tuple[int, ...]):
 
         The second tensor, (W,) bool on the CPU, says which objects are known.
         """
-        known = torch.tensor([object_id in self._rows for object_id in wanted], dtype=torch.bool)
+        known = torch.tensor([object_id in self._rows for object_id in wanted], dtype=torch.bool, device="cpu")
         if self == tuple(wanted):
             return values, known
         aligned = values.new_zeros(len(wanted), *values.shape[1:])

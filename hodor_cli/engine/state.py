@@ -51,9 +51,7 @@ class Followed:
         channels = model.config.descriptor_channels
         for key in objects:
             check_object_id(key, "among the descriptors")
-        rows = {
-            int(key): torch.tensor(np.atleast_2d(np.asarray(values, np.float32))) for key, values in objects.items()
-        }
+        rows = {int(key): torch.from_numpy(np.array(values, np.float32, ndmin=2)) for key, values in objects.items()}
         for object_id, values in rows.items():
             if values.ndim != 2 or not len(values) or not values.isfinite().all():
                 raise InputError(
@@ -65,7 +63,7 @@ class Followed:
                     f"the descriptor of object {object_id} has {values.shape[1]} channels and the model needs"
                     f" {channels}; export it again with these weights"
                 )
-        scene = None if background is None else torch.tensor(np.asarray(background, np.float32))
+        scene = None if background is None else torch.from_numpy(np.array(background, np.float32))
         if scene is not None and (scene.shape != (NUM_BACKGROUND, channels) or not scene.isfinite().all()):
             raise InputError(
                 f"the background descriptors are {tuple(scene.shape)} and must be ({NUM_BACKGROUND}, {channels}) finite"
