@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -200,3 +202,19 @@ def test_many_damaged_images_stop_with_a_name_in_one_sentence(stills, workers, t
     with pytest.raises(DataError, match=r"^\S+00\d\.png is not an image that can be read; [^\n]+$"):
         for _ in make_loader(Batches([stills], TINY), 0, 20, workers=workers):
             pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="samples are sent in another way")
+def test_a_training_that_is_interrupted_while_it_receives_a_batch_has_no_traceback_of_a_worker():
+    code = """
+from multiprocessing import connection, resource_sharer
+from hodor_cli.samples.batches import quiet_worker
+quiet_worker(0)
+sent = resource_sharer.DupFd(0)
+stream = connection.SocketClient(sent._id[0])
+stream.recv_bytes()
+stream.close()  # as an interrupt does in the middle of the exchange
+sent.detach()  # is served after it
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == ""

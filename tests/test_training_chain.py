@@ -100,6 +100,8 @@ def test_pretrain_finetune_segment(pretrained: Path, tmp_path: Path, mode: str) 
     result = hodor(*command, *given, "--iterations", 2)
     assert "last.safetensors: the network after 2 iterations" in result.stdout
     assert len(losses_of(out)) == 2
+    used = {"frames": "one of 2 labelled frames is", "sparse": "one labelled frame of each sequence is"}
+    assert used.get(mode, "10 left to train on") in result.stderr
     assert f"the run began with {given[0]} {given[1]}" in refused(*command, *default, "--resume", code=2)
     facts = json.loads((out / "run.json").read_text())
     assert (facts["kind"], facts["preset"], facts["clips"]["mode"]) == ("finetune", "toy", mode)

@@ -6,6 +6,7 @@ A resumed run therefore sees the same samples in the same order, with any number
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -240,8 +241,10 @@ def _raised(batch: Batch | HodorError) -> Batch:
 
 
 def quiet_worker(_: int) -> None:
-    """Use one thread in each worker, because the workers already run in parallel."""
+    """Use one thread in each worker, because the workers already run in parallel, and hide the traceback that
+    multiprocessing prints if Ctrl-C ends the training while it receives a batch."""
     import cv2
 
+    sys.excepthook = lambda *_: None  # the errors of the worker itself do not reach it
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

@@ -213,11 +213,11 @@ def _checked(
     reports = [check_opened(found, config.limits, progress=callbacks.checking) for found in opened]
     if faults := [report.sentence() for report in reports if not report.ok]:
         raise DataError("; ".join(faults))
-    found = []
+    found, sparse = [], clips.mode == "sparse"
     for source, report in zip(sources, reports, strict=True):
-        sparse = clips.mode == "sparse" and report.kind == "clips"
-        one_each = f"{report.path}: {report.images} frames; one labelled frame of each sequence is used"
-        callbacks.note(one_each if sparse else report.lines()[0])
+        used = "one labelled frame of each sequence" if sparse else f"one of {clips.every} labelled frames"
+        in_part = report.kind == "clips" and (sparse or (clips.every or 1) > 1)
+        callbacks.note(f"{report.path}: {report.images} frames; {used} is used" if in_part else report.lines()[0])
         if missing := report.missing():
             callbacks.warn(missing)
         annotations = None if source.annotations is None else source.annotations.absolute()

@@ -58,7 +58,7 @@ def outlook(progress: TrainingProgress, config: TrainConfig, until: float | None
         return []
     needed = left * config.batch_size / max(progress.samples_per_second, 1e-9)
     speed = f"{progress.samples_per_second:.1f} samples/s"
-    estimate = f"about {in_words(needed)} for the remaining {left} iterations ({speed})"
+    estimate = f"about {in_words(needed)} for the remaining {plural(left, 'iteration')} ({speed})"
     if until is None or not progress.limited:
         return [estimate]
     warmup = config.learning_rate.warmup
