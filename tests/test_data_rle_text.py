@@ -38,6 +38,7 @@ def test_text_is_that_of_pycocotools(name: str) -> None:
     assert encode_rle(mask) == {"size": list(mask.shape), "counts": wanted["counts"].decode()}
 
 
+@pytest.mark.filterwarnings("error")  # such as that of pycocotools with NumPy 2
 @pytest.mark.parametrize("name", list(masks()))
 def test_masks_come_back(name: str) -> None:
     mask = masks()[name]

@@ -36,6 +36,14 @@ def test_arrays_and_generators_score_alike() -> None:
     one = score_sequence(truth, predictions)
     other = score_sequence((frame for frame in truth), iter(predictions.astype(np.uint16)))
     assert one.jf == other.jf
+
+    def reusing(frames: np.ndarray) -> Iterator[np.ndarray]:
+        buffer = np.empty_like(frames[0])
+        for frame in frames:
+            buffer[:] = frame
+            yield buffer
+
+    assert score_sequence(reusing(truth), reusing(predictions)).jf == one.jf
     assert 0 < one.jf < 1
 
 

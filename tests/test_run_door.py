@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -53,6 +54,9 @@ def test_one_call_follows_masks_given_as_arrays_or_files(clip: Path, first: np.n
     assert result.frames == 8 and result.object_ids == (1, 2) and result.out == Path("a")
     Image.fromarray(first).save("first.png")
     run(clip, mask="first.png", out="b")
+    (entry,) = (entry for entry in os.scandir(tmp_path) if entry.name == clip.name)  # an os.PathLike without a `str`
+    (file,) = (entry for entry in os.scandir(tmp_path) if entry.name == "first.png")
+    assert hodor_cli.segment(entry, model=ColourSegmenter(), mask={0: file}).out == Path(f"{clip.name}.hodor")
     later = run(clip, mask={0: Path("first.png"), 6: (first == 2).astype(np.uint8) * 3}, out="c")
     for name in ("00000.png", "00005.png"):
         assert np.array_equal(read_label_png(Path("a/masks") / name), read_label_png(Path("b/masks") / name))

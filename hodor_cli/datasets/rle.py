@@ -90,12 +90,12 @@ def reaches_far_outside(segmentation: Segmentation, height: int, width: int) -> 
 
 
 def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
-    if isinstance(segmentation, RunLengths):
-        runs = {"size": [height, width], "counts": segmentation.counts}
-        packed = coco_mask.frPyObjects(runs, height, width) if isinstance(segmentation.counts, list) else runs
-    else:
-        packed = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    return np.ascontiguousarray(coco_mask.decode(packed), dtype=bool)
+    if not isinstance(segmentation, RunLengths):
+        merged = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+        segmentation = RunLengths(merged["counts"].decode("ascii"))
+    counts = _counts(segmentation)  # pycocotools' own `decode` gives a DeprecationWarning with NumPy 2
+    drawn = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return np.ascontiguousarray(drawn.reshape(width, height).T)
 
 
 def _check_runs(runs: RunLengths, height: int, width: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, zip_longest
@@ -136,7 +137,8 @@ def score_sequence(
         for labels, kind in ((true, DataError), (predicted, InputError)):
             if isinstance(labels, np.ndarray) and labels.min(initial=0) < 0:
                 raise kind(f"{name} frame {frame} holds {labels.min()}; object ids start at 1, and 255 is void")
-        scorer.add(frame, true, predicted)  # type: ignore[arg-type]
+        # Copied, because the scorer holds one frame back, and a generator may reuse its array.
+        scorer.add(frame, copy(true), copy(predicted))  # type: ignore[arg-type]
     return scorer.finish()
 
 

@@ -15,6 +15,7 @@ are dropped.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -226,7 +227,7 @@ class OutputFolder:
             path.unlink(missing_ok=True)
 
 
-def default_folder(name: str, source: str | Path) -> Path:
+def default_folder(name: str, source: str | os.PathLike[str]) -> Path:
     """The default folder for results: NAME.hodor in the working directory, or next to the source if that contains the
     working directory (as `.` does), so that results are not mixed with its files."""
     place = Path(source).resolve()

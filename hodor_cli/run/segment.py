@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", Box, Click)
 
 #: A mask as a file (or a folder of files named like the frames), or as an (H, W) array of object ids.
-Mask = str | Path | NDArray[np.integer]
+Mask = str | os.PathLike[str] | NDArray[np.integer]
 #: Boxes of one frame: one, several (ids 1, 2, ...), or by object id.
 Boxes = Sequence[float] | Sequence[Sequence[float]] | Mapping[int, Sequence[float]]
 #: A click (x, y) in pixels on an object, or (x, y, False) off it; and the clicks for one object, one or several.
@@ -38,12 +39,12 @@ Clicks = OneClick | Sequence[OneClick]
 
 
 def segment(
-    source: str | Path | int,
+    source: str | os.PathLike[str] | int,
     *,
     mask: Mask | Mapping[int, Mask] | None = None,
     box: Boxes | Mapping[int, Boxes] | None = None,
     click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]] = (),
-    out: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     model: Hodor | None = None,
     options: SegmentOptions | None = None,
 ) -> SegmentSummary:
@@ -86,7 +87,8 @@ def segment(
     if not isinstance(options, SegmentOptions):
         raise UsageError(f"`options` is a {type(options).__name__}; give SegmentOptions(overwrite=True), for example")
     with open_source(source) as frames:
-        folder = default_folder(frames.name, str(source)) if out is None else Path(out)
+        place = source if isinstance(source, os.PathLike) else str(source)
+        folder = default_folder(frames.name, place) if out is None else Path(out)
         earlier = finished_run(OutputFolder(folder)) if options.resume else None
         inputs = _inputs(frames, mask, box, click, options.remove, earlier)
         network = load_model(options.weights) if model is None else model
@@ -109,10 +111,10 @@ def _inputs(
     asked = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
     masks: Mapping[int, Mask] = {_frame(frame, "mask"): one for frame, one in asked.items()}
     # One file may have masks of several frames.
-    files = {frame: Path(one) for frame, one in masks.items() if isinstance(one, (str, Path))}
+    files = {frame: Path(one) for frame, one in masks.items() if isinstance(one, str | os.PathLike)}
     alone = not isinstance(mask, Mapping)
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
-    arrays = {frame: _decoded(one, frame) for frame, one in masks.items() if not isinstance(one, (str, Path))}
+    arrays = {frame: _decoded(one, frame) for frame, one in masks.items() if not isinstance(one, str | os.PathLike)}
     given: dict[int, MaskInput | MaskFile] = {**read.masks, **arrays}
     notes = (*read.notes, *(note for one in arrays.values() for note in one.notes))
     placed = _placed(() if box is None else box, frames.start, "box", partial(_boxes_of, frames))

@@ -25,7 +25,7 @@ _ALSO_VIDEOS = {".gif", ".avif"}
 
 
 def open_source(
-    path_or_camera: str | Path | int,
+    path_or_camera: str | os.PathLike[str] | int,
     *,
     start: int | str = 0,
     end: int | str | None = None,
@@ -66,7 +66,7 @@ def open_source(
                     raise InputError(f"`start` {start} is past the end of {whole.label}, which lasts {lasts}")
             if stop is not None and stop <= first:
                 raise UsageError(f"`end` {end} leaves no frame after `start` {start}; give a later end")
-    text = str(path_or_camera)
+    text = str(path_or_camera) if isinstance(path_or_camera, Integral) else os.fsdecode(path_or_camera)
     settings = ReadSettings(first, stop, None if value_range is None else ValueRange(*value_range), axes)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
         return CameraSource(path_or_camera, settings)
