@@ -79,6 +79,20 @@ def test_stored_values_keep_their_mode_and_are_upright(tmp_path: Path, name: str
     assert (stored.palette is not None) == (name == "p.png")
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_deep_colours_in_separate_planes_are_refused(tmp_path: Path, compression: str | None) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    planes = np.random.default_rng(0).integers(500, 3000, (3, HEIGHT, WIDTH))
+    path = tmp_path / "cells.tif"
+    for dtype in (np.uint8, np.uint16):
+        stored = (planes // (16 if dtype == np.uint8 else 1)).astype(dtype)
+        tifffile.imwrite(path, stored, photometric="rgb", planarconfig="separate", compression=compression)
+        if dtype == np.uint8:
+            np.testing.assert_array_equal(read_picture(path), np.moveaxis(stored, 0, -1))
+    with pytest.raises(InputError, match="separate planes"):
+        read_picture(path)
+
+
 @pytest.mark.parametrize("stored", [corner(), corner() > 150, corner(np.uint16, 60_000), corner(np.float32, 1)])
 def test_a_tiff_whose_zero_is_white_is_shown_so_and_keeps_its_values_as_a_mask(
     tmp_path: Path, stored: np.ndarray

@@ -15,6 +15,7 @@ import cv2  # Pillow drops the lower byte of 16-bit colour
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.errors import InputError
 from hodor_cli.images.pillow import Opened, opened, picture_bytes
 from hodor_cli.images.value_range import ValueRange, measure_range, measured_places, scale_to_rgb8
 
@@ -172,6 +173,11 @@ def _deep_values(found: Opened, path: Path, page: int) -> NDArray[Any]:
     """(H, W) or (H, W, 3) values with more than 8 bits as stored, without transparency."""
     if found.image.mode in ("I", "F") or "16" in found.image.mode:
         return np.asarray(found.image)
+    if found.has_planes:  # Pillow and OpenCV garble them
+        raise InputError(
+            f"{path} has 16-bit colours in separate planes, which cannot be read; save it with interleaved colours or, "
+            "if the planes are frames, as grey pages"
+        )
     data = np.frombuffer(picture_bytes(path), dtype=np.uint8)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     pages = cv2.imdecodemulti(data, flags)[1] if page else [cv2.imdecode(data, flags)]

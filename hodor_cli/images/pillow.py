@@ -28,7 +28,7 @@ MOST_PIXELS = 178_956_970
 # Formats whose other pages are pictures in their own right; in a JPEG (MPO), they are previews and gain maps.
 _PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
 _ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5 to 8 swap height and width
-_PHOTOMETRIC = 262  # TIFF tag
+_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284  # TIFF tags
 
 
 class _File(msgspec.Struct):
@@ -117,6 +117,11 @@ class Opened:
         """Whether a TIFF says that 0 is white. Pillow then inverts only values with up to 8 bits."""
         return self.image.format == "TIFF" and self.image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
 
+    @property
+    def has_planes(self) -> bool:
+        """Whether a TIFF stores each colour in a separate plane."""
+        return self.image.format == "TIFF" and self.image.tag_v2.get(_PLANES) == 2  # type: ignore[attr-defined]
+
     def at(self, page: int) -> Opened:
         """The same file at another page."""
         self.image.seek(page)
@@ -153,8 +158,9 @@ def _depth(image: Image) -> tuple[bool, int]:
     tiles = getattr(image, "tile", None)
     stored = tiles[0][3] if tiles else None  # how the file stores a pixel, such as "RGB;16B", if Pillow knows
     raw = str(stored[0] if isinstance(stored, tuple) and stored else stored)
-    # "BGR;16" is 8-bit colour packed into 16 bits.
-    deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
+    bits = max(image.tag_v2.get(_BITS, (1,))) if image.format == "TIFF" else 8  # type: ignore[attr-defined]
+    # "BGR;16" is 8-bit colour packed into 16 bits; of colours in separate planes, only the tag says how deep they are.
+    deep = image.mode in ("I", "F") or bits > 8 or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
     return deep, {"L;2": 2, "L;4": 4}.get(raw.removesuffix("I"), 0) if image.mode == "L" else 0
 
 
