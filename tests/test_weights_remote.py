@@ -11,6 +11,7 @@ import pytest
 import torch
 from command import hodor
 from hub_fakes import FakeServer, fake_server
+from safetensors.torch import save
 from training_fakes import make_blobs
 
 from hodor_cli import errors, pretrain
@@ -87,7 +88,7 @@ def test_a_wrong_hash_is_refused_and_nothing_is_kept(server: FakeServer, checkpo
 
 
 def test_a_file_replaced_at_its_address_is_fetched_anew_for_its_new_pin(server: FakeServer, checkpoint: bytes) -> None:
-    server.files[PATH] = b"PK\x03\x04 an older file"
+    server.files[PATH] = save({})
     weights_path(server.url + PATH)
     server.files[PATH] = checkpoint
     pinned = f"{server.url}{PATH}#sha256={hashlib.sha256(checkpoint).hexdigest()}"
@@ -119,6 +120,14 @@ def test_an_endless_file_is_refused(server: FakeServer, checkpoint: bytes, monke
 def test_a_page_instead_of_a_file_is_told_and_not_kept(server: FakeServer, checkpoint: bytes) -> None:
     server.files[PATH] = b"<!doctype html><title>log in</title>"
     assert "is not a checkpoint; give the address of the file itself" in refused(server.url + PATH)
+    server.files[PATH] = checkpoint
+    assert weights_path(server.url + PATH).read_bytes() == checkpoint
+
+
+def test_a_damaged_file_is_told_and_not_kept(server: FakeServer, checkpoint: bytes) -> None:
+    for damaged in (checkpoint[:-100], b"PK\x03\x04 half a pickle"):
+        server.files[PATH] = damaged
+        assert refused(server.url + PATH).startswith(f"{server.url}{PATH} is damaged or not a checkpoint")
     server.files[PATH] = checkpoint
     assert weights_path(server.url + PATH).read_bytes() == checkpoint
 

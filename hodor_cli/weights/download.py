@@ -16,7 +16,7 @@ from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.locks import locked_file
 from hodor_cli.weights.registry import Progress, require_suffix
-from hodor_cli.weights.tensor_files import file_sha256, kind_of
+from hodor_cli.weights.tensor_files import file_sha256, kind_of, read_pickle, read_safetensors
 
 #: No network of this kind comes close to this size.
 MOST_BYTES = 4 * 2**30
@@ -57,14 +57,19 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
         if resumed and file_sha256(partial) != pinned:  # the earlier part was of another file
             partial.unlink()
             _receive(url, partial, progress)
-        found, fault = file_sha256(partial), ""
-        if not kind_of(partial):
+        found, fault, kind = file_sha256(partial), "", kind_of(partial)
+        if not kind:
             fault = f"the file at {url} is not a checkpoint; give the address of the file itself"
         elif pinned not in (None, found):
             fault = (
                 f"{url} has the SHA-256 {found} and not the pinned one; either the file was replaced there, or the pin"
                 " belongs to another file"
             )
+        else:
+            try:
+                (read_safetensors if kind == "safetensors" else read_pickle)(partial)
+            except WeightsError as error:
+                fault = str(error).replace(str(partial), url)
         if fault:
             partial.unlink()
             raise WeightsError(fault)
