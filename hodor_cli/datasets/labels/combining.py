@@ -80,7 +80,7 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
             noted = True
             entry.notes.append(
                 f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {listed(again, 8)} of "
-                f"frame {first[again[0]]}; to start a new object there, draw it with another value"
+                f"frame {first[again[0]]}; to start a new object there, give it another id"
             )
         for i in entry.object_ids:
             first.setdefault(i, frame)
