@@ -961,6 +961,41 @@ def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, mon
     shutil.rmtree(out)
 
 
+def test_an_object_painted_by_another_program_is_listed_as_made_by_hand(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "serve", lambda *_: None)
+    for frame in (0, 4, 5):
+        desk.paint(frame, 1, 20, 20)
+    desk.session.save()
+    desk.session.project.close()
+    shutil.rmtree(desk.folder / ".annotate")  # as a result of `segment`
+    report = json.loads((desk.folder / "report.json").read_text())
+    report["frames"][0]["given"] = []
+    (desk.folder / "report.json").write_text(json.dumps(report))
+    for name in ("00004", "00005"):
+        labels = read_label_png(desk.folder / "masks" / f"{name}.png")
+        labels[:10, :10] = 7
+        write_label_png(desk.folder / "masks" / f"{name}.png", labels)
+    (desk.folder / "masks" / "00000.png").write_bytes(b"damaged")  # the page says so
+    annotate_source(str(desk.folder), SegmentSettings(), AnnotateOptions(), lambda *_: None)
+    project = Project(OutputFolder(desk.folder), desk.session.project.size)
+    assert sorted(project.objects) == [1, 7]
+    assert [(one.given, one.objects[1].area) for _, one in sorted(project.records.items())] == [
+        ((), 100),
+        ((1, 7), 100),
+        ((1, 7), 100),
+    ]
+    report = json.loads((desk.folder / "report.json").read_text())
+    assert report["objects"]["7"]["frames_present"] == 2
+    project.travel(-1)
+    project.close()
+    annotate_source(str(desk.folder), SegmentSettings(), AnnotateOptions(), lambda *_: None)
+    project = Project(OutputFolder(desk.folder), desk.session.project.size)
+    assert project.history.available() == (False, True)
+    project.close()
+
+
 def test_a_port_in_use_or_a_missing_mask_is_one_sentence_and_leaves_no_folder(video: Path, tmp_path: Path) -> None:
     with listen(Address()) as taken, pytest.raises(UsageError, match="is in use; choose another"):
         options = AnnotateOptions(tmp_path / "project", address=Address(port=taken.getsockname()[1]))

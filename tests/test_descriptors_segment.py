@@ -51,6 +51,11 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
     assert ("Object 2 is probably not in this video" in output) == (2 * unlike > present or not present), output
     finished = run("clip.mp4", "--from", "objects.h5#clip/2", "-o", "again", "--resume")
     assert "is finished already" in finished and "probably not" not in finished
+    again = ("segment", "clip.mp4", "-o", "again", "--resume", "--weights", "toy.safetensors")
+    said = refused(*again, "--click", "0:2=9,9")
+    assert "started from saved objects (--from)" in said and "hodor annotate again, or start again with --over" in said
+    said = refused(*again, "--name", "2=cup")
+    assert "--from (objects.h5#clip/2 sha256:" in said and " then, none now)" in said
     for given in (("--mask", "mask.png"), ("--box", "5,5,20,20"), ("--click", "9,9")):
         said = wrong("clip.mp4", *given, "--from", "objects.h5#clip/2")
         assert "--from gives the objects to follow; leave out --mask, --box and --click, or --from" in said

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,8 @@ from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, open_target, write_project_report
 from hodor_cli.annotate.server import Address, listen, serve
 from hodor_cli.annotate.session import Session
-from hodor_cli.errors import OutputError
+from hodor_cli.errors import InputError, OutputError
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.settings import SegmentSettings
 
@@ -60,6 +63,7 @@ def annotate_source(
             project = Project(folder, (frames.height, frames.width))
             if given is not None:
                 _take_masks(project, readers[0], given)
+            _list_painted(project)
             write_project_report(project, frames, settings, None)
 
             def make(emit: Emit) -> Session:
@@ -87,3 +91,20 @@ def _take_masks(project: Project, reader: FrameReader, files: Given) -> None:
             change.put(edited_record(reader.blank(index), given.labels, given.object_ids), given.labels)
         for key, entry in project.objects.items():
             project.objects[key] = replace(entry, name=files.names.get(key, entry.name))
+
+
+def _list_painted(project: Project) -> None:
+    """List objects that another program has painted into masks since the report was written, as made by hand."""
+    folder, found = project.folder, []
+    since = folder.report.stat().st_mtime_ns if folder.report.is_file() else sys.maxsize
+    for record in project.records.values():
+        path = folder.mask(record.name)
+        if path.is_file() and path.stat().st_mtime_ns >= since:  # reading all masks would take minutes
+            with suppress(InputError):  # a damaged mask: the page says so
+                labels = project.read(path)
+                if painted := set(ids_in(labels)).difference(record.objects):
+                    found.append((edited_record(record, labels, painted), labels))
+    if found:  # even an empty change would end redo
+        with project.change(ChangeKind.MASKS) as change:
+            for record, labels in found:
+                change.put(record, labels)

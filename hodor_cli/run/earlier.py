@@ -128,6 +128,11 @@ def corrected_run(
     earlier = finished_run(folder)
     if earlier is None or set(earlier.report.clicks).intersection(earlier.report.masks):
         return None, inputs  # the masks before the clicks corrected them are not stored
+    if inputs.starts and earlier.report.settings.get("start_from") and not settings.start_from:
+        raise OutputError(
+            f"the run in {folder.root} started from saved objects (`known`), so `resume` cannot correct it with masks, "
+            f"boxes or clicks; correct it with hodor annotate {folder.root}, or start again with `overwrite`"
+        )
     joined = together(earlier.inputs, inputs)
     identity = run_identity(source, joined, settings, segmenter)
     given = ("masks", "boxes", "clicks", "removals", "appears")

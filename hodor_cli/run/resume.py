@@ -174,7 +174,8 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
         for key, value in getattr(now, part).items():
             was = getattr(then, part).get(key)
             if was != value:
-                changed.setdefault(key, f"{key.replace('_', '-')} ({_plain(was)} then, {_plain(value)} now)")
+                name = "`known`" if key == "start_from" else key.replace("_", "-")
+                changed.setdefault(key, f"{name} ({_plain(was)} then, {_plain(value)} now)")
     return [*found, *changed.values()]
 
 
@@ -190,7 +191,7 @@ def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> Non
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "default" if value is None else str(value)
+    return "default" if value is None else str(value) or "none"
 
 
 def _content_hash(source: FrameSource) -> str | None:
