@@ -151,6 +151,14 @@ def test_tracks_of_the_cell_tracking_challenge_name_the_track_before(tmp_path: P
     assert (folder / "res_track.txt").read_text().split("\n")[:2] == ["65535 0 1 0", "1 3 3 65535"]
 
 
+def test_frames_that_a_video_of_cvat_does_not_list_are_empty_in_ctc(tmp_path: Path) -> None:
+    (tmp_path / "video.xml").write_text(CVAT_VIDEO)  # its object is in frames 0 and 6
+    folder = written("ctc", tmp_path, read_annotations(tmp_path / "video.xml"))
+    shown = [np.asarray(Image.open(path)).any() for path in sorted(folder.glob("mask*.tif"))]
+    assert shown == [True, *[False] * 5, True]
+    assert (folder / "res_track.txt").read_text().split("\n")[:2] == ["1 0 0 0", "2 6 6 1"]
+
+
 @pytest.mark.parametrize("name", ["coco-video", "ctc"])
 def test_photographs_are_not_written_as_a_video(tmp_path: Path, name: str) -> None:
     for tracked in (False, True):  # True: each object has its own name, but the photographs differ in size

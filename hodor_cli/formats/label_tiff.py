@@ -41,15 +41,17 @@ def read(path: Path, size: Size | None = None) -> Annotations:
 def write(annotations: Annotations, out: FolderWriter) -> None:
     """Write the Cell Tracking Challenge's mask000.tif, ... (16-bit ids) and res_track.txt (id, first frame, last frame,
     parent). An object that returns after an absence starts a new track, whose parent is its previous track; the parent
-    of a first track is 0."""
+    of a first track is 0. A frame without objects has an empty mask."""
     require_clip(annotations, "ctc")
+    # A tool lists only the frames of a video that have objects; a result, which is no list, has each frame of its run.
+    pictures = _every_frame(annotations.pictures) if isinstance(annotations.pictures, list) else annotations.pictures
     tracks: list[list[int]] = []
     latest: dict[int, int] = {}  # object id -> index of its latest track
-    digits = max(3, len(str(max(0, len(annotations.pictures) - 1))))
-    ids = {shape.object_id for picture in annotations.pictures for shape in picture.shapes}
+    digits = max(3, len(str(max(0, len(pictures) - 1))))
+    ids = {shape.object_id for picture in pictures for shape in picture.shapes}
     above = max(ids, default=0) + 1
     free = (label for label in (*range(above, MAX_ID + 1), *range(1, above)) if label not in ids)
-    for frame, picture in enumerate(annotations.pictures):
+    for frame, picture in enumerate(pictures):
         labels = picture.labels.copy()
         for object_id in ids_in(labels):
             place = latest.get(object_id)
@@ -66,3 +68,11 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
                 labels[picture.labels == object_id] = label
         PIL.Image.fromarray(labels).save(out.place(f"mask{frame:0{digits}d}.tif"), compression="tiff_deflate")
     out.text("res_track.txt", "\n".join(" ".join(map(str, track)) for track in tracks))
+
+
+def _every_frame(pictures: list[Picture]) -> list[Picture]:
+    found: list[Picture] = []
+    for picture in pictures:
+        missing = 0 if picture.frame is None else picture.frame - len(found)
+        found += [Picture("", picture.size, ())] * missing + [picture]
+    return found
