@@ -173,6 +173,10 @@ def test_compare_names_what_it_cannot_use(tmp_path: Path) -> None:
     del content["sequences"]["bear"]
     (tmp_path / "less.json").write_text(json.dumps(content))
     assert compare([good, tmp_path / "less.json"])[0].only_in_one == ("bear",)
+    content["sequences"]["camel"]["objects"]["1"]["frames"] += 1
+    (tmp_path / "longer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="different scored frames in camel"):
+        compare([good, tmp_path / "longer.json"])
     content["sequences"]["camel"]["objects"] = {"9": content["sequences"]["camel"]["objects"]["1"]}
     (tmp_path / "other.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="different objects in camel"):
