@@ -105,6 +105,17 @@ def test_a_different_aspect_ratio_is_padded_not_stretched(photo):
     assert abs((sample.masks[0] == 1).sum() - masks[0].sum()) < 0.05 * masks[0].sum()
 
 
+@pytest.mark.parametrize("size", [(80, 200), (200, 80)])
+def test_a_closer_view_of_an_object_at_the_edge_stays_in_the_picture(size):
+    height, width = size
+    boxes = [(width - 24, 2, 20, 20), (2, height - 24, 20, 20)]
+    image, masks = photograph(np.random.default_rng(0), *size, boxes), [box_mask(*size, box) for box in boxes]
+    closer = dataclasses.replace(STILL, view_scale=(2, 2), view_rotation=0)
+    for mask in masks:
+        sample = make_still_sequence(image, [mask], np.random.default_rng(0), closer, size)
+        assert sample.valid.all() and sample.masks.any()
+
+
 def test_overlapping_masks_put_the_smaller_on_top():
     image = photograph(np.random.default_rng(0), *SIZE, [])
     small, large = box_mask(*SIZE, (40, 40, 20, 20)), box_mask(*SIZE, (20, 20, 80, 80))

@@ -223,7 +223,7 @@ class _Scene:
             rows, columns = np.nonzero(masks[int(rng.integers(len(masks)))])
             if len(rows):
                 point = fit @ np.array([columns.mean(), rows.mean(), 1.0])
-                spare = 1 - 1 / zoom
-                across, down = np.clip(point[:2] - np.array(centre), -spare * width / 2, spare * width / 2)
+                spare = (1 - 1 / zoom) / 2 * np.array([width, height])
+                across, down = np.clip(point[:2] - np.array(centre), -spare, spare)
                 shift = (float(-zoom * across * (-1 if mirror else 1)), float(-zoom * down))
         return motion_matrix(centre, scale=zoom, rotation=turn, shift=shift, mirror=mirror) @ fit
