@@ -392,6 +392,17 @@ def test_axes_choose_the_pages_of_a_tiff(tmp_path: Path, description: str, axes:
             open_source(path)
 
 
+def test_a_stack_that_lists_only_its_first_page_is_refused(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    frames, path = np.zeros((4, 20, 30), np.uint16), tmp_path / "cells.tif"
+    tifffile.imwrite(path, frames[0], description="ImageJ=1.54\nimages=4\nframes=4\n", metadata=None)
+    assert open_source(path).length == 1  # one frame, with the description of the stack that it was taken from
+    with path.open("ab") as file:  # as ImageJ writes large stacks
+        file.write(frames[1:].tobytes())
+    with pytest.raises(InputError, match=r"cells\.tif has 4 pages but lists only the first"):
+        open_source(path)
+
+
 def test_pages_of_another_size_are_named(tmp_path: Path) -> None:
     small = Image.fromarray(picture(0, 24, 32))
     Image.fromarray(picture(0)).save(

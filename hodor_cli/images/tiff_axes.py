@@ -15,7 +15,7 @@ from pathlib import Path
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.pillow import open_picture
 
-_DESCRIPTION = 270
+_BITS, _DESCRIPTION = 258, 270
 Axes = list[tuple[str, int]]
 
 
@@ -23,13 +23,20 @@ def read_axes(path: Path) -> Axes:
     """(name, length) of each axis of the pages of a TIFF, slowest first, without axes of length 1.
 
     Names are T, Z and C, or 0, 1, ... if the file has no names. Empty if the file has no description of its axes, or
-    none that fits its number of pages. Raises `InputError` if it is not a picture.
+    none that fits its number of pages. Raises `InputError` if it is not a picture, or has pages that it does not list.
     """
     with open_picture(path) as image:
         if image.format != "TIFF":
             return []
         text, pages = str(image.tag_v2.get(_DESCRIPTION, "")), int(getattr(image, "n_frames", 1))  # type: ignore[attr-defined]
+        page_bytes = image.width * image.height * sum(image.tag_v2.get(_BITS, (1,))) // 8  # type: ignore[attr-defined]
     for found in _written(text):
+        count = math.prod(length for _, length in found)
+        if pages == 1 < count and path.stat().st_size > count * page_bytes:
+            raise InputError(
+                f"{path} has {count} pages but lists only the first, as ImageJ writes files of more than 4 GiB; save "
+                "it as BigTIFF or as a folder of pictures"
+            )
         for axes in (found, [axis for axis in found if axis[0] != "C"]):  # channels may be the colours of a page
             if axes and math.prod(length for _, length in axes) == pages:
                 return [axis for axis in axes if axis[1] > 1]
