@@ -281,6 +281,18 @@ def test_a_closed_cluster_address_is_told_at_once(library: Path, toy: Path) -> N
     assert not (library / "out").exists()
 
 
+def test_a_missing_cluster_is_told_without_the_options_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is an optional extra")
+
+    def init(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance. Please set the `--address` flag.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UsageError, match="start one with `ray start --head`") as raised:
+        connect("auto")
+    assert "--address" not in str(raised.value)
+
+
 def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is an optional extra")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

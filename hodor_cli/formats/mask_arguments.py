@@ -116,8 +116,10 @@ def _named_object(argument: _Argument, object_id: int, source: FrameSource) -> M
     path = argument.path
     mask = read_mask(path, size=(source.height, source.width), allow_empty=True)
     if len(mask.object_ids) > 1:
-        count = len(mask.object_ids)
-        raise InputError(f"{path} holds {count} objects, but {argument.text!r} names one; give {argument.frame}={path}")
+        raise InputError(
+            f"{path} holds {len(mask.object_ids)} objects, but {argument.text!r} names one; give a mask that shows "
+            f"only that object, or {argument.frame}={path} if all of them are meant"
+        )
     labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
     # The notes say that the object has id 1; here it gets another id.
     notes = [] if mask.colours else [note.replace("with id 1", f"with id {object_id}") for note in mask.notes]

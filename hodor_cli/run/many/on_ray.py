@@ -95,10 +95,10 @@ def connect(address: str) -> Any:
             ) from error
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise UsageError(
-            f"no Ray cluster could be reached at {address} ({_one_line(error)}); start one with `ray start --head`"
-        ) from error
+    except ConnectionError as error:  # Ray's text names its own options
+        raise UsageError(f"no Ray cluster could be reached at {address}; start one with `ray start --head`") from error
+    except (RuntimeError, ValueError, TimeoutError) as error:
+        raise UsageError(f"the Ray cluster at {address} cannot be used: {_one_line(error)}") from error
     except SystemExit as error:
         raise UsageError(f"the server at {address} is not the head of a Ray cluster; check the port") from error
     return ray
