@@ -86,8 +86,9 @@ def test_size_is_width_x_height(text: str) -> None:
 
 
 def test_sizes_and_counts_must_make_sense() -> None:
-    with pytest.raises(UsageError, match="`size`"):
-        BenchSettings(size=(16, 480))
+    for size in ((16, 480), (427, 240)):
+        with pytest.raises(UsageError, match="`size`"):
+            BenchSettings(size=size)
     with pytest.raises(UsageError, match="`rounds`"):
         BenchSettings(rounds=0)
 

@@ -39,8 +39,8 @@ class BenchSettings(SegmenterSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.size) < 32:
-            raise UsageError(f"`size` must be at least 32x32, not {self.size[0]}x{self.size[1]}")
+        if min(self.size) < 32 or any(side % 2 for side in self.size):  # H.264 has no odd sides
+            raise UsageError(f"`size` must be even and at least 32x32, not {self.size[0]}x{self.size[1]}")
 
 
 def parse_size(text: str) -> tuple[int, int]:
