@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
@@ -269,3 +271,18 @@ def test_copying_the_first_mask_scores_as_known_on_davis_2016(data_dir: Path) ->
     score = score_sequence(truth, (first for _ in files))
     assert score.j == pytest.approx(0.4077014320194299, abs=1e-12)
     assert score.f == pytest.approx(0.25233386330176133, abs=1e-12)
+
+
+def test_an_interrupt_while_processes_start_waits_for_their_end(
+    benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = ProcessPoolExecutor.submit
+
+    def interrupted(pool: ProcessPoolExecutor, *task: object) -> None:
+        submit(pool, *task)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(benchmark[0], predictions=benchmark[1], settings=EvaluationSettings(workers=2))
+    assert not multiprocessing.active_children()

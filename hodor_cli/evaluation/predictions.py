@@ -139,10 +139,10 @@ def _run(tasks: list[_Task], workers: int | None) -> Iterator[tuple[VideoSequenc
         warnings.simplefilter("ignore", DeprecationWarning)
         # One thread each, because the processes already use all cores.
         pool = ProcessPoolExecutor(count, context, initializer=cv2.setNumThreads, initargs=(1,))
-        # The longest first, so that the cores finish at about the same time.
-        longest_first = sorted(tasks, key=lambda task: -len(task[0].masks))
-        waiting = {pool.submit(_outcome, *task): task[0] for task in longest_first}
         try:
+            # The longest first, so that the cores finish at about the same time.
+            longest_first = sorted(tasks, key=lambda task: -len(task[0].masks))
+            waiting = {pool.submit(_outcome, *task): task[0] for task in longest_first}
             for future in as_completed(waiting):
                 sequence = waiting[future]
                 try:
