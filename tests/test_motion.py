@@ -113,6 +113,14 @@ def test_the_limit_follows_speed_and_time() -> None:
     assert timed.radii([7], SPREAD, 9.0) == [4 * SPREAD]
 
 
+@pytest.mark.parametrize("rate", [24, 24000 / 1001, 25, 60])
+def test_the_times_of_an_ordinary_video_give_the_limit_of_frames_without_times(rate: float) -> None:
+    motion = Motion()
+    for count in range(1000):
+        assert motion.radii([7], SPREAD, count / rate) == [SPREAD]
+        motion.observe([7], disc(10)[None], count / rate)
+
+
 def test_motion_survives_being_saved_and_forgets_lost_objects() -> None:
     motion = Motion()
     for x in (10, 16):

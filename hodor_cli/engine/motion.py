@@ -74,7 +74,8 @@ class Motion:
     def radii(self, object_ids: Sequence[int], spread: int, time: float | None) -> list[int]:
         """How many cells away from its previous mask each object can be at `time` (in seconds; None: one frame on)."""
         passed = self._passed(time)
-        usual = spread if time is None else spread * max(1.0, passed / _USUAL_SECONDS)
+        # Rounded, because the times of successive frames at 24 or 23.976 frames/s differ by a little more than that.
+        usual = spread if time is None else spread * max(1.0, round(passed / _USUAL_SECONDS, 1))
         tracks = (self._tracks.get(object_id) for object_id in object_ids)
         ahead = (0.0 if track is None else _AHEAD * track.speed * passed for track in tracks)
         return [min(math.ceil(max(usual, cells)), _MOST * spread) for cells in ahead]
