@@ -105,7 +105,7 @@ def is_plain_name(name: str) -> bool:
     return plain and len(os.fsencode(name)) <= _MOST_BYTES
 
 
-def put_in_place(source: Path, target: Path) -> None:
+def put_in_place(source: str | Path, target: str | Path) -> None:
     """`os.replace`, with retries on Windows, where a virus scanner may briefly lock a new file."""
     for seconds in _WAITS if WINDOWS else ():
         try:

@@ -43,7 +43,8 @@ def test_arrays_and_generators_score_alike() -> None:
             buffer[:] = frame
             yield buffer
 
-    assert score_sequence(reusing(truth), reusing(predictions)).jf == one.jf
+    assert score_sequence(reusing(truth), predictions).jf == one.jf
+    assert score_sequence(truth, reusing(predictions)).jf == one.jf
     assert 0 < one.jf < 1
 
 

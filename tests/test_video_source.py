@@ -397,6 +397,9 @@ def test_a_stack_that_lists_only_its_first_page_is_refused(tmp_path: Path) -> No
     frames, path = np.zeros((4, 20, 30), np.uint16), tmp_path / "cells.tif"
     tifffile.imwrite(path, frames[0], description="ImageJ=1.54\nimages=4\nframes=4\n", metadata=None)
     assert open_source(path).length == 1  # one frame, with the description of the stack that it was taken from
+    ome = '<OME><Pixels DimensionOrder="XYZCT" SizeT="2"/>' + "<Plane/>" * 500  # longer than the frame itself
+    tifffile.imwrite(tmp_path / "first.ome.tif", frames[0], description=ome + "</OME>", metadata=None)
+    assert open_source(tmp_path / "first.ome.tif").length == 1
     with path.open("ab") as file:  # as ImageJ writes large stacks
         file.write(frames[1:].tobytes())
     with pytest.raises(InputError, match=r"cells\.tif has 4 pages but lists only the first"):

@@ -103,8 +103,8 @@ def _list_painted(project: Project) -> None:
             with suppress(InputError):  # a damaged mask: the page says so
                 labels = project.read(path)
                 if painted := set(ids_in(labels)).difference(record.objects):
-                    found.append((edited_record(record, labels, painted), labels))
+                    found.append(edited_record(record, labels, painted))
     if found:  # even an empty change would end redo
         with project.change(ChangeKind.MASKS) as change:
-            for record, labels in found:
-                change.put(record, labels)
+            for record in found:  # read again, because all label maps at once may not fit into memory
+                change.put(record, project.labels(record.frame))

@@ -120,7 +120,7 @@ def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str) -> Re
         counted = [{number: one.frames for number, one in of.items()} for of in pair]
         if counted[0] != counted[1]:
             what = "scored frames" if counted[0].keys() == counted[1].keys() else "objects"
-            raise InputError(f"{name_a} and {name_b} have different {what} in {name}; compare those of one truth")
+            raise InputError(f"{name_a} and {name_b} have different {what} in {name}; compare results for one truth")
         rows.append([*(sum(one.jf for one in of.values()) for of in pair), len(pair[0])])
     sums_a, sums_b, weights = np.array(rows, np.float64).T
     means = zip((sums_a / weights).tolist(), (sums_b / weights).tolist(), strict=True)

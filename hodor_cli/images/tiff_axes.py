@@ -32,7 +32,7 @@ def read_axes(path: Path) -> Axes:
         page_bytes = image.width * image.height * sum(image.tag_v2.get(_BITS, (1,))) // 8  # type: ignore[attr-defined]
     for found in _written(text):
         count = math.prod(length for _, length in found)
-        if pages == 1 < count and path.stat().st_size > count * page_bytes:
+        if pages == 1 < count and path.stat().st_size - len(text) > count * page_bytes:
             raise InputError(
                 f"{path} has {count} pages but lists only the first, as ImageJ writes files of more than 4 GiB; save "
                 "it as BigTIFF or as a folder of pictures"

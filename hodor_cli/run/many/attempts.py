@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import writing
+from hodor_cli.files import put_in_place, writing
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.output import OutputFolder, remove_if_empty
 
@@ -61,8 +61,8 @@ class VideoAttempts:
                 remove_if_empty(self.final)
                 if self.final.exists():  # other files are in it; the report makes the result complete
                     all_but = shutil.ignore_patterns("report.json")
-                    shutil.copytree(attempt, self.final, ignore=all_but, copy_function=os.replace, dirs_exist_ok=True)
-                    os.replace(attempt / "report.json", self.final / "report.json")
+                    shutil.copytree(attempt, self.final, ignore=all_but, copy_function=put_in_place, dirs_exist_ok=True)
+                    put_in_place(attempt / "report.json", self.final / "report.json")
                     self.clear()
                     return
             try:
