@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -105,8 +106,8 @@ def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segment
 
 #: How often both speeds are measured, in turn.
 _ROUNDS = 2
-#: Keeps a core busy until the parent ends, which may be killed.
-_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+#: Keeps a core busy until the parent ends, which may be killed, even before this begins: so it is told the parent's id.
+_BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))"
 
 
 def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
@@ -115,9 +116,10 @@ def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
     for _ in range(_ROUNDS):
         alone.append(speed())
         busy: list[subprocess.Popen[bytes]] = []
+        command = [sys.executable, "-S", "-c", _BUSY, str(os.getpid())]
         try:
             for _ in range(count):
-                busy.append(subprocess.Popen([sys.executable, "-S", "-c", _BUSY], stderr=subprocess.DEVNULL))
+                busy.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
             beside.append(speed())
         finally:
             for process in busy:
