@@ -14,6 +14,8 @@ from hodor_cli.settings import about, check_settings, settings_of
 Range = tuple[float, float]
 #: Settings of clips that are used where `ClipOptions` has None, which `resume` takes for left out.
 CLIP_DEFAULTS = {"max_gap": 10, "every": 1}
+_MAX_GAP = "Maximum distance between the frames of a sample (sparse, dense)."
+_EVERY = "Take every n-th labelled frame of a clip (frames)."
 
 
 def chance(help: str) -> object:
@@ -77,15 +79,8 @@ class ClipOptions:
             " consistency); or clips with many labelled frames."
         ),
     ] = ""
-    max_gap: (
-        Annotated[
-            int, about("Maximum distance between the frames of a sample (sparse, dense).  [default: 10]", least=1)
-        ]
-        | None
-    ) = None
-    every: Annotated[int, about("Take every n-th labelled frame of a clip (frames).  [default: 1]", least=1)] | None = (
-        None
-    )
+    max_gap: Annotated[int, about(f"{_MAX_GAP}  [default: {CLIP_DEFAULTS['max_gap']}]", least=1)] | None = None
+    every: Annotated[int, about(f"{_EVERY}  [default: {CLIP_DEFAULTS['every']}]", least=1)] | None = None
     resolution: Annotated[str | None, about("Folder in JPEGImages, if there are several.")] = None
     split: Annotated[str | None, about("List in ImageSets that names the clips.  [default: train, if found]")] = None
 
