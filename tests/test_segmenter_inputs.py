@@ -60,6 +60,17 @@ def test_a_bad_mask_is_named_and_changes_nothing(toy: Hodor, masks: Any, said: s
         np.testing.assert_array_equal(segmenter.step(frame), undisturbed.step(frame))
 
 
+@pytest.mark.parametrize("time", [float("inf"), float("nan")])
+def test_a_time_that_is_no_number_is_refused(toy: Hodor, time: float) -> None:
+    segmenter = segmenter_for(toy)
+    frames = frames_of(2)
+    segmenter.step(frames[0], THREE, time=0.0)
+    before = segmenter.state()
+    with pytest.raises(InputError, match=f"the time of frame 1 is {time}; give seconds"):
+        segmenter.step(frames[1], time=time)
+    assert_same_state(segmenter.state(), before)
+
+
 def test_a_bad_first_mask_leaves_a_segmenter_that_can_start(toy: Hodor) -> None:
     segmenter = segmenter_for(toy)
     with pytest.raises(InputError):

@@ -111,6 +111,10 @@ def test_what_was_left_of_another_file_is_not_continued(server: FakeServer, chec
     assert weights_path(pinned).read_bytes() == checkpoint
 
 
+def test_a_malformed_address_is_refused() -> None:
+    assert "https://[x/a.pth is not a web address" in refused("https://[x/a.pth", UsageError)
+
+
 def test_an_endless_file_is_refused(server: FakeServer, checkpoint: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     server.files[PATH] = checkpoint
     monkeypatch.setattr(download, "MOST_BYTES", 2000)

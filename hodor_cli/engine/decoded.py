@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ from hodor_cli.engine.labels import areas
 from hodor_cli.engine.matching_memory import Carried
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.step_result import ObjectResult
-from hodor_cli.errors import DeviceError, WeightsError
+from hodor_cli.errors import DeviceError, InputError, WeightsError
 from hodor_cli.model.background import to_stride8
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Cue, Maps
@@ -34,6 +35,10 @@ class StepInput:
     given: dict[int, np.ndarray]
     warnings: list[str] = field(default_factory=list)
     carried: list[Carried] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.time is not None and not math.isfinite(self.time):
+            raise InputError(f"the time of frame {self.index} is {self.time}; give seconds, or None for ordinary video")
 
 
 @dataclass(frozen=True)

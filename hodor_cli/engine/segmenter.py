@@ -118,7 +118,7 @@ class Segmenter(FrameSteps):
         Returns:
             Label map (H, W) uint16, 0 for background; reference masks appear in it exactly as given. `last` has more.
         Raises:
-            InputError if the frame or a mask has a wrong size or type. WeightsError or DeviceError if the network
+            InputError if the frame, a mask or the time cannot be used. WeightsError or DeviceError if the network
             returns NaN or infinite values. After any exception the state is unchanged.
         """
         geometry, index = self._check_frame(frame), self._next_frame

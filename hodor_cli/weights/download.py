@@ -34,7 +34,10 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
     Raises UsageError and WeightsError as `weights_path` does, OutputError if the cache cannot be written.
     """
     url, _, fragment = text.partition("#")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"{text} is not a web address ({error}); correct it") from error
     url = parts._replace(path=quote(parts.path, safe=string.punctuation)).geturl()  # sent as ASCII without spaces
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise UsageError(f"{text} is plain http, which can be altered on the way; give an https address")
