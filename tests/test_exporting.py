@@ -15,7 +15,9 @@ from conftest import write_video
 from PIL import Image
 from segment_fakes import ColourSegmenter, read_video, two_squares
 
+from hodor_cli.annotate.result import open_target
 from hodor_cli.datasets.limits import ObjectLimits
+from hodor_cli.descriptors.export.export import find_sources
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.formats.opening import open_set
@@ -264,6 +266,22 @@ def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is only for a TIFF"):
         write_video(tmp_path / "clip.mp4", two_squares(2)[0])
         open_source(tmp_path / "clip.mp4", axes="T")
+
+
+def test_a_result_of_a_tiff_with_several_axes_opens_its_frames_again(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    cells = tmp_path / "cells.tif"
+    values = np.stack([np.zeros((4, 48, 64), np.uint16), [frame[..., 0] for frame in two_squares(4)[0]]], axis=1)
+    tifffile.imwrite(cells, values, imagej=True, metadata={"axes": "TZYX"})
+    out = tmp_path / "cells.hodor"
+    with open_source(cells, axes="T,Z=1", value_range=(0, 500)) as source:
+        segment_source(source, RunInputs({0: two_squares(1)[1]}), out, ColourSegmenter())
+        frames = [frame.image for frame in source]
+    for video in (None, cells):
+        with open_target(video or out, video and out)[0] as again:
+            assert np.array_equal([frame.image for frame in again], frames)
+        (exported,) = find_sources(video or out)
+        assert np.array_equal([frame.image for frame in exported.frames()], frames)
 
 
 def test_heic_photographs_stand_upright(tmp_path: Path) -> None:

@@ -213,6 +213,8 @@ def test_a_correction_without_an_id_never_takes_the_id_of_another_object(tmp_pat
     again = SegmentOptions(weights=str(toy), resume=True)
     with pytest.raises(UsageError, match="could correct one of the objects 1, 2"):
         hodor_cli.segment(clip / "clip.mp4", box=(40, 18, 20, 20), out=tmp_path / "out", options=again)
+    said = segment(*options, "--click", "5=79,2", "--resume", code=2).output  # far from the only object given there
+    assert "one of the objects 1, 2 of the earlier run" in said and "5:3=79,2" in said
     assert "Frame 5: object 2 from 1 click" in segment(*options, "--click", "5=12,30", "--resume").output
 
 

@@ -16,6 +16,7 @@ import hodor_cli
 from hodor_cli.annotate.project import Project, made_by_hand, saving
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.run.choosing import suggested
+from hodor_cli.run.exporting import open_again
 from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
@@ -111,15 +112,17 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
             where = f" at {place}" if place else ""
             raise InputError(f"the video of {path} is no longer{where}; name it: hodor annotate VIDEO --out {path}")
         source, out = place, path
-    frames = open_source(source)
+    known = out is not None and is_report(out / "report.json")
+    axes = read_record(out / "report.json", ReportRecord).place.get("axes") if out is not None and known else None
+    frames = open_source(source, axes=axes)
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):
-        then = read_record(folder.report, ReportRecord).source
-        now = run_identity(frames, RunInputs(), SegmentSettings(), None).source
+        run = read_record(folder.report, ReportRecord)
+        then, now = run.source, run_identity(frames, RunInputs(), SegmentSettings(), None).source
         frames.close()
         if (then.size, then.content) != (now.size, now.content):
             raise OutputError(f"{folder.root} holds the masks of another video; choose another folder with `out`")
-        frames = open_source(source, start=then.start, end=then.end, value_range=then.value_range)
+        frames = open_again(run, source)
     return frames, folder
 
 

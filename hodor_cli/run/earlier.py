@@ -18,7 +18,7 @@ from hodor_cli.images.label_png import Box, ids_in, read_label_png
 from hodor_cli.images.paths import listed
 from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.prompts import Placed, UnclearMarkError
+from hodor_cli.run.prompts import Placed, UnclearMarkError, far
 from hodor_cli.run.records import Click, Report, read_record
 from hodor_cli.run.resume import differences, refuse_differences, run_identity
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
@@ -59,8 +59,8 @@ class EarlierRun:
     def identified(self, marks: Sequence[Placed[T]]) -> list[Placed[T]]:
         """Boxes or clicks of a correction; those without an id get that of the object that they mean.
 
-        One that this run was given has its id, and a click corrects the only object that was given in its frame. Raises
-        UnclearMarkError for others, which may correct an object or start one.
+        One that this run was given has its id, and a click corrects the only object that was given in its frame unless
+        it is a positive one far from it. Raises UnclearMarkError for others, which may correct an object or start one.
         """
         return [(frame, self._object_of(frame, mark) if key is None else key, mark) for frame, key, mark in marks]
 
@@ -69,7 +69,9 @@ class EarlierRun:
         if (record := self.records.get(frame)) is not None:
             same = [key for key, box in record.boxes.items() if mark == box]
             same += [key for key, clicks in record.clicks.items() if mark in clicks]
-            same += record.given if is_click and len(record.given) == 1 else ()
+            if isinstance(mark, Click) and len(record.given) == 1:
+                box = record.objects[record.given[0]].box
+                same += () if mark[2] and box is not None and far(mark, box) else record.given
             if same:
                 return same[0]
         name, sign = ("click", "" if mark[2] else "-") if is_click else ("box", "")

@@ -19,7 +19,7 @@ from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.listing import files_by_frame, list_pictures
 from hodor_cli.images.paths import listed, require_exists
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import Report, read_record
+from hodor_cli.run.records import Report, ReportRecord, read_record
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.source import open_source
 
@@ -176,7 +176,7 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
     return open_again(report, place)
 
 
-def open_again(report: Report, place: str) -> FrameSource:
+def open_again(report: ReportRecord, place: Path | str) -> FrameSource:
     """The source of a run, opened with the run's options. place: where it is now. Raises as `open_source` does."""
     then, axes = report.source, report.place.get("axes")
     return open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)

@@ -62,7 +62,7 @@ def prompts_by_frame(
             continue
         for key in given.get(frame, ()):  # at most one object, or `clicks_by_frame` would have raised
             box = placed.get(frame, {}).get(key) or box_of(labels(frame) == key)
-            if box is not None and _distance(click, box) > max(box[2:]):
+            if box is not None and far(click, box):
                 other = _unused({*given[frame], key})
                 raise UnclearMarkError(
                     f"the click {click.x},{click.y} is far from object {key} of frame {frame}, which it would correct",
@@ -71,10 +71,11 @@ def prompts_by_frame(
     return placed, by_frame
 
 
-def _distance(click: Click, box: Box) -> float:
-    """Pixels from a click to a box; 0 inside it."""
+def far(click: Click, box: Box) -> bool:
+    """Whether a click is further from an object's box than the longer side of the box, so that it may mean another."""
     x, y, width, height = box
-    return math.hypot(max(x - click.x, 0, click.x - x - width), max(y - click.y, 0, click.y - y - height))
+    distance = math.hypot(max(x - click.x, 0, click.x - x - width), max(y - click.y, 0, click.y - y - height))
+    return distance > max(width, height)
 
 
 def read_boxes(arguments: Sequence[str], source: FrameSource) -> list[Placed[Box]]:

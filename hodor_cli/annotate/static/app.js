@@ -5,6 +5,7 @@ import { placesToReview } from "./advice.js";
 import { by } from "./elements.js";
 import { exported } from "./exports.js";
 import { JOBS } from "./jobs.js";
+import { adding } from "./objects.js";
 import { forgetMasks, keepMask } from "./pictures.js";
 import { connect, onEvent } from "./socket.js";
 import { learn, on, pageColour, set, state, notify } from "./state.js";
@@ -72,7 +73,7 @@ function changed(event) {
   const coloured = (entry) => ({ ...entry, colour: pageColour(entry.colour) });
   const objects = event.objects.map(coloured);
   const ids = objects.map((entry) => entry.id);
-  const object = event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
+  const object = adding() ? state.object : event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
   const differ = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
   set({ fresh: coloured(event.fresh), ...(differ && { objects }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
 }

@@ -36,13 +36,22 @@ export function hide(entry = current()) {
   send({ do: "hide", object: entry.id, hidden: entry.hidden });
 }
 
+// Whether the server has not answered yet that it has added the current object.
+export const adding = () => view.sent.some(({ adds }) => adds === state.object);
+
 // Select an object that has neither a name nor masks, also none under way, or create a new one.
 export function addObject() {
   const masked = new Set([...state.frames.values()].flatMap(({ seen }) => [...seen.keys()]));
   view.sent.forEach(({ message }) => masked.add(message.object));
-  const empty = state.objects.find(({ id, name }) => !name && !masked.has(id));
+  const coming = view.sent.flatMap(({ adds }) => (adds ? [{ id: adds }] : []));
+  const empty = [...state.objects, ...coming].find(({ id, name }) => !name && !masked.has(id));
   if (empty) { set({ object: empty.id }); toast(`${title(empty)} has no mask yet; click it in the picture.`); }
-  else send({ do: "add-object" });
+  else if (send({ do: "add-object" })) {
+    let object = 1;   // the server chooses the first free id; what is drawn before it answers belongs to this object
+    while (masked.has(object) || objectOf(object)) object++;
+    view.sent.at(-1).adds = object;
+    set({ object });
+  }
 }
 
 // The current object; shows a hint if there is none.

@@ -3,7 +3,7 @@
 import { Coverage } from "./labels.js";
 import { around } from "./rectangles.js";
 import { send } from "./socket.js";
-import { current, hide } from "./objects.js";
+import { adding, current, hide } from "./objects.js";
 import { objectOf, on, set, state } from "./state.js";
 import { view, inside, pan, redraw, reloadMask } from "./view.js";
 
@@ -19,8 +19,8 @@ const colourNow = () => {
 // The current object, made visible if hidden; the server creates the first object on the first click.
 function target() {
   const entry = objectOf();
-  if (!entry) set({ object: state.fresh.id });
-  else if (entry.hidden) hide(entry);
+  if (!entry && !adding()) set({ object: state.fresh.id });
+  else if (entry?.hidden) hide(entry);
   return state.object;
 }
 

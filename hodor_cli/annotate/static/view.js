@@ -21,7 +21,7 @@ export const view = {
   preview: null,           // draws a tool's own lines: (context, unit) => {}
   drawing: () => false,    // whether a tool is drawing, so that the frame in view must stay
   clicks: [],              // [x, y, positive]: the clicks that made the mask in view
-  sent: [],                // {message} of edits and jobs that are not answered yet; for strokes also {coverage}
+  sent: [],                // {message} of edits and jobs that are not answered yet; for strokes also {coverage}, for new objects {adds: id}
 };
 
 let image = null;          // the picture of the frame in view; null if there is none

@@ -171,16 +171,16 @@ def find_sources(
             f"{path} holds labelled photographs, which are read in COCO format: `hodor convert {path} FOLDER --to coco "
             "--frames` converts them; if they are the frames of a video, give `masks`"
         )
+    if given is not None and is_segment_result(given):
+        found = segment_result(given, path, every=every, name=name)
+        chosen = () if masks else (f"{path}: using the masks of {given}",)
+        return [replace(found, notes=(*found.notes, *chosen))]
     source = open_source(path)
     if given is None:
         raise UsageError(
             f"there are no masks for {path}; name them with `masks`, or segment it first (`segment_source`), which can "
             "write descriptors in the same pass"
         )
-    if is_segment_result(given):
-        found = segment_result(given, path, every=every, name=name)
-        chosen = () if masks else (f"{path}: using the masks of {given}",)
-        return [replace(found, notes=(*found.notes, *chosen))]
     return [video_with_masks(source, path, given, every=every, name=name)]
 
 

@@ -133,17 +133,22 @@ class _FrameReport(msgspec.Struct, frozen=True):
     objects: dict[int, _ObjectReport]
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _Source(msgspec.Struct, frozen=True):
     name: str = ""
+    value_range: tuple[float, float] | None = None
+
+
+class _Place(msgspec.Struct, frozen=True):
     source: str | None = None
+    axes: str | None = None
 
 
 class _Report(msgspec.Struct, frozen=True):
     """The part of `report.json` that export reads."""
 
     frames: list[_FrameReport]
-    source: _Named = _Named()
-    place: _Named = _Named()
+    source: _Source = _Source()
+    place: _Place = _Place()
 
 
 def is_segment_result(folder: Path) -> bool:
@@ -212,7 +217,7 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }
-    source = open_source(path)
+    source = open_source(path, value_range=report.source.value_range, axes=report.place.axes)
     found = video_with_masks(
         source, path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment"
     )
