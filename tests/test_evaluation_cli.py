@@ -22,6 +22,8 @@ from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.runner import evaluate as score
 from hodor_cli.evaluation.settings import EvaluationSettings
+from hodor_cli.formats.recognise import read_annotations, writer_of
+from hodor_cli.formats.writing import new_folder
 
 
 def evaluate(
@@ -84,6 +86,20 @@ def test_failed_sequences_end_with_an_error_after_the_results(
     assert "bear" in captured.out
     with pytest.raises(OutputError, match="exists already"):
         evaluate([benchmark[0]], predictions=benchmark[1], json_file=str(target))
+
+
+def test_masks_of_another_tool_are_scored_under_their_own_name(
+    benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, tracks = benchmark[0], tmp_path / "cvat"
+    with new_folder(tracks) as out:
+        writer_of("cvat").write(read_annotations(truth / "Annotations" / "480p" / "bear"), out)
+    with pytest.raises(UsageError, match=r"cvat holds the masks of one video; choose its sequence"):
+        evaluate([truth], predictions=tracks)
+    evaluate([truth], predictions=tracks, sequences="bear", out=tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert content["J&F"] == 1.0 and content["settings"]["predictions"] == str(tracks)
+    assert content["notes"] == ["the predictions of bear: names are matched by their number: frame_000000 is 00000"]
 
 
 def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

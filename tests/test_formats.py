@@ -111,9 +111,10 @@ def test_names_that_no_text_can_hold_are_written_as_readable_ones(tmp_path: Path
     assert first(found).name.startswith("frame" if name == "cvat" else "\xe90")
 
 
-@pytest.mark.parametrize("name", ["png", "coco", "coco-video", "labelme"])
+@pytest.mark.parametrize("name", ["png", "coco", "coco-video", "labelme", "cvat"])
 def test_an_exported_folder_of_pictures_and_annotations_is_read(tmp_path: Path, name: str) -> None:
-    found = read_annotations(written(name, tmp_path, frames=True))
+    pictures = [replace(one, name=f"{3 * (one.frame or 0)}.JPG") for one in clip().pictures]
+    found = read_annotations(written(name, tmp_path, replace(clip(), pictures=pictures), frames=True))
     np.testing.assert_array_equal(list(found.pictures)[3].labels, labels_at(3))
     assert all(picture.file is not None for picture in found.pictures)
 

@@ -132,12 +132,11 @@ def _results(
 ) -> list[EvaluationResult]:
     """The result of the predictions, or of a model with each length of history."""
     from hodor_cli.evaluation.runner import evaluate, sweep_history
-    from hodor_cli.formats.opening import mask_folder
     from hodor_cli.weights import load_model
 
     if predictions is not None:
-        with mask_folder(predictions) as masks, progress_bar("evaluating", None) as progress:
-            return [evaluate(found, predictions=masks, settings=settings, output=output, progress=progress)]
+        with progress_bar("evaluating", None) as progress:
+            return [evaluate(found, predictions=predictions, settings=settings, output=output, progress=progress)]
     weights = settings.weights or "mini"
     model, settings = load_model(weights), replace(settings, weights=weights, history=lengths[0])
     with progress_bar("evaluating", None) as progress:

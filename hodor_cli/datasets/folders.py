@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
-from hodor_cli.datasets.matching import match_names
+from hodor_cli.datasets.matching import NameMatch, match_names
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import DataError, closest
 from hodor_cli.images.listing import frame_files
@@ -54,12 +54,12 @@ def masks_in(folder: Path) -> dict[str, Path]:
     return frame_files(folder, MASK_SUFFIXES, DataError)
 
 
-def masks_of_frames(folder: Path, frames: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
-    """Frame name -> mask file of a folder, and sentences on how files were matched and which are not used. Raises
-    InputError if it is ambiguous which frames they belong to."""
+def masks_of_frames(folder: Path, frames: Sequence[str]) -> tuple[dict[str, Path], NameMatch]:
+    """Frame name -> mask file of a folder, and how the files were matched. Raises InputError if it is ambiguous which
+    frames they belong to."""
     files = masks_in(folder)
     match = match_names(list(files), list(frames))
-    return {frame: files[name] for name, frame in match.frames.items()}, match.describe(folder)
+    return {frame: files[name] for name, frame in match.frames.items()}, match
 
 
 def depth(folder: Path) -> int:

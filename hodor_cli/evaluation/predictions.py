@@ -105,7 +105,8 @@ def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> Sequence
     """
     names = list(sequence.masks)
     counted = set(names[1:-1] if rules.drop_last else names[1:])
-    files, notes = masks_of_frames(folder, sequence.frames)
+    called = f"the predictions of {sequence.name}"  # the folder may be temporary
+    files, match = masks_of_frames(folder, sequence.frames)
     missing = [name for name in names if name in counted and name not in files]
     if missing:
         example = next(iter(masks_in(folder).values()), None)
@@ -113,15 +114,16 @@ def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> Sequence
         if example is not None and len(missing) < len(counted):
             hint = "add their masks, named like the annotations"
         raise InputError(
-            f"{folder} has no prediction for {plural(len(missing), 'frame')}: {listed(missing, 20)}; {hint}"
+            f"{sequence.name} has no prediction for {plural(len(missing), 'frame')}: {listed(missing, 20)}; {hint}"
         )
     scorer = SequenceScorer(sequence.name, rules)
-    reader = LabelReader(f"the predictions of {sequence.name}", check_edges=False)
+    reader = LabelReader(called, check_edges=False)
     for name, truth in sequence.masks.items():
         scorer.add(name, truth, reader.read(files[name], name).ids if name in counted else None)
     score = scorer.finish()
+    notes = match.describe(called)
     if folder.resolve() == next(iter(sequence.masks.values())).parent.resolve():
-        notes = [*notes, f"the predictions of {sequence.name} are its ground truth itself"]
+        notes.append(f"{called} are its ground truth itself")
     notes += [note if sequence.name in note else f"{sequence.name}: {note}" for note in reader.notes]
     return replace(score, notes=(*notes, *score.notes))
 

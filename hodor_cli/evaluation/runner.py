@@ -18,6 +18,7 @@ from hodor_cli.evaluation.output import check_output, pack_submission, write_eve
 from hodor_cli.evaluation.predictions import require_official, run_official, score_predictions
 from hodor_cli.evaluation.results import EvaluationResult, Scored
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
+from hodor_cli.formats.opening import mask_folder
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import device_name
@@ -45,7 +46,7 @@ def evaluate(
         dataset: The data set's folder, or the result of `recognise`.
         model: The network, as `load_model` returns it, or while it is being trained (its mode is restored); or any
             segmenter with `step`, `reset` and `last`.
-        predictions: Existing masks, SEQ/FRAME.png, instead of a model.
+        predictions: Existing masks, SEQ/FRAME.png, or another tool's masks of one sequence, instead of a model.
         settings: Which sequences to evaluate, how the model works, and what is recorded.
         output: Folder for results, report and masks. Without it, only scores are kept, in memory.
         on_start: Called when a sequence's first objects appear; returns the segmenter to continue with. By default, it
@@ -79,12 +80,16 @@ def evaluate(
                 on_start = on_start or Adapting(model, settings).on_start
         if model is None:
             facts["predictions"] = str(predictions)
-            run = score_predictions(found, Path(str(predictions)), workers=settings.workers, progress=progress)
+            masks, notes = stack.enter_context(mask_folder(Path(str(predictions))))
+            if masks != Path(str(predictions)) and len(found.sequences) > 1:
+                raise UsageError(f"{predictions} holds the masks of one video; choose its sequence with `sequences`")
+            run = score_predictions(found, masks, workers=settings.workers, progress=progress)
+            run.notes += notes
         else:
             segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
             facts |= _run_facts(segmenter, model, settings)
-            masks = stack.enter_context(_mask_folder(output, facts, settings))
-            run = run_model(found, segmenter, masks=masks, limit=settings.limit, on_start=on_start, progress=progress)
+            kept = stack.enter_context(_mask_folder(output, facts, settings))
+            run = run_model(found, segmenter, masks=kept, limit=settings.limit, on_start=on_start, progress=progress)
         if run.failed and not run.scores and not run.timings:
             first = next(iter(run.failed.values()))
             many = f"none of {len(run.failed)} sequences could be evaluated; the first: "

@@ -24,6 +24,7 @@ from hodor_cli.formats.outlines import ellipse, one_outline, positioned, run_len
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import window_of
 from hodor_cli.images.paths import plural, read_start, visible_files
+from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.images.pillow import MOST_PIXELS
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     pictures = pictures or [
         _picture(f"frame_{frame:06d}", frame_size, frames[frame], path, frame) for frame in sorted(frames)
     ]
-    finder, endings = ImageFinder(path.parent), ("",) if of_images else (".png", ".PNG", ".jpg")
+    forms = [form for suffix in sorted(PICTURE_SUFFIXES) for form in (suffix, suffix.upper())]
+    finder, endings = ImageFinder(path.parent), [""] if of_images else forms
     files = [next(filter(None, (finder.find(one.name + ending) for ending in endings)), None) for one in pictures]
     found = [replace(picture, file=file) for picture, file in zip(pictures, files, strict=True)]
     notes = tuple(
@@ -171,8 +173,8 @@ def _write_tracks(annotations: Annotations, out: FolderWriter) -> None:
     points: dict[int, str] = {}  # of the objects in the previous frame
     size, frame = (0, 0), -1
     for place, picture in enumerate(annotations.pictures):
-        out.picture(picture, "images")
         size, frame = picture.size, place if picture.frame is None else picture.frame
+        out.picture(picture, "images", stem=f"frame_{frame:06d}")  # as CVAT calls it: tracks have no file names
         before, points = points, {}
         for item in annotations.items(picture):
             labels.setdefault(item.object_id, item.label)

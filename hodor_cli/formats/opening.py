@@ -187,19 +187,21 @@ def open_benchmark(path: Path) -> Iterator[Dataset]:
         raise InputError(f"the frame {missing.name} is not next to {path}; put the frames into images/ there")
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
         label_png.write(found, FolderWriter(Path(folder), frames=True), found.video or path.stem)
-        yield replace(recognise(Path(folder)), root=path, layout=f"a video of {found.tool}")
+        yield replace(recognise(Path(folder)), root=path, layout=f"a video of {found.tool}", notes=found.notes)
 
 
 @contextmanager
-def mask_folder(path: Path) -> Iterator[Path]:
+def mask_folder(path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Yield a temporary folder of label PNGs with the masks of another tool's `path`, or `path` itself if it is not
-    another tool's. Raises InputError if objects cannot be told apart from frame to frame."""
+    another tool's; and sentences for the user. Raises InputError if objects cannot be told apart from frame to frame.
+    """
     if not exists(path) or find_tool(path) is None:
-        yield path
+        yield path, ()
         return
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
-        label_png.write(_tracked(path), FolderWriter(Path(folder)))
-        yield Path(folder)
+        found = _tracked(path)
+        label_png.write(found, FolderWriter(Path(folder)))
+        yield Path(folder), found.notes
 
 
 def _tracked(path: Path) -> Annotations:

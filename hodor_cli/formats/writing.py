@@ -54,14 +54,14 @@ class FolderWriter:
         """Write a text file."""
         self.place(name).write_text(content + "\n", encoding="utf-8")
 
-    def picture(self, picture: Picture, folder: str) -> str:
-        """Choose a unique file name for a picture; call this once for each. With `frames`, also write the picture into
-        `folder` ("" is the root)."""
+    def picture(self, picture: Picture, folder: str, stem: str = "") -> str:
+        """Choose a unique file name for a picture, from its own name or from `stem`; call this once for each. With
+        `frames`, also write the picture into `folder` ("" is the root)."""
         whole = Path(picture.name)
         if picture.file is not None and whole.suffix.lower() not in PICTURE_SUFFIXES:  # the name of a frame
             whole = Path(picture.file.name)
         ending = whole.suffix if whole.suffix.lower() in PICTURE_SUFFIXES else ".jpg"
-        stem = whole.stem if ending == whole.suffix else whole.name
+        stem = stem or (whole.stem if ending == whole.suffix else whole.name)
         numbered = (f"{stem}_{number}" for number in count(2))
         names = (harmless(path_text(name)) for name in chain((stem, "_".join((*whole.parts[:-1], stem))), numbered))
         stem = next(free for free in names if free.casefold() not in self._taken)
