@@ -24,6 +24,7 @@ from hodor_cli.formats.opening import open_set
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.exporting import ExportOptions, export_result, names_of
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import SegmentSummary
 from hodor_cli.video.source import open_source
@@ -134,6 +135,33 @@ def test_a_full_disk_names_no_way_that_an_export_has_not(
     assert said.endswith("make room and run the same again") and not list(tmp_path.rglob("*.csv"))
 
 
+def test_what_a_killed_export_left_is_removed(result: SegmentSummary, tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+
+    def kill() -> None:
+        for name in ("csv", "coco"):
+            (folder.exports / f".{name}.tmp" / "labels").mkdir(parents=True)
+            (folder.exports / f".{name}.tmp" / ".hodor-export").touch()
+            (folder.exports / f".{name}.lock").touch()
+
+    kill()
+    assert folder.exported() == []
+    export_result(result.out, ["csv", "coco"], ExportOptions(out=folder.exports))
+    assert sorted(path.name for path in folder.exports.iterdir()) == ["coco", "csv"]
+    kill()
+    folder.remove_exports()
+    assert not folder.exports.exists()
+
+
+def test_a_second_export_to_the_same_place_waits_for_its_turn(result: SegmentSummary, tmp_path: Path) -> None:
+    def again() -> None:
+        with pytest.raises(OutputError, match=r"is being written by process .*; wait until it ends"):
+            export_result(result.out, ["csv"], ExportOptions(out=tmp_path))
+
+    export_result(result.out, ["csv"], ExportOptions(out=tmp_path, each=again))
+    assert [path.name for path in tmp_path.iterdir()] == ["csv"]
+
+
 def test_supervision_gets_tracker_ids(result: SegmentSummary) -> None:
     pytest.importorskip("supervision", reason="supervision is not installed")
     frames = list(result.to_supervision())
@@ -165,7 +193,7 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "named", names={5: "mug"}))
     assert not (tmp_path / "named").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"file is a file or is inside one; choose another `out`"):
+    with pytest.raises(OutputError, match=r"file cannot be created \(it is a file\); choose another with `out`"):
         export_result(result.out, ["csv"], ExportOptions(out=tmp_path / "file"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from hodor_cli.files import harmless, is_plain_name, put_in_place, require_repla
 from hodor_cli.images.paths import path_text, reading_file, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.images.pillow import picture_bytes
+from hodor_cli.locks import locked_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,10 +106,10 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
     With `overwrite`, the files of an earlier export are replaced; other files in the folder stay. Raises OutputError.
     """
     require_free(path, overwrite=overwrite)
-    hidden = path.parent / f".{path.name}.{os.getpid()}.tmp"  # `with_name` refuses "."
-    with writing(path.parent, again="run the same again"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(hidden, ignore_errors=True)
+    hidden = path.parent / f".{path.name}.tmp"  # `with_name` refuses "."
+    lock = locked_folder(path.parent, name=f".{path.name}.lock", advice="wait until it ends, or choose another `out`")
+    with writing(path.parent, again="run the same again"), lock:
+        shutil.rmtree(hidden, ignore_errors=True)  # left by a killed export
         hidden.mkdir()
         try:
             yield FolderWriter(hidden, tolerance=tolerance, frames=frames)

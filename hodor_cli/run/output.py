@@ -204,7 +204,7 @@ class OutputFolder:
         """The formats to which the masks were exported."""
         if self.exports.is_symlink() or not self.exports.is_dir():
             return []
-        return sorted(entry.name for entry in self.exports.iterdir() if is_export(entry))
+        return sorted(entry.name for entry in self.exports.glob("[!.]*") if is_export(entry))
 
     def remove_exports(self) -> None:
         """Remove the exported masks."""
@@ -212,6 +212,8 @@ class OutputFolder:
         for name in self.exported():
             remove_export(self.exports / name)
         if not self.exports.is_symlink():
+            for left in (*self.exports.glob(".*.tmp"), *self.exports.glob(".*.lock")):  # by a killed export
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             remove_if_empty(self.exports)
 
     def remove_after(self, journal_bytes: int) -> None:
