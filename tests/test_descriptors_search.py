@@ -25,6 +25,7 @@ from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.descriptors.views.retrieval import describe_times, write_contact_sheet
 from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.sheet import text_line
 
 
 def test_objects_are_ranked_not_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +117,12 @@ def test_the_contact_sheet_shows_query_and_matches(tmp_path: Path) -> None:
     assert describe_times(replace(matches[0], first_time=None)).startswith("image")
     late = replace(matches[0], first_time=59.94, last_time=3599.96, best_time=59.96)
     assert describe_times(late).startswith("0:59.9 to 1:00:00.0, best 1:00.0 ")
+
+
+def test_a_caption_that_is_too_long_keeps_its_beginning_and_its_end() -> None:
+    lines = [text_line(f"{first}{'v' * 90}/{last}", 80) for first, last in ((1, 1), (1, 2), (2, 1))]
+    assert all(line.shape[1] == 80 and (line[:, :20] < 250).any() and (line[:, 60:] < 250).any() for line in lines)
+    assert (lines[0][:, 40:] != lines[1][:, 40:]).any() and (lines[0][:, :40] != lines[2][:, :40]).any()
 
 
 def test_an_equal_view_has_no_distance(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_video_with_its_masks_so_far_is_followed_and_nothing_is_left_but_the_p
     assert code == 0 and said.count("removes") == 2 and "frame 0 (" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "clip.mp4", "next.png"]
     with Image.open(tmp_path / "next.png") as page:
-        assert page.size == (2 * WIDTH, HEIGHT)
+        assert page.width >= 2 * WIDTH and HEIGHT < page.height < 2 * HEIGHT
     page = (tmp_path / "next.png").read_bytes()
     call = ["suggest", clip, "--mask", tmp_path / "a.png", "--count", 2, "--min-dim", 64, "--json"]
     found = json.loads(hodor(*call).stdout)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.sheet import scaled
 from hodor_cli.pages import jpeg_bytes
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.video.frames import Frame, FrameSource
@@ -123,6 +124,4 @@ def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:
 
 def thumbnail_of(rgb: NDArray[np.uint8]) -> bytes:
     """A frame as a small JPEG for the timeline."""
-    width = max(1, round(rgb.shape[1] * _THUMB_HEIGHT / rgb.shape[0]))
-    small = cv2.resize(rgb, (width, _THUMB_HEIGHT), interpolation=cv2.INTER_AREA)
-    return jpeg_bytes(np.asarray(small, np.uint8), 80)
+    return jpeg_bytes(scaled(rgb, _THUMB_HEIGHT / rgb.shape[0]), 80)

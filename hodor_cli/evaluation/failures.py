@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.folders import masks_of_frames
@@ -17,16 +15,13 @@ from hodor_cli.datasets.labels.decode import is_binary, read_labels
 from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
-from hodor_cli.files import drawable, new_file
 from hodor_cli.images.label_png import box_of
 from hodor_cli.images.picture import read_picture
+from hodor_cli.images.sheet import Picture, captioned, joined, save_sheet, scaled, text_line
 from hodor_cli.video.overlay import colour_of, draw_overlay
-
-Picture = npt.NDArray[np.uint8]
 
 WORST_OBJECTS = 6
 PICTURE_WIDTH = 360
-_GAP = 6
 
 
 @dataclass(frozen=True)
@@ -92,10 +87,8 @@ def _pictures(
         image = np.full((*truth.shape, 3), 40, np.uint8)
     window = _window((truth == object_id) | (prediction == object_id))
     drawn = image, *(draw_overlay(image, labels.astype(np.uint16)) for labels in (truth, prediction))
-    height, width = drawn[0][window].shape[:2]
-    size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
-    how = cv2.INTER_AREA if width > PICTURE_WIDTH else cv2.INTER_LINEAR
-    return tuple(cv2.resize(picture[window], size, interpolation=how) for picture in drawn)  # type: ignore[return-value]
+    scale = PICTURE_WIDTH / drawn[0][window].shape[1]
+    return tuple(scaled(picture[window], scale) for picture in drawn)  # type: ignore[return-value]
 
 
 def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -113,21 +106,14 @@ def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:
     """Write one PNG with a block per object; each column is a frame: input, truth and prediction."""
-    heights = [failure.frames[0].pictures[0].shape[0] for failure in failures]
-    columns = max(2, *(len(failure.frames) for failure in failures))
-    page = Image.new("RGB", (columns * (PICTURE_WIDTH + _GAP) + _GAP, sum(3 * h + 90 for h in heights)), "white")
-    draw, top = ImageDraw.Draw(page), 0
-    for failure, height in zip(failures, heights, strict=True):
+    rows = []
+    for failure in failures:
         score = failure.score
-        draw.rectangle((_GAP, top + 15, _GAP + 18, top + 33), colour_of(score.object_id))
+        columns: list[Picture] = []
+        for frame in failure.frames:
+            caption = f"frame {frame.name}: J {100 * frame.j:.1f}" + " (input, truth, prediction)" * (not columns)
+            columns.append(captioned(joined(frame.pictures, axis=0), caption, 16))
         title = f"{failure.sequence}, object {score.object_id}: J {100 * score.j:.1f}, F {100 * score.f:.1f}"
-        draw.text((_GAP + 28, top + 10), drawable(title), "black", ImageFont.load_default(22))
-        for column, frame in enumerate(failure.frames):
-            left = _GAP + column * (PICTURE_WIDTH + _GAP)
-            caption = f"frame {frame.name}: J {100 * frame.j:.1f}" + " (input, truth, prediction)" * (column == 0)
-            draw.text((left, top + 46), drawable(caption), "black", ImageFont.load_default(16))
-            for row, picture in enumerate(frame.pictures):
-                page.paste(Image.fromarray(picture), (left, top + 70 + row * (height + _GAP)))
-        top += 3 * height + 90
-    with new_file(path) as temporary:
-        page.save(temporary, format="PNG", compress_level=3)  # photographs gain little from more
+        colour = np.full((27, 18, 3), colour_of(score.object_id), np.uint8)
+        rows += [joined([colour, text_line(title, 2 * PICTURE_WIDTH, 22)], axis=1), joined(columns, axis=1)]
+    save_sheet(path, joined(rows, axis=0, gap=12))

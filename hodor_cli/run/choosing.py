@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
 from hodor_cli.errors import InputError
-from hodor_cli.files import new_file
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.sheet import captioned, grid, save_sheet, scaled
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, Report, SuggestedFrame, is_report, read_record
@@ -95,31 +95,20 @@ def suggested_in(result: Path, count: int = 5) -> tuple[SuggestedFrame, ...]:
 
 def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> None:
     """Write a PNG page of frames with their masks drawn over them. Raises InputError if the video is missing."""
-    from PIL import Image, ImageDraw
-
     from hodor_cli.run.exporting import open_again
 
     folder = OutputFolder(result)
     report = _report(result)
-    tiles: list[Image.Image] = []
+    tiles = []
     with open_again(report, report.place.get("source", "")) as source:
         for one in frames:
             for frame in source.between(one.frame, one.frame + 1):
                 drawn = draw_overlay(frame.image, np.asarray(read_label_png(folder.mask(one.name))), ids=True)
-                tile = Image.fromarray(drawn)
-                tile.thumbnail((_SIDE, _SIDE))
-                caption = f"{one.name}  {one.gain:.0%}"
-                ImageDraw.Draw(tile).text((6, 4), caption, fill="white", stroke_width=2, stroke_fill="black")
-                tiles.append(tile)
+                tile = scaled(drawn, min(1.0, _SIDE / max(drawn.shape[:2])))
+                tiles.append(captioned(tile, f"{one.name}  {one.gain:.0%}", 14))
     if not tiles:
         raise InputError(f"no frame of {result} can be shown: they are no longer in {report.place.get('source')}")
-    width, height = tiles[0].size
-    columns = min(_COLUMNS, len(tiles))
-    page = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
-    for place, tile in enumerate(tiles):
-        page.paste(tile, (place % columns * width, place // columns * height))
-    with new_file(path) as temporary:
-        page.save(temporary, format="PNG")
+    save_sheet(path, grid(tiles, _COLUMNS))
 
 
 def _report(result: Path) -> Report:

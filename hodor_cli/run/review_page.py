@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
+from hodor_cli.images.sheet import scaled
 from hodor_cli.pages import render
 from hodor_cli.run.records import FrameRecord, ObjectSummary, ReportRecord, ReviewItem, RunIdentity, read_record
 from hodor_cli.video.overlay import colour_of
@@ -109,15 +110,11 @@ def _timeline(
 
 def _pictures(overlay: Path, positions: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
     """Thumbnails of the overlay at these frames, except those that cannot be decoded."""
-    import cv2
-
     found: dict[int, NDArray[np.uint8]] = {}
     with open_source(overlay) as source:
         for position in sorted(set(positions)):
             for frame in source.between(position, position + 1):
-                height = max(1, round(frame.image.shape[0] * _PICTURE_WIDTH / frame.image.shape[1]))
-                small = cv2.resize(frame.image, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)
-                found[position] = np.asarray(small, dtype=np.uint8)
+                found[position] = scaled(frame.image, _PICTURE_WIDTH / frame.image.shape[1])
     return found
 
 

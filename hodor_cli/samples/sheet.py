@@ -6,25 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
-from numpy.typing import NDArray
 
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError
-from hodor_cli.files import ELSEWHERE, drawable, new_file, require_place
+from hodor_cli.files import require_place
+from hodor_cli.images.sheet import Picture, captioned, joined, save_sheet
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import TrainingSample
 from hodor_cli.samples.settings import BatchSettings, ClipOptions, augment_preset
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.video.overlay import draw_overlay
 
-_CAPTION = 16  # height of a line of text
 _GAP = 4
 _WIDTH = 1800  # of a sheet, unless a single sample is wider
-
-Picture = NDArray[np.uint8]
 
 
 def preview_samples(
@@ -85,32 +81,4 @@ def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrit
         if rows[-1] and sum(other.shape[1] + _GAP for other in rows[-1]) + strip.shape[1] > _WIDTH:
             rows.append([])
         rows[-1].append(strip)
-    write_picture(Path(path), joined([joined(row, axis=1) for row in rows], axis=0), ELSEWHERE)
-
-
-def captioned(picture: Picture, text: str) -> Picture:
-    """The picture (H, W, 3) below a line of text."""
-    import cv2
-
-    band = np.full((_CAPTION, picture.shape[1], 3), 255, np.uint8)
-    cv2.putText(band, drawable(text), (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.concatenate([band, picture])
-
-
-def joined(pictures: Sequence[Picture], *, axis: int, gap: int = _GAP) -> Picture:
-    """Pictures in a row (axis 1) or a column (0) on white, with gaps between."""
-    across = 1 - axis
-    longest = max(picture.shape[across] for picture in pictures)
-    parts: list[Picture] = []
-    for place, picture in enumerate(pictures):
-        padding = [(0, 0), (0, 0), (0, 0)]
-        padding[across] = (0, longest - picture.shape[across])
-        padding[axis] = (gap if place else 0, 0)
-        parts.append(np.pad(picture, padding, constant_values=255))
-    return np.concatenate(parts, axis=axis)
-
-
-def write_picture(path: Path, picture: Picture, way_out: str) -> None:
-    """Write a PNG. Raises OutputError, with `way_out` as advice, if that fails."""
-    with new_file(path, way_out) as temporary:
-        PIL.Image.fromarray(picture).save(temporary, format="PNG", compress_level=3)
+    save_sheet(Path(path), joined([joined(row, axis=1) for row in rows], axis=0))

@@ -8,8 +8,8 @@ import numpy as np
 import torch.nn.functional as F
 
 from hodor_cli.files import writing_file
+from hodor_cli.images.sheet import Picture, captioned, joined, save_sheet, scaled
 from hodor_cli.samples.sample import Batch
-from hodor_cli.samples.sheet import Picture, captioned, joined, write_picture
 from hodor_cli.training.cycles import Prediction
 from hodor_cli.training.losses import merge_background
 from hodor_cli.training.run_folder import DISK
@@ -24,8 +24,6 @@ def write_predictions(path: Path, batch: Batch, predictions: list[Prediction]) -
     path: its folder is created. batch: from the loader. predictions: of its first samples, in the order of the cycle.
     Raises OutputError.
     """
-    import cv2
-
     size = tuple(batch["frames"].shape[2:4])
     scale = min(1.0, _HEIGHT / size[0])
     rows: list[list[Picture]] = [[] for _ in batch["names"][:_ROWS]]
@@ -36,15 +34,12 @@ def write_predictions(path: Path, batch: Batch, predictions: list[Prediction]) -
             frame = batch["frames"][row, prediction.frame].numpy()
             target = prediction.target[row].cpu().numpy().astype(np.uint16)
             known = bool(batch["labelled"][row, prediction.frame])
-            both = np.concatenate(
-                [draw_overlay(frame, target) if known else frame, draw_overlay(frame, labels)], axis=1
-            )
-            small = (round(both.shape[1] * scale), round(both.shape[0] * scale))
-            both = np.asarray(cv2.resize(both, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            truth = draw_overlay(frame, target) if known else frame
+            both = scaled(np.concatenate([truth, draw_overlay(frame, labels)], axis=1), scale)
             caption = f"frame {prediction.frame}: {'truth' if known else 'no labels'}, prediction"
             rows[row].append(captioned(both, caption))
     named = zip(rows, batch["names"], strict=False)
     strips = [captioned(joined(groups, axis=1), name) for groups, name in named if groups]
     with writing_file(path.parent, DISK):
         path.parent.mkdir(exist_ok=True)
-    write_picture(path, joined(strips, axis=0), DISK)
+    save_sheet(path, joined(strips, axis=0), DISK)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -13,6 +12,7 @@ from PIL import Image
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import size_text
+from hodor_cli.images.sheet import scaled
 from hodor_cli.pages import jpeg_bytes
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
@@ -39,11 +39,8 @@ def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box) -> by
     picture = image[top:bottom, left:right]
     faded = (picture * (1 - FADE) + 255 * FADE).astype(np.uint8)
     picture = np.where(mask[top:bottom, left:right, None], picture, faded)
-    scale = THUMBNAIL_SIDE / max(picture.shape[:2])
-    if scale < 1:
-        size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return jpeg_bytes(picture, JPEG_QUALITY)
+    scale = min(1.0, THUMBNAIL_SIDE / max(picture.shape[:2]))
+    return jpeg_bytes(scaled(picture, scale), JPEG_QUALITY)
 
 
 def open_crop(data: bytes) -> Image.Image:

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from hodor_cli.config import NUM_BACKGROUND
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError
-from hodor_cli.files import new_file
 from hodor_cli.images.label_png import ids_in
+from hodor_cli.images.sheet import captioned, grid, joined, save_sheet, scaled
 from hodor_cli.runtime.preprocess import Geometry, resize
 from hodor_cli.video.frames import Frame
 from hodor_cli.video.overlay import draw_overlay
 
 PANEL = 420  # pixels of a panel's longer side
-GAP, CAPTION = 12, 30
+GAP = 12
 
 
 @dataclass(frozen=True)
@@ -113,19 +112,9 @@ def write_heatmaps(path: Path, found: Heatmaps, truth: NDArray[np.uint16] | None
         (f"background, {place} (0 to {most:.2f})", _heat(grey, probability / most))
         for place, probability in zip(places, found.background, strict=True)
     ]
-    height, width = found.image.shape[:2]
-    scale = PANEL / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    step = (size[0] + GAP, size[1] + CAPTION + GAP)
-    page = Image.new("RGB", (4 * step[0] + 3 * GAP, 3 * step[1] + GAP), "white")
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
-    for number, (caption, picture) in enumerate(panels):
-        column, row = (0, number) if number < 3 else (1 + (number - 3) % 3, (number - 3) // 3)
-        left, top = GAP + column * step[0] + (2 * GAP if column else 0), GAP + row * step[1]
-        draw.text((left, top), caption, fill=(20, 20, 20), font=font)
-        page.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR), (left, top + CAPTION - 4))
-    with new_file(path) as temporary:
-        page.save(temporary, format="PNG")
+    scale = PANEL / max(found.image.shape[:2])
+    tiles = [captioned(scaled(picture, scale), caption, 13) for caption, picture in panels]
+    save_sheet(path, joined([grid(tiles[:3], 1, GAP), grid(tiles[3:], 3, GAP)], axis=1, gap=3 * GAP))
 
 
 def _heat(grey: NDArray[np.floating], values: NDArray[np.float32]) -> NDArray[np.uint8]:

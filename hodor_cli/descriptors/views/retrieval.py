@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageOps
 
 from hodor_cli.descriptors.search.protocol import RECALL_LEVELS, RetrievalScores
 from hodor_cli.descriptors.search.query import Query, spread
@@ -14,13 +14,14 @@ from hodor_cli.descriptors.search.search import Match
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import require_matplotlib
-from hodor_cli.files import csv_text, drawable, harmless, new_file
+from hodor_cli.files import csv_text, harmless, new_file
 from hodor_cli.images.paths import plural
+from hodor_cli.images.sheet import Picture, joined, save_sheet, text_line
 
 TILE = 104
 TEXT_WIDTH = 300
 CROPS = 8
-INK, FAINT, BEST = (20, 20, 20), (110, 110, 110), (0, 120, 215)
+FAINT = 110
 
 
 def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matches: Sequence[Match]) -> None:
@@ -28,20 +29,13 @@ def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matche
 
     The crop nearest to the query comes first, in a blue frame. Raises OutputError if the file cannot be written.
     """
-    page = Image.new("RGB", (TEXT_WIDTH + CROPS * TILE, (len(matches) + 1) * TILE + 8), "white")
-    draw = ImageDraw.Draw(page)
-    _text(draw, 0, query.label, f"the query, {plural(len(query.descriptors), 'descriptor')}", "")
-    _paste(page, query.thumbnail, 0, 0)
-    draw.line((8, TILE + 3, page.width - 8, TILE + 3), fill=FAINT)
+    asked = f"the query, {plural(len(query.descriptors), 'descriptor')}"
+    line = np.full((1, TEXT_WIDTH + CROPS * TILE, 3), FAINT, np.uint8)
+    rows = [_row(query.label, [asked], [query.thumbnail]), line]
     for rank, match in enumerate(matches, start=1):
-        top = rank * TILE + 8
-        name = f"{rank}. {match.video}/{match.object_id}"
-        _text(draw, top, name, f"distance {match.distance:.3f}", describe_times(match))
-        for column, data in enumerate(_crops(store, match)):
-            _paste(page, data, column, top)
-        draw.rectangle((TEXT_WIDTH, top + 1, TEXT_WIDTH + TILE - 4, top + TILE - 4), outline=BEST, width=2)
-    with new_file(path) as temporary:
-        page.save(temporary, format="PNG")
+        texts = [f"distance {match.distance:.3f}", describe_times(match)]
+        rows.append(_row(f"{rank}. {match.video}/{match.object_id}", texts, _crops(store, match), "#0078d7"))
+    save_sheet(path, joined(rows, axis=0))
 
 
 def describe_times(match: Match) -> str:
@@ -64,25 +58,18 @@ def _crops(store: DescriptorStore, match: Match) -> list[bytes | None]:
     return store.thumbnails(match.video, np.concatenate([[best], others]).astype(int))
 
 
-def _text(draw: ImageDraw.ImageDraw, top: int, title: str, *lines: str) -> None:
-    draw.text((12, top + 14), _fitting(title, 30), fill=INK, font=ImageFont.load_default(17))
-    for number, line in enumerate(lines):
-        draw.text((12, top + 42 + 20 * number), _fitting(line, 42), fill=FAINT, font=ImageFont.load_default(13))
-
-
-def _fitting(text: str, most: int) -> str:
-    """The text in drawable letters, with its middle cut out if it is longer than `most`."""
-    text = drawable(text)
-    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"
-
-
-def _paste(page: Image.Image, data: bytes | None, column: int, top: int) -> None:
-    if data is None:
-        return
-    crop = open_crop(data)
-    crop.thumbnail((TILE - 8, TILE - 8))
-    left = TEXT_WIDTH + column * TILE + (TILE - 4 - crop.width) // 2
-    page.paste(crop, (left, top + (TILE - 4 - crop.height) // 2 + 1))
+def _row(title: str, lines: Sequence[str], crops: Sequence[bytes | None], frame: str = "white") -> Picture:
+    """Texts, and crops beside them. frame: the colour around the first crop."""
+    texts = [text_line(title, TEXT_WIDTH, 17), *(text_line(line, TEXT_WIDTH, 13, FAINT) for line in lines)]
+    tiles = [joined(texts, axis=0)]
+    for data in crops:
+        tile = Image.new("RGB", (TILE - 8, TILE - 8), "white")
+        if data is not None:
+            crop = open_crop(data)
+            crop.thumbnail(tile.size)
+            tile.paste(crop, ((tile.width - crop.width) // 2, (tile.height - crop.height) // 2))
+        tiles.append(np.asarray(ImageOps.expand(tile, 2, frame if len(tiles) == 1 else "white")))
+    return joined(tiles, axis=1)
 
 
 Curves = Mapping[str, RetrievalScores]
