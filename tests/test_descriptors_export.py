@@ -17,6 +17,8 @@ from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, find_sources, store_info
 from hodor_cli.descriptors.export.sources import video_with_masks
+from hodor_cli.descriptors.search.query import queries_of_store
+from hodor_cli.descriptors.search.search import _read_frame, search_objects
 from hodor_cli.descriptors.session.session import DescriptorRecorder
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import find_store
@@ -24,6 +26,8 @@ from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.runner import segment_source
 from hodor_cli.video.source import open_source
 
 
@@ -152,6 +156,27 @@ def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor) -> None:
     (beside,) = find_sources(tmp_path / "clip.mp4")
     assert any(note.endswith(f"using the masks of {result}") for note in beside.notes)
     assert not any("the masks are those" in note for source in find_sources(result) for note in source.notes)
+
+
+def test_a_match_in_16_bit_frames_is_read_as_it_was_saved(tmp_path: Path, model: Hodor) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    frames, labels = clip(3)
+    stack = np.stack([np.stack([3000 - f[..., 0].astype(np.uint16), 8 * f[..., 0].astype(np.uint16)]) for f in frames])
+    tifffile.imwrite(tmp_path / "scan.tif", stack, imagej=True, metadata={"axes": "TCYX"})
+    with open_source(tmp_path / "scan.tif", value_range=(400, 9000), axes="T,C=1") as source:
+        seen = [frame.image for frame in source]
+        segment_source(source, RunInputs({0: labels[0]}), tmp_path / "scan.hodor", Segmenter(model))
+        with DescriptorRecorder(tmp_path / "run.h5", source, segmenter := Segmenter(model), {0: labels[0]}) as recorder:
+            for frame in source:
+                segmenter.step(frame.image, labels[0] if frame.index == 0 else None)
+                recorder.on_step(frame, segmenter.last, segmenter)
+    export_sources(find_sources(tmp_path / "scan.hodor"), tmp_path / "result.h5", FrameEncoder(model))
+    for path in (tmp_path / "result.h5", tmp_path / "run.h5"):
+        with DescriptorStore(path) as store:
+            (match, *_) = search_objects(store, queries_of_store(f"{path}#scan/1")[0], include_itself=True)
+            assert np.array_equal(_read_frame(store, match), seen[match.best_frame])
+    write_video(tmp_path / "scan.mp4", frames)  # the same frames in a format without axes
+    assert find_sources(tmp_path / "scan.mp4", masks=tmp_path / "scan.hodor")
 
 
 def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:

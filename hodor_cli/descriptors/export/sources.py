@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -78,6 +78,12 @@ def content_files(path: Path | None) -> list[Path]:
     return [path] if path is not None and path.is_file() else []
 
 
+def reading_of(source: FrameSource) -> dict[str, Any]:
+    """The options of `open_source` that a source's pixels depend on, for `VideoInfo.settings`."""
+    options = {"value_range": source.value_range, "axes": getattr(source, "axes", None)}
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def video_with_masks(
     source: FrameSource,
     path: Path,
@@ -115,7 +121,7 @@ def video_with_masks(
 
     info = VideoInfo(
         path_text(source.name if name is None else name), path_text(path.resolve()), source.height, source.width,
-        source.fps, settings={"every": every}, kind=kind,
+        source.fps, settings={"every": every, **reading_of(source)}, kind=kind,
         result=path_text((masks.parent if kind == "segment" else masks).resolve()),
     )  # fmt: skip
     return ExportSource(
@@ -217,7 +223,9 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }
-    source = open_source(path, value_range=report.source.value_range, axes=report.place.axes)
+    # The same frames in another format have no axes.
+    axes = report.place.axes if path.suffix == Path(report.place.source or "").suffix else None
+    source = open_source(path, value_range=report.source.value_range, axes=axes)
     found = video_with_masks(
         source, path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment"
     )

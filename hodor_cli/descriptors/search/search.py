@@ -21,6 +21,7 @@ from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.search.comparison import Comparison, Metric, Vectors, distances, unsquared
 from hodor_cli.descriptors.search.query import Query, spread
+from hodor_cli.descriptors.store import hdf5
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import HodorError, InputError
@@ -221,8 +222,12 @@ def _read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
                 f"the image {match.image_name} of {match.video} is no longer next to {path}; put it back to verify"
             )
         return read_photograph(found)
-    with open_source(path, start=match.best_frame, end=match.best_frame + 1) as source:
-        for frame in source:
+    with hdf5.reading(store.path, match.video):
+        given = info.settings.get("value_range")
+        scale = None if given is None else (float(given[0]), float(given[1]))
+        source = open_source(path, value_range=scale, axes=info.settings.get("axes"))
+    with source:
+        for frame in source.between(match.best_frame, match.best_frame + 1):
             if frame.image.shape[:2] != (info.height, info.width):
                 raise InputError(f"{path} has changed since {match.video} was saved; export it again")
             return frame.image

@@ -12,7 +12,7 @@ import numpy as np
 
 from hodor_cli.descriptors.export.encode import FeatureTap, object_rows
 from hodor_cli.descriptors.export.export import store_info
-from hodor_cli.descriptors.export.sources import LabelledFrame, content_files, hash_files
+from hodor_cli.descriptors.export.sources import LabelledFrame, content_files, hash_files, reading_of
 from hodor_cli.descriptors.search.projection import projection_for
 from hodor_cli.descriptors.search.query import parse_reference, queries_of_store, spread
 from hodor_cli.descriptors.session.recognition import Recognition
@@ -190,14 +190,14 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         *,
         prompts: Sequence[object] = (),
         result: Path | None = None,
-        start_from: str | None = None,
+        start_from: str = "",
     ) -> None:
         self.incomplete = self._started = False
         self.rows = 0
         self._first = source.start
         info = store_info(segmenter.model)
         dims = {"history": segmenter.history, "min_dim": segmenter.min_dim, "max_dim": segmenter.max_dim}
-        settings = {"every": 1, **dims} | ({} if start_from is None else {"start_from": start_from})
+        settings = {"every": 1, **dims, **reading_of(source), "start_from": start_from}
         video = VideoInfo(
             source.name, source.label if source.place is None else path_text(source.place), source.height,
             source.width, source.fps, _content_hash(source, masks or {}, prompts), info.model_fingerprint, settings,
