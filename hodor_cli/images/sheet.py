@@ -26,11 +26,12 @@ def scaled(picture: Picture, scale: float) -> Picture:
 def text_line(text: str, width: int, size: int = 12, grey: int = 20) -> Picture:
     """A line of text, `size` + 4 pixels high; its middle is left out where it is too long."""
     text, font = drawable(text), ImageFont.load_default(size)
-    if (length := font.getlength(text)) > width - 4:
-        kept = max(0, int(len(text) * (width - 4) / length) - 3) // 2
-        text = f"{text[:kept]}...{text[len(text) - kept :]}"
+    shown, kept = text, len(text) // 2
+    while kept and font.getlength(shown) > width - 4:
+        kept -= 1
+        shown = f"{text[:kept]}...{text[len(text) - kept :]}"
     line = Image.new("RGB", (width, size + 4), "white")
-    ImageDraw.Draw(line).text((2, 1), text, (grey, grey, grey), font)
+    ImageDraw.Draw(line).text((2, 1), shown, (grey, grey, grey), font)
     return np.asarray(line)
 
 
