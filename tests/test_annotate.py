@@ -37,6 +37,7 @@ from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, open_target
 from hodor_cli.annotate.server import Address, listen
 from hodor_cli.annotate.session import Session
+from hodor_cli.annotate.worker import MakeSession, SessionWorker
 from hodor_cli.cli.annotate import _open_browser
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.clicks.shapes import largest_piece, without_holes
@@ -224,7 +225,7 @@ def test_a_kill_while_undone_changes_are_dropped_leaves_no_gap(
     assert set(np.unique(again.labels(0))) == {0, 1, 2}
 
 
-def full(*_: object) -> None:
+def full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -959,6 +960,22 @@ def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, mon
         opening.annotate_source(video, SegmentSettings(), options, lambda *_: None)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     shutil.rmtree(out)
+
+
+def test_a_disk_that_is_full_when_the_server_stops_is_one_sentence(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def served(make: MakeSession) -> None:
+        worker = SessionWorker(make)
+        Desk(worker.session, tmp_path).paint(0, 1, 10, 10)
+        monkeypatch.setattr("hodor_cli.run.finish.replacing", full)
+        await worker.close()
+
+    monkeypatch.setattr(Session, "warm", lambda _: None)
+    monkeypatch.setattr(opening, "serve", lambda make, *_: asyncio.run(served(make)))
+    options = AnnotateOptions(tmp_path / "project")
+    with pytest.raises(OutputError, match=r"disk is full.*make room and open the project again"):
+        annotate_source(video, SegmentSettings(), options, lambda *_: None)
 
 
 def test_an_object_painted_by_another_program_is_listed_as_made_by_hand(

@@ -48,7 +48,8 @@ def annotate_source(
     """Serve the page for a video or a result until Ctrl-C. Returns the project folder.
 
     opened: called with the page's address and the folder as soon as the page can be opened. Raises HodorError before
-    the server starts if the source or project cannot be opened.
+    the server starts if the source or project cannot be opened, and OutputError after it stopped if the report cannot
+    be written.
     """
     from hodor_cli.weights import load_model
 
@@ -66,10 +67,15 @@ def annotate_source(
             _list_painted(project)
             write_project_report(project, frames, settings, None)
 
+            sessions: list[Session] = []
+
             def make(emit: Emit) -> Session:
-                return Session(project, readers[0], model, settings, emit)
+                sessions.append(Session(project, readers[0], model, settings, emit))
+                return sessions[0]
 
             serve(make, (readers[1], readers[2]), listening, lambda url: opened(url, folder.root))
+            for session in sessions:
+                session.save()  # raises if the server could not save everything when it stopped
     return folder.root
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hodor_cli
-from hodor_cli.annotate.project import Project, made_by_hand, saving
+from hodor_cli.annotate.project import Project, made_by_hand
 from hodor_cli.errors import InputError, OutputError
+from hodor_cli.files import writing
 from hodor_cli.run.choosing import suggested
 from hodor_cli.run.exporting import open_again
 from hodor_cli.run.finish import summarise_objects, write_report
@@ -92,7 +93,7 @@ def write_project_report(project: Project, source: FrameSource, settings: Segmen
     header: dict[str, object] = {"hodor_version": hodor_cli.__version__, "annotated": project.mark}
     header |= msgspec.to_builtins(identity, str_keys=True)
     header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
-    with saving(folder):
+    with writing(folder.root, again="open the project again"):
         write_report(folder.report, header | {"suggest": suggest}, summarise_objects(records), review, records)
     return review, suggest
 

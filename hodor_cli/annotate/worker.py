@@ -94,10 +94,11 @@ class SessionWorker:
             self._submit(work, lambda: self.session.do(request, payload, work.stop))
 
     async def close(self) -> None:
-        """Stop running jobs and save everything."""
+        """Stop running jobs and save everything; if that fails, the session stays `dirty`."""
         self._watcher.cancel()
         self._stop_all()
-        await self._loop.run_in_executor(self._thread, self.session.save)
+        with suppress(HodorError):
+            await self._loop.run_in_executor(self._thread, self.session.save)
         self._thread.shutdown()
         self.session.project.close()
 
