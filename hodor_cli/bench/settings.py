@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.engine.settings import SegmenterSettings
-from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.files import append_whole
+from hodor_cli.errors import UsageError
+from hodor_cli.files import append_whole, writing_file
 from hodor_cli.settings import about
 
 if TYPE_CHECKING:
@@ -111,12 +111,10 @@ def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
         "settings": {name: value for name, value in result["settings"].items() if value is not None},
         **{name: result[name] for name in _KEPT if name in result},
     }
-    try:
+    with writing_file(path, "name another file with `record`"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             append_whole(file, f"{json.dumps(line)}\n".encode())
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); name another file with `record`") from error
     return line
 
 
