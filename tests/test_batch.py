@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,24 @@ def test_a_killed_worker_is_replaced(library: Path, toy: Path) -> None:
     assert killed and not summary.failed
     assert max(result.attempts for result in summary.results) == 2
     whole(library / "out")
+
+
+def test_a_worker_ends_with_a_killed_run(library: Path) -> None:
+    """Its video is a pipe that nobody writes to, so it would never end."""
+    os.mkfifo(library / "clip.ts")
+    script = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from hodor_cli.run.many.jobs import VideoJob\n"
+        "from hodor_cli.run.many.local import LocalExecutor\n"
+        "from hodor_cli.run.many.run import WorkOptions\n"
+        "job = VideoJob('clip', Path('clip.ts'), Path('masks/a.png'))\n"
+        "running = LocalExecutor(1).results([job], WorkOptions(Path('out')))\n"
+        "next(running)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    # The worker holds the output open as long as it lives.
+    subprocess.run([sys.executable, "-c", script], cwd=library, stdout=subprocess.PIPE, timeout=60)
 
 
 def test_an_interrupted_run_goes_on(library: Path, toy: Path) -> None:

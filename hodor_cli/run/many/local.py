@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -138,7 +140,8 @@ class _Worker:
 
 
 def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
-    """Run jobs until the pipe is closed, which also happens when the parent dies."""
+    """Run jobs until the pipe is closed, or the parent dies."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets the terminal's interrupt, too, and handles it
     import torch
 
@@ -153,3 +156,11 @@ def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
             pipe.send(result)
         except OSError:
             return
+
+
+def _end_with_parent() -> None:
+    """End this process, even during a job, when the parent dies: a run with `resume` must find the job idle."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
