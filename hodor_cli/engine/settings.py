@@ -20,7 +20,7 @@ class SegmenterSettings:
     history: Annotated[int, about("Number of past frames that masks are decoded from.", least=1)] = 7
     min_dim: Annotated[
         int | None,
-        about("Shorter side of the network's input [default: the model's, finer for small objects].", least=32),
+        about("Shorter side of the network's input [default: the model's, finer to follow small objects].", least=32),
     ] = None
     max_dim: Annotated[int | None, about("Limit on the input's longer side [default: the model's].", least=32)] = None
     device: Annotated[str, about("Device to run on; auto picks the fastest.")] = "auto"

@@ -172,9 +172,11 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
     changed: dict[str, str] = {}
     for part in ("settings", "used"):  # "auto" may have another value on another machine
         for key, value in getattr(now, part).items():
-            was = getattr(then, part).get(key)
-            if was != value:
-                name = "`known`" if key == "start_from" else key.replace("_", "-")
+            was, name = getattr(then, part).get(key), key.replace("_", "-")
+            same = was == value
+            if key == "start_from":  # the saved objects count, by their hash, not where they are saved
+                same, name = str(was).split()[-1:] == str(value).split()[-1:], "`known`"
+            if not same:
                 changed.setdefault(key, f"{name} ({_plain(was)} then, {_plain(value)} now)")
     return [*found, *changed.values()]
 
