@@ -27,6 +27,8 @@ def test_davis_2017_with_splits(tmp_path: Path) -> None:
     assert (found.kind, rules_of(found), found.has_truth) == ("davis-2017", DAVIS, True)
     assert list(found.sequences) == ["camel", "dog"]
     assert "split val, 2 sequences, 8 frames" in found.describe()
+    assert "split train, 1 sequence" in found.select(["train"]).describe()
+    assert ", split" not in found.select(["bear"]).describe()
     assert "lists 3 sequences, of which 2" in found.notes[0]
     assert list(found.select(["train"]).sequences) == ["bear"]
     assert list(found.select(["dog", "bear"]).sequences) == ["dog", "bear"]
@@ -69,7 +71,7 @@ def test_davis_without_public_truth(tmp_path: Path) -> None:
     write_split(tmp_path, "2017", "test-dev", ["golf"])
     found = recognise(tmp_path)
     assert not found.has_truth
-    assert "split test-dev" in found.layout
+    assert found.split == "test-dev"
     assert "truth not public" in found.describe()
 
 

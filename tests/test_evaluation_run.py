@@ -95,6 +95,8 @@ def test_sets_without_truth_are_packed_for_the_server(tmp_path: Path) -> None:
     root = youtube_vos(tmp_path / "yt", truth=False)
     with pytest.raises(UsageError, match="not public; give `out`"):
         evaluate(root, model=FollowingSegmenter())
+    with pytest.raises(UsageError, match="not public; only its server can score masks"):
+        evaluate(root, predictions=root / "Annotations")
     result = evaluate(root, model=FollowingSegmenter(), output=EvaluationOutput(tmp_path / "out"))
     assert math.isnan(result.jf)
     assert result.to_dict()["J&F"] is None

@@ -98,7 +98,8 @@ class VideoSequence:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A recognised data set: its layout and its sequences by name. `kind` decides which scoring rules apply."""
+    """A recognised data set: its layout and its sequences by name. `kind` decides which scoring rules apply. split: the
+    list, or lists, that the sequences are from; "" if they were chosen one by one, or if there is none."""
 
     root: Path
     kind: Kind
@@ -108,6 +109,7 @@ class Dataset:
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     others: Mapping[str, VideoSequence] = field(default_factory=dict)
     """Sequences on disk that are not in the chosen split; `select` finds them by name."""
+    split: str = ""
 
     @property
     def has_truth(self) -> bool:
@@ -118,7 +120,8 @@ class Dataset:
         """One sentence: the layout, and how many sequences and frames there are."""
         frames = plural(sum(len(sequence) for sequence in self.sequences.values()), "frame")
         truth = "" if self.has_truth else ", truth not public"
-        return f"{self.root}: {self.layout}, {plural(len(self.sequences), 'sequence')}, {frames}{truth}"
+        split = f", split {self.split}" if self.split else ""
+        return f"{self.root}: {self.layout}{split}, {plural(len(self.sequences), 'sequence')}, {frames}{truth}"
 
     def select(self, names: Sequence[str] | None) -> Dataset:
         """The data set with only these sequences, in the given order; a split's name stands for its sequences.
@@ -138,7 +141,8 @@ class Dataset:
                 raise UsageError(f"{self.root} has no sequence {name!r}{suggestion(name, [*known, *self.splits])}")
         if not chosen:
             raise UsageError(f"no sequence was named; {self.root} has {listed(known, 8)}")
-        return replace(self, sequences=chosen)
+        split = "" if any(name in known for name in names) else ", ".join(names)
+        return replace(self, sequences=chosen, split=split)
 
 
 def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: bool = True) -> Dataset:
@@ -186,10 +190,9 @@ def _davis(root: Path, resolution: str | None) -> Dataset:
     chosen = sequences
     if split is not None:
         chosen = {name: sequences[name] for name in members[split]}
-        layout += f", split {split}"
     others = {name: sequence for name, sequence in sequences.items() if name not in chosen}
     kind: Kind = "davis-2016" if binary else "davis-2017"
-    return Dataset(root, kind, layout, chosen, (*notes, *remarks), members, others)
+    return Dataset(root, kind, layout, chosen, (*notes, *remarks), members, others, split or "")
 
 
 def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:

@@ -66,8 +66,9 @@ def evaluate(
         raise UsageError("give either `model` or `predictions`: a network to run or a folder of masks")
     if isinstance(model, str | Path):
         raise UsageError(f"`model` is {str(model)!r}; give a network, such as load_model('mini')")
-    if model is not None and not found.has_truth and output is None:
-        raise UsageError(f"the truth of {found.root} is not public; give `out` for the masks and the server's zip")
+    if not found.has_truth and (output is None or model is None):
+        way_out = "give `out` for the masks and the server's zip" if model else "only its server can score masks"
+        raise UsageError(f"the truth of {found.root} is not public; {way_out}")
     if settings.official:
         require_official(found)
     if output is not None:
