@@ -14,9 +14,10 @@ from browser import Browser
 from evaluation_fakes import FollowingSegmenter, davis, moving_labels, predictions
 from PIL import Image
 
+from hodor_cli.datasets.dataset import recognise
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.evaluation.comparison import bootstrap_interval, compare
-from hodor_cli.evaluation.failures import frames_around_drops
+from hodor_cli.evaluation.failures import find_failures, frames_around_drops
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.runner import evaluate, sweep_history
 from hodor_cli.evaluation.settings import EvaluationOutput
@@ -31,6 +32,22 @@ def scored(tmp_path: Path, shift: int, out: str) -> EvaluationResult:
     return evaluate(
         root, predictions=predictions(tmp_path / f"guess{shift}", guess), output=EvaluationOutput(tmp_path / out)
     )
+
+
+def test_pictures_of_failures_show_colours_as_they_were_scored(tmp_path: Path) -> None:
+    colours = np.array([[0, 0, 0], [10, 200, 30], [250, 1, 7]], np.uint8)
+    for frame in range(5):
+        labels = np.zeros((60, 80), np.uint8)
+        labels[30:55, 40:75] = 2
+        labels[5:25, 5:25] = frame < 2  # later masks have only the second colour
+        for folder in ("truth", "guess"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(colours[labels]).save(tmp_path / folder / f"{frame}.png")
+            labels[45:] = 0
+    dataset, guess = recognise(tmp_path / "truth"), tmp_path / "guess"
+    failures = find_failures(evaluate(dataset, predictions=guess), dataset, {"truth": guess})
+    later = [frame.pictures for failure in failures for frame in failure.frames if frame.name in "23"]
+    assert later and all((picture[..., 0] <= picture[..., 1]).all() for shown in later for picture in shown)  # no red
 
 
 def test_json_and_csv(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.folders import masks_of_frames
-from hodor_cli.datasets.labels.decode import is_binary, read_labels
-from hodor_cli.datasets.labels.mask_values import LabelMap
+from hodor_cli.datasets.labels.decode import LabelReader, is_binary
+from hodor_cli.datasets.labels.mask_values import LabelMap, read_numbers
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
 from hodor_cli.images.label_png import box_of
@@ -51,15 +51,29 @@ def find_failures(result: EvaluationResult, dataset: Dataset, places: Mapping[st
         source = dataset.sequences[sequence.name]
         wanted = {score.frames[position]: position for position in frames_around_drops(score.j_values)}
         binary = is_binary(source.name, source.masks.values())
-        predicted, _ = masks_of_frames(places[sequence.name], source.frames)
+        files, _ = masks_of_frames(places[sequence.name], source.frames)
+        predicted = _labels_of({frame: files[frame] for frame in list(source.masks)[1:] if frame in files}, wanted)
+        truth = _labels_of(source.masks, wanted, binary)
         frames = []
         for frame, position in wanted.items():
-            truth = read_labels(source.masks[frame], binary=binary).ids
-            pictures = _pictures(source.images.get(frame), truth, predicted[frame], score.object_id)
+            pictures = _pictures(source.images.get(frame), truth[frame], predicted[frame], score.object_id)
             j, f = float(score.j_values[position]), float(score.f_values[position])
             frames.append(FailureFrame(frame, position, j, f, pictures))
         failures.append(Failure(sequence.name, score, frames))
     return failures
+
+
+def _labels_of(files: Mapping[str, Path], wanted: Collection[str], binary: bool | None = None) -> dict[str, LabelMap]:
+    """The label maps of the `wanted` frames, with the ids that scoring saw: a colour keeps the id of its first mask."""
+    reader = LabelReader("", binary=binary, check_edges=False)
+    coloured = read_numbers(next(iter(files.values()))) is None
+    found: dict[str, LabelMap] = {}
+    for frame, file in files.items():
+        if frame in wanted:
+            found[frame] = reader.read(file).ids
+        elif coloured and len(found) < len(wanted):
+            reader.read(file)
+    return found
 
 
 def frames_around_drops(j_values: npt.NDArray[np.float64]) -> list[int]:
@@ -79,9 +93,8 @@ def frames_around_drops(j_values: npt.NDArray[np.float64]) -> list[int]:
 
 
 def _pictures(
-    image_file: Path | None, truth: LabelMap, prediction_file: Path, object_id: int
+    image_file: Path | None, truth: LabelMap, prediction: LabelMap, object_id: int
 ) -> tuple[Picture, Picture, Picture]:
-    prediction = read_labels(prediction_file).ids
     image = None if image_file is None else read_picture(image_file)
     if image is None or image.shape[:2] != truth.shape:
         image = np.full((*truth.shape, 3), 40, np.uint8)
