@@ -13,8 +13,8 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError
+from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.run.records import ObjectId
 
 Index = Annotated[int, Meta(ge=0, le=1 << 31)]
@@ -171,6 +171,6 @@ def unpack_runs(data: bytes, size: tuple[int, int]) -> NDArray[np.uint16]:
     if len(data) % 8:
         raise InputError("the drawing arrived incomplete; draw it again")
     pairs = np.frombuffer(data, dtype="<u4").reshape(-1, 2)
-    if int(pairs[:, 1].sum(dtype=np.uint64)) != size[0] * size[1] or int(pairs[:, 0].max(initial=0)) > MAX_OBJECT_ID:
+    if int(pairs[:, 1].sum(dtype=np.uint64)) != size[0] * size[1] or int(pairs[:, 0].max(initial=0)) > MAX_ID:
         raise InputError(f"the drawing does not fit its {size[1]}x{size[0]} pixels; draw it again")
     return np.repeat(pairs[:, 0].astype(np.uint16), pairs[:, 1]).reshape(size)

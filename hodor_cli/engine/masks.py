@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import ids_in
+from hodor_cli.images.label_png import MAX_ID, ids_in
 
 
 class HasLabels(Protocol):
@@ -16,10 +16,6 @@ class HasLabels(Protocol):
 
     @property
     def labels(self) -> np.ndarray: ...
-
-
-#: The largest object id that label maps and 16-bit PNG files can hold.
-MAX_OBJECT_ID = 65_535
 
 
 def reference_masks_by_id(
@@ -65,10 +61,8 @@ def reference_masks_by_id(
 
 def check_object_id(object_id: object, where: str) -> None:
     """Raise InputError, saying where, for an object id that is not a whole number between 1 and 65535."""
-    if not isinstance(object_id, (int, np.integer)) or not 1 <= object_id <= MAX_OBJECT_ID:
-        raise InputError(
-            f"object id {object_id!r} {where} is not a whole number between 1 and {MAX_OBJECT_ID}; renumber it"
-        )
+    if not isinstance(object_id, (int, np.integer)) or not 1 <= object_id <= MAX_ID:
+        raise InputError(f"object id {object_id!r} {where} is not a whole number between 1 and {MAX_ID}; renumber it")
 
 
 def _check_size(mask: np.ndarray, size: tuple[int, int], what: str) -> None:

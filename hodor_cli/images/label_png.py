@@ -17,6 +17,7 @@ from hodor_cli.files import replacing, require_folder, writing_file
 from hodor_cli.images.paths import require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
 
+#: The largest object id that label maps and 16-bit PNG files can hold.
 MAX_ID = 65535
 #: Besides other ids, the value of pixels that are neither object nor background.
 VOID = 255

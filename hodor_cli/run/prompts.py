@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.labels.mask_colours import smallest_free_id
 from hodor_cli.datasets.matching import require_frame
-from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import UsageError
-from hodor_cli.images.label_png import Box, box_of
+from hodor_cli.images.label_png import MAX_ID, Box, box_of
 from hodor_cli.images.paths import listed
 from hodor_cli.run.records import Click
 
@@ -63,7 +63,7 @@ def prompts_by_frame(
         for key in given.get(frame, ()):  # at most one object, or `clicks_by_frame` would have raised
             box = placed.get(frame, {}).get(key) or box_of(labels(frame) == key)
             if box is not None and far(click, box):
-                other = _unused({*given[frame], key})
+                other = smallest_free_id({*given[frame], key})
                 raise UnclearMarkError(
                     f"the click {click.x},{click.y} is far from object {key} of frame {frame}, which it would correct",
                     f"{frame}:{other}={click.x},{click.y}",
@@ -107,8 +107,8 @@ def _match(
 
 
 def _object_id(text: str | None, argument: str) -> int | None:
-    if text is not None and not 1 <= int(text) <= MAX_OBJECT_ID:
-        raise UsageError(f"{argument!r} has the object id {int(text)}; ids must be between 1 and {MAX_OBJECT_ID}")
+    if text is not None and not 1 <= int(text) <= MAX_ID:
+        raise UsageError(f"{argument!r} has the object id {int(text)}; ids must be between 1 and {MAX_ID}")
     return None if text is None else int(text)
 
 
@@ -123,17 +123,13 @@ def boxes_by_frame(boxes: Sequence[Placed[Box]], taken: Collection[int] = ()) ->
     by_frame: dict[int, dict[int, Box]] = {}
     for frame, object_id, box in boxes:
         if object_id is None:
-            object_id = _unused(used)
+            object_id = smallest_free_id(used)
             used.add(object_id)
         if object_id in by_frame.setdefault(frame, {}):
             text = ",".join(map(str, box))
             raise UsageError(f"{text} is a second box for object {object_id} in frame {frame}; give one of them")
         by_frame[frame][object_id] = box
     return by_frame
-
-
-def _unused(ids: Collection[int | None]) -> int:
-    return next(number for number in range(1, MAX_OBJECT_ID + 1) if number not in ids)
 
 
 def pixels_of(given: Iterable[str | float], argument: str, source: FrameSource) -> tuple[int, ...]:
@@ -215,7 +211,7 @@ def _object_of_unnamed(clicks: Sequence[Placed[Click]], given: Mapping[int, Coll
             f"{frame}:{ids[0]}=320,200",
         )
     used = {*(object_id for _, object_id, _ in clicks), *(key for ids in given.values() for key in ids)}
-    return next(iter(here)) if here else _unused(used)
+    return next(iter(here)) if here else smallest_free_id(used)
 
 
 def check_clicks(clicks: Mapping[int, Sequence[Click]], started: Collection[int], frame: int) -> None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import UsageError
-from hodor_cli.images.label_png import Box
+from hodor_cli.images.label_png import MAX_ID, Box
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.prompts import Placed, pixels_of, prompts_by_frame
@@ -154,8 +153,8 @@ def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) 
     placed: list[Placed[T]] = []
     for frame, by_id in (given if all(isinstance(one, Mapping) for one in given.values()) else {first: given}).items():
         for key, value in by_id.items():
-            if not isinstance(key, (int, np.integer)) or not 1 <= key <= MAX_OBJECT_ID:
-                raise UsageError(f"`{name}` has the object id {key!r}; ids must be between 1 and {MAX_OBJECT_ID}")
+            if not isinstance(key, (int, np.integer)) or not 1 <= key <= MAX_ID:
+                raise UsageError(f"`{name}` has the object id {key!r}; ids must be between 1 and {MAX_ID}")
             placed += [(_frame(frame, name), int(key), one) for one in parse(value)]
     return placed
 

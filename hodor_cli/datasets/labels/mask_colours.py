@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from hodor_cli.errors import InputError
@@ -74,7 +76,7 @@ def _hex(colour: Colour) -> str:
     return "#" + bytes(colour).hex()
 
 
-def smallest_free_id(taken: set[int]) -> int:
+def smallest_free_id(taken: Collection[int | None]) -> int:
     """The smallest object id that is not taken. Raises `InputError` if all are."""
     for object_id in range(1, MAX_ID + 1):
         if object_id not in taken:
