@@ -166,7 +166,7 @@ class FrameSteps(Extraction):
         started = len(known.ids) - len(decoded.object_ids)
         logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
         found = Measures(cut_off=dict(decoded.cut_off))
-        ahead = None if self.second is None else self.second.start(self._labels_of, decoded, step.geometry)
+        in_second = None if self.second is None else self.second.start(self._labels, decoded, step.geometry)
         masks = masks_to_encode(logits, reference, known.ids, step.geometry)
         objects, background = predicted_masks(masks)
         entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
@@ -183,19 +183,17 @@ class FrameSteps(Extraction):
         if self.matching:
             known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))
             known.motion.observe(known.ids, masks[0], step.time)
-        labels, found.confidence = self._labels_of(decoded, step.geometry) if ahead is None else ahead.result()
+        labels, found.confidence = in_second.result() if in_second else self._labels(decoded, step.geometry)
         return labels, found
-
-    @torch.inference_mode()
-    def _labels_of(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
-        """`_labels` of the objects followed so far. Nothing in the step depends on it, so any thread may run it."""
-        with autocast(self.device, self.dtype):
-            return self._labels(decoded.of_followed(), geometry)
 
     def _final_logits(self, logits: Tensor) -> Tensor:
         """The logits from which a frame's masks and its history entry are made; subclasses may override this."""
         return logits
 
+    @torch.inference_mode()
     def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
-        """The label map at the frame's own size, and the mean probability inside each object's mask."""
-        return label_map_of_logits(decoded.logits, geometry, list(decoded.object_ids))
+        """The label map of the objects of earlier frames at the frame's own size, and the mean probability inside each
+        mask. Nothing in the step depends on it, so any thread may run it."""
+        followed = decoded.of_followed()
+        with autocast(self.device, self.dtype):
+            return label_map_of_logits(followed.logits, geometry, list(followed.object_ids))
