@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from hodor_cli import __version__
 from hodor_cli.files import put_in_place, replacing, writing
-from hodor_cli.images.label_png import Box, box_of, window_of
 from hodor_cli.run.choosing import suggested
-from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import (
     REPORT_FORMAT,
     REPORT_VERSION,
     FrameRecord,
-    ObjectRecord,
     ObjectSummary,
     ReportRecord,
     ReviewItem,
-    ReviewNote,
     RunIdentity,
     SpeedRecord,
     read_record,
@@ -37,115 +30,6 @@ from hodor_cli.run.resume import Progressed, refuse_differences
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
-from hodor_cli.video.frames import Frame
-
-if TYPE_CHECKING:
-    from hodor_cli.engine import StepResult
-
-
-#: The longer side, in pixels, at which components are found; a low resolution ignores specks.
-_COMPONENT_SIDE = 288
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """A frame with its result, its inputs, and the notes that `RunHooks.on_step` returned."""
-
-    frame: Frame
-    step: StepResult
-    inputs: FrameInputs = field(default_factory=FrameInputs)
-    review: tuple[ReviewNote, ...] = ()
-
-
-def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
-    """The record of one frame for the journal and the report."""
-    step, inputs, objects = result.step, result.inputs, {}
-    for object_id, outcome in sorted(step.objects.items()):
-        mask = step.labels == object_id
-        box = box_of(mask)
-        objects[object_id] = ObjectRecord(
-            area=int(outcome.area),
-            box=box,
-            confidence=_rounded(outcome.confidence) or 0.0,
-            lost=bool(outcome.lost),
-            cut_off=_rounded(outcome.cut_off) or None,
-            elsewhere=None if box is None else _rounded(elsewhere(mask, box)) or None,
-            agreement=_rounded(outcome.agreement, 2),
-            change=_rounded(outcome.change, 2),
-            disagreement=_rounded(outcome.disagreement, 2),
-        )
-    return FrameRecord(
-        frame=int(result.frame.index),
-        name=result.frame.name,
-        time=round(float(result.frame.time), 6),
-        objects=objects,
-        given=tuple(sorted(inputs.given)),
-        boxes=dict(inputs.boxes),
-        clicks={key: tuple(clicks) for key, clicks in inputs.clicks.items()},
-        removed=tuple(sorted(inputs.removed)),
-        warnings=(*inputs.warnings, *step.warnings),
-        review=result.review,
-        ticks=ticks,
-    )
-
-
-def elsewhere(mask: NDArray[np.bool_], box: Box) -> float:
-    """The share (0..1) of an (H, W) mask with this box that is outside its largest connected component."""
-    import cv2
-
-    step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
-    part = mask[window_of(box)][::step, ::step].astype(np.uint8)
-    count, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    return float(1 - areas.max() / areas.sum()) if count > 2 else 0.0
-
-
-def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary]:
-    """For each object: its first frame, the number of frames in which it is present or lost, its mean confidence."""
-    totals: dict[int, list[Any]] = {}
-    for record in records:
-        for key, entry in record.objects.items():
-            total = totals.setdefault(key, [record.frame, 0, 0, 0.0])
-            total[1 + entry.lost] += 1
-            total[3] += 0.0 if entry.lost else entry.confidence
-    return {
-        key: ObjectSummary(first, present, lost, round(confidence / present, 4) if present else 0.0)
-        for key, (first, present, lost, confidence) in sorted(totals.items())
-    }
-
-
-def write_report(
-    path: Path,
-    header: Mapping[str, Any],
-    objects: Mapping[int, ObjectSummary],
-    review: Iterable[ReviewItem],
-    records: Iterable[FrameRecord],
-) -> None:
-    """Write report.json atomically, one frame at a time, so that memory does not grow with the video.
-
-    header: the fields before the frames (source, weights, settings, speed, warnings). objects: the result of
-    `summarise_objects`.
-    """
-    with replacing(path, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
-        for key, value in header.items():
-            file.write(f"{json.dumps(key)}: {_json(value)},\n")
-        file.write(f'"objects": {_json(objects)},\n')
-        frames = (msgspec.structs.replace(record, ticks=0) for record in records)  # only the unfinished run needs ticks
-        for title, values, end in (("review", review, ","), ("frames", frames, "}")):
-            file.write(f'"{title}": [')
-            for position, value in enumerate(values):
-                file.write((",\n  " if position else "\n  ") + _json(value))
-            file.write(f"\n]{end}\n")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(msgspec.to_builtins(value, str_keys=True))
-
-
-def _rounded(value: float | None, digits: int = 4) -> float | None:
-    """The value rounded to digits that are the same on all machines and with any number of threads."""
-    return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
 def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *, resumed_from: int) -> SegmentSummary:
@@ -201,3 +85,46 @@ def read_summary(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
         resumed_from=report.speed.frames,
         already_finished=True,
     )
+
+
+def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary]:
+    """For each object: its first frame, the number of frames in which it is present or lost, its mean confidence."""
+    totals: dict[int, list[Any]] = {}
+    for record in records:
+        for key, entry in record.objects.items():
+            total = totals.setdefault(key, [record.frame, 0, 0, 0.0])
+            total[1 + entry.lost] += 1
+            total[3] += 0.0 if entry.lost else entry.confidence
+    return {
+        key: ObjectSummary(first, present, lost, round(confidence / present, 4) if present else 0.0)
+        for key, (first, present, lost, confidence) in sorted(totals.items())
+    }
+
+
+def write_report(
+    path: Path,
+    header: Mapping[str, Any],
+    objects: Mapping[int, ObjectSummary],
+    review: Iterable[ReviewItem],
+    records: Iterable[FrameRecord],
+) -> None:
+    """Write report.json atomically, one frame at a time, so that memory does not grow with the video.
+
+    header: the fields before the frames (source, weights, settings, speed, warnings). objects: the result of
+    `summarise_objects`.
+    """
+    with replacing(path, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
+        for key, value in header.items():
+            file.write(f"{json.dumps(key)}: {_json(value)},\n")
+        file.write(f'"objects": {_json(objects)},\n')
+        frames = (msgspec.structs.replace(record, ticks=0) for record in records)  # only the unfinished run needs ticks
+        for title, values, end in (("review", review, ","), ("frames", frames, "}")):
+            file.write(f'"{title}": [')
+            for position, value in enumerate(values):
+                file.write((",\n  " if position else "\n  ") + _json(value))
+            file.write(f"\n]{end}\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(msgspec.to_builtins(value, str_keys=True))

@@ -7,8 +7,10 @@ of an unfinished piece are drawn again from their masks.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -16,10 +18,10 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import append_whole, write_whole, writing
-from hodor_cli.images.label_png import write_label_png
-from hodor_cli.run.finish import FrameResult, frame_record
+from hodor_cli.images.label_png import Box, box_of, window_of, write_label_png
+from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.output import OutputFolder, read_journal
-from hodor_cli.run.records import FrameRecord
+from hodor_cli.run.records import FrameRecord, ObjectRecord, ReviewNote
 from hodor_cli.run.resume import Progressed, RunState, damaged, save_run_state
 from hodor_cli.run.settings import RunJob
 from hodor_cli.video.frames import Frame, FrameSource
@@ -28,8 +30,23 @@ from hodor_cli.video.joining import Piece, join_videos
 from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 
+if TYPE_CHECKING:
+    from hodor_cli.engine import StepResult
+
 #: Frames in one finished piece of the overlay video.
 PIECE_FRAMES = 48
+#: The longer side, in pixels, at which components are found; a low resolution ignores specks.
+_COMPONENT_SIDE = 288
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """A frame with its result, its inputs, and the notes that `RunHooks.on_step` returned."""
+
+    frame: Frame
+    step: StepResult
+    inputs: FrameInputs = field(default_factory=FrameInputs)
+    review: tuple[ReviewNote, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,3 +170,51 @@ def join_overlay(folder: OutputFolder, source: FrameSource, pieces: Iterable[Pie
         join_videos(pieces, folder.joined, source.fps)
         if source.sound is not None:
             source.warn(add_sound(folder.joined, source.sound, begin))
+
+
+def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
+    """The record of one frame for the journal and the report."""
+    step, inputs, objects = result.step, result.inputs, {}
+    for object_id, outcome in sorted(step.objects.items()):
+        mask = step.labels == object_id
+        box = box_of(mask)
+        objects[object_id] = ObjectRecord(
+            area=int(outcome.area),
+            box=box,
+            confidence=_rounded(outcome.confidence) or 0.0,
+            lost=bool(outcome.lost),
+            cut_off=_rounded(outcome.cut_off) or None,
+            elsewhere=None if box is None else _rounded(_elsewhere(mask, box)) or None,
+            agreement=_rounded(outcome.agreement, 2),
+            change=_rounded(outcome.change, 2),
+            disagreement=_rounded(outcome.disagreement, 2),
+        )
+    return FrameRecord(
+        frame=int(result.frame.index),
+        name=result.frame.name,
+        time=round(float(result.frame.time), 6),
+        objects=objects,
+        given=tuple(sorted(inputs.given)),
+        boxes=dict(inputs.boxes),
+        clicks={key: tuple(clicks) for key, clicks in inputs.clicks.items()},
+        removed=tuple(sorted(inputs.removed)),
+        warnings=(*inputs.warnings, *step.warnings),
+        review=result.review,
+        ticks=ticks,
+    )
+
+
+def _elsewhere(mask: NDArray[np.bool_], box: Box) -> float:
+    """The share (0..1) of an (H, W) mask with this box that is outside its largest connected component."""
+    import cv2
+
+    step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
+    part = mask[window_of(box)][::step, ::step].astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    return float(1 - areas.max() / areas.sum()) if count > 2 else 0.0
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    """The value rounded to digits that are the same on all machines and with any number of threads."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
