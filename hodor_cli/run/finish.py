@@ -26,27 +26,29 @@ from hodor_cli.run.records import (
     SpeedRecord,
     read_record,
 )
-from hodor_cli.run.resume import Progressed, refuse_differences
+from hodor_cli.run.resume import RunProgress, refuse_differences
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
 
 
-def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *, resumed_from: int) -> SegmentSummary:
+def finish_run(
+    folder: OutputFolder, identity: RunIdentity, progress: RunProgress, *, resumed_from: int
+) -> SegmentSummary:
     """Write review.html and then report.json from the complete journal, and remove `.progress`. Raises OutputError.
 
-    spent: the number of segmented frames, the time they took, and warnings.
+    progress: the frames that were segmented, not those kept of an earlier run.
     """
     with writing(folder.root):
         objects = summarise_objects(read_journal(folder.journal))
         review = review_frames(read_journal(folder.journal))
         speed = SpeedRecord(
             frames=sum(1 for _ in read_journal(folder.journal)),
-            frames_per_second=round(spent.done / spent.seconds, 3) if spent.seconds > 0 else 0.0,
-            seconds=round(spent.seconds, 3),
-            network_seconds=round(spent.network_seconds, 3),
+            frames_per_second=round(progress.done / progress.seconds, 3) if progress.seconds > 0 else 0.0,
+            seconds=round(progress.seconds, 3),
+            network_seconds=round(progress.network_seconds, 3),
         )
-        warnings = dict.fromkeys(spent.warnings)  # of the source and the inputs, then of the frames
+        warnings = dict.fromkeys(progress.warnings)  # of the source and the inputs, then of the frames
         for record in read_journal(folder.journal):
             warnings.update(dict.fromkeys(record.warnings))
         plain = msgspec.to_builtins(identity, str_keys=True)

@@ -17,7 +17,7 @@ from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind
 from hodor_cli.run.records import FrameRecord, ReviewNote
 from hodor_cli.run.results import PIECE_FRAMES, FrameResult, Redraw, ResultsWriter
-from hodor_cli.run.resume import Progressed, RunState, damaged
+from hodor_cli.run.resume import RunProgress, RunState, damaged
 from hodor_cli.run.settings import RunJob, RunSegmenter
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.video.frames import Frame
@@ -35,11 +35,11 @@ class RunLoop:
     def __init__(self, job: RunJob, segmenter: RunSegmenter, folder: OutputFolder, checkpoint: RunState | None) -> None:
         """checkpoint: where to continue; None for a new run. Raises OutputError if it is damaged."""
         self._job, self._source, self._segmenter, self._folder = job, job.source, segmenter, folder
-        resumed = checkpoint.progress if checkpoint else Progressed()
+        resumed = checkpoint.progress if checkpoint else RunProgress()
         self._done = resumed.done
         self._settled = True  # whether the segmenter's state is that after the last frame
-        self.seconds, self.network_seconds = resumed.seconds, resumed.network_seconds
-        self.warnings = resumed.warnings
+        self._seconds, self._network_seconds = resumed.seconds, resumed.network_seconds
+        self._warnings = resumed.warnings
         if checkpoint is not None:
             try:
                 segmenter.load_state(dict(checkpoint.state))
@@ -62,7 +62,7 @@ class RunLoop:
         # RGB frames that fit into 64 MiB.
         depth = max(2, min(8, 64 * 2**20 // max(1, self._source.height * self._source.width * 3)))
         writer: _Writer = WriteBehind(self.results.handle, depth)
-        self._began = time.perf_counter() - self.seconds  # as if the run had not been interrupted
+        self._began = time.perf_counter() - self._seconds  # as if the run had not been interrupted
         try:
             with suppress(*((KeyboardInterrupt,) if self._source.kind == "camera" else ())):
                 self._read_and_segment(writer, depth)
@@ -74,7 +74,7 @@ class RunLoop:
             writer.put(self._save_point())
             writer.close()
             self.results.close()
-            self.seconds = time.perf_counter() - self._began
+            self._seconds = time.perf_counter() - self._began
         except BaseException as error:
             # Still write the frames handed over, so that a resumed run has less to do.
             if self._settled and not self._unfinished and self._done and not isinstance(error, HodorError):
@@ -102,7 +102,7 @@ class RunLoop:
                 cores.adjust()
                 self._segment(frame, writer)
                 now = time.perf_counter()
-                self.seconds = now - self._began
+                self._seconds = now - self._began
                 if now - saved >= self._job.output.checkpoint_seconds or self._done % PIECE_FRAMES == 0:
                     writer.put(self._save_point())
                     saved = now
@@ -141,7 +141,7 @@ class RunLoop:
             self._settled = self._segmenter.last is before  # an unfinished step does not change the state
             raise
         last = self._segmenter.last
-        self.network_seconds += float(last.network_seconds)
+        self._network_seconds += float(last.network_seconds)
         hooks, parts = self._job.hooks, self._job.parts
         notes: tuple[ReviewNote, ...] = ()
         if hooks.on_step and not getattr(self._segmenter, "kept", False):
@@ -157,13 +157,13 @@ class RunLoop:
             hooks.on_frame(frame, labels)
 
     @property
-    def spent(self) -> Progressed:
-        """Frames done, time spent, and warnings so far, including the source's."""
-        self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
-        return Progressed(self._done, 0, self.seconds, self.network_seconds, self.warnings)
+    def progress(self) -> RunProgress:
+        """The progress so far; only the writing thread knows how long the journal is."""
+        warnings = tuple(dict.fromkeys((*self._warnings, *self._source.warnings)))
+        return RunProgress(self._done, 0, self._seconds, self._network_seconds, warnings)
 
     def _save_point(self) -> RunState:
-        return RunState(self.spent, {key: np.array(value) for key, value in self._segmenter.state().items()})
+        return RunState(self.progress, {key: np.array(value) for key, value in self._segmenter.state().items()})
 
     def _check_all_used(self) -> None:
         """Warn or raise about inputs for frames that were never read, because the source is shorter than stated."""
@@ -180,4 +180,4 @@ class RunLoop:
             )
         if unused:
             frames = listed(unused, 8)
-            self.warnings += (f"the inputs of frame {frames} were not used, because the source ended at frame {last}",)
+            self._warnings += (f"the inputs of frame {frames} were not used, because the source ended at frame {last}",)

@@ -22,7 +22,7 @@ from hodor_cli.images.label_png import Box, box_of, window_of, write_label_png
 from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import FrameRecord, ObjectRecord, ReviewNote
-from hodor_cli.run.resume import Progressed, RunState, damaged, save_run_state
+from hodor_cli.run.resume import RunProgress, RunState, damaged, save_run_state
 from hodor_cli.run.settings import RunJob
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter
@@ -61,7 +61,7 @@ class Redraw:
 class ResultsWriter:
     """Writes masks, overlay pieces, journal and checkpoints into a result folder; pass items to `handle` in order."""
 
-    def __init__(self, folder: OutputFolder, job: RunJob, resumed: Progressed) -> None:
+    def __init__(self, folder: OutputFolder, job: RunJob, resumed: RunProgress) -> None:
         """resumed: the progress to continue from. Raises OutputError if files of it are missing or damaged."""
         self._folder, self._job, self._timeline = folder, job, Timeline(job.source.fps)
         #: Frames whose results are written: their number, the first, the last, and those of the overlay's unfinished

@@ -33,8 +33,8 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True)
-class Progressed:
-    """The progress of a run: frames done, the length of their journal, time spent, and the source's warnings."""
+class RunProgress:
+    """Frames done, the length of their journal, time spent, and the source's warnings."""
 
     done: _Count = 0
     journal_bytes: _Count = 0
@@ -47,7 +47,7 @@ class Progressed:
 class RunState:
     """A point at which a run can be resumed: its progress, and the segmenter's state after its last frame."""
 
-    progress: Progressed
+    progress: RunProgress
     state: Mapping[str, NDArray[Any]]
 
 
@@ -64,7 +64,7 @@ def load_run_state(path: Path) -> RunState | None:
     """The checkpoint, or None if there is none yet. Raises OutputError if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            progress = msgspec.json.decode(str(file["meta"]), type=Progressed)
+            progress = msgspec.json.decode(str(file["meta"]), type=RunProgress)
             state = {key[len(_STATE) :]: file[key] for key in file.files if key.startswith(_STATE)}
     except FileNotFoundError:
         return None

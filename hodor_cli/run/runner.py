@@ -115,7 +115,7 @@ def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identit
         if job.overlay:
             join_overlay(folder, source, run.results.pieces(), run.results.first_time or 0.0)
             put_in_place(folder.joined, folder.overlay)
-        return finish_run(folder, identity, run.spent, resumed_from=checkpoint.progress.done if checkpoint else 0)
+        return finish_run(folder, identity, run.progress, resumed_from=checkpoint.progress.done if checkpoint else 0)
     except BaseException as error:
         resumable = folder.checkpoint.exists() or (folder.backward.is_dir() and not isinstance(error, HodorError))
         if not resumable or isinstance(error, NothingToFollowError):
