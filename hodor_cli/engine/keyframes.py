@@ -36,6 +36,17 @@ from hodor_cli.runtime.preprocess import Geometry, Scalable
 Masks = np.ndarray | Mapping[int, np.ndarray]
 
 
+@dataclass
+class _CurrentStep:
+    """The step being made: the soft map that the pass backward stored for its frame (`later`), the one it makes
+    (`own`), which the pass forward joins with that, and the disagreement of the two by object id."""
+
+    frame: int = -1
+    later: SoftMap | None = None
+    own: SoftMap | None = None
+    disagreement: Mapping[int, float] = field(default_factory=dict)
+
+
 class OfflineSegmenter(Segmenter):
     """A segmenter that knows all masks beforehand. Until `plan` is called, it is a plain `Segmenter`.
 
@@ -50,7 +61,7 @@ class OfflineSegmenter(Segmenter):
         self._plan: Plan | None = None
         self._references = References(self.model.matcher)
         self._maps: PackedMaps = {}
-        self._first, self._direction, self._shown, self._turn = 0, 1, True, _Turn()
+        self._first, self._direction, self._shown, self._current = 0, 1, True, _CurrentStep()
         self._warnings: list[str] = []  # from encoding; the first step forward reports them
 
     def plan(self, plan: Plan, *, first: int = 0, maps: PackedMaps | None = None) -> None:
@@ -84,7 +95,7 @@ class OfflineSegmenter(Segmenter):
         full = self._visible(given, geometry)
         if not full:
             return
-        self._turn = _Turn(frame)
+        self._current = _CurrentStep(frame)
         with autocast(self.device, self.dtype):
             maps = self._extract(image, geometry)
             objects, descriptors = self._encoded(maps, full, frame)
@@ -96,7 +107,7 @@ class OfflineSegmenter(Segmenter):
 
     def _fitted(self, maps: Maps, made: Descriptors, ids: list[int], masks: Tensor) -> Descriptors:
         """The descriptors that `encode` has fitted, which took seconds, if it had the same objects and background."""
-        at = self._turn.frame
+        at = self._current.frame
         known = self._references.entry(at, set(ids)) if at in self._references else None
         if known is None or known.background is None or list(known.object_ids) != ids:
             return super()._fitted(maps, made, ids, masks)
@@ -110,7 +121,7 @@ class OfflineSegmenter(Segmenter):
         other = copy.copy(self)
         Segmenter.reset(other)
         other._resolution, other._resolution_changes = self._resolution, False
-        other._first, other._direction, other._shown, other._turn = top, -1, shown, _Turn()
+        other._first, other._direction, other._shown, other._current = top, -1, shown, _CurrentStep()
         return other
 
     def step(
@@ -127,21 +138,21 @@ class OfflineSegmenter(Segmenter):
             # All masks are given, so start over without earlier results.
             self._known = Followed(HistoryRing(self.history))
         self._read_references(at)
-        self._turn = _Turn(at, self._found_later(at, time))
+        self._current = _CurrentStep(at, self._found_later(at, time))
         super().step(frame, masks, time=time)
         if self._direction < 0:
             self._store(at, time)
-        elif self._turn.later is not None:
+        elif self._current.later is not None:
             if self.maps_are_read and masks is None and not self.object_ids:
                 self._extract(frame, self._check_frame(frame))
-            self.last = self._joined(self._turn.later, self.last, masks)
+            self.last = self._joined(self._current.later, self.last, masks)
         if self._direction > 0 and self._next_frame == 1:
             self.last = replace(self.last, warnings=[*self._warnings, *self.last.warnings])
         return self.last.labels
 
     def descriptors(self) -> FrameDescriptors:
         """As `Segmenter.descriptors`; objects that only the pass backward follows have the descriptors it made."""
-        found, later = super().descriptors(), self._turn.later
+        found, later = super().descriptors(), self._current.later
         if later is None:
             return found
         background = later.descriptors.background if found.background is None else found.background
@@ -188,17 +199,17 @@ class OfflineSegmenter(Segmenter):
         return self._plan is None
 
     def _final_logits(self, logits: Tensor) -> Tensor:
-        turn, ids = self._turn, self._known.ids
-        if self._plan is None or (self._direction > 0 and turn.later is None):
+        current, ids = self._current, self._known.ids
+        if self._plan is None or (self._direction > 0 and current.later is None):
             return logits
-        turn.own = SoftMap.of(ids, logits)
-        if turn.later is None:
+        current.own = SoftMap.of(ids, logits)
+        if current.later is None:
             return logits
-        turn.own, turn.disagreement = turn.own.joined(turn.later, self._plan.shares(ids, turn.frame))
-        return turn.own.logits(ids, logits)
+        current.own, current.disagreement = current.own.joined(current.later, self._plan.shares(ids, current.frame))
+        return current.own.logits(ids, logits)
 
     def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
-        shown = self._shown if self._direction < 0 else self._turn.later is None
+        shown = self._shown if self._direction < 0 else self._current.later is None
         if self._plan is None or shown:
             return super()._labels(decoded, geometry)
         # The label map is not used, or `_joined` makes it at the end of the step.
@@ -206,18 +217,20 @@ class OfflineSegmenter(Segmenter):
 
     def _store(self, at: int, time: float | None) -> None:
         """Store the result of a step backward for the step forward on the same frame."""
-        if self._turn.own is None:  # all objects of the frame have a mask
+        if self._current.own is None:  # all objects of the frame have a mask
             return
         values = {i: (entry.cut_off, entry.agreement, entry.change) for i, entry in self.last.objects.items()}
         measures = {i: [np.nan if value is None else value for value in of] for i, of in values.items()}
-        self._maps[at] = replace(self._turn.own, measures=measures, descriptors=super().descriptors(), time=time).pack()
+        self._maps[at] = replace(
+            self._current.own, measures=measures, descriptors=super().descriptors(), time=time
+        ).pack()
 
     def _joined(self, later: SoftMap, own: StepResult, masks: Masks | None) -> StepResult:
         """The result of a step forward, joined with the result of the pass backward (`later`) in one label map."""
         size = own.labels.shape
-        soft = self._turn.own or later
+        soft = self._current.own or later
         labels, confidence = soft.labels(self._resolution.of((size[0], size[1])))
-        followed, at = soft.object_ids, self._turn.frame
+        followed, at = soft.object_ids, self._current.frame
         given = {} if masks is None else reference_masks_by_id(masks, size=size, frame=at, followed=followed)
         for object_id, mask in given.items():
             labels[labels == object_id] = 0
@@ -234,17 +247,6 @@ class OfflineSegmenter(Segmenter):
                 area=area,
                 confidence=confidence.get(object_id, 0.0),
                 lost=not area,
-                disagreement=None if object_id in given else self._turn.disagreement.get(object_id),
+                disagreement=None if object_id in given else self._current.disagreement.get(object_id),
             )
         return replace(own, labels=labels, objects=objects)
-
-
-@dataclass
-class _Turn:
-    """The data of one step: the soft map that the pass backward stored for the frame (`later`), this step's (`own`),
-    which the pass forward joins with it, and the disagreement of the two by object id."""
-
-    frame: int = -1
-    later: SoftMap | None = None
-    own: SoftMap | None = None
-    disagreement: Mapping[int, float] = field(default_factory=dict)

@@ -22,6 +22,8 @@ from hodor_cli.runtime.preprocess import Geometry, resize
 #: An object whose logit minus another channel's is below this in a cell is never the likeliest in a pixel interpolated
 #: from it: a little less than log(1/4), see `label_map`.
 _MATTERS = -1.4
+#: Values in place of an object's slot, its place among the channels: no object, and cells that differ.
+_NOTHING, _UNCLEAR = -1, -1000
 
 
 def label_map_of_logits(
@@ -98,10 +100,6 @@ def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
         return {i: int(np.count_nonzero(labels == i)) for i in object_ids}
     counts = np.bincount(labels.ravel(), minlength=max(object_ids) + 1)
     return {i: int(counts[i]) for i in object_ids}
-
-
-# Values in place of an object's slot: no object, and cells that differ.
-_NOTHING, _UNCLEAR = -1, -1000
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from hodor_cli.video.yuv import Colours, Picture
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)(s?)", re.ASCII)
 #: Containers round times to milliseconds, so a frame this little (s) before a requested time still counts.
 _CLOSE = 0.0006
+#: Bytes of decoded frames that `backwards` holds; a video is decoded forward in pieces of this size.
+_HELD = 192 * 2**20
 
 
 @dataclass(frozen=True)
@@ -225,10 +227,6 @@ def number_or_seconds(frame: int | str, name: str) -> int | float:
 def reached(time: float, seconds: float) -> bool:
     """Whether a frame at this time is the one that `seconds` refers to, or a later one."""
     return time >= seconds - _CLOSE
-
-
-#: Bytes of decoded frames held at a time; a video is decoded forward in pieces of this size.
-_HELD = 192 * 2**20
 
 
 def backwards(source: FrameSource, first: int, stop: int) -> Iterator[Frame]:
