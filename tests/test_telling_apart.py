@@ -179,7 +179,7 @@ def test_contrast_is_low_where_frames_agree_and_objects_differ() -> None:
 
 def test_the_self_step_decodes_the_labelled_frame_without_the_cue(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = schedule("self-chain", 0, 3)
-    assert [(step.target, step.alone) for step in steps] == [(1, False), (2, False), (0, True)]
+    assert [(step.target, step.without_cue) for step in steps] == [(1, False), (2, False), (0, True)]
     compared: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
     monkeypatch.setattr(cycles, "contrast_loss", lambda *of_all: compared.append(of_all) or torch.zeros(()))
     objective = Objective(build_model(MINI), supervise="all", contrast=1.0)

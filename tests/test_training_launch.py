@@ -22,7 +22,7 @@ from hodor_cli.model import build_model
 from hodor_cli.samples.settings import ClipOptions
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.launch import Process, launch, resolve
+from hodor_cli.training.launch import Process, in_processes, layout_of
 from hodor_cli.training.loop import fit
 from hodor_cli.training.options import LaunchSettings, RunOptions
 from hodor_cli.training.plan import Plan
@@ -106,7 +106,7 @@ def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: P
     before = began.last.read_bytes()
     settings = LaunchSettings(processes=2)
     with pytest.raises(UsageError, match=r"the processes do not see the same run in .* that all machines share"):
-        launch(resolve(settings), train_here, photos, [began.folder, tmp_path / "b"])
+        in_processes(layout_of(settings), train_here, photos, [began.folder, tmp_path / "b"])
     assert began.last.read_bytes() == before
     assert not any((tmp_path / "b").iterdir())
 
@@ -131,7 +131,7 @@ def test_more_gpus_than_there_are(photos: Path, tmp_path: Path) -> None:
 _SLEEPS = """
 import sys, time
 from pathlib import Path
-from hodor_cli.training.launch import launch, resolve
+from hodor_cli.training.launch import in_processes, layout_of
 from hodor_cli.training.options import LaunchSettings
 
 def sleep(process, folder):
@@ -142,7 +142,7 @@ def sleep(process, folder):
         (folder / f"ended{process.rank}").touch()
 
 if __name__ == "__main__":
-    launch(resolve(LaunchSettings(processes=2)), sleep, Path(sys.argv[1]))
+    in_processes(layout_of(LaunchSettings(processes=2)), sleep, Path(sys.argv[1]))
 """
 
 
@@ -164,7 +164,7 @@ def test_an_interrupt_reaches_the_processes_that_were_started(tmp_path: Path) ->
 _STARTS_SLOWLY = """
 import os, sys, time
 from pathlib import Path
-from hodor_cli.training.launch import launch, resolve
+from hodor_cli.training.launch import in_processes, layout_of
 from hodor_cli.training.options import LaunchSettings
 
 def arrive(folder):
@@ -180,7 +180,7 @@ class Late:
 
 if __name__ == "__main__":
     try:
-        launch(resolve(LaunchSettings(processes=2)), print, Late())
+        in_processes(layout_of(LaunchSettings(processes=2)), print, Late())
     except KeyboardInterrupt:
         sys.exit(130)
 """

@@ -32,7 +32,7 @@ from hodor_cli.samples.sample import TrainingSample
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import DataSource
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.launch import Process, launch, resolve
+from hodor_cli.training.launch import Process, in_processes, layout_of
 from hodor_cli.training.learner import Learner
 from hodor_cli.training.loop import fit
 from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
@@ -556,7 +556,7 @@ def test_a_nan_in_one_of_two_processes_stops_both_and_its_sample_is_named(tmp_pa
     """Each has one sample of a batch, so that at most one of them has the white picture."""
     settings = LaunchSettings(processes=2)
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
-        launch(resolve(settings), train_spoilt, tmp_path, what)
+        in_processes(layout_of(settings), train_spoilt, tmp_path, what)
 
 
 def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hodor_cli.samples.settings import (
 )
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, flat, train_preset
-from hodor_cli.training.launch import resolve
+from hodor_cli.training.launch import layout_of
 from hodor_cli.training.learner import rate_at
 from hodor_cli.training.options import LaunchSettings, RunOptions
 from hodor_cli.training.recipe import (
@@ -174,16 +174,16 @@ SRUN = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "6", "SLURM_STEP_NUM_NODES
 
 def test_who_starts_the_processes() -> None:
     cpu = LaunchSettings(device="cpu")
-    alone = resolve(cpu, {})
+    alone = layout_of(cpu, {})
     assert (alone.world, alone.rank, alone.starter) == (1, 0, "hodor")
-    elastic = resolve(cpu, TORCHRUN)
+    elastic = layout_of(cpu, TORCHRUN)
     assert (elastic.local, elastic.nodes, elastic.rank, elastic.starter) == (2, 2, 3, "torchrun")
-    slurm = resolve(cpu, SRUN)
+    slurm = layout_of(cpu, SRUN)
     assert (slurm.local, slurm.nodes, slurm.rank, slurm.starter) == (2, 3, 4, "slurm")
     # A batch script of SLURM that does not use srun is an ordinary process.
-    assert resolve(cpu, {"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}).starter == "hodor"
+    assert layout_of(cpu, {"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}).starter == "hodor"
     place = {"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "1"}
-    several = resolve(LaunchSettings(processes=3, nodes=2), place)
+    several = layout_of(LaunchSettings(processes=3, nodes=2), place)
     assert (several.world, several.rank) == (6, 3)
 
 
@@ -247,4 +247,4 @@ def test_mistakes_in_a_file_of_settings(tmp_path: Path, text: str | None, error:
 )
 def test_launches_that_contradict_themselves(settings: dict[str, Any], environ: dict[str, str], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        resolve(LaunchSettings(**settings), environ)
+        layout_of(LaunchSettings(**settings), environ)

@@ -129,7 +129,7 @@ class Segmenter(FrameSteps):
         before, resolution, self._known = self._known, self._resolution, self._known.copy()
         warnings: list[str] = []
         try:
-            geometry = self._follow_size(self._choose_resolution(geometry, given, warnings))
+            geometry = self._change_resolution(self._choose_resolution(geometry, given, warnings))
             for object_id in [key for key, mask in given.items() if not mask.any()]:
                 self.remove(object_id)
                 del given[object_id]
@@ -238,7 +238,7 @@ class Segmenter(FrameSteps):
             warnings.append(self._resolution.notice(usual=geometry))
         return finer
 
-    def _follow_size(self, geometry: Geometry) -> Geometry:
+    def _change_resolution(self, geometry: Geometry) -> Geometry:
         """The frame's geometry, after a change of resolution if the objects have grown or shrunk."""
         previous = self._known.memory.previous
         if previous is None or self._resolution.chosen is None or not self._resolution_changes:

@@ -104,7 +104,7 @@ class Correction:
         self.change = ChangedPart.between(earlier.inputs, job.inputs, self._frames[0], self._frames[-1])
         fps = earlier.report.source.fps
         times = frame_times(folder.overlay, fps) if job.overlay else []
-        alike = (len(earlier.inputs.object_ids) > 1) == job.numbers
+        alike = (len(earlier.inputs.object_ids) > 1) == job.shows_ids
         fits = len(times) == len(self._frames) and all(key for _, key in times[::PIECE_FRAMES])
         fits = fits and folder.review.exists()  # removed by `hodor annotate`, which may leave an older overlay
         #: Frame -> time in the overlay; empty if no piece of the overlay can be kept.

@@ -149,7 +149,7 @@ class ResultsWriter:
             source = self._job.source
             self._piece = (buffer, VideoWriter(buffer, source.fps, source.pixel_aspect, source.colours), ticks)
         _, video, begin = self._piece
-        canvas = draw_on_video(video, frame.picture, labels, ids=self._job.numbers)
+        canvas = draw_on_video(video, frame.picture, labels, ids=self._job.shows_ids)
         video.write(canvas, ticks=ticks - begin, duration=frame.duration)
         self._drawn += 1
         if self._drawn % PIECE_FRAMES == 0:

@@ -99,7 +99,7 @@ class RunHooks:
 class RunJob:
     """What a run does, independent of its folder and its segmenter.
 
-    overlay: whether to draw it. numbers: whether it shows object ids. parts: the ranges (first, stop) of frames to
+    overlay: whether to draw it. shows_ids: whether it shows object ids. parts: the ranges (first, stop) of frames to
     segment, in order; all frames if None. ticks: frame -> its time in the overlay, if known in advance.
     backward: number of frames of the passes backward, which progress counts as done.
     """
@@ -107,7 +107,7 @@ class RunJob:
     source: FrameSource
     inputs: RunInputs
     overlay: bool
-    numbers: bool
+    shows_ids: bool
     output: RunOutput
     hooks: RunHooks
     parts: Sequence[tuple[int, int]] | None = None

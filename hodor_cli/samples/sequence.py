@@ -41,8 +41,8 @@ def make_still_sequence(
 
         return sample_of(draw_with_imgaug(image, masks, rng, settings, out_size), len(masks), name)
     labels = labels_of_masks(masks)
-    apart = [labels == index + 1 for index in range(len(masks))]
-    scene = _Scene(image, apart, rng, settings, out_size, others)
+    without_overlaps = [labels == number for number in range(1, len(masks) + 1)]
+    scene = _Scene(image, without_overlaps, rng, settings, out_size, others)
     drawn = (scene.frame(t) for t in range(settings.frames))
     return sample_of(drawn, len(masks), name, look=Look(rng, settings))
 

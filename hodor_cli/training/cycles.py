@@ -34,15 +34,15 @@ class Step(NamedTuple):
     """Decode frame `target` from `sources`, oldest first, and call the result `makes`.
 
     after: index of the step before this one in its cycle, None for the first. A step leaves an object out of its target
-    if none of its sources shows the object, or if an earlier step of its cycle left it out. alone: decode without the
-    correspondence cue.
+    if none of its sources shows the object, or if an earlier step of its cycle left it out. without_cue: decode without
+    the correspondence cue.
     """
 
     sources: tuple[str, ...]
     target: int
     makes: str
     after: int | None = None
-    alone: bool = False
+    without_cue: bool = False
 
 
 class Prediction(NamedTuple):
@@ -90,8 +90,8 @@ def schedule(name: str, iteration: int, frames: int) -> tuple[Step, ...]:
         return (Step((TRUTH,), 0, "self"),)
     if name == "paper":
         return paper_schedule(iteration)
-    alone = (Step((TRUTH,), 0, "self", alone=True),) if name == "self-chain" else ()
-    return (*chain_schedule(frames), *alone)
+    itself = (Step((TRUTH,), 0, "self", without_cue=True),) if name == "self-chain" else ()
+    return (*chain_schedule(frames), *itself)
 
 
 class _Node(NamedTuple):
@@ -146,7 +146,11 @@ class Objective(nn.Module):
             seen, sure = [nodes[TRUTH].descriptors.objects], [objects.flatten(2).amax(dim=2) > 0.5]
             for step, target in zip(steps, targets, strict=True):
                 sources = [nodes[name] for name in step.sources]
-                cue = None if hardship.cue_dropped or step.alone else _cue(model, maps, sources, step.target, hardship)
+                cue = (
+                    None
+                    if hardship.cue_dropped or step.without_cue
+                    else _cue(model, maps, sources, step.target, hardship)
+                )
                 if cue is not None and wrong is not None:
                     cue = wrong.apply(cue)
                 logits = model.decode(maps[step.target], _history(sources, hardship), cue)

@@ -13,12 +13,12 @@ from hodor_cli.training.launch import Process
 
 
 def not_a_number(
-    objective: Objective, process: Process, batch: Batch, number: int, drawn: tuple[tuple[Step, ...], Hardship]
+    objective: Objective, process: Process, batch: Batch, number: int, steps: tuple[Step, ...], hardship: Hardship
 ) -> TrainingError:
     """The error of iteration `number`, which names the samples whose loss or gradient is not a number.
 
     Every process must call this: each tries its own samples one by one, then they exchange the results. objective: not
-    wrapped for several processes, because the wrapped one would wait for the others. drawn: the steps and the hardship.
+    wrapped for several processes, because the wrapped one would wait for the others.
     """
     parameters = list(objective.parameters())
     if not all(map(_finite, parameters)):
@@ -29,7 +29,7 @@ def not_a_number(
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     faults: dict[str, str] = {}  # sample -> "loss" or "gradient"
     for i, name in enumerate(batch["names"]):
-        total = objective(*inputs_of(batch, process.device, i, i + 1), *drawn)[0].total
+        total = objective(*inputs_of(batch, process.device, i, i + 1), steps, hardship)[0].total
         gradients = torch.autograd.grad(total, trained, allow_unused=True)
         if not _finite(total):
             faults[name] = "loss"

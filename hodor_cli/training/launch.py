@@ -52,7 +52,7 @@ class Layout:
         return self.local * self.nodes
 
 
-def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] | None = None) -> Layout:
+def layout_of(settings: LaunchSettings | None = None, environ: Mapping[str, str] | None = None) -> Layout:
     """The processes that the settings and the environment ask for.
 
     Raises UsageError for settings that contradict the launcher, DeviceError for missing GPUs.
@@ -97,11 +97,11 @@ def resolve(settings: LaunchSettings | None = None, environ: Mapping[str, str] |
             f" {'device' if local == 1 else 'devices'}, but this machine has {there}"
             f"{'; use `processes` to train on the CPU' if there == 0 else ''}"
         )
-    alone = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
-    return Layout(alone, settings.precision, kind, local, nodes, starter, rank)
+    device = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
+    return Layout(device, settings.precision, kind, local, nodes, starter, rank)
 
 
-def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False) -> Any:
+def in_processes(layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False) -> Any:
     """Call `function(process, *arguments)` in each of several processes and return the first local process's result.
 
     function, arguments: picklable. unused: whether some parameters get no gradient in some iterations. Raises the

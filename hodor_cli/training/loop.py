@@ -108,10 +108,10 @@ class _Run:
         shares, rank, world = [source.weight for source in plan.record.data], process.rank, process.world
         self._batches = Batches(plan.sets, config.batches, shares, seed=config.seed, rank=rank, world=world)
         freeze_stages(model.backbone, config.frozen_stages)
-        self.alone = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype).train()
+        self.local = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype).train()
         self.learner = Learner(model, config, process.device, model.backbone.parameters())
-        #: `alone`, made ready to exchange gradients with the other processes.
-        self.objective: Any = process.setup(self.alone)
+        #: `local`, made ready to exchange gradients with the other processes.
+        self.objective: Any = process.setup(self.local)
         self.state = TrainingState(0, config.to_dict(), model=model.config.to_dict())
         self.report: Report | None = None
         self.saved, self.over = -1, False
@@ -165,7 +165,7 @@ class _Run:
         step.
         """
         if not self.learner.update(drawn.rate, losses[:2]):
-            raise not_a_number(self.alone, self.process, batch, self.learner.done + 1, drawn[1:])
+            raise not_a_number(self.local, self.process, batch, self.learner.done + 1, drawn.steps, drawn.hardship)
         done, end, options = self.learner.done, self.config.iterations, self.plan.run
         if self.report is not None:
             self.report.write(done, losses, drawn.rate, self.began, self.waited)
@@ -229,18 +229,18 @@ class _Run:
         if self.process.is_first:
             done, root = self.learner.done, self.folder.root
             if done != self.saved:
-                self.save(alone=True)
+                self.save(wait=False)
             where = f"after iteration {done} of {self.config.iterations}; {root} holds its state"
             self.callbacks.note(f"interrupted {where}: run the same command with `resume` to continue")
 
-    def save(self, *, alone: bool = False) -> None:
-        """Write the state and the newest checkpoint. alone: without waiting for the other processes."""
+    def save(self, *, wait: bool = True) -> None:
+        """Write the state and the newest checkpoint. wait: for the other processes."""
         done = self.state.iteration = self.learner.done
         if self.process.is_first:
             save_state(self.folder.root, self.state, self.learner)
             self._save_checkpoint(self.folder.last)
         self.saved = done  # only now, because an interrupt before this line must save again
-        if not alone:
+        if wait:
             self.process.barrier()
 
     def _save_checkpoint(self, path: Path, **more: float) -> None:

@@ -8,8 +8,7 @@ from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.samples.batches import unknown_sources
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
-from hodor_cli.training.launch import Process, resolve
-from hodor_cli.training.launch import launch as start
+from hodor_cli.training.launch import Process, in_processes, layout_of
 from hodor_cli.training.loop import fit
 from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
 from hodor_cli.training.plan import decide
@@ -81,7 +80,7 @@ def _train(
     callbacks: Callbacks | None,
 ) -> TrainingResult:
     """Plan a run, check all that can be checked before it starts, and train while its folder is locked."""
-    layout = resolve(launch)
+    layout = layout_of(launch)
     plan = decide(asked, recipe or Recipe(), run or RunOptions(), callbacks or Callbacks(), layout)
     folder, config = plan.folder, plan.config
     config.micro_batch_in(layout.world)
@@ -101,7 +100,7 @@ def _train(
             state = fit(Process(layout.device, layout.precision), plan)
         else:
             # An iteration that drops the cue gives its parameters no gradient.
-            state = start(layout, fit, plan, unused=config.drop_cue > 0)
+            state = in_processes(layout, fit, plan, unused=config.drop_cue > 0)
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
