@@ -58,9 +58,9 @@ def test_training_with_mistakes_sees_another_cue() -> None:
     inputs = (frames, masks, torch.ones_like(masks, dtype=torch.bool), torch.ones(1, 2, 1, dtype=torch.bool))
     with torch.no_grad():
         clean = objective(*inputs, chain_schedule(2))[1][0].logits
-        wrong = objective(*inputs, chain_schedule(2), Hardship(cue_damage=1.0))[1][0].logits
-        alone = objective(*inputs, chain_schedule(2), Hardship(cue_dropped=True))[1][0].logits
-        alone_too = objective(*inputs, chain_schedule(2), Hardship(cue_dropped=True, cue_damage=1.0))[1][0].logits
+        wrong = objective(*inputs, chain_schedule(2), Hardship(damage_cue=1.0))[1][0].logits
+        alone = objective(*inputs, chain_schedule(2), Hardship(drop_cue=True))[1][0].logits
+        alone_too = objective(*inputs, chain_schedule(2), Hardship(drop_cue=True, damage_cue=1.0))[1][0].logits
     assert not torch.allclose(clean, wrong, atol=1e-3)
     assert torch.equal(alone, alone_too)
 

@@ -191,7 +191,7 @@ def test_the_self_step_decodes_the_labelled_frame_without_the_cue(monkeypatch: p
     with torch.no_grad():
         with_cue, without = (
             objective(frames, masks, masks < 2, presence, steps, hardship)[1]
-            for hardship in (NO_HARDSHIP, Hardship(cue_dropped=True))
+            for hardship in (NO_HARDSHIP, Hardship(drop_cue=True))
         )
     assert torch.equal(with_cue[1].logits, without[1].logits)
     assert not torch.equal(with_cue[0].logits, without[0].logits)

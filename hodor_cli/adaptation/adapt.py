@@ -172,7 +172,7 @@ class _Adaptation:
             at = step if step < warmup else int(NOMINAL_STEPS * share) + warmup
             rate = rate_at(config.learning_rate, at, NOMINAL_STEPS)
             torch.manual_seed(int(rng.integers(2**31)))
-            hardship = Hardship(cue_dropped=bool(rng.random() < config.drop_cue), cue_damage=config.damage_cue)
+            hardship = Hardship(drop_cue=bool(rng.random() < config.drop_cue), damage_cue=config.damage_cue)
             steps = schedule(config.schedule, step, config.sequence)
             losses, _ = objective(*inputs_of(collate([sample]), self.device), steps, hardship)
             losses.total.backward()

@@ -100,7 +100,7 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the console script: run the command line and exit with its code."""
+    """Run the command line and exit with its code; `hodor_cli.__main__` calls it."""
     prepare_streams()
     wait_briefly()  # before PyTorch is imported
     # Imports create many objects but no garbage; collecting every 700 objects takes a tenth of the start-up time.

@@ -105,8 +105,9 @@ def _parsed(text: str, source: FrameSource) -> _Argument:
     if not found and sign and not exists(path) and exists(Path(after).expanduser()):
         raise UsageError(f"FRAME is {before!r} in {text!r}, but it must be a number (frames count from 0)")
     whole, _, name = rest.rpartition("#")
-    if whole and not exists(path) and exists(Path(whole).expanduser()) and find_tool(Path(whole).expanduser()):
-        path, picture = Path(whole).expanduser(), name
+    file = Path(whole).expanduser()
+    if whole and not exists(path) and exists(file) and find_tool(file):
+        path, picture = file, name
     require_exists(path, "mask")
     return _Argument(text, found is not None, frame, object_id, path, picture)
 

@@ -134,7 +134,7 @@ class Objective(nn.Module):
         # Pixels from outside the image are 0 after normalisation, like padding.
         images = images * valid[:, :, None]
         targets = targets_of(labels, presence, steps)
-        wrong = WrongCue.draw(len(frames), count, hardship.cue_wrong, frames.device) if hardship.cue_wrong else None
+        wrong = WrongCue.draw(len(frames), count, hardship.wrong_cue, frames.device) if hardship.wrong_cue else None
         used = {name for step in steps for name in step.sources}
         predictions: list[Prediction] = []
         # Two threads that share autocast's copies of the weights would add up gradients in a random order.
@@ -147,9 +147,7 @@ class Objective(nn.Module):
             for step, target in zip(steps, targets, strict=True):
                 sources = [nodes[name] for name in step.sources]
                 cue = (
-                    None
-                    if hardship.cue_dropped or step.without_cue
-                    else _cue(model, maps, sources, step.target, hardship)
+                    None if hardship.drop_cue or step.without_cue else _cue(model, maps, sources, step.target, hardship)
                 )
                 if cue is not None and wrong is not None:
                     cue = wrong.apply(cue)
@@ -218,7 +216,7 @@ def _nearly_true(soft: Tensor, target: Tensor) -> Tensor:
 
 def _history(sources: list[_Node], hardship: Hardship) -> History:
     """The descriptors that a step decodes from: those of all its sources, or only those of the newest."""
-    known = [node.descriptors for node in (sources[-1:] if hardship.history_dropped else sources)]
+    known = [node.descriptors for node in (sources[-1:] if hardship.drop_history else sources)]
     objects = torch.stack([one.objects for one in known], dim=1)
     background = torch.stack([one.background for one in known], dim=1)
     there = torch.ones(objects.shape[:3], dtype=torch.bool, device=objects.device)
@@ -233,7 +231,7 @@ def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, hard
     keys = maps[target].keys
     if newest_keys is None or recent_keys is None or oldest_keys is None or keys is None:
         return None
-    damage = hardship.cue_damage
+    damage = hardship.damage_cue
     previous = KeyedMasks(newest_keys, with_mistakes(newest.masks, damage) if damage else newest.masks)
     cue = model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))
     if cue is None or model.matcher is None or len(sources) < 3:

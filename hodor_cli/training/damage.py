@@ -21,18 +21,18 @@ from hodor_cli.training.config import TrainConfig
 
 
 class Hardship(NamedTuple):
-    """What makes an iteration harder.
+    """What makes an iteration harder: the settings of these names in `TrainConfig`, drawn for the iteration.
 
-    cue_dropped: leave out the correspondence cue, so that only the descriptors are left.
-    history_dropped: decode from the newest source's descriptors only.
-    cue_damage: chance of mistakes in the masks that the cue carries from the newest source.
-    cue_wrong: chance, per object, that the cue is wrong about the whole object in all frames.
+    drop_cue: leave out the correspondence cue, so that only the descriptors are left.
+    drop_history: decode from the newest source's descriptors only.
+    damage_cue: chance of mistakes in the masks that the cue carries from the newest source.
+    wrong_cue: chance, per object, that the cue is wrong about the whole object in all frames.
     """
 
-    cue_dropped: bool = False
-    history_dropped: bool = False
-    cue_damage: float = 0.0
-    cue_wrong: float = 0.0
+    drop_cue: bool = False
+    drop_history: bool = False
+    damage_cue: float = 0.0
+    wrong_cue: float = 0.0
 
     @staticmethod
     def drawn(config: TrainConfig, iteration: int) -> Hardship:
