@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ Cells = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 MinDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MIN_DIM)]
 MaxDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MAX_DIM)]
+#: A value for red, green and blue, each in 0..255.
+Rgb = tuple[float, float, float]
 #: Blocks in all stages of a backbone together.
 _MOST_BLOCKS = 256
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[\w.+ -]{1,64}\Z")]
@@ -39,7 +41,14 @@ def _divides(part: int, part_name: str, whole: int, whole_name: str) -> None:
 
 
 class SwinConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="swin"):
-    """A Swin transformer backbone; the defaults are Swin-T."""
+    """A Swin transformer backbone; the defaults are Swin-T.
+
+    pixel_mean, pixel_std: those of the data on which it was pretrained. imagenet: its published weights, in words.
+    """
+
+    pixel_mean: ClassVar[Rgb] = (123.675, 116.28, 103.53)
+    pixel_std: ClassVar[Rgb] = (58.395, 57.12, 57.375)
+    imagenet: ClassVar[str] = "Swin-T (.pth)"
 
     embed_channels: Width = 96
     depths: Annotated[tuple[Depth, ...], msgspec.Meta(min_length=1, max_length=8)] = (2, 2, 6, 2)
@@ -66,6 +75,10 @@ class SwinConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
 
 class MobileNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mobilenet-v2"):
     """A MobileNetV2 1.0 backbone whose batch norms are folded into its convolutions."""
+
+    pixel_mean: ClassVar[Rgb] = (127.5, 127.5, 127.5)
+    pixel_std: ClassVar[Rgb] = (127.5, 127.5, 127.5)
+    imagenet: ClassVar[str] = "MobileNetV2 (.safetensors)"
 
     #: (expansion, output channels, blocks, stride of the first block) of each group of blocks.
     groups: Annotated[tuple[tuple[Depth, Width, Depth, Depth], ...], msgspec.Meta(min_length=1, max_length=32)] = (
@@ -168,14 +181,14 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"stride4_reduced_channels must not exceed channels ({self.channels})")
 
     @property
-    def pixel_mean(self) -> tuple[float, float, float]:
-        """The mean to subtract from RGB values (0..255): that of the data on which the backbone was pretrained."""
-        return (123.675, 116.28, 103.53) if isinstance(self.backbone, SwinConfig) else (127.5, 127.5, 127.5)
+    def pixel_mean(self) -> Rgb:
+        """The mean to subtract from RGB values."""
+        return self.backbone.pixel_mean
 
     @property
-    def pixel_std(self) -> tuple[float, float, float]:
+    def pixel_std(self) -> Rgb:
         """The standard deviation to divide RGB by, after subtracting the mean."""
-        return (58.395, 57.12, 57.375) if isinstance(self.backbone, SwinConfig) else (127.5, 127.5, 127.5)
+        return self.backbone.pixel_std
 
     def parameters_at_least(self) -> int:
         """A lower bound on the number of parameters, which includes every term that is quadratic in a width.

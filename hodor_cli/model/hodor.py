@@ -12,7 +12,7 @@ from __future__ import annotations
 from msgspec.structs import asdict
 from torch import Tensor, nn
 
-from hodor_cli.config import ModelConfig, SwinConfig
+from hodor_cli.config import MobileNetConfig, ModelConfig, SwinConfig
 from hodor_cli.model.colour import colour_codes
 from hodor_cli.model.decoder import Decoder
 from hodor_cli.model.encoder import Encoder
@@ -23,6 +23,9 @@ from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.swin import Swin
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 
+Backbone = Swin | MobileNetV2
+_BACKBONES: dict[type, type[Backbone]] = {SwinConfig: Swin, MobileNetConfig: MobileNetV2}
+
 
 class Hodor(nn.Module):
     """The network for a configuration; its weights are random until others are loaded."""
@@ -30,8 +33,7 @@ class Hodor(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        kind: type[Swin | MobileNetV2] = Swin if isinstance(config.backbone, SwinConfig) else MobileNetV2
-        self.backbone = backbone = kind(**asdict(config.backbone))
+        self.backbone = backbone = _BACKBONES[type(config.backbone)](**asdict(config.backbone))
         self.fpn = FeaturePyramid(
             inputs=backbone.out_channels,
             channels=config.channels,

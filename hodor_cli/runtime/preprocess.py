@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hodor_cli.config import Rgb
+
 #: Input sides are padded to multiples of the backbone's coarsest stride.
 STRIDE = 32
-
-#: A value for each channel: red, green, blue.
-Colour = tuple[float, float, float]
 
 
 class Scalable(Protocol):
@@ -70,13 +69,13 @@ def pad(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.pad(images, (0, size[1] - images.shape[-1], 0, size[0] - images.shape[-2]))
 
 
-def normalise(frames: Tensor, mean: Colour, std: Colour) -> Tensor:
+def normalise(frames: Tensor, mean: Rgb, std: Rgb) -> Tensor:
     """Normalise (B, 3, H, W) float RGB in 0..255 by the mean and standard deviation of each channel."""
     return (frames - frames.new_tensor(mean).view(3, 1, 1)) / frames.new_tensor(std).view(3, 1, 1)
 
 
 def prepare_frame(
-    frame: np.ndarray | Scalable, geometry: Geometry, mean: Colour, std: Colour, device: torch.device
+    frame: np.ndarray | Scalable, geometry: Geometry, mean: Rgb, std: Rgb, device: torch.device
 ) -> Tensor:
     """RGB (H, W, 3) uint8 -> (1, 3, padded height, padded width) float32 network input; zero in the padding."""
     if not isinstance(frame, np.ndarray):

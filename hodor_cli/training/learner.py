@@ -10,8 +10,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hodor_cli.model.mobilenet import MobileNetV2
-from hodor_cli.model.swin import Swin
+from hodor_cli.model.hodor import Backbone
 from hodor_cli.training.config import LearningRate, TrainConfig
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -80,7 +79,7 @@ def rate_at(settings: LearningRate, iteration: int, iterations: int) -> float:
     return settings.peak
 
 
-def freeze_stages(backbone: Swin | MobileNetV2, count: int) -> None:
+def freeze_stages(backbone: Backbone, count: int) -> None:
     """Freeze the first `count` stages of the backbone, and train the others."""
     for number, stage in enumerate(backbone.stages()):
         for layer in stage:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import hodor_cli
-from hodor_cli.config import ModelConfig, SwinConfig
+from hodor_cli.config import ModelConfig
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_find import workspace_stills
@@ -243,8 +243,7 @@ def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Call
     if config.augment.maker == "imgaug" and (unused := unused_settings(config.augment)):
         note(f"imgaug augments photographs without {listed(unused, 4)}; `augment=fast` uses them")
     if not (resumed or record.weights or record.backbone or config.model == "toy"):
-        swin = isinstance(preset(config.model).backbone, SwinConfig)
         note(
-            "the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of "
-            + ("Swin-T (.pth)" if swin else "MobileNetV2 (.safetensors)")
+            "the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of"
+            f" {preset(config.model).backbone.imagenet}"
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from hodor_cli.errors import WeightsError
-from hodor_cli.model.mobilenet import Conv, MobileNetV2
+from hodor_cli.model.hodor import Backbone
+from hodor_cli.model.mobilenet import Conv
 from hodor_cli.model.swin import Swin
 from hodor_cli.weights.tensor_files import as_float32, fault_of, is_pickle, read_pickle, read_safetensors
 
@@ -58,7 +59,7 @@ def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {own: value for name, value in state_dict.items() if (own := own_name(name)) is not None}
 
 
-def load_imagenet_backbone(backbone: Swin | MobileNetV2, path: str | Path) -> None:
+def load_imagenet_backbone(backbone: Backbone, path: str | Path) -> None:
     """Copy ImageNet weights into a backbone, in place. Classifiers are ignored.
 
     Swin: a `.pth` or safetensors file as the Swin authors and detection codebases publish it; the output norms keep
