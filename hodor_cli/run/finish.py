@@ -32,39 +32,32 @@ from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
 
 
-def finish_run(
-    folder: OutputFolder, identity: RunIdentity, progress: RunProgress, *, resumed_from: int
-) -> SegmentSummary:
+def finish_run(folder: OutputFolder, identity: RunIdentity, run: RunProgress, *, resumed_from: int) -> SegmentSummary:
     """Write review.html and then report.json from the complete journal, and remove `.progress`. Raises OutputError.
 
-    progress: the frames that were segmented, not those kept of an earlier run.
+    run: the frames that were segmented, not those kept of an earlier run.
     """
     with writing(folder.root):
         objects = summarise_objects(read_journal(folder.journal))
         review = review_frames(read_journal(folder.journal))
         speed = SpeedRecord(
             frames=sum(1 for _ in read_journal(folder.journal)),
-            frames_per_second=round(progress.done / progress.seconds, 3) if progress.seconds > 0 else 0.0,
-            seconds=round(progress.seconds, 3),
-            network_seconds=round(progress.network_seconds, 3),
+            frames_per_second=round(run.done / run.seconds, 3) if run.seconds > 0 else 0.0,
+            seconds=round(run.seconds, 3),
+            network_seconds=round(run.network_seconds, 3),
         )
-        warnings = dict.fromkeys(progress.warnings)  # of the source and the inputs, then of the frames
+        warnings = dict.fromkeys(run.warnings)  # of the source and the inputs, then of the frames
         for record in read_journal(folder.journal):
             warnings.update(dict.fromkeys(record.warnings))
         plain = msgspec.to_builtins(identity, str_keys=True)
         header = {"hodor_version": __version__, **{name: plain[name] for name in RunIdentity.__struct_fields__}}
+        header |= {"speed": speed, "warnings": tuple(warnings), "suggest": suggested(read_journal(folder.journal))}
         page = folder.progress / folder.review.name
         overlay = folder.overlay if folder.overlay.exists() else None
         write_review_page(page, identity, objects, review, read_journal(folder.journal), overlay)
         put_in_place(page, folder.review)
         report = folder.progress / folder.report.name
-        write_report(
-            report,
-            header | {"speed": speed, "warnings": tuple(warnings), "suggest": suggested(read_journal(folder.journal))},
-            objects,
-            review,
-            read_journal(folder.journal),
-        )
+        write_report(report, header, objects, review, read_journal(folder.journal))
         put_in_place(report, folder.report)
         shutil.rmtree(folder.progress)
     return replace(read_summary(folder, identity), resumed_from=resumed_from, already_finished=False)

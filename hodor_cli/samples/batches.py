@@ -157,9 +157,8 @@ class Batches(Dataset["Batch | HodorError"]):
 
 def bucket_size(aspect: float, area: float) -> tuple[int, int]:
     """(height, width), multiples of 32, with about this area and aspect ratio (width / height)."""
-    height = max(STRIDE, round(math.sqrt(area / aspect) / STRIDE) * STRIDE)
-    width = max(STRIDE, round(math.sqrt(area * aspect) / STRIDE) * STRIDE)
-    return height, width
+    height, width = math.sqrt(area / aspect), math.sqrt(area * aspect)
+    return max(1, round(height / STRIDE)) * STRIDE, max(1, round(width / STRIDE)) * STRIDE
 
 
 def pools_of(dataset: TrainingSet, settings: BatchSettings, number: int, weight: float = 1.0) -> Pools:
