@@ -296,8 +296,15 @@ def test_a_new_object_need_not_wait_for_the_first_stroke_of_the_one_before(page:
         browser.key("n")  # the object of the first one is still empty
     page.server.send_signal(signal.SIGCONT)
     page.until("state.object === 5 && state.objects.length === 5", "the fifth object")
+    page.server.send_signal(signal.SIGSTOP)
+    page.run("state.set({ object: 5 })")
+    browser.key("Delete", 8)
+    browser.key("n")
+    browser.drag(page.place(90, 92), page.place(120, 92))
+    page.server.send_signal(signal.SIGCONT)
     browser.until("document.querySelector('#saved').textContent === 'saved'", "the page to say that all is saved")
-    assert page.saved(0)[[10, 30, 70], 105].tolist() == [2, 3, 4]
+    assert page.saved(0)[[10, 30, 70, 92], 105].tolist() == [2, 3, 4, 5]
+    assert page.state("state.objects.length") == 5
 
 
 def test_nothing_waits_for_the_answer_to_a_request_that_was_refused(page: Page) -> None:

@@ -35,7 +35,7 @@ class Objects:
         new = self._project.free_id()
         with self._project.change(ChangeKind.ADD):
             self._project.objects[new] = ObjectEntry(new)
-        self._events.changed(select=new)
+        self._events.changed()
 
     def rename(self, request: messages.Rename) -> None:
         name = harmless(" ".join(request.name.split()))

@@ -73,7 +73,7 @@ function changed(event) {
   const coloured = (entry) => ({ ...entry, colour: pageColour(entry.colour) });
   const objects = event.objects.map(coloured);
   const ids = objects.map((entry) => entry.id);
-  const object = adding() ? state.object : event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
+  const object = event.select ?? (ids.includes(state.object) || !ids.length || adding() ? state.object : ids[0]);
   const differ = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
   set({ fresh: coloured(event.fresh), ...(differ && { objects }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
 }

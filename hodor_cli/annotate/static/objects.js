@@ -47,8 +47,10 @@ export function addObject() {
   const empty = [...state.objects, ...coming].find(({ id, name }) => !name && !masked.has(id));
   if (empty) { set({ object: empty.id }); toast(`${title(empty)} has no mask yet; click it in the picture.`); }
   else if (send({ do: "add-object" })) {
+    const ids = new Set(state.objects.map(({ id }) => id));
+    view.sent.forEach(({ message }) => ids[message.do === "delete-object" ? "delete" : "add"](message.object));
     let object = 1;   // the server chooses the first free id; what is drawn before it answers belongs to this object
-    while (masked.has(object) || objectOf(object)) object++;
+    while (ids.has(object)) object++;
     view.sent.at(-1).adds = object;
     set({ object });
   }
