@@ -112,7 +112,7 @@ def test_gradients_of_micro_batches_add_up(photos: Path, tmp_path: Path) -> None
     assert losses_of(parts.folder) == pytest.approx(losses_of(whole.folder), abs=2e-4)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_or_interrupted_and_resumed_gives_the_same_losses(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
@@ -126,7 +126,9 @@ def test_killed_or_interrupted_and_resumed_gives_the_same_losses(
     command = [sys.executable, "-m", "hodor_cli", "pretrain", "--data", str(photos), "--preset", "toy"]
     command += ["--iterations", str(total), "--save-every", "3", "--workers", "1", "-o", str(out)]
     root = Path(__file__).resolve().parent.parent
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         deadline = time.monotonic() + 300
         while not (out / "metrics.csv").is_file() or len((out / "metrics.csv").read_text().splitlines()) < 6:
@@ -134,15 +136,19 @@ def test_killed_or_interrupted_and_resumed_gives_the_same_losses(
             assert time.monotonic() < deadline
             time.sleep(0.005)
     finally:
-        process.send_signal(how)
+        if how == signal.SIGTERM:
+            os.killpg(process.pid, how)  # as a scheduler does, to the data worker, too
+        else:
+            process.send_signal(how)
     _, said = process.communicate(timeout=100)
     state = read_state(out)
     assert state is not None
     assert 3 <= state.iteration < total
-    if how == signal.SIGINT:
+    if how != signal.SIGKILL:
         assert process.returncode == 130, said
         assert f"interrupted after iteration {state.iteration} of {total}" in said
         assert "run the same command with --resume to continue" in said
+        assert "Traceback" not in said
         assert len(losses_of(out)) == state.iteration  # nothing of what was done is lost
     else:
         assert process.returncode == -signal.SIGKILL

@@ -30,7 +30,7 @@ from hodor_cli.runtime.second_thread import SecondThread, second_thread
 from hodor_cli.samples.clip_sets import ClipFrames
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.halves import learned_in_halves
-from hodor_cli.training.interrupts import uninterrupted
+from hodor_cli.training.interrupts import terminated_like_ctrl_c, uninterrupted
 from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
@@ -61,6 +61,7 @@ class ClickProgress:
     ious: tuple[float, ...]
 
 
+@terminated_like_ctrl_c()
 def train_clicks(
     data: Sequence[str | Path],
     out: str | Path,
@@ -73,7 +74,7 @@ def train_clicks(
 ) -> Path:
     """Train a click network on photographs (COCO format) and frames of clips; write it to `out`/clicks.safetensors.
 
-    Ctrl-C saves the state of the last whole iteration.
+    Ctrl-C or SIGTERM saves the state of the last whole iteration.
 
     weights: what to start from: a click network, a MobileNetV2 trained on ImageNet (safetensors), or weights of `hodor`
     (a name or a file), whose backbone is used; "mini" by default. resume: continue the run in `out`, or start one if

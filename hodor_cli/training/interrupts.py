@@ -1,4 +1,4 @@
-"""Delays Ctrl-C until an iteration is complete."""
+"""Delays Ctrl-C, or termination by a scheduler, until an iteration is complete."""
 
 from __future__ import annotations
 
@@ -8,6 +8,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+@contextmanager
+def terminated_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which a scheduler sends shortly before it kills a job, does inside the block what Ctrl-C does.
+
+    A handler that the program has set for it is kept.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # Workers may have received it, too; PyTorch would raise an error about their end amid the iteration.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        handler = signal.getsignal(signal.SIGINT)
+        (handler if callable(handler) else signal.default_int_handler)(number, frame)
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class HalfDone(KeyboardInterrupt):

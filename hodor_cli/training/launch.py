@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hodor_cli.errors import DeviceError, HodorError, UsageError
 from hodor_cli.runtime.device import choose_device, choose_precision
 from hodor_cli.runtime.threads import uninterruptible_children, usable_cores
+from hodor_cli.training.interrupts import terminated_like_ctrl_c
 from hodor_cli.training.options import LaunchSettings
 
 _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
@@ -101,6 +102,7 @@ def layout_of(settings: LaunchSettings | None = None, environ: Mapping[str, str]
     return Layout(device, settings.precision, kind, local, nodes, starter, rank)
 
 
+@terminated_like_ctrl_c()
 def in_processes(layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False) -> Any:
     """Call `function(process, *arguments)` in each of several processes and return the first local process's result.
 

@@ -25,7 +25,7 @@ from hodor_cli.training.cycles import Objective, Prediction, Step, inputs_of, sc
 from hodor_cli.training.damage import Hardship
 from hodor_cli.training.faults import not_a_number
 from hodor_cli.training.halves import can_be_halved, objective_in_halves
-from hodor_cli.training.interrupts import HalfDone, uninterrupted
+from hodor_cli.training.interrupts import HalfDone, terminated_like_ctrl_c, uninterrupted
 from hodor_cli.training.launch import Process
 from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.plan import Plan
@@ -39,13 +39,14 @@ from hodor_cli.weights.checkpoint import save_checkpoint
 _CLEAR_GAIN = 0.01
 
 
+@terminated_like_ctrl_c()
 @explained_workers()
 def fit(process: Process, plan: Plan) -> TrainingState:
     """Train a network in this process and write checkpoints to the plan's folder, which must exist.
 
     Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` if there is
     a validation, `metrics.csv`, and `training_state.safetensors`, from which a run is resumed with the same data in the
-    same order. Ctrl-C saves the state of the last whole iteration; a second one keeps the state of the last save.
+    same order. Ctrl-C or SIGTERM saves the state of the last whole iteration; a second one keeps that of the last save.
 
     Args:
         process: this process, which makes and learns from its share of every batch.
