@@ -220,7 +220,7 @@ def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
     page.begin()
     browser, area = page.browser, lambda: int((page.labels() == page.state("state.object")).sum())
     browser.key("n")
-    page.until("state.object === 2", "a new object")
+    page.until("state.object === 2 && state.objects.length === 2", "a new object")
     areas = [0]
 
     def done(what: str) -> int:
@@ -288,7 +288,7 @@ def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Pa
 def test_a_new_object_need_not_wait_for_the_first_stroke_of_the_one_before(page: Page) -> None:
     browser = page.begin()
     browser.key("n")
-    page.until("state.object === 2", "the second object")
+    page.until("state.object === 2 && state.objects.length === 2", "the second object")
     page.server.send_signal(signal.SIGSTOP)
     for row in (10, 30, 70):
         browser.drag(page.place(90, row), page.place(120, row))
@@ -548,7 +548,7 @@ def test_everything_on_the_picture_is_done_by_keyboard_alone(page: Page) -> None
     browser.key("PageDown")  # the frame changes, and the crosshair stays
     page.until("state.frame === 1 && state.crosshair !== null", "the next frame")
     browser.key("n")
-    page.until("state.object === 2", "a new object")
+    page.until("state.object === 2 && state.objects.length === 2", "a new object")
     browser.key("b")
     to(5, 30)
     browser.key("Enter")
@@ -567,7 +567,7 @@ def test_everything_on_the_picture_is_done_by_keyboard_alone(page: Page) -> None
 def test_a_name_takes_keys_only_while_it_is_changed(page: Page) -> None:
     browser = page.begin()
     browser.key("n")
-    page.until("state.object === 2", "a new object")
+    page.until("state.object === 2 && state.objects.length === 2", "a new object")
     box = "document.querySelector('#objects input').getBoundingClientRect()"
     place = browser.run(f"(() => {{ const box = {box}; return [box.left + 20, box.top + 8]; }})()")
     browser.click(*place)
@@ -687,7 +687,7 @@ def test_a_list_of_frames_to_review_is_not_replaced_by_each_tracked_frame(page: 
 def test_review_goes_round_and_selects_the_object_to_correct(page: Page) -> None:
     browser = page.begin()
     browser.key("n")
-    page.until("state.object === 2", "a second object")
+    page.until("state.object === 2 && state.objects.length === 2", "a second object")
     browser.run("import('./socket.js').then(({ onEvent }) => onEvent('advice', () => {}))")  # the places here stay
     page.run("state.set({ review: [] })")
     assert browser.run("document.querySelector('#next-review').hidden")
@@ -963,7 +963,7 @@ def test_the_space_bar_presses_what_the_keyboard_has_reached_and_plays_otherwise
 def test_the_object_under_the_pointer_is_selected(page: Page) -> None:
     browser = page.begin()
     browser.key("n")
-    page.until("state.object === 2", "a new object")
+    page.until("state.object === 2 && state.objects.length === 2", "a new object")
     browser.mouse("Moved", *page.place(30, 48), "none")
     browser.key("s")
     page.until("state.object === 1", "the object under the pointer")
