@@ -194,6 +194,17 @@ def test_a_list_names_videos_beside_it(library: Path, toy: Path) -> None:
     assert sorted(path.name for path in (library / "out").iterdir()) == ["a", "c", "summary.json"]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no safe path")
+def test_workers_import_nothing_from_the_current_folder(library: Path, toy: Path) -> None:
+    program, masks = library / "program.py", library / "masks"
+    program.write_text("from hodor_cli.cli import main\nif __name__ == '__main__':\n    main()\n")
+    (library / "clips" / "signal.py").write_text("raise SystemExit(1)")
+    command = [sys.executable, program, "segment-many", ".", "--masks", masks, "--weights", toy, "-o", library / "out"]
+    ran = subprocess.run(command, cwd=library / "clips", capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    whole(library / "out")
+
+
 def test_a_killed_worker_is_replaced(library: Path, toy: Path) -> None:
     killed: list[int] = []
 

@@ -7,6 +7,7 @@ Only this folder prints, and no other part of the package imports it.
 from __future__ import annotations
 
 import gc
+import os
 from typing import Annotated, Any
 
 import typer
@@ -103,6 +104,7 @@ def main() -> None:
     """Run the command line and exit with its code; `hodor_cli.__main__` calls it."""
     prepare_streams()
     wait_briefly()  # before PyTorch is imported
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # workers do not import a signal.py of the current folder
     # Imports create many objects but no garbage; collecting every 700 objects takes a tenth of the start-up time.
     gc.set_threshold(50_000)
     app(prog_name="hodor")
