@@ -142,7 +142,7 @@ def test_functions_in_messages_become_the_commands_that_do_the_same(repository: 
 
 
 def test_flags_of_a_group_are_those_of_its_commands() -> None:
-    assert flags_of(COMMANDS["data"].load("data"))["min_area"].on == "--min-area"
+    assert flags_of(COMMANDS["data"].load("data"))["min_area"] == "--min-area"
 
 
 def test_an_error_of_the_library_names_flags() -> None:

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -26,50 +25,6 @@ from hodor_cli.files import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-@dataclass(frozen=True)
-class Flag:
-    """What the user types for a parameter: `on` (or the name of an argument), and `off` if a switch has it."""
-
-    on: str
-    off: str = ""
-    switch: bool = False
-
-
-_RUNNING: ContextVar[Mapping[str, Flag]] = ContextVar("flags of the running command", default={})  # noqa: B039
-_NAME = re.compile(r"`([A-Za-z_][\w.]*)(?:=([^`]*))?`")
-
-
-def remember_flags(command: Any) -> None:
-    """Make `with_flags` use the flags of this click command, or of the subcommands of this group."""
-    _RUNNING.set(flags_of(command))
-
-
-@contextmanager
-def flags_of_one_run() -> Iterator[None]:
-    """Forget the remembered flags at the end of the block."""
-    token = _RUNNING.set({})
-    try:
-        yield
-    finally:
-        _RUNNING.reset(token)
-
-
-def flags_of(command: Any) -> dict[str, Flag]:
-    """Flags by parameter name, of a click command and all its subcommands."""
-    found: dict[str, Flag] = {}
-    for inner in getattr(command, "commands", {}).values():
-        found |= flags_of(inner)
-    for parameter in command.params:
-        long = [text for text in parameter.opts if text.startswith("--")]
-        if long:
-            flag = Flag(long[0], next(iter(parameter.secondary_opts), ""), bool(getattr(parameter, "is_flag", False)))
-            found[long[0][2:].replace("-", "_")] = flag
-        else:
-            flag = Flag((parameter.metavar or parameter.name).strip("[]."))
-        found[parameter.name] = flag
-    return found
 
 
 #: Function that the library's messages name -> command that does the same.
@@ -83,23 +38,50 @@ COMMANDS_OF = {
     "segment_source": "hodor segment",
     "segment_videos": "hodor segment-many",
 }
-#: What a message names -> the command that has it, for commands that do not.
-_ELSEWHERE = COMMANDS_OF | {"axes": "hodor segment --axes"}
+#: What a message names -> what is printed for commands that do not have it.
+_ELSEWHERE = {name: f"`{command}`" for name, command in {**COMMANDS_OF, "axes": "hodor segment --axes"}.items()}
+_RUNNING: ContextVar[Mapping[str, str]] = ContextVar("flags of the running command", default=_ELSEWHERE)
+_NAME = re.compile(r"`[\w.]*?(\w+)(=[^`]*)?`")
+
+
+def remember_flags(command: Any) -> None:
+    """Make `with_flags` use the flags of this click command, or of the subcommands of this group."""
+    _RUNNING.set(_ELSEWHERE | flags_of(command))
+
+
+@contextmanager
+def flags_of_one_run() -> Iterator[None]:
+    """Forget the remembered flags at the end of the block."""
+    token = _RUNNING.set(_ELSEWHERE)
+    try:
+        yield
+    finally:
+        _RUNNING.reset(token)
+
+
+def flags_of(command: Any) -> dict[str, str]:
+    """Parameter's name, alone or with =True or =False -> what is typed; of a click command and all its subcommands."""
+    found: dict[str, str] = {}
+    for inner in getattr(command, "commands", {}).values():
+        found |= flags_of(inner)
+    for parameter in command.params:
+        argument = (parameter.metavar or parameter.name).strip("[].")
+        typed = next((text for text in parameter.opts if text.startswith("--")), argument)
+        off = next(iter(parameter.secondary_opts), f"no {typed}")
+        for name in (typed.removeprefix("--").replace("-", "_"), parameter.name):
+            found |= {name: typed, f"{name}=True": typed, f"{name}=False": off}
+    return found
 
 
 def with_flags(message: str) -> str:
     """The message with the running command's parameters named by their flags, and functions by their commands."""
     flags = _RUNNING.get()
 
-    def flag(found: re.Match[str]) -> str:
-        known = flags.get(found[1].rpartition(".")[2] if found[1] not in flags else found[1])
-        if known is None:
-            return f"`{_ELSEWHERE[found[1]]}`" if found[1] in _ELSEWHERE else found[0]
-        if found[2] is None or (known.switch and found[2] == "True"):
-            return known.on
-        return known.off or f"no {known.on}" if known.switch and found[2] == "False" else f"{known.on} {found[2]}"
+    def typed(found: re.Match[str]) -> str:
+        name, value = found.groups("")
+        return flags.get(name + value) or (f"{flags[name]} {value[1:]}" if name in flags else found[0])
 
-    return _NAME.sub(flag, message)
+    return _NAME.sub(typed, message)
 
 
 def keeping_flags(print_line: Callable[[str], None]) -> Callable[[str], None]:
@@ -107,7 +89,7 @@ def keeping_flags(print_line: Callable[[str], None]) -> Callable[[str], None]:
     return partial(_print_with_flags, print_line, _RUNNING.get())
 
 
-def _print_with_flags(print_line: Callable[[str], None], flags: Mapping[str, Flag], message: str) -> None:
+def _print_with_flags(print_line: Callable[[str], None], flags: Mapping[str, str], message: str) -> None:
     _RUNNING.set(flags)
     print_line(message)
 
