@@ -58,13 +58,13 @@ class VideoAttempts:
             if overwrite and self.final.exists():
                 with locked_folder(self.final, advice="wait until it ends, then run again with `resume`"):
                     OutputFolder(self.final).remove_results()
-                remove_if_empty(self.final)
-                if self.final.exists():  # other files are in it; the report makes the result complete
+                if any(self.final.iterdir()):  # other files are in it; the report makes the result complete
                     all_but = shutil.ignore_patterns("report.json")
                     shutil.copytree(attempt, self.final, ignore=all_but, copy_function=put_in_place, dirs_exist_ok=True)
                     put_in_place(attempt / "report.json", self.final / "report.json")
                     self.clear()
                     return
+            remove_if_empty(self.final)  # Windows renames onto no folder, not even an empty one
             try:
                 os.rename(attempt, self.final)
             except OSError:
