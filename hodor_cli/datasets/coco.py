@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.coco_file import (
-    Annotation,
-    CocoFile,
-    ImageEntry,
-    fault_without_pixel,
-    read_coco,
-    segmentation_of,
-)
+from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry, read_coco
 from hodor_cli.datasets.coco_find import ImageFinder, find_coco
 from hodor_cli.datasets.faults import MISSING, OUTSIDE, DataSizeError, Faults
 from hodor_cli.datasets.limits import ObjectLimits, area_and_sides
 from hodor_cli.datasets.rle import (
-    RunLengths,
     Segmentation,
     SizeMismatchError,
+    check_segmentation,
     decode_segmentation,
     reaches_far_outside,
+    why_empty,
 )
 from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.images.paths import size_text
 from hodor_cli.images.picture import read_picture
 
+#: The fault of an outline that covers no pixel because its coordinates do not fit its picture.
+MISPLACED = "outline without a pixel"
 _HINTS = 20  # missing files for which a similarly named file is looked for
 
 
@@ -58,18 +57,28 @@ class Still:
         return [item.mask for item in self.objects]
 
 
-class _StoredObject(msgspec.Struct, array_like=True):
-    """The parts of an annotation that loading its photograph needs."""
+class PhotoObject(NamedTuple):
+    """An annotated object. number: its annotation id. name: its class, "" if it has none."""
 
-    annotation_id: int
-    category: str
-    segmentation: RunLengths | list[list[float]]
+    number: int
+    name: str
+    segmentation: Segmentation
+    annotation: Annotation = Annotation(0)
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """What is annotated in photographs. classes: all, also without objects. Reading `entries` may add to `faults`."""
+
+    faults: Faults
+    classes: Iterable[str]
+    entries: Iterable[tuple[ImageEntry, Iterable[PhotoObject]]]
 
 
 class StillImages:
     """The photographs of a COCO-format set that have at least one object within the limits.
 
-    folder: the photographs. annotations: a COCO file or parsed annotations; by default the file that `find_coco` finds.
+    folder: the photographs. annotations: a COCO file, or what is annotated; by default the file that `find_coco` finds.
     Masks may be polygons or run lengths, compressed or not; they are decoded when their photograph is loaded, so that
     the set needs little memory. Crowds, and photographs whose file is missing, are left out. `faults` lists the entries
     that cannot be used, `below_limits` counts the objects that are too small, and `classes` counts the others by class.
@@ -80,7 +89,7 @@ class StillImages:
     def __init__(
         self,
         folder: str | Path,
-        annotations: str | Path | CocoFile | None = None,
+        annotations: str | Path | Photographs | None = None,
         *,
         limits: ObjectLimits | None = None,
         allow_empty: bool = False,
@@ -91,16 +100,18 @@ class StillImages:
             raise DataError(f"there is no folder {images} to read training images from")
         if annotations is None:
             images, annotations = find_coco(images)
-        content = annotations if isinstance(annotations, CocoFile) else read_coco(Path(annotations))
-        self.annotations_file = content.faults.path
+        if not isinstance(annotations, Photographs):
+            coco = read_coco(Path(annotations))
+            annotations = Photographs(coco.faults, coco.categories.values(), photographs_of(coco))
+        self.annotations_file = annotations.faults.path
         self.finder = ImageFinder(images)
-        self.faults: Faults = content.faults
-        self.images_listed = len(content.images)
+        self.faults: Faults = annotations.faults
+        self.images_listed = 0
         """Number of images in the file, with or without objects."""
         self.below_limits = 0
         self.cut: list[str] = []
         """For each outline that reaches far outside its photograph and is cut at the edge, the photograph's name."""
-        self.classes = Counter(dict.fromkeys(content.categories.values(), 0))
+        self.classes = Counter(dict.fromkeys(annotations.classes, 0))
         self._images: list[ImageEntry] = []
         self.object_counts: list[int] = []
         """Number of usable objects of each photograph."""
@@ -109,7 +120,8 @@ class StillImages:
         # The usable objects of each image as JSON. As Python objects, COCO's annotations would need gigabytes, copied
         # into every worker process.
         self._packed: list[bytes] = []
-        self._pack(content)
+        for image, objects in annotations.entries:
+            self._add(image, objects)
         if not self._images and not allow_empty:
             broken = min(self.faults.found, key=lambda fault: not fault.serious, default=None)
             why = f"; {broken.kind}: {broken}{broken.way_out}" if broken is not None else ""
@@ -142,14 +154,9 @@ class StillImages:
         entry = self._images[index]
         image = read_photograph(self.path(index))
         self.require_size(index, image.shape[:2])
-        objects = []
-        for item in msgspec.json.decode(self._packed[index], type=list[_StoredObject]):
-            try:
-                mask = decode_segmentation(item.segmentation, *entry.size)
-            except ValueError as error:
-                raise DataError(f"annotation {item.annotation_id} of {entry.file_name} is broken: {error}") from error
-            objects.append(StillObject(item.annotation_id, item.category, mask))
-        return Still(image, objects, entry.file_name)
+        stored = msgspec.json.decode(self._packed[index])
+        drawn = ((number, name or "object", decode_segmentation(what, *entry.size)) for number, name, what in stored)
+        return Still(image, [StillObject(*one) for one in drawn], entry.file_name)
 
     def require_size(self, index: int, size: tuple[int, int]) -> None:
         """Raise DataSizeError unless `size`, the photograph's (height, width), is the annotated size."""
@@ -160,27 +167,16 @@ class StillImages:
                 f"{turned_hint(size, annotated)}; annotate it at its own size"
             )
 
-    def _pack(self, content: CocoFile) -> None:
-        """Store the images that have usable objects. Annotation ids are kept if all are unique numbers."""
-        ids = [annotation.id for image in content.images for annotation in content.annotations.get(image, ())]
-        kept = len(set(ids)) == len(ids) and all(isinstance(value, int) and 0 < value < 2**31 for value in ids)
-        place = 0
-        for image in content.images.values():
-            usable = []
-            for annotation in content.annotations.get(image.id, ()):
-                place += 1
-                segmentation = self._usable(annotation, image)
-                if segmentation is not None:
-                    kind = annotation.category_id
-                    category = "object" if kind is None else content.categories.get(kind, "object")
-                    number = annotation.id if kept and isinstance(annotation.id, int) else place
-                    usable.append(_StoredObject(number, category, segmentation))
-            if usable and self._is_there(image):
-                self._images.append(image)
-                self.object_counts.append(len(usable))
-                self.sizes.append(image.size)
-                self.classes.update(item.category for item in usable)
-                self._packed.append(msgspec.json.encode(usable))
+    def _add(self, image: ImageEntry, objects: Iterable[PhotoObject]) -> None:
+        """Store a photograph if it has usable objects."""
+        self.images_listed += 1
+        usable = [one for one in objects if self._large_enough(one, image)]
+        if usable and self._is_there(image):
+            self._images.append(image)
+            self.object_counts.append(len(usable))
+            self.sizes.append(image.size)
+            self.classes.update(one.name or "object" for one in usable)
+            self._packed.append(msgspec.json.encode([one[:3] for one in usable]))
 
     def _is_there(self, image: ImageEntry) -> bool:
         """Whether the image's file exists; if not, add a fault."""
@@ -193,31 +189,46 @@ class StillImages:
             return True
         return False
 
-    def _usable(self, annotation: Annotation, image: ImageEntry) -> Segmentation | None:
-        """The annotation's segmentation if it is valid and large enough, else None; adds a fault if it is not valid."""
-        where = f"annotation {annotation.id} of {image.file_name}"
-        try:
-            segmentation = segmentation_of(annotation, image)
-        except ValueError as error:
-            self.faults.add(
-                "size mismatch" if isinstance(error, SizeMismatchError) else "broken mask", where, str(error)
-            )
-            return None
-        if segmentation is None:
-            kind, detail = fault_without_pixel(annotation, image)
-            self.faults.add(kind, where, detail, serious=False)
-            return None
-        area, box = annotation.area, annotation.bbox
+    def _large_enough(self, item: PhotoObject, image: ImageEntry) -> bool:
+        area, box = item.annotation.area, item.annotation.bbox
         height, width = image.size
-        if reaches_far_outside(segmentation, height, width):
+        if reaches_far_outside(item.segmentation, height, width):
             self.cut.append(image.file_name)
         if not area or area < 0 or box is None or len(box) != 4 or min(box[2:]) <= 0:  # some tools write 0
-            area, *sides = area_and_sides(decode_segmentation(segmentation, height, width))
+            area, *sides = area_and_sides(decode_segmentation(item.segmentation, height, width))
             box = [0, 0, *sides]
-        if self.limits.accepts(area, box[2], box[3], height, width):
-            return segmentation
-        self.below_limits += 1
-        return None
+        accepted = self.limits.accepts(area, box[2], box[3], height, width)
+        self.below_limits += not accepted
+        return accepted
+
+
+def photographs_of(content: CocoFile) -> Iterator[tuple[ImageEntry, list[PhotoObject]]]:
+    """Each image of a COCO file with its objects; annotations without a valid outline become faults. Annotation ids are
+    kept if all are unique numbers."""
+    ids = [annotation.id for image in content.images for annotation in content.annotations.get(image, ())]
+    kept = len(set(ids)) == len(ids) and all(isinstance(value, int) and 0 < value < 2**31 for value in ids)
+    numbers = count(1)
+    for image in content.images.values():
+        objects = []
+        for annotation, number in zip(content.annotations.get(image.id, ()), numbers, strict=False):
+            where = f"annotation {annotation.id} of {image.file_name}"
+            try:
+                stored = msgspec.json.decode(annotation.segmentation)
+                segmentation = check_segmentation(stored, *image.size) if stored else None
+            except ValueError as error:
+                kind = "size mismatch" if isinstance(error, SizeMismatchError) else "broken mask"
+                content.faults.add(kind, where, str(error))
+                continue
+            if segmentation is not None:
+                own = annotation.id if kept and isinstance(annotation.id, int) else number
+                name = "" if annotation.category_id is None else content.categories.get(annotation.category_id, "")
+                objects.append(PhotoObject(own, name, segmentation, annotation))
+            elif annotation.bbox is not None and bytes(annotation.segmentation) in (b"null", b"[]"):
+                content.faults.add("box without an outline", where, "export segmentation", serious=False)
+            else:
+                why = why_empty(stored, *image.size)
+                content.faults.add(MISPLACED if why else "empty mask", where, why or "no pixel", serious=False)
+        yield image, objects
 
 
 def read_photograph(path: Path) -> NDArray[np.uint8]:

@@ -12,14 +12,11 @@ import msgspec
 
 from hodor_cli.datasets.faults import CROWDS, Faults
 from hodor_cli.datasets.parsing import decode_json, reason_of
-from hodor_cli.datasets.rle import Segmentation, check_segmentation, why_empty
 from hodor_cli.errors import DataError
 from hodor_cli.images.paths import plural, read_utf8
 from hodor_cli.images.pillow import MOST_PIXELS
 
 Id = int | str
-#: The fault of an outline that covers no pixel because its coordinates do not fit its picture.
-MISPLACED = "outline without a pixel"
 _Null = msgspec.Raw(b"null")
 
 
@@ -118,20 +115,6 @@ def read_coco(path: Path) -> CocoFile:
             coco.categories[number] = str(number if name is None else name)
     _take_annotations(coco, content.annotations, refused)
     return coco
-
-
-def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation | None:
-    """The annotation's checked segmentation, or None if it covers no pixel. Raises ValueError if it is invalid."""
-    segmentation = msgspec.json.decode(annotation.segmentation)
-    return check_segmentation(segmentation, *image.size) if segmentation else None
-
-
-def fault_without_pixel(annotation: Annotation, image: ImageEntry) -> tuple[str, str]:
-    """(kind, detail) of the fault of an annotation for which `segmentation_of` returns None."""
-    if annotation.bbox is not None and bytes(annotation.segmentation) in (b"null", b"[]"):
-        return "box without an outline", "export segmentation"
-    why = why_empty(msgspec.json.decode(annotation.segmentation), *image.size)
-    return (MISPLACED, why) if why else ("empty mask", "no pixel")
 
 
 def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _File:

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from hodor_cli.datasets.coco_file import MISPLACED, Annotation, Id, fault_without_pixel, read_coco, segmentation_of
+from hodor_cli.datasets.coco import MISPLACED, photographs_of
+from hodor_cli.datasets.coco_file import Annotation, Id, read_coco
 from hodor_cli.datasets.coco_find import ImageFinder, json_annotations
 from hodor_cli.datasets.parsing import decode_json
 from hodor_cli.datasets.rle import encode_rle
@@ -39,21 +40,11 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         raise InputError(wrong)
     finder = ImageFinder(path.parent.parent if path.parent.name == "annotations" else path.parent)
     pictures = []
-    for entry in content.images.values():
-        shapes = []
-        for item in content.annotations.get(entry.id, ()):
-            try:
-                segmentation = segmentation_of(item, entry)
-            except ValueError as error:
-                raise InputError(f"annotation {item.id} of {entry.file_name} in {path} is invalid: {error}") from error
-            if segmentation is None:
-                kind, detail = fault_without_pixel(item, entry)
-                content.faults.add(kind, f"annotation {item.id} of {entry.file_name}", detail, serious=False)
-            else:
-                name = "" if item.category_id is None else content.categories.get(item.category_id, "")
-                shapes.append(Shape(name, segmentation, _track(item)))
-        file = finder.find(entry.file_name)
-        pictures.append(Picture(entry.file_name, entry.size, tuple(shapes), file=file))
+    for entry, objects in photographs_of(content):
+        if (broken := next((fault for fault in content.faults.found if fault.serious), None)) is not None:
+            raise InputError(f"{broken.where} in {path} is invalid: {broken.detail}")
+        shapes = tuple(Shape(one.name, one.segmentation, _track(one.annotation)) for one in objects)
+        pictures.append(Picture(entry.file_name, entry.size, shapes, file=finder.find(entry.file_name)))
     if content.annotations and not any(picture.shapes for picture in pictures):
         if (fault := next((one for one in content.faults.found if one.kind == MISPLACED), None)) is not None:
             raise InputError(f"{path} has no outline that covers a pixel, such as {fault}")

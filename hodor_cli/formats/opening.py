@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
-import msgspec
+import numpy as np
 
 from hodor_cli.datasets.clips import ClipSet
-from hodor_cli.datasets.coco import StillImages
-from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
+from hodor_cli.datasets.coco import Photographs, PhotoObject, StillImages
+from hodor_cli.datasets.coco_file import ImageEntry
 from hodor_cli.datasets.coco_find import annotation_files, find_coco
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.faults import Faults
@@ -52,10 +53,10 @@ def open_set(
     require_exists(images, "data set")
     if annotations is not None:
         require_exists(Path(annotations), "file of annotations")
-    content: str | Path | CocoFile | None = annotations
+    content: str | Path | Photographs | None = annotations
     if (read := _photographs(images, annotations)) is not None:
         images = images if images.is_dir() else images.parent
-        content = _as_coco(*read, images)
+        content = _with_objects(*read, images)
     elif annotations is None and images.is_file() and images.suffix.lower() == ".json":
         content, images = images, images.parent.parent if images.parent.name == "annotations" else images.parent
     elif annotations is None:
@@ -87,38 +88,31 @@ def _photographs(images: Path, annotations: str | Path | None) -> tuple[Annotati
     return read, faults
 
 
-def _as_coco(read: Annotations, faults: Faults, folder: Path) -> CocoFile:
-    """Convert any tool's annotations to those of a COCO file. folder: the folder of the pictures."""
-    content = CocoFile(faults)
-    classes: dict[str, int] = {}
-    for number, picture in enumerate(read.pictures, start=1):
+def _with_objects(read: Annotations, faults: Faults, folder: Path) -> Photographs:
+    """The pictures of any tool with their objects. folder: the folder of the pictures."""
+    numbers, entries = count(1), list[tuple[ImageEntry, list[PhotoObject]]]()
+    for picture in read.pictures:
         inside = picture.file is not None and picture.file.is_relative_to(folder)
         name = picture.file.relative_to(folder).as_posix() if picture.file and inside else picture.name
-        content.images[number] = ImageEntry(number, name, *picture.size)
-        for shape in _joined(picture):
-            category = classes.setdefault(shape.name or "object", len(classes) + 1)
-            segmentation = msgspec.Raw(msgspec.json.encode(shape.segmentation))
-            content.annotations.setdefault(number, []).append(
-                Annotation(number, category_id=category, segmentation=segmentation)
-            )
-    content.categories.update({number: name for name, number in classes.items()})
-    return content
+        objects = [PhotoObject(next(numbers), *one) for one in _joined(picture)]
+        entries.append((ImageEntry(len(entries), name, *picture.size), objects))
+    classes = [shape.name or "object" for picture in read.pictures for shape in picture.shapes]
+    return Photographs(faults, classes, entries)
 
 
-def _joined(picture: Picture) -> list[Shape]:
+def _joined(picture: Picture) -> Iterator[tuple[str, Segmentation]]:
     """The picture's objects: shapes with the same name and key (a group, a track) are joined to one."""
-    objects: dict[tuple[str, Key], Shape] = {}
+    parts: dict[tuple[str, Key], list[Shape]] = {}
     for place, shape in enumerate(picture.shapes):
-        key = (shape.name, f"#{place}" if shape.key is None else shape.key)
-        if (earlier := objects.get(key)) is not None:
-            before, here = earlier.segmentation, shape.segmentation
-            if isinstance(before, list) and isinstance(here, list):
-                whole: Segmentation = [*before, *here]
-            else:
-                whole = run_lengths(earlier.mask(picture.size) | shape.mask(picture.size))
-            shape = replace(shape, segmentation=whole)
-        objects[key] = shape
-    return list(objects.values())
+        parts.setdefault((shape.name, f"#{place}" if shape.key is None else shape.key), []).append(shape)
+    for (name, _), shapes in parts.items():
+        polygons = [shape.segmentation for shape in shapes if isinstance(shape.segmentation, list)]
+        if len(polygons) == len(shapes):
+            yield name, [*chain(*polygons)]
+        elif len(shapes) == 1:
+            yield name, shapes[0].segmentation
+        else:
+            yield name, run_lengths(np.logical_or.reduce([shape.mask(picture.size) for shape in shapes]))
 
 
 def is_clips(folder: Path) -> bool:
