@@ -41,10 +41,10 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     finder = ImageFinder(path.parent.parent if path.parent.name == "annotations" else path.parent)
     pictures = []
     for entry, objects in photographs_of(content):
-        if (broken := next((fault for fault in content.faults.found if fault.serious), None)) is not None:
-            raise InputError(f"{broken.where} in {path} is invalid: {broken.detail}")
         shapes = tuple(Shape(one.name, one.segmentation, _track(one.annotation)) for one in objects)
         pictures.append(Picture(entry.file_name, entry.size, shapes, file=finder.find(entry.file_name)))
+    if (broken := next((fault for fault in content.faults.found if fault.serious), None)) is not None:
+        raise InputError(f"{broken.where} in {path} is invalid: {broken.detail}")
     if content.annotations and not any(picture.shapes for picture in pictures):
         if (fault := next((one for one in content.faults.found if one.kind == MISPLACED), None)) is not None:
             raise InputError(f"{path} has no outline that covers a pixel, such as {fault}")
