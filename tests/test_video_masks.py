@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from hodor_cli.datasets.labels.combining import MaskInput
+from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
@@ -35,7 +35,7 @@ class FakeVideo(FrameSource):
         return 10
 
 
-def read_mask_argument(argument: str, source: FrameSource) -> dict[int, MaskInput]:
+def read_mask_argument(argument: str, source: FrameSource) -> dict[int, PackedMask]:
     return read_given([argument], source).masks
 
 

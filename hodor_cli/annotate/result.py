@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 import hodor_cli
-from hodor_cli.annotate.project import Project, made_by_hand
+from hodor_cli.annotate.project import Labels, Project, made_by_hand
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
 from hodor_cli.run.choosing import suggested
@@ -41,33 +39,26 @@ from hodor_cli.video.source import open_source
 Before = Mapping[int, tuple[FrameRecord, Path]]
 
 
-class MadeByHand(Mapping[int, NDArray[np.uint16]]):
-    """Frame -> label map (H, W) with only the objects made by hand; each is read when it is accessed."""
+@dataclass(frozen=True)
+class _ByHand:
+    """The objects made by hand in a frame; `labels` reads their masks from the file `path`."""
 
-    def __init__(self, project: Project, records: Mapping[int, FrameRecord], before: Before) -> None:
-        self._records = {index: record for index, record in records.items() if record.given}
-        self._project, self._before = project, before
+    project: Project
+    record: FrameRecord
+    path: Path
 
-    def __getitem__(self, index: int) -> NDArray[np.uint16]:
-        project = self._project
-        labels = project.read(self._before[index][1]) if index in self._before else project.labels(index)
-        return made_by_hand(labels, self._records[index])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._records)
-
-    def __len__(self) -> int:
-        return len(self._records)
+    @property
+    def labels(self) -> Labels:
+        return made_by_hand(self.project.read(self.path), self.record)
 
 
 def inputs_by_hand(project: Project, before: Before | None = None) -> RunInputs:
     """All masks made by hand, as inputs for a run of `hodor segment`. before: frames to use in their earlier state."""
-    before = before or {}
-    then = {index: record for index, (record, _) in before.items()}
-    records = dict(sorted({**project.records, **then}.items()))
+    now = {index: (record, project.folder.mask(record.name)) for index, record in list(project.records.items())}
+    frames = dict(sorted({**now, **(before or {})}.items()))
     return RunInputs(
-        masks=MadeByHand(project, records, before),
-        removals={index: record.removed for index, record in records.items() if record.removed},
+        masks={index: _ByHand(project, record, path) for index, (record, path) in frames.items() if record.given},
+        removals={index: record.removed for index, (record, _) in frames.items() if record.removed},
         names={entry.id: entry.name for entry in project.entries() if entry.name},
     )
 

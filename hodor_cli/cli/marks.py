@@ -87,12 +87,11 @@ class Marks:
         if videos := [file for file in self.files if Path(file).suffix.lower() in VIDEO_SUFFIXES - {".gif"}]:
             raise UsageError(f"--mask {videos[0]} is a video; give the video first, and its mask after --mask")
         read = read_given(list(self.mask or ()), frames)
-        masked = {frame: one.object_ids for frame, one in read.masks.items()}
         placed, clicked = read_boxes(self.box or (), frames), read_clicks(self.click or (), frames)
         try:
             if earlier is not None:
                 placed, clicked = earlier.identified(placed), earlier.identified(clicked)
-            boxes, clicks = prompts_by_frame(placed, clicked, masked, lambda frame: read.masks[frame].labels)
+            boxes, clicks = prompts_by_frame(placed, clicked, read.masks)
         except UnclearMarkError as error:
             raise UsageError(f"{error}, for example {error.example}") from error
         removed = removals_by_frame(remove or (), frames)

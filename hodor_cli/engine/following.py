@@ -12,7 +12,7 @@ import numpy as np
 
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.keyframes import Masks, OfflineSegmenter
-from hodor_cli.engine.masks import HasLabels, check_object_id
+from hodor_cli.engine.masks import check_object_id
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import StepResult
@@ -37,7 +37,7 @@ class GivenMasks:
     appears: id -> frame of its first mask; the object is not looked for before it.
     """
 
-    masks: Mapping[int, Masks | HasLabels]
+    masks: Mapping[int, Any]
     ended: Mapping[int, Iterable[int]] = field(default_factory=dict)
     appears: Mapping[int, int] = field(default_factory=dict)
 
@@ -47,7 +47,7 @@ class GivenMasks:
         marked: dict[int, frozenset[int]] = {}
         ended = {frame: frozenset(ids) for frame, ids in self.ended.items()}
         for frame in sorted(self.masks):
-            masks: Any = getattr(self.masks[frame], "labels", self.masks[frame])
+            masks = self._given(frame)
             if isinstance(masks, Mapping):
                 for key in masks:
                     check_object_id(key, f"in frame {frame}")
@@ -68,11 +68,14 @@ class GivenMasks:
 
     def at(self, frame: int) -> Masks | None:
         """The masks of a frame, without empty ones; None if there are none."""
-        given: Any = self.masks.get(frame)
-        masks = getattr(given, "labels", given)
+        masks = self._given(frame)
         if isinstance(masks, Mapping):
             return {object_id: mask for object_id, mask in masks.items() if np.any(mask)} or None
         return np.asarray(masks) if masks is not None and np.any(masks) else None
+
+    def _given(self, frame: int) -> Any:
+        given = self.masks.get(frame)
+        return getattr(given, "labels", given)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class FollowedFrame:
 def follow(
     segmenter: OfflineSegmenter,
     footage: Footage,
-    given: GivenMasks | Mapping[int, Masks | HasLabels],
+    given: GivenMasks | Mapping[int, Any],
     *,
     frames: tuple[int, int | None] = (0, None),
     preview: bool = False,

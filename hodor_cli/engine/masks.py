@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
 
 import numpy as np
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID, ids_in
-
-
-class HasLabels(Protocol):
-    """A mask whose label map (H, W) is read or unpacked whenever `labels` is used."""
-
-    @property
-    def labels(self) -> np.ndarray: ...
 
 
 def reference_masks_by_id(

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hodor_cli.datasets.labels.combining import MaskInput, combine_masks
+from hodor_cli.datasets.labels.combining import PackedMask, combine_masks
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.mask_values import MaskFile
 from hodor_cli.datasets.matching import match_frames, match_mask_folder, require_frame
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture
@@ -34,7 +33,7 @@ class Given:
     """The result of reading mask arguments. masks: by frame, ascending. ends: frame -> ids of the objects that end
     there, because FRAME:ID=FILE is an empty mask. names: object id -> class."""
 
-    masks: dict[int, MaskInput]
+    masks: dict[int, PackedMask]
     ends: dict[int, list[int]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
 
@@ -58,7 +57,7 @@ def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
     `combine_masks` raises it.
     """
     drawn: list[tuple[Annotations, list[int]]] = []
-    entries: list[tuple[int, MaskInput]] = []
+    entries: list[tuple[int, PackedMask]] = []
     ends: dict[int, list[int]] = {}
     known: dict[int, Colour] = {}
     for argument in (_parsed(text, source) for text in arguments):
@@ -112,7 +111,7 @@ def _parsed(text: str, source: FrameSource) -> _Argument:
     return _Argument(text, found is not None, frame, object_id, path, picture)
 
 
-def _named_object(argument: _Argument, object_id: int, source: FrameSource) -> MaskInput:
+def _named_object(argument: _Argument, object_id: int, source: FrameSource) -> PackedMask:
     """Read the mask of FRAME:ID=FILE, which may be empty. Raises InputError if it has several objects."""
     path = argument.path
     mask = read_mask(path, size=(source.height, source.width), allow_empty=True)
@@ -124,10 +123,10 @@ def _named_object(argument: _Argument, object_id: int, source: FrameSource) -> M
     labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
     # The notes say that the object has id 1; here it gets another id.
     notes = [] if mask.colours else [note.replace("with id 1", f"with id {object_id}") for note in mask.notes]
-    return replace(MaskInput.of((str(path),), MaskFile(labels, notes)), named=True)
+    return PackedMask(labels, (str(path),), notes, named=True)
 
 
-def _masks(argument: _Argument, source: FrameSource, known: dict[int, Colour]) -> Iterator[tuple[int, MaskInput]]:
+def _masks(argument: _Argument, source: FrameSource, known: dict[int, Colour]) -> Iterator[tuple[int, PackedMask]]:
     """Yield the mask of each frame. known: collects the colours of RGB masks, so that a colour stays one object."""
     path = argument.path
     if path.is_dir():
@@ -148,7 +147,7 @@ def _masks(argument: _Argument, source: FrameSource, known: dict[int, Colour]) -
             continue  # an empty mask, or one with only void
         mask.notes[:0] = [] if found else notes
         found = True
-        yield index, MaskInput.of((str(file),), mask)
+        yield index, PackedMask(mask.labels, (str(file),), mask.notes, mask.colours)
     if not found:
         raise InputError(f"the masks in {path} hold no object: every pixel in all {len(files)} is background")
 
@@ -182,9 +181,9 @@ def _annotated(argument: _Argument, found: Found, source: FrameSource) -> tuple[
     return replace(one, pictures=[picture for picture, _ in placed]), [index for _, index in placed]
 
 
-def _numbered(drawn: list[tuple[Annotations, list[int]]]) -> tuple[list[tuple[int, MaskInput]], dict[int, str]]:
+def _numbered(drawn: list[tuple[Annotations, list[int]]]) -> tuple[list[tuple[int, PackedMask]], dict[int, str]]:
     """Number the objects of all tools' files together; returns their masks by frame, and object id -> class."""
-    entries: list[tuple[int, MaskInput]] = []
+    entries: list[tuple[int, PackedMask]] = []
     names: dict[int, str] = {}
     for one, (_, frames) in zip(number_together([one for one, _ in drawn]), drawn, strict=True):
         if not one.tracked:
@@ -197,7 +196,7 @@ def _numbered(drawn: list[tuple[Annotations, list[int]]]) -> tuple[list[tuple[in
         notes = _notes(one)
         for frame, picture in zip(frames, one.pictures, strict=True):
             if picture.labels.any():
-                entries.append((frame, MaskInput.of((str(one.path),), MaskFile(picture.labels, notes))))
+                entries.append((frame, PackedMask(picture.labels, (str(one.path),), notes)))
                 notes = []
     return entries, names
 

@@ -11,8 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.labels.combining import PackedLabels
-from hodor_cli.engine.masks import HasLabels
+from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import Box, ids_in, read_label_png
 from hodor_cli.images.paths import listed
@@ -48,12 +47,12 @@ class EarlierRun:
     @cached_property
     def inputs(self) -> RunInputs:
         """The inputs of the run; `masks` does not include those made from boxes and clicks."""
-        report, masks = self.report, dict[int, HasLabels]()
+        report, masks = self.report, dict[int, PackedMask]()
         for frame, record in self.records.items():
             # Not the record's boxes: `hodor annotate` keeps these, for their files, but has made masks of them.
             if ids := set(record.given).difference(report.boxes.get(frame, {}), report.clicks.get(frame, {})):
                 labels = self.labels(frame)
-                masks[frame] = PackedLabels(np.where(np.isin(labels, sorted(ids)), labels, 0))
+                masks[frame] = PackedMask(np.where(np.isin(labels, sorted(ids)), labels, 0))
         return RunInputs(masks, report.boxes, report.removals, report.clicks, report.names, report.appears)
 
     def identified(self, marks: Sequence[Placed[T]]) -> list[Placed[T]]:
@@ -111,10 +110,11 @@ def together(then: RunInputs, now: RunInputs) -> RunInputs:
             labels = kept if labels is None else np.where(labels > 0, labels, kept).astype(np.uint16)
         if labels is not None:
             masks[frame] = labels
+    given = RunInputs(masks)
     first = {key: frame for frame in reversed(now.starts) for key in now.ids_of(frame)}
     return replace(
         now,
-        masks={frame: given for frame, given in sorted(masks.items()) if getattr(given, "labels", given).any()},
+        masks={frame: masks[frame] for frame in sorted(masks) if np.any(given.labels(frame))},
         boxes={frame: of for frame, of in sorted(boxes.items()) if of},
         clicks={frame: of for frame, of in sorted(clicks.items()) if of},
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(removals.items()) if ids},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.engine.masks import HasLabels, check_object_id
+from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
@@ -49,7 +49,8 @@ class RunInputs:
     later mask, box or click has its id. Clicks on an object with a mask or a box in the same frame correct that mask or
     box.
 
-    masks: frame -> label map (H, W) of the frames' size whose values are object ids, or an object with `labels`.
+    masks: frame -> label map (H, W) of the frames' size whose values are object ids, or an object whose
+        `labels` reads or unpacks it.
     boxes: frame -> {object id: (x, y, width, height)}; the click network makes the masks during the run.
     clicks: frame -> {object id: its clicks (x, y) on it or (x, y, False) off it}, likewise.
     removals: frame -> ids of objects that are absent from this frame on.
@@ -58,7 +59,7 @@ class RunInputs:
     notes: how ambiguous masks were interpreted; the run reports them as warnings.
     """
 
-    masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
+    masks: Mapping[int, Any] = field(default_factory=dict)
     boxes: Mapping[int, Mapping[int, Box]] = field(default_factory=dict)
     removals: Mapping[int, Sequence[int]] = field(default_factory=dict)
     clicks: Mapping[int, Mapping[int, Sequence[Click]]] = field(default_factory=dict)
@@ -68,10 +69,9 @@ class RunInputs:
 
     def __post_init__(self) -> None:
         # Ids and frames are often NumPy's integers, which reports cannot store.
+        object.__setattr__(self, "masks", {_plain(frame): given for frame, given in self.masks.items()})
         for name in ("boxes", "removals", "clicks", "names", "appears"):
             object.__setattr__(self, name, _plain(getattr(self, name)))
-        if isinstance(self.masks, dict):  # not a mapping that reads each mask when it is used
-            object.__setattr__(self, "masks", {_plain(frame): given for frame, given in self.masks.items()})
         clicks = {
             frame: {key: tuple(Click(*click) for click in clicks) for key, clicks in by_id.items()}
             for frame, by_id in self.clicks.items()
@@ -101,8 +101,8 @@ class RunInputs:
         if not self.starts and not known:
             raise UsageError("there is no object to follow; give at least one `mask`, `box` or `click`")
         height, width = source.height, source.width
-        for frame, given in self.masks.items():
-            labels = np.asarray(getattr(given, "labels", given))
+        for frame in self.masks:
+            labels = np.asarray(self.labels(frame))
             if labels.shape != (height, width):
                 size = "x".join(str(side) for side in labels.shape[::-1])
                 raise InputError(

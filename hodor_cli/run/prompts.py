@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.mask_colours import smallest_free_id
 from hodor_cli.datasets.matching import require_frame
@@ -18,6 +15,7 @@ from hodor_cli.images.paths import listed
 from hodor_cli.run.records import Click
 
 if TYPE_CHECKING:
+    from hodor_cli.datasets.labels.combining import PackedMask
     from hodor_cli.video.frames import FrameSource
 
 T = TypeVar("T")
@@ -44,24 +42,23 @@ class UnclearMarkError(UsageError):
 def prompts_by_frame(
     boxes: Sequence[Placed[Box]],
     clicks: Sequence[Placed[Click]],
-    masked: Mapping[int, Collection[int]],
-    labels: Callable[[int], NDArray[np.integer]],
+    masks: Mapping[int, PackedMask],
 ) -> tuple[dict[int, dict[int, Box]], dict[int, dict[int, tuple[Click, ...]]]]:
     """Boxes and clicks by frame and object id; see `boxes_by_frame` and `clicks_by_frame` for those without an id.
-
-    masked: frame -> ids of its masks. labels: returns the label map of such a frame.
 
     Raises the errors of these two functions, and UsageError for a click without an id far from the object that it would
     correct.
     """
-    placed = boxes_by_frame(boxes, {key for ids in masked.values() for key in ids})
-    given = {frame: [*masked.get(frame, ()), *placed.get(frame, ())] for frame in {*masked, *placed}}
+    placed = boxes_by_frame(boxes, {key for mask in masks.values() for key in mask.object_ids})
+    given = {frame: [*mask.object_ids] for frame, mask in masks.items()}
+    for frame, of in placed.items():
+        given.setdefault(frame, []).extend(of)
     by_frame = clicks_by_frame(clicks, given)
     for frame, object_id, click in clicks:
         if object_id is not None or not click.positive:
             continue
         for key in given.get(frame, ()):  # at most one object, or `clicks_by_frame` would have raised
-            box = placed.get(frame, {}).get(key) or box_of(labels(frame) == key)
+            box = placed.get(frame, {}).get(key) or box_of(masks[frame].labels == key)
             if box is not None and far(click, box):
                 other = smallest_free_id({*given[frame], key})
                 raise UnclearMarkError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hodor_cli.adaptation.settings import Budget
-from hodor_cli.datasets.labels.combining import PackedLabels
+from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.engine.following import GivenMasks, passes_backward
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, UsageError
@@ -135,7 +135,7 @@ def _follow_backward(job: RunJob, segmenter: Any, folder: OutputFolder) -> int:
     the number of frames in all passes.
     """
     source, inputs = job.source, job.inputs
-    made = {frame: PackedLabels(labels) for frame, labels in inputs.prompted(source)}
+    made = {frame: PackedMask(labels) for frame, labels in inputs.prompted(source)}
     given = GivenMasks({**inputs.masks, **made}, inputs.removals, inputs.appears)
     with writing(folder.root):
         maps = MapFolder(folder.backward)

@@ -21,8 +21,7 @@ from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
-    from hodor_cli.datasets.labels.combining import MaskInput
-    from hodor_cli.datasets.labels.mask_values import MaskFile
+    from hodor_cli.datasets.labels.combining import PackedMask
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.run.earlier import EarlierRun
 
@@ -113,34 +112,29 @@ def _inputs(
     files = {frame: Path(one) for frame, one in masks.items() if isinstance(one, str | os.PathLike)}
     alone = not isinstance(mask, Mapping)
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
-    arrays = {frame: _decoded(one, frame) for frame, one in masks.items() if not isinstance(one, str | os.PathLike)}
-    given: dict[int, MaskInput | MaskFile] = {**read.masks, **arrays}
-    notes = (*read.notes, *(note for one in arrays.values() for note in one.notes))
+    read.masks.update({frame: _packed(one, frame) for frame, one in masks.items() if frame not in files})
     placed = _placed(() if box is None else box, frames.start, "box", partial(_boxes_of, frames))
     clicked = _placed(click, frames.start, "click", partial(_clicks_of, frames))
     if earlier is not None:
         placed, clicked = earlier.identified(placed), earlier.identified(clicked)
-    boxes, clicks = prompts_by_frame(
-        placed,
-        clicked,
-        {frame: one.object_ids for frame, one in given.items()},
-        lambda frame: given[frame].labels,
-    )
+    boxes, clicks = prompts_by_frame(placed, clicked, read.masks)
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
         removals.setdefault(_frame(frame, "remove"), []).append(object_id)
-    return RunInputs(given, boxes, removals, clicks=clicks, names=read.names, notes=notes)
+    return RunInputs(read.masks, boxes, removals, clicks=clicks, names=read.names, notes=read.notes)
 
 
-def _decoded(mask: Any, frame: int) -> MaskFile:
+def _packed(mask: Any, frame: int) -> PackedMask:
     """An array interpreted like a mask file. Raises UsageError, InputError."""
+    from hodor_cli.datasets.labels.combining import PackedMask
     from hodor_cli.datasets.labels.mask_array import mask_from_array
 
     array, name = np.asarray(mask), f"the `mask` of frame {frame}"
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":
         found = f"{array.dtype} of shape {array.shape}" if array.ndim else f"a {type(mask).__name__}"
         raise UsageError(f"{name} is {found}; give a file, or an (H, W) integer array whose values are object ids")
-    return mask_from_array(array, Path(name), None)
+    read = mask_from_array(array, Path(name), None)
+    return PackedMask(read.labels, notes=read.notes)
 
 
 def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) -> list[Placed[T]]:

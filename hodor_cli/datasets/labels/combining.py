@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.mask_colours import Colour, smallest_free_id
-from hodor_cli.datasets.labels.mask_values import MaskFile
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import listed, plural
 
 
-class PackedLabels:
-    """A compressed (H, W) label map, so that hundreds of frames need little memory."""
+class PackedMask:
+    """The mask of one frame, compressed, so that hundreds of them need little memory.
 
-    def __init__(self, labels: NDArray[np.integer]) -> None:
+    files: the files it comes from. notes: sentences for the user. colours: id -> colour, from RGB masks. named: whether
+    the user chose the id of its only object.
+    """
+
+    def __init__(
+        self,
+        labels: NDArray[np.integer],
+        files: tuple[str, ...] = (),
+        notes: Sequence[str] = (),
+        colours: dict[int, Colour] | None = None,
+        *,
+        named: bool = False,
+    ) -> None:
         self._data, self.shape = zlib.compress(labels.astype(np.uint16).tobytes(), 1), labels.shape
+        self.object_ids, self.files = tuple(ids_in(labels)), files
+        self.notes, self.colours = list(notes), colours
+        #: Whether `combine_masks` chooses the object's id: it is the only object, and the user has not chosen one.
+        self.needs_id = self.object_ids == (1,) and not named
 
     @property
     def labels(self) -> NDArray[np.uint16]:
@@ -29,45 +43,14 @@ class PackedLabels:
         return np.frombuffer(zlib.decompress(self._data), np.uint16).reshape(self.shape).copy()
 
 
-@dataclass(frozen=True)
-class MaskInput:
-    """The mask of one frame, combined from all files given for it.
-
-    files: the files it comes from. notes: sentences for the user. colours: id -> colour, from RGB masks. named: whether
-    the user chose the id of its only object, which then stays.
-    """
-
-    files: tuple[str, ...]
-    object_ids: tuple[int, ...]
-    packed: PackedLabels = field(repr=False)
-    notes: list[str] = field(default_factory=list)
-    colours: dict[int, Colour] | None = None
-    named: bool = False
-
-    @property
-    def needs_id(self) -> bool:
-        """Whether `combine_masks` chooses the object's id: it is the only object, and the user has not chosen one."""
-        return self.object_ids == (1,) and not self.named
-
-    @property
-    def labels(self) -> NDArray[np.uint16]:
-        """(H, W) object ids, 0 background; a new array each time."""
-        return self.packed.labels
-
-    @classmethod
-    def of(cls, files: tuple[str, ...], mask: MaskFile) -> MaskInput:
-        """Pack a mask that was read from these files."""
-        return cls(files, tuple(mask.object_ids), PackedLabels(mask.labels), list(mask.notes), mask.colours)
-
-
-def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInput]:
+def combine_masks(entries: Iterable[tuple[int, PackedMask]]) -> dict[int, PackedMask]:
     """Combine the masks of each frame, in the given order.
 
     Masks of one frame that each contain only the id 1 are different objects: the first keeps 1, the others get the
     smallest ids that no mask uses. All other ids stay. Raises `InputError`, which names both files, if two masks of a
     frame give a pixel to different objects, or give one object different pixels.
     """
-    by_frame: dict[int, list[MaskInput]] = {}
+    by_frame: dict[int, list[PackedMask]] = {}
     for frame, entry in entries:
         by_frame.setdefault(frame, []).append(entry)
     explicit = {i for group in by_frame.values() for entry in group if not entry.needs_id for i in entry.object_ids}
@@ -87,12 +70,12 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
     return combined
 
 
-def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> MaskInput:
+def _combine_frame(frame: int, group: list[PackedMask], explicit: set[int]) -> PackedMask:
     if len(group) == 1:
         return group[0]
     here = {i for entry in group if not entry.needs_id for i in entry.object_ids}
-    labels = np.zeros(group[0].packed.shape, dtype=np.uint16)
-    owners: dict[int, MaskInput] = {}
+    labels = np.zeros(group[0].shape, dtype=np.uint16)
+    owners: dict[int, PackedMask] = {}
     notes: list[str] = []
     colours: dict[int, Colour] = {}
     renamed: list[str] = []
@@ -125,6 +108,4 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
         colours.update(entry.colours or {})
     if len(renamed) > 1 or (renamed and not renamed[0].endswith(" is 1")):
         notes.append(f"masks of one object each at frame {frame} are different objects: {', '.join(renamed)}")
-    return MaskInput.of(
-        tuple(file for entry in group for file in entry.files), MaskFile(labels, notes, colours or None)
-    )
+    return PackedMask(labels, tuple(file for entry in group for file in entry.files), notes, colours or None)
