@@ -36,17 +36,17 @@ def scored(tmp_path: Path, shift: int, out: str) -> EvaluationResult:
 
 def test_pictures_of_failures_show_colours_as_they_were_scored(tmp_path: Path) -> None:
     colours = np.array([[0, 0, 0], [10, 200, 30], [250, 1, 7]], np.uint8)
-    for frame in range(5):
+    for frame in range(6):
         labels = np.zeros((60, 80), np.uint8)
         labels[30:55, 40:75] = 2
-        labels[5:25, 5:25] = frame < 2  # later masks have only the second colour
+        labels[5:25, 5:25] = frame < 3  # later masks have only the second colour
         for folder in ("truth", "guess"):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(colours[labels]).save(tmp_path / folder / f"{frame}.png")
-            labels[45:] = 0
+            labels[0 if frame == 1 else 45 :] = 0
     dataset, guess = recognise(tmp_path / "truth"), tmp_path / "guess"
     failures = find_failures(evaluate(dataset, predictions=guess), dataset, {"truth": guess})
-    later = [frame.pictures for failure in failures for frame in failure.frames if frame.name in "23"]
+    later = [frame.pictures for failure in failures for frame in failure.frames if frame.name in "345"]
     assert later and all((picture[..., 0] <= picture[..., 1]).all() for shown in later for picture in shown)  # no red
 
 

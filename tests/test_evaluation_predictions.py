@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import subprocess
 import sys
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
@@ -286,3 +287,16 @@ def test_an_interrupt_while_processes_start_waits_for_their_end(
     with pytest.raises(KeyboardInterrupt):
         evaluate(benchmark[0], predictions=benchmark[1], settings=EvaluationSettings(workers=2))
     assert not multiprocessing.active_children()
+
+
+def test_processes_end_with_a_killed_evaluation(benchmark: tuple[Path, Path]) -> None:
+    script = (
+        "import os, sys\n"
+        "from hodor_cli.evaluation.runner import evaluate\n"
+        "from hodor_cli.evaluation.settings import EvaluationSettings\n"
+        "kill = lambda *_: os.kill(os.getpid(), 9)\n"
+        "evaluate(sys.argv[1], predictions=sys.argv[2], settings=EvaluationSettings(workers=2), progress=kill)\n"
+    )
+    # The processes hold the output open as long as they live.
+    killed = subprocess.run([sys.executable, "-c", script, *benchmark], stdout=subprocess.PIPE, timeout=60)
+    assert killed.returncode == -9

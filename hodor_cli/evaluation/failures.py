@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.folders import masks_of_frames
 from hodor_cli.datasets.labels.decode import LabelReader, is_binary
-from hodor_cli.datasets.labels.mask_values import LabelMap, read_numbers
+from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
 from hodor_cli.images.label_png import box_of
@@ -65,14 +65,13 @@ def find_failures(result: EvaluationResult, dataset: Dataset, places: Mapping[st
 
 def _labels_of(files: Mapping[str, Path], wanted: Collection[str], binary: bool | None = None) -> dict[str, LabelMap]:
     """The label maps of the `wanted` frames, with the ids that scoring saw: a colour keeps the id of its first mask."""
-    reader = LabelReader("", binary=binary, check_edges=False)
-    coloured = read_numbers(next(iter(files.values()))) is None
-    found: dict[str, LabelMap] = {}
+    reader, found = LabelReader("", binary=binary, check_edges=False), dict[str, LabelMap]()
     for frame, file in files.items():
+        labels = reader.read(file).ids
         if frame in wanted:
-            found[frame] = reader.read(file).ids
-        elif coloured and len(found) < len(wanted):
-            reader.read(file)
+            found[frame] = labels
+        if len(found) == len(wanted):
+            break
     return found
 
 

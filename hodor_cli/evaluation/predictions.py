@@ -29,7 +29,7 @@ from hodor_cli.evaluation.results import Scored
 from hodor_cli.evaluation.scoring import DAVIS, Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.evaluation.settings import Progress
 from hodor_cli.images.paths import listed, plural, require_exists, visible_files, visible_folders
-from hodor_cli.runtime.threads import forkable_opencv, usable_cores
+from hodor_cli.runtime.threads import end_with_parent, forkable_opencv, usable_cores
 
 _Task = tuple[VideoSequence, Path, Rules]
 
@@ -139,8 +139,7 @@ def _run(tasks: list[_Task], workers: int | None) -> Iterator[tuple[VideoSequenc
     with forkable_opencv(), warnings.catch_warnings():
         # Python warns about forking a process with threads; the workers use no lock that another thread could hold.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # One thread each, because the processes already use all cores.
-        pool = ProcessPoolExecutor(count, context, initializer=cv2.setNumThreads, initargs=(1,))
+        pool = ProcessPoolExecutor(count, context, initializer=_begin)
         try:
             # The longest first, so that the cores finish at about the same time.
             longest_first = sorted(tasks, key=lambda task: -len(task[0].masks))
@@ -153,6 +152,12 @@ def _run(tasks: list[_Task], workers: int | None) -> Iterator[tuple[VideoSequenc
                     yield sequence, f"{sequence.name} lost its process ({error}); try fewer `workers`"
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Prepare a worker: it ends with its parent, and uses one thread, because the processes already use all cores."""
+    end_with_parent()
+    cv2.setNumThreads(1)
 
 
 def _outcome(sequence: VideoSequence, folder: Path, rules: Rules) -> SequenceScore | str:

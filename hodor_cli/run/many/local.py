@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -15,7 +13,7 @@ from typing import Any
 
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.many.run import JobResult, WorkOptions, segment_job
-from hodor_cli.runtime.threads import usable_cores
+from hodor_cli.runtime.threads import end_with_parent, usable_cores
 
 #: A video whose worker died is retried once: a second death is unlikely to be chance.
 _ATTEMPTS = 2
@@ -140,8 +138,8 @@ class _Worker:
 
 
 def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
-    """Run jobs until the pipe is closed, or the parent dies."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Run jobs until the pipe is closed, or the parent dies: a run with `resume` must find the job idle."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets the terminal's interrupt, too, and handles it
     import torch
 
@@ -156,11 +154,3 @@ def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
             pipe.send(result)
         except OSError:
             return
-
-
-def _end_with_parent() -> None:
-    """End this process, even during a job, when the parent dies: a run with `resume` must find the job idle."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
