@@ -94,9 +94,9 @@ def test_masks_of_another_tool_are_scored_under_their_own_name(
     truth, tracks = benchmark[0], tmp_path / "cvat"
     with new_folder(tracks) as out:
         writer_of("cvat").write(read_annotations(truth / "Annotations" / "480p" / "bear"), out)
-    with pytest.raises(UsageError, match=r"cvat holds the masks of one video; choose its sequence"):
-        evaluate([truth], predictions=tracks)
     evaluate([truth], predictions=tracks, sequences="bear", out=tmp_path / "out")
+    with pytest.raises(UsageError, match=r"cvat holds the masks of one video; choose its sequence"):
+        evaluate([truth], predictions=tracks, out=tmp_path / "out", overwrite=True)
     content = json.loads((tmp_path / "out" / "results.json").read_text())
     assert content["J&F"] == 1.0 and content["settings"]["predictions"] == str(tracks)
     assert content["notes"] == ["the predictions of bear: names are matched by their number: frame_000000 is 00000"]

@@ -67,23 +67,24 @@ def evaluate(
     if isinstance(model, str | Path):
         raise UsageError(f"`model` is {str(model)!r}; give a network, such as load_model('mini')")
     if not found.has_truth and (output is None or model is None):
-        way_out = "give `out` for the masks and the server's zip" if model else "only its server can score masks"
+        way_out = "only its server can score masks" if model is None else "give `out` for the masks and the server's zip"
         raise UsageError(f"the truth of {found.root} is not public; {way_out}")
     if settings.official:
         require_official(found)
-    if output is not None:
-        check_output(output)
     facts: dict[str, Any] = {"dataset": str(found.root), "layout": found.layout}
     with ExitStack() as stack:
+        if predictions is not None:
+            facts["predictions"] = str(predictions)
+            masks, notes = stack.enter_context(mask_folder(Path(predictions)))
+            if masks != Path(predictions) and len(found.sequences) > 1:
+                raise UsageError(f"{predictions} holds the masks of one video; choose its sequence with `sequences`")
+        if output is not None:
+            check_output(output)
         if isinstance(model, Hodor):
             stack.callback(model.train, model.training)
             if settings.adapt is not None:
                 on_start = on_start or Adapting(model, settings).on_start
         if model is None:
-            facts["predictions"] = str(predictions)
-            masks, notes = stack.enter_context(mask_folder(Path(str(predictions))))
-            if masks != Path(str(predictions)) and len(found.sequences) > 1:
-                raise UsageError(f"{predictions} holds the masks of one video; choose its sequence with `sequences`")
             run = score_predictions(found, masks, workers=settings.workers, progress=progress)
             run.notes += notes
         else:
