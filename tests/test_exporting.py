@@ -296,7 +296,9 @@ def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
         open_source(tmp_path / "clip.mp4", axes="T")
 
 
-def test_a_result_of_a_tiff_with_several_axes_opens_its_frames_again(tmp_path: Path) -> None:
+def test_a_result_of_a_tiff_with_several_axes_opens_its_frames_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
     cells = tmp_path / "cells.tif"
     values = np.stack([np.zeros((4, 48, 64), np.uint16), [frame[..., 0] for frame in two_squares(4)[0]]], axis=1)
@@ -305,11 +307,16 @@ def test_a_result_of_a_tiff_with_several_axes_opens_its_frames_again(tmp_path: P
     with open_source(cells, axes="T,Z=1", value_range=(0, 500)) as source:
         segment_source(source, RunInputs({0: two_squares(1)[1]}), out, ColourSegmenter())
         frames = [frame.image for frame in source]
-    for video in (None, cells):
-        with open_target(video or out, video and out)[0] as again:
+    monkeypatch.chdir(tmp_path)  # where the result is by default
+    for video, place in ((out, None), (cells, out), (cells, None)):
+        with open_target(video, place)[0] as again:
             assert np.array_equal([frame.image for frame in again], frames)
-        (exported,) = find_sources(video or out)
+        (exported,) = find_sources(video)
         assert np.array_equal([frame.image for frame in exported.frames()], frames)
+    clip = write_video(tmp_path / "clip.mp4", two_squares(4)[0])  # has no axes
+    with pytest.raises(OutputError, match="masks of another video"):
+        open_target(clip, out)
+    assert export_result(out, ["matte"], ExportOptions(source=clip))
 
 
 def test_heic_photographs_stand_upright(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hodor_cli.annotate.project import Labels, Project, made_by_hand
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
 from hodor_cli.run.choosing import suggested
-from hodor_cli.run.exporting import open_again
+from hodor_cli.run.exporting import axes_of, open_again
 from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
@@ -104,8 +104,8 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
             where = f" at {place}" if place else ""
             raise InputError(f"the video of {path} is no longer{where}; name it: hodor annotate VIDEO --out {path}")
         source, out = place, path
-    known = out is not None and is_report(out / "report.json")
-    axes = read_record(out / "report.json", ReportRecord).place.get("axes") if out is not None and known else None
+    report = (out or default_folder(path.stem, source)) / "report.json"
+    axes = axes_of(read_record(report, ReportRecord), source) if is_report(report) else None
     frames = open_source(source, axes=axes)
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):

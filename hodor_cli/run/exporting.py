@@ -178,8 +178,14 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
 
 def open_again(report: ReportRecord, place: Path | str) -> FrameSource:
     """The source of a run, opened with the run's options. place: where it is now. Raises as `open_source` does."""
-    then, axes = report.source, report.place.get("axes")
+    then, axes = report.source, axes_of(report, place)
     return open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
+
+
+def axes_of(report: ReportRecord, place: Path | str) -> str | None:
+    """The axes that a run chose in its TIFF; None if it chose none, or if `place` is a file of another format."""
+    same = Path(place).suffix == Path(report.place.get("source", "")).suffix
+    return report.place.get("axes") if same else None
 
 
 def require_named(names: Iterable[int], objects: Collection[int]) -> None:
