@@ -113,6 +113,7 @@ def test_what_was_left_of_another_file_is_not_continued(server: FakeServer, chec
 
 def test_a_malformed_address_is_refused() -> None:
     assert "https://[x/a.pth is not a web address" in refused("https://[x/a.pth", UsageError)
+    assert "https://www..org/a.pth cannot be reached" in refused("https://www..org/a.pth")
 
 
 def test_an_endless_file_is_refused(server: FakeServer, checkpoint: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def evaluate(
     if isinstance(model, str | Path):
         raise UsageError(f"`model` is {str(model)!r}; give a network, such as load_model('mini')")
     if not found.has_truth and (output is None or model is None):
-        way_out = "only its server can score masks" if model is None else "give `out` for the masks and the server's zip"
+        way_out = "give `out` for the masks and the server's zip" if model else "only its server can score masks"
         raise UsageError(f"the truth of {found.root} is not public; {way_out}")
     if settings.official:
         require_official(found)
