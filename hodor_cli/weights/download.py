@@ -108,7 +108,7 @@ def _receive(url: str, partial: Path, progress: Progress | None) -> None:
         if error.code == 416 and done:  # nothing is missing; the hash shows whether it is right
             return
         raise WeightsError(f"{url} cannot be fetched ({error.code} {error.reason}); check the address") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, UnicodeError) as error:  # the last: www..org
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, UnicodeError) as error:  # www..org
         reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         raise WeightsError(f"{url} cannot be reached ({reason}); {_INSTEAD}") from error
 
