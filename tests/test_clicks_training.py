@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -25,7 +26,7 @@ from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.second_thread import SecondThread
 from hodor_cli.training.halves import learned_in_halves
-from hodor_cli.training.run_folder import read_state
+from hodor_cli.training.run_folder import read_state, save_state
 
 CPU = torch.device("cpu")
 
@@ -229,8 +230,16 @@ def test_a_run_started_by_an_older_version_can_be_resumed(tmp_path: Path, monkey
     assert state is not None and state.iteration == 2 and state.config["time"] == "60m"
 
 
-def test_after_ctrl_c_a_run_resumes_from_the_last_complete_iteration(tmp_path: Path) -> None:
+def test_after_ctrl_c_a_run_resumes_from_the_last_complete_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, run = make_blobs(tmp_path / "set"), tmp_path / "run"
+
+    def save(*given: Any) -> None:
+        signal.raise_signal(signal.SIGINT)  # a second Ctrl-C
+        save_state(*given)
+
+    monkeypatch.setattr("hodor_cli.clicks.training.save_state", save)
     for wanted, resume in ((3, False), (4, True)):
         reported: list[ClickProgress] = []
 

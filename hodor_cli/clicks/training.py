@@ -113,7 +113,8 @@ def train_clicks(
         try:
             run.train(progress)
         except KeyboardInterrupt:
-            run.save()
+            with uninterrupted():
+                run.save()
             raise
     return out / _FILE
 

@@ -6,7 +6,9 @@ A resumed run therefore sees the same samples in the same order, with any number
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -215,17 +217,22 @@ def make_loader(batches: Batches, first: int, end: int, *, workers: int = 2, pin
         worker_init_fn=quiet_worker,
         pin_memory=pinned,
     )
+    before = None if sys.platform == "win32" else signal.getsignal(signal.SIGCHLD)
     with forkable_opencv(), uninterruptible_children():
-        return map(_raised, iter(loader))
+        made = map(_raised, iter(loader))
+    # PyTorch's handler would raise an error about a killed worker amid an iteration; asking for a batch raises it, too.
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before)
+    return made
 
 
 @contextmanager
 def explained_workers() -> Iterator[None]:
-    """Turn PyTorch's error about a killed worker, raised wherever the main process is, into a DeviceError."""
+    """Turn PyTorch's error about a killed worker into a DeviceError."""
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+    except (RuntimeError, EOFError, ConnectionError) as error:  # the last two if it dies while it sends a batch
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
             raise
         raise DeviceError(
             "a process that makes samples was killed, probably because memory (in a container, /dev/shm) is short;"

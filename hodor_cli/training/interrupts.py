@@ -18,8 +18,6 @@ def terminated_like_ctrl_c() -> Iterator[None]:
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        # Workers may have received it, too; PyTorch would raise an error about their end amid the iteration.
-        signal.signal(signal.SIGCHLD, lambda *_: None)
         handler = signal.getsignal(signal.SIGINT)
         (handler if callable(handler) else signal.default_int_handler)(number, frame)
 

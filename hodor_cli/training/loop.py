@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.errors import DataError, InputError, UsageError
+from hodor_cli.errors import DataError, DeviceError, InputError, UsageError
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.second_thread import SecondThread, second_thread
@@ -40,7 +40,6 @@ _CLEAR_GAIN = 0.01
 
 
 @terminated_like_ctrl_c()
-@explained_workers()
 def fit(process: Process, plan: Plan) -> TrainingState:
     """Train a network in this process and write checkpoints to the plan's folder, which must exist.
 
@@ -83,7 +82,7 @@ def fit(process: Process, plan: Plan) -> TrainingState:
         run.save()
     except HalfDone:
         raise
-    except (KeyboardInterrupt, DataError, InputError):
+    except (KeyboardInterrupt, DataError, DeviceError, InputError):
         with uninterrupted():
             run.interrupted()
         raise
@@ -146,7 +145,8 @@ class _Run:
             while learner.done < end and not self.over:
                 cores.adjust()
                 self.began = time.perf_counter()
-                batch = next(loader)
+                with explained_workers():
+                    batch = next(loader)
                 self.waited = time.perf_counter() - self.began
                 self.warn_of(batch["unreadable"])
                 yield batch
