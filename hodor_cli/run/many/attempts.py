@@ -55,16 +55,16 @@ class VideoAttempts:
         Raises OutputError if something else is in the way, or `out` cannot be written to.
         """
         with writing(self.out):
-            if overwrite and self.final.exists():
+            if replaces := overwrite and self.final.exists():
                 with locked_folder(self.final, advice="wait until it ends, then run again with `resume`"):
                     OutputFolder(self.final).remove_results()
-                if any(self.final.iterdir()):  # other files are in it; the report makes the result complete
-                    all_but = shutil.ignore_patterns("report.json")
-                    shutil.copytree(attempt, self.final, ignore=all_but, copy_function=put_in_place, dirs_exist_ok=True)
-                    put_in_place(attempt / "report.json", self.final / "report.json")
-                    self.clear()
-                    return
-            remove_if_empty(self.final)  # Windows renames onto no folder, not even an empty one
+            remove_if_empty(self.final)  # Windows cannot rename onto a folder, not even onto an empty one
+            if replaces and self.final.exists():  # other files are in it, or it is a link
+                all_but = shutil.ignore_patterns("report.json")  # which makes the result complete
+                shutil.copytree(attempt, self.final, ignore=all_but, copy_function=put_in_place, dirs_exist_ok=True)
+                put_in_place(attempt / "report.json", self.final / "report.json")
+                self.clear()
+                return
             try:
                 os.rename(attempt, self.final)
             except OSError:
