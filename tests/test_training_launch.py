@@ -111,6 +111,17 @@ def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: P
     assert not any((tmp_path / "b").iterdir())
 
 
+def wait_or_die(process: Process) -> None:
+    if process.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    process.barrier()
+
+
+def test_a_killed_process_is_one_sentence_with_a_way_out() -> None:
+    with pytest.raises(DeviceError, match=r"one of 2 processes was killed, .* continue with `resume` and fewer of them"):
+        in_processes(layout_of(LaunchSettings(processes=2)), wait_or_die)
+
+
 def test_uneven_shares_are_refused_before_anything_starts(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`batch_size=2` cannot be shared evenly by 3 processes"):
         start(hodor_cli.pretrain, photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(processes=3))

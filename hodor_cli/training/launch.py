@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from hodor_cli.errors import DeviceError, HodorError, UsageError
@@ -107,7 +107,7 @@ def in_processes(layout: Layout, function: Callable[..., Any], *arguments: Any, 
     """Call `function(process, *arguments)` in each of several processes and return the first local process's result.
 
     function, arguments: picklable. unused: whether some parameters get no gradient in some iterations. Raises the
-    HodorError that a process raised.
+    HodorError that a process raised, DeviceError if one was killed.
     """
     if layout.starter != "hodor":
         local = int(os.environ["LOCAL_RANK" if layout.starter == "torchrun" else "SLURM_LOCALID"])
@@ -131,12 +131,18 @@ def in_processes(layout: Layout, function: Callable[..., Any], *arguments: Any, 
             for child in children:
                 child.join()
             raise
-        except Exception:
+        except Exception as error:
             # The first error that a process wrote. It is safe to unpickle: only this user can write to the folder.
             left = sorted(folder.glob("error*"), key=lambda path: path.stat().st_mtime_ns)
-            if not left:
-                raise
-            raise pickle.loads(left[0].read_bytes()) from None
+            if left:
+                raise pickle.loads(left[0].read_bytes()) from None
+            # The others may notice it first: gloo then says that a connection was closed by its peer.
+            if isinstance(error, ProcessExitedException) or "by peer" in str(error):
+                raise DeviceError(
+                    f"one of {layout.local} processes was killed, probably because memory is short; continue with"
+                    " `resume` and fewer of them"
+                ) from error
+            raise
         finally:
             os.environ.clear()
             os.environ.update(before)
