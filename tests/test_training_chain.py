@@ -131,7 +131,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
     make_clips(val, {"bear": 3})
     notes: list[str] = []
     validation = Validation.of(val, "fp32")
-    assert validation.benchmark == "DAVIS 2016 (one object: 255) at 480p, 1 sequence, 3 frames"
+    assert validation.benchmark == "DAVIS 2016 (one object: 255) at 480p, 1 sequence, 3 frames, bear"
     result = start(
         hodor_cli.finetune,
         [f"{clips}:0.5", f"{pretrained.parent / 'photos'}:0.5"],

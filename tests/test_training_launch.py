@@ -118,7 +118,9 @@ def wait_or_die(process: Process) -> None:
 
 
 def test_a_killed_process_is_one_sentence_with_a_way_out() -> None:
-    with pytest.raises(DeviceError, match=r"one of 2 processes was killed, .* continue with `resume` and fewer of them"):
+    with pytest.raises(
+        DeviceError, match=r"one of 2 processes was killed, .* continue with `resume` and fewer of them"
+    ):
         in_processes(layout_of(LaunchSettings(processes=2)), wait_or_die)
 
 

@@ -200,11 +200,14 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
 
 def test_a_resumed_run_is_not_validated_on_another_benchmark(photos: Path, tmp_path: Path) -> None:
     out, first = tmp_path / "run", {"validate": lambda model: 0.9, "benchmark": "DAVIS 2016, 20 sequences"}
+    newer = first | {"benchmark": "DAVIS 2016, 20 sequences, bear to train"}  # says more of the same one
     run(photos, out, 1)  # a run without a validation gets one
     assert run(photos, out, 2, resume=True, **first).score == 0.9
     with pytest.raises(UsageError, match=r"`val=DAVIS 2017, .*the run began with `val=DAVIS 2016, 20 sequences`"):
         run(photos, out, 3, resume=True, **first | {"benchmark": "DAVIS 2017, 30 sequences"})
-    assert run(photos, out, 3, resume=True, **first).iterations == 3
+    assert run(photos, out, 3, resume=True, **newer).iterations == 3
+    with pytest.raises(UsageError, match=r"`val=.*, boat to train` contradicts .*`val=.*, bear to train`"):
+        run(photos, out, 4, resume=True, **first | {"benchmark": "DAVIS 2016, 20 sequences, boat to train"})
 
 
 def test_settings_that_imgaug_does_not_use_are_noted(photos: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Validation:
     """J&F of a network on a folder of clips with masks to score against, in a layout that `recognise` knows.
 
-    benchmark: the layout, and the numbers of sequences and frames.
+    benchmark: the layout, the numbers of sequences and frames, and the first and last sequence.
     """
 
     dataset: Path
@@ -38,7 +38,8 @@ class Validation:
         if not any(sequence.images for sequence in benchmark.sequences.values()):
             raise DataError(f"`val` {dataset} has masks but no images to run the network on")
         note(f"validation on {benchmark.describe()}")
-        return Validation(dataset, precision, benchmark.describe().removeprefix(f"{benchmark.root}: "))
+        names = " to ".join(dict.fromkeys((min(benchmark.sequences), max(benchmark.sequences))))
+        return Validation(dataset, precision, f"{benchmark.describe().removeprefix(f'{benchmark.root}: ')}, {names}")
 
     def __call__(self, model: Hodor) -> float:
         """Run the network on every sequence; NaN if nothing could be scored."""

@@ -143,7 +143,8 @@ def _require_same_start(began: RunRecord, recipe: Recipe, benchmark: str) -> Non
     for name, wanted, had in (
         ("weights", name_in_record(recipe.weights), began.weights),
         ("backbone", name_in_record(recipe.backbone), began.backbone),
-        ("val", benchmark, began.benchmark or benchmark),
+        # Older versions did not name the sequences, and a run may get its validation when it is resumed.
+        ("val", benchmark, benchmark if benchmark.startswith(began.benchmark) else began.benchmark),
     ):
         if wanted not in ("", had):
             start = f"with `{name}={had}`" if had else f"without `{name}`"
