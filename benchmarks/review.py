@@ -30,8 +30,8 @@ from hodor_cli.datasets.dataset import VideoSequence, recognise
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.images.picture import read_picture
+from hodor_cli.records import ObjectRecord
 from hodor_cli.run.inputs import FrameInputs
-from hodor_cli.run.records import ObjectRecord
 from hodor_cli.run.results import FrameResult, frame_record
 from hodor_cli.run.review import DOUBT, REASONS, Recent, doubt, reasons
 from hodor_cli.video.frames import Frame

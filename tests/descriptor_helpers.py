@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -12,8 +14,19 @@ from hodor_cli.descriptors.store.schema import ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.model import build_model
+from hodor_cli.records import FrameRecord, Report, SourceRecord, SpeedRecord, WeightsRecord
 
 INFO = StoreInfo("f" * 64, 16, "toy")
+
+
+def write_report(result: Path, name: str, place: str = "", frames: Sequence[FrameRecord] = ()) -> None:
+    """Write the report of a result folder whose video is called `name`."""
+    report = Report(
+        source=SourceRecord(name, "folder", (120, 160), 24.0), masks={}, boxes={}, weights=WeightsRecord("toy", ""),
+        settings={}, used={}, place={"source": place}, format="hodor-report", speed=SpeedRecord(len(frames), 1.0),
+        frames=list(frames),
+    )  # fmt: skip
+    (result / "report.json").write_bytes(msgspec.json.encode(report))
 
 
 def crop_of(colour: int) -> bytes:

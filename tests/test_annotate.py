@@ -45,10 +45,10 @@ from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.recognise import WRITERS
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor
+from hodor_cli.records import FrameRecord, ObjectRecord
 from hodor_cli.run.choosing import suggested_in
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, ObjectRecord
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunOutput, SegmentSettings
 from hodor_cli.video.source import open_source

@@ -15,7 +15,7 @@ import pytest
 from command import hodor, refused
 from conftest import write_video
 from data_fakes import make_coco
-from descriptor_helpers import clip, clustered_store, toy_model, write_davis
+from descriptor_helpers import clip, clustered_store, toy_model, write_davis, write_report
 from PIL import Image
 from video_fakes import damaged
 
@@ -250,8 +250,7 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
     (result / "masks").mkdir(parents=True)
     for index, label in enumerate(labels):
         write_label_png(result / "masks" / f"{index:05d}.png", label)
-    report = {"frames": [], "source": {"name": "dog"}, "place": {"source": str(tmp_path / "dog")}}
-    (result / "report.json").write_text(json.dumps(report))
+    write_report(result, "dog", str(tmp_path / "dog"))
     weights = ("--weights", "toy.safetensors")
     both = ("export-descriptors", "dog", "cat", "--masks")
     assert "would be used for both dog and cat" in refused(*both, "dog.hodor", *weights)
@@ -269,8 +268,7 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
     (tmp_path / "clips.hodor").mkdir()
     for name in ("dog", "cat"):
         shutil.copytree(result, tmp_path / "clips.hodor" / name)
-        report |= {"source": {"name": name}, "place": {"source": str(tmp_path / name)}}
-        (tmp_path / "clips.hodor" / name / "report.json").write_text(json.dumps(report))
+        write_report(tmp_path / "clips.hodor" / name, name, str(tmp_path / name))
     many = hodor("export-descriptors", "clips.hodor", "-o", "many.h5", *weights).output
     assert "cat: 6 descriptors" in many and "dog: 6 descriptors" in many
     assert "leave out --masks" in refused("export-descriptors", "dog.hodor", "--masks", "masks/take.cat", *weights)

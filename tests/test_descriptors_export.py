@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_video
-from descriptor_helpers import clip, toy_model, write_davis
+from descriptor_helpers import clip, toy_model, write_davis, write_report
 from PIL import Image
 from segment_fakes import MemorySource
 
@@ -26,6 +26,7 @@ from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.records import FrameRecord, ObjectRecord
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.video.source import open_source
@@ -146,8 +147,9 @@ def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor) -> None:
     entries = []
     for index, label in enumerate(labels):
         write_label_png(result / "masks" / f"{index:05d}.png", label)
-        entries.append({"frame": index, "objects": {"1": {"confidence": 0.5}, "2": {"confidence": 0.25}}})
-    (result / "report.json").write_text(json.dumps({"source": {"name": "clip"}, "frames": entries}))
+        objects = {key: ObjectRecord(0, None, confidence, lost=False) for key, confidence in ((1, 0.5), (2, 0.25))}
+        entries.append(FrameRecord(index, f"{index:05d}", index / 24, objects))
+    write_report(result, "clip", frames=entries)
     for path in (result, tmp_path / "clip.mp4"):  # either the folder, or the video beside it
         output = tmp_path / f"{path.suffix[1:]}.h5"
         export_sources(find_sources(path), output, FrameEncoder(model))

@@ -13,9 +13,9 @@ from segment_fakes import ColourSegmenter, MemorySource, two_squares
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import read_label_png, write_label_png
+from hodor_cli.records import FrameRecord, ObjectRecord, ReviewNote
 from hodor_cli.run.inputs import RunInputs, removals_by_frame
 from hodor_cli.run.prompts import boxes_by_frame, read_boxes
-from hodor_cli.run.records import FrameRecord, ObjectRecord, ReviewNote
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput

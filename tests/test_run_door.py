@@ -17,7 +17,7 @@ import hodor_cli
 from hodor_cli import MaskFile
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.records import ObjectSummary, ReviewItem
+from hodor_cli.records import ObjectSummary, ReviewItem
 from hodor_cli.run.review_page import _COLUMNS, _timeline
 from hodor_cli.run.settings import SegmentSummary
 

@@ -14,10 +14,10 @@ from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
+from hodor_cli.records import Click
 from hodor_cli.run import results
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.records import Click
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
 

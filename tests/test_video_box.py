@@ -16,6 +16,7 @@ from hodor_cli.cli.marks import Marks
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
+from hodor_cli.records import Click
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.prompted_masks import masks_from_prompts
 from hodor_cli.run.prompts import (
@@ -25,7 +26,6 @@ from hodor_cli.run.prompts import (
     read_boxes,
     read_clicks,
 )
-from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame
 from hodor_cli.video.source import open_source
 

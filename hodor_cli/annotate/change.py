@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hodor_cli.annotate.history import HistoryStep, ObjectEntry, keep
 from hodor_cli.files import append_whole
 from hodor_cli.images.label_png import box_of, write_label_png
+from hodor_cli.records import FrameRecord, ObjectRecord, read_record
 from hodor_cli.run.output import read_journal
-from hodor_cli.run.records import FrameRecord, ObjectRecord, read_record
 
 if TYPE_CHECKING:
     from hodor_cli.annotate.project import Project

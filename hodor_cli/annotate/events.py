@@ -11,7 +11,7 @@ from hodor_cli.annotate.messages import pack_runs
 from hodor_cli.annotate.project import Labels, Project
 from hodor_cli.annotate.result import Advice
 from hodor_cli.images.paths import plural
-from hodor_cli.run.records import FrameRecord
+from hodor_cli.records import FrameRecord
 from hodor_cli.video.overlay import colour_of
 
 Emit = Callable[[Mapping[str, Any], bytes], None]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.sheet import scaled
 from hodor_cli.pages import jpeg_bytes
-from hodor_cli.run.records import FrameRecord
+from hodor_cli.records import FrameRecord
 from hodor_cli.video.frames import Frame, FrameSource
 
 _KEPT_BYTES, _KEPT_FRAMES = 64 << 20, 200  # whichever is less

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct, field
 
 from hodor_cli.files import put_in_place, write_whole
-from hodor_cli.run.records import FrameRecord, ObjectId, read_record
+from hodor_cli.records import FrameRecord, ObjectId, read_record
 
 #: How many changes can be undone.
 MOST_STEPS = 200

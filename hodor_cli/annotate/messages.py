@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID
-from hodor_cli.run.records import ObjectId
+from hodor_cli.records import ObjectId
 
 Index = Annotated[int, Meta(ge=0, le=1 << 31)]
 Side = Annotated[int, Meta(ge=1, le=1 << 16)]

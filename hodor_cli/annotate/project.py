@@ -29,9 +29,9 @@ from hodor_cli.annotate.history import ChangeHistory, ChangeKind, HistoryStep, O
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import append_whole, harmless, write_whole, writing
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.records import FrameRecord, RunIdentity, read_record
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.output import OutputFolder, read_journal
-from hodor_cli.run.records import FrameRecord, RunIdentity, read_record
 
 Labels = NDArray[np.uint16]
 

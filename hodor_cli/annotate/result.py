@@ -14,12 +14,7 @@ import hodor_cli
 from hodor_cli.annotate.project import Labels, Project, made_by_hand
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
-from hodor_cli.run.choosing import suggested
-from hodor_cli.run.exporting import axes_of, open_again
-from hodor_cli.run.finish import summarise_objects, write_report
-from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.output import OutputFolder, default_folder
-from hodor_cli.run.records import (
+from hodor_cli.records import (
     FrameRecord,
     ReportRecord,
     ReviewItem,
@@ -29,6 +24,11 @@ from hodor_cli.run.records import (
     is_report,
     read_record,
 )
+from hodor_cli.run.choosing import suggested
+from hodor_cli.run.exporting import open_again
+from hodor_cli.run.finish import summarise_objects, write_report
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.settings import SegmentSettings
@@ -105,7 +105,7 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
             raise InputError(f"the video of {path} is no longer{where}; name it: hodor annotate VIDEO --out {path}")
         source, out = place, path
     report = (out or default_folder(path.stem, source)) / "report.json"
-    axes = axes_of(read_record(report, ReportRecord), source) if is_report(report) else None
+    axes = read_record(report, ReportRecord).axes_at(source) if is_report(report) else None
     frames = open_source(source, axes=axes)
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):

@@ -22,9 +22,9 @@ from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.following import GivenMasks, follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
+from hodor_cli.records import FrameRecord
 from hodor_cli.run.correcting import ChangedPart, CorrectingSegmenter, Part
 from hodor_cli.run.inputs import FrameInputs
-from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.results import FrameResult, frame_record
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import Frame

@@ -17,8 +17,8 @@ from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import RunHooks, SegmentSettings
 
 if TYPE_CHECKING:
+    from hodor_cli.records import SuggestedFrame
     from hodor_cli.run.inputs import RunInputs
-    from hodor_cli.run.records import SuggestedFrame
     from hodor_cli.video.frames import FrameSource
 
 
@@ -117,8 +117,8 @@ def suggest(
     hodor suggest clip.hodor
     """
     from hodor_cli.images.paths import require_exists
+    from hodor_cli.records import is_report
     from hodor_cli.run.choosing import suggested_in
-    from hodor_cli.run.records import is_report
 
     if out is not None:
         out = common.picture_file(out, source, *marks.files, overwrite=overwrite)

@@ -12,9 +12,9 @@ from hodor_cli.engine.suggesting import doubt_of, suggest_frames
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.sheet import captioned, grid, save_sheet, scaled
+from hodor_cli.records import FrameRecord, Report, SuggestedFrame, is_report, read_record
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, Report, SuggestedFrame, is_report, read_record
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.overlay import draw_overlay
 

@@ -16,8 +16,8 @@ from hodor_cli.engine.labels import areas
 from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.images.label_png import ids_in
+from hodor_cli.records import FrameRecord
 from hodor_cli.run.inputs import FrameInputs, Labels, RunInputs
-from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.yuv import Picture

@@ -18,12 +18,12 @@ from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError
 from hodor_cli.files import put_in_place, replacing, writing
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.records import RunIdentity, is_report
 from hodor_cli.run.correcting import ChangedPart, CorrectingSegmenter, Part, Ranges, merged
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.finish import finish_run
 from hodor_cli.run.loop import RunLoop
 from hodor_cli.run.output import OutputFolder, read_journal
-from hodor_cli.run.records import RunIdentity, is_report
 from hodor_cli.run.results import PIECE_FRAMES, join_overlay
 from hodor_cli.run.resume import damaged, differences, load_run_state, prepare, read_run
 from hodor_cli.run.settings import RunJob, RunOutput, RunSegmenter, SegmentSummary

@@ -15,10 +15,10 @@ from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import Box, ids_in, read_label_png
 from hodor_cli.images.paths import listed
+from hodor_cli.records import Click, Report, read_record
 from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.prompts import Placed, UnclearMarkError, far
-from hodor_cli.run.records import Click, Report, read_record
 from hodor_cli.run.resume import differences, refuse_differences, run_identity
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource

@@ -18,8 +18,8 @@ from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.listing import files_by_frame, list_pictures
 from hodor_cli.images.paths import listed, require_exists
+from hodor_cli.records import Report, ReportRecord, read_record
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import Report, ReportRecord, read_record
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.source import open_source
 
@@ -178,14 +178,8 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
 
 def open_again(report: ReportRecord, place: Path | str) -> FrameSource:
     """The source of a run, opened with the run's options. place: where it is now. Raises as `open_source` does."""
-    then, axes = report.source, axes_of(report, place)
+    then, axes = report.source, report.axes_at(place)
     return open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
-
-
-def axes_of(report: ReportRecord, place: Path | str) -> str | None:
-    """The axes that a run chose in its TIFF; None if it chose none, or if `place` is a file of another format."""
-    same = Path(place).suffix == Path(report.place.get("source", "")).suffix
-    return report.place.get("axes") if same else None
 
 
 def require_named(names: Iterable[int], objects: Collection[int]) -> None:

@@ -13,9 +13,7 @@ import msgspec
 
 from hodor_cli import __version__
 from hodor_cli.files import put_in_place, replacing, writing
-from hodor_cli.run.choosing import suggested
-from hodor_cli.run.output import OutputFolder, read_journal
-from hodor_cli.run.records import (
+from hodor_cli.records import (
     REPORT_FORMAT,
     REPORT_VERSION,
     FrameRecord,
@@ -26,6 +24,8 @@ from hodor_cli.run.records import (
     SpeedRecord,
     read_record,
 )
+from hodor_cli.run.choosing import suggested
+from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.resume import RunProgress, refuse_differences
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.review_page import write_review_page

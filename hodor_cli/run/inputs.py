@@ -16,9 +16,9 @@ from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
+from hodor_cli.records import Click
 from hodor_cli.run.prompted_masks import masks_from_prompts, owners
 from hodor_cli.run.prompts import check_box, check_click, check_clicks
-from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame, FrameSource
 
 Labels = NDArray[np.uint16]

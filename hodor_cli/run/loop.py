@@ -13,9 +13,9 @@ from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.paths import listed
+from hodor_cli.records import FrameRecord, ReviewNote
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind
-from hodor_cli.run.records import FrameRecord, ReviewNote
 from hodor_cli.run.results import PIECE_FRAMES, FrameResult, Redraw, ResultsWriter
 from hodor_cli.run.resume import RunProgress, RunState, damaged
 from hodor_cli.run.settings import RunJob, RunSegmenter

@@ -29,7 +29,7 @@ from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import put_in_place, require_empty, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
-from hodor_cli.run.records import (
+from hodor_cli.records import (
     FrameRecord,
     MadeFrame,
     MadeFrames,

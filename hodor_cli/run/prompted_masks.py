@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import Box
+from hodor_cli.records import Click
 from hodor_cli.run.prompts import check_box
-from hodor_cli.run.records import Click
 
 #: The smallest share of a box that an object must fill.
 _MIN_SHARE = 0.03

@@ -12,7 +12,7 @@ from hodor_cli.datasets.matching import require_frame
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import MAX_ID, Box, box_of
 from hodor_cli.images.paths import listed
-from hodor_cli.run.records import Click
+from hodor_cli.records import Click
 
 if TYPE_CHECKING:
     from hodor_cli.datasets.labels.combining import PackedMask

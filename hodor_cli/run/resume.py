@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.paths import listed, path_text
+from hodor_cli.records import RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
 from hodor_cli.run.settings import RunOutput, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 

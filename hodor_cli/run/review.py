@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from hodor_cli.run.records import BoxRecord, FrameRecord, ObjectRecord, ReviewItem
+from hodor_cli.records import BoxRecord, FrameRecord, ObjectRecord, ReviewItem
 
 LOST, RETURNED = "lost", "returned"
 LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"

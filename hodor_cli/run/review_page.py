@@ -19,7 +19,7 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
 from hodor_cli.images.sheet import scaled
 from hodor_cli.pages import render
-from hodor_cli.run.records import FrameRecord, ObjectSummary, ReportRecord, ReviewItem, RunIdentity, read_record
+from hodor_cli.records import FrameRecord, ObjectSummary, ReportRecord, ReviewItem, RunIdentity, read_record
 from hodor_cli.video.overlay import colour_of
 from hodor_cli.video.source import open_source
 

@@ -20,13 +20,13 @@ from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.files import put_in_place, writing
 from hodor_cli.locks import locked_folder
+from hodor_cli.records import RunIdentity
 from hodor_cli.run.correction import correct, finish_correction, is_moving
 from hodor_cli.run.earlier import corrected_run
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.loop import NothingToFollowError, RunLoop
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import RunIdentity
 from hodor_cli.run.results import join_overlay
 from hodor_cli.run.resume import prepare, run_identity
 from hodor_cli.run.settings import RunHooks, RunJob, RunOutput, RunSegmenter, SegmentSettings, SegmentSummary

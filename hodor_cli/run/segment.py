@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import MAX_ID, Box
+from hodor_cli.records import Click
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.prompts import Placed, pixels_of, prompts_by_frame
-from hodor_cli.run.records import Click
 from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.engine.settings import SegmenterSettings
-from hodor_cli.run.records import ReviewItem
+from hodor_cli.records import ReviewItem
 from hodor_cli.settings import about
 
 if TYPE_CHECKING:

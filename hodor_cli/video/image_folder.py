@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, OutputError
 from hodor_cli.images.label_png import is_black_and_white, is_label_picture
 from hodor_cli.images.listing import frame_name, is_called_mask, list_pictures
 from hodor_cli.images.paths import (
@@ -31,6 +30,7 @@ from hodor_cli.images.picture import (
     read_stored,
 )
 from hodor_cli.images.tiff_axes import pages_along
+from hodor_cli.records import ReportRecord, read_record
 from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings, reached
 
 FOLDER_FPS = 24.0  # a folder states no rate; DAVIS and films have this one
@@ -88,23 +88,13 @@ class ImageFolderSource(ListedSource):
         return image
 
 
-class _Place(msgspec.Struct):
-    source: str = ""
-
-
-class _Report(msgspec.Struct):
-    """The part of a result's `report.json` that is used."""
-
-    place: _Place
-
-
 def _video_of(report: Path) -> str | None:
     """The video of a result, in words if its report does not say where it is; None without a report."""
     if not report.is_file():
         return None
     place = ""
-    with suppress(msgspec.MsgspecError, OSError):
-        place = msgspec.json.decode(report.read_bytes(), type=_Report).place.source
+    with suppress(OutputError, OSError):
+        place = read_record(report, ReportRecord).place.get("source", "")
     return place or "the video that they belong to"
 
 

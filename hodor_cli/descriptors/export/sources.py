@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +21,7 @@ from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import path_text, reading_file, visible_folders
+from hodor_cli.records import Report
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
@@ -130,33 +130,6 @@ def video_with_masks(
     )  # fmt: skip
 
 
-class _ObjectReport(msgspec.Struct, frozen=True):
-    confidence: float = 1.0
-
-
-class _FrameReport(msgspec.Struct, frozen=True):
-    frame: int
-    objects: dict[int, _ObjectReport]
-
-
-class _Source(msgspec.Struct, frozen=True):
-    name: str = ""
-    value_range: tuple[float, float] | None = None
-
-
-class _Place(msgspec.Struct, frozen=True):
-    source: str | None = None
-    axes: str | None = None
-
-
-class _Report(msgspec.Struct, frozen=True):
-    """The part of `report.json` that export reads."""
-
-    frames: list[_FrameReport]
-    source: _Source = _Source()
-    place: _Place = _Place()
-
-
 def is_segment_result(folder: Path) -> bool:
     """True for the result folder of a finished `hodor segment`."""
     return (folder / "report.json").is_file() and (folder / "masks").is_dir()
@@ -215,31 +188,30 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     video: the video's path; by default the one in the report, or else the video next to the folder.
     Raises InputError if the video cannot be found or the report cannot be read.
     """
-    report = parse_json(folder / "report.json", _Report, "the report of a run", "segment the video again")
-    path = video or _find_video(folder, report)
+    report = parse_json(folder / "report.json", Report, "the report of a run", "segment the video again")
+    place = report.place.get("source", "")
+    path = video or _find_video(folder, place, report.source.name)
     if path is None:
-        where = f"{report.place.source} no longer exists" if report.place.source else "its report does not name it"
+        where = f"{place} no longer exists" if place else "its report does not name it"
         raise InputError(f"the video of {folder} is missing ({where}); give the video, and the folder as its `masks`")
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }
-    # The same frames in another format have no axes.
-    axes = report.place.axes if path.suffix == Path(report.place.source or "").suffix else None
-    source = open_source(path, value_range=report.source.value_range, axes=axes)
+    source = open_source(path, value_range=report.source.value_range, axes=report.axes_at(path))
     found = video_with_masks(
         source, path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment"
     )
-    if report.source.name in ("", source.name):
+    if report.source.name == source.name:
         return found
     other = f"the masks in {folder} were made from {report.source.name} and are now used for {source.name}"
     return replace(found, notes=(*found.notes, other))
 
 
-def _find_video(folder: Path, report: _Report) -> Path | None:
-    if report.place.source and ((path := Path(report.place.source)).is_file() or path.is_dir()):
+def _find_video(folder: Path, place: str, name: str) -> Path | None:
+    if place and ((path := Path(place)).is_file() or path.is_dir()):
         return path
     # By default, results are written to NAME.hodor next to NAME.mp4.
-    name, folder = report.source.name, folder.resolve()
-    named = [path for path in folder.parent.glob("*") if name and path.stem == name and path != folder]
+    folder = folder.resolve()
+    named = [path for path in folder.parent.glob("*") if path.stem == name and path != folder]
     candidates = [path for path in named if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES]
     return candidates[0] if len(candidates) == 1 else None

@@ -185,6 +185,10 @@ class ReportRecord(RunIdentity, frozen=True, kw_only=True):
     review: tuple[ReviewItem, ...] = ()
     suggest: tuple[SuggestedFrame, ...] = ()
 
+    def axes_at(self, place: Path | str) -> str | None:
+        """The axes that a run chose in its TIFF; None if it chose none, or if `place` is a file of another format."""
+        return self.place.get("axes") if Path(place).suffix == Path(self.place.get("source", "")).suffix else None
+
 
 class Report(ReportRecord, frozen=True, kw_only=True):
     """report.json with its frames."""
