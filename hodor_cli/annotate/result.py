@@ -31,7 +31,7 @@ from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
-from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.run.settings import RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
@@ -72,7 +72,9 @@ def advice_of(project: Project) -> Advice:
     return review_frames(records), suggested(records)
 
 
-def write_project_report(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> Advice:
+def write_project_report(
+    project: Project, source: FrameSource, settings: SegmentSettings, segmenter: RunSegmenter | None
+) -> Advice:
     """Write report.json and return its advice. Raises OutputError.
 
     segmenter: the segmenter that made the masks; None if it has not been loaded yet.

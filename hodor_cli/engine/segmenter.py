@@ -5,6 +5,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +24,13 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision, placed
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, Scalable, frame_fault
+
+
+class Watch(Protocol):
+    """Something that watches what a segmenter finds, and whose state is saved with the segmenter's."""
+
+    def state(self) -> dict[str, np.ndarray]: ...
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None: ...
 
 
 class Segmenter(FrameSteps):
@@ -70,6 +78,8 @@ class Segmenter(FrameSteps):
         #: (min_dim, max_dim) for large, medium-sized and small objects.
         self.sides = model.config.resolutions(settings.min_dim, settings.max_dim)
         self.maps_are_read, self.second = False, None
+        #: By name; their states are saved under `watch/NAME/`.
+        self.watches: dict[str, Watch] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -175,6 +185,7 @@ class Segmenter(FrameSteps):
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything the next step depends on, as arrays that `np.savez` can write; about 2 MB."""
+        watches = {name: watch.state() for name, watch in self.watches.items()}
         return {
             "version": np.array(STATE_VERSION),
             "model": np.array(self.model.config.name),
@@ -182,6 +193,7 @@ class Segmenter(FrameSteps):
             "size": np.array((0, 0) if self._geometry is None else self._geometry.original),
             "resolution": self._resolution.packed(),
             **self._known.pack(),
+            **{f"watch/{name}/{key}": value for name, state in watches.items() for key, value in state.items()},
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -192,14 +204,16 @@ class Segmenter(FrameSteps):
         """
         config, keys = self.model.config, None
         try:
-            height, width = (int(n) for n in state.get("size", (0, 0)))
-            resolution = WorkingResolution.unpacked(self.sides, state.get("resolution"))
+            watched = {name: array for name, array in state.items() if name.startswith("watch/")}
+            arrays = {name: array for name, array in state.items() if name not in watched}
+            height, width = (int(n) for n in arrays.get("size", (0, 0)))
+            resolution = WorkingResolution.unpacked(self.sides, arrays.get("resolution"))
             geometry = resolution.of((height, width)) if height else None
             if self.matching and config.matching is not None and geometry is not None:
                 keys = (config.matching.stored_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
-            check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
-            known = Followed.unpack(state, self.history, self.device, matching=self.matching)
-            next_frame = int(state["next_frame"])
+            check_state(arrays, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
+            known = Followed.unpack(arrays, self.history, self.device, matching=self.matching)
+            next_frame = int(arrays["next_frame"])
         except InputError:
             raise
         except Exception as error:  # other objects, and damaged data, can raise any kind of exception
@@ -210,6 +224,10 @@ class Segmenter(FrameSteps):
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self._known, self._next_frame = known, next_frame
         self._geometry, self._resolution = geometry, resolution
+        for name, watch in self.watches.items():
+            own = {key.split("/", 2)[2]: array for key, array in watched.items() if key.startswith(f"watch/{name}/")}
+            if own:  # not a state that was saved without this watch
+                watch.load_state(own)
 
     def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:
         if not hasattr(frame, "scaled") and (wrong := frame_fault(frame)):

@@ -11,6 +11,7 @@ from typing import Any
 
 import hodor_cli
 from hodor_cli.datasets.dataset import Dataset, recognise
+from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.evaluation.adapting import Adapting
 from hodor_cli.evaluation.model_run import MaskFolder, run_model
@@ -89,7 +90,7 @@ def evaluate(
             run.notes += notes
         else:
             segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
-            facts |= _run_facts(segmenter, model, settings)
+            facts |= _run_facts(segmenter, settings)
             kept = stack.enter_context(_mask_folder(output, facts, settings))
             run = run_model(found, segmenter, masks=kept, limit=settings.limit, on_start=on_start, progress=progress)
         if run.failed and not run.scores and not run.timings:
@@ -185,17 +186,20 @@ def sweep_history(
     return results
 
 
-def _run_facts(segmenter: Any, model: Any, settings: EvaluationSettings) -> dict[str, Any]:
+def _run_facts(segmenter: StepSegmenter, settings: EvaluationSettings) -> dict[str, Any]:
     """Everything that the masks depend on, and the device, on which the speed depends."""
-    device = getattr(segmenter, "device", None)
-    facts: dict[str, Any] = {
-        "history": getattr(segmenter, "history", settings.history),
-        **{name: getattr(segmenter, name, None) for name in ("min_dim", "max_dim", "matching")},
-        "device": None if device is None else device_name(device),
-        "precision": str(getattr(segmenter, "dtype", "")).removeprefix("torch.") or None,
-        "limit": settings.limit,
-        "fingerprint": None if segmenter is model else model_fingerprint(model),
-    }
+    unknown = dict.fromkeys(("min_dim", "max_dim", "matching", "device", "precision", "fingerprint"))
+    facts: dict[str, Any] = {"history": settings.history, **unknown, "limit": settings.limit}
+    if isinstance(segmenter, Segmenter):
+        facts |= {
+            "history": segmenter.history,
+            "min_dim": segmenter.min_dim,
+            "max_dim": segmenter.max_dim,
+            "matching": segmenter.matching,
+            "device": device_name(segmenter.device),
+            "precision": str(segmenter.dtype).removeprefix("torch."),
+            "fingerprint": model_fingerprint(segmenter.model),
+        }
     facts |= {} if settings.weights is None else {"weights": settings.weights}
     if settings.adapt is not None:
         # If the user chose no resolution, adaptation chooses one for each video.

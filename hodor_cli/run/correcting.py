@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from hodor_cli.clicks.shapes import without_enclosed
 from hodor_cli.engine.following import GivenMasks, passes_backward
+from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.labels import areas
 from hodor_cli.engine.soft_maps import PackedMaps
-from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+from hodor_cli.engine.step_result import ObjectResult, StepResult
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.records import FrameRecord
 from hodor_cli.run.inputs import FrameInputs, Labels, RunInputs
@@ -114,7 +115,7 @@ class CorrectingSegmenter:
 
     def __init__(
         self,
-        segmenter: Any,
+        segmenter: OfflineSegmenter,
         source: FrameSource,
         inputs: RunInputs,
         part: Part,
@@ -144,9 +145,6 @@ class CorrectingSegmenter:
         )
         self.last = StepResult(np.zeros((0, 0), np.uint16))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._segmenter, name)
-
     @property
     def object_ids(self) -> list[int]:
         """Always empty: the plan decides which objects are followed, so callers must not remove any."""
@@ -168,9 +166,8 @@ class CorrectingSegmenter:
         self._next += 1
         return self.last.labels
 
-    def descriptors(self) -> FrameDescriptors:
-        """The descriptors of the newest frame; empty if its result is from the earlier run."""
-        return FrameDescriptors({}, None) if self.kept else self._segmenter.descriptors()
+    def remove(self, object_id: int) -> None:
+        self._segmenter.remove(object_id)
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {**self._segmenter.state(), "correcting/next": np.array(self._next)}

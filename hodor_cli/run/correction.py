@@ -14,6 +14,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
+from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError
 from hodor_cli.files import put_in_place, replacing, writing
@@ -26,12 +27,12 @@ from hodor_cli.run.loop import RunLoop
 from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.results import PIECE_FRAMES, join_overlay
 from hodor_cli.run.resume import damaged, differences, load_run_state, prepare, read_run
-from hodor_cli.run.settings import RunJob, RunOutput, RunSegmenter, SegmentSummary
+from hodor_cli.run.settings import RunJob, RunOutput, SegmentSummary
 from hodor_cli.video.joining import Piece, frame_times
 
 
 def correct(
-    folder: OutputFolder, earlier: EarlierRun, job: RunJob, segmenter: RunSegmenter, identity: RunIdentity
+    folder: OutputFolder, earlier: EarlierRun, job: RunJob, segmenter: OfflineSegmenter, identity: RunIdentity
 ) -> SegmentSummary:
     """Correct a finished run. Its result does not change until all corrected frames are written."""
     own = folder.correction
@@ -46,7 +47,9 @@ def correct(
         correction = Correction(folder, earlier, job)
         part = Part(correction.change, earlier, list(correction.frames))
         correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, part, MapFolder(own.backward), job.hooks)
-        job = replace(job, parts=correction.parts, ticks=correction.ticks, backward=correcting.backward_frames)
+        hooks = job.hooks.within(correction.change.covers, segmenter)
+        backward = correcting.backward_frames
+        job = replace(job, hooks=hooks, parts=correction.parts, ticks=correction.ticks, backward=backward)
         run = RunLoop(job, correcting, own, checkpoint)
         run.work()
         if job.overlay:

@@ -88,11 +88,10 @@ class RunLoop:
         """Pass frames to the writer: first those to draw again, then segmented ones with regular checkpoints."""
         # Never wait for the next frame of a camera or a pipe; and a correction does not step through all frames.
         ahead = self._source.reiterable and self._job.parts is None
-        looks_ahead = getattr(self._segmenter, "watched", self._segmenter) if ahead else None
         saved = time.perf_counter()
         with (
             ReadAhead(self._frames_to_read(), depth) as read,
-            LookAhead(read, looks_ahead, lambda frame: frame.picture) as frames,
+            LookAhead(read, self._segmenter if ahead else None, lambda frame: frame.picture) as frames,
             FreeCores(frames.threads) as cores,
         ):
             for frame in frames:
@@ -144,7 +143,7 @@ class RunLoop:
         self._network_seconds += float(last.network_seconds)
         hooks, parts = self._job.hooks, self._job.parts
         notes: tuple[ReviewNote, ...] = ()
-        if hooks.on_step and not getattr(self._segmenter, "kept", False):
+        if hooks.on_step:
             notes = tuple(ReviewNote(*note) for note in hooks.on_step(frame, last, self._segmenter) or ())
         writer.put(FrameResult(frame, last, given, notes))
         self._first = frame.index if self._first is None else self._first

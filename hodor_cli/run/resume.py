@@ -24,7 +24,7 @@ from hodor_cli.images.paths import listed, path_text
 from hodor_cli.records import RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.settings import RunOutput, SegmentSettings
+from hodor_cli.run.settings import RunOutput, RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 
 _SAMPLE_BYTES = 1 << 20  # hashed at the start, middle and end of a video file
@@ -112,13 +112,23 @@ def read_run(path: Path) -> RunIdentity | None:
     return decode(data, RunFile, str(path))
 
 
-def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: Any) -> RunIdentity:
-    """The inputs and settings that determine the results of a run, independent of where its files are."""
+def run_identity(
+    source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: RunSegmenter | None
+) -> RunIdentity:
+    """The inputs and settings that determine the results of a run, independent of where its files are.
+
+    segmenter: None if it has not been made yet. What a segmenter of another kind uses is not known.
+    """
+    from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.weights.checkpoint import model_fingerprint
 
-    model, digests = getattr(segmenter, "model", None), {}
-    # Not its present dimensions, which depend on the objects that it has followed.
-    min_dim, max_dim = getattr(segmenter, "sides", [(getattr(segmenter, "min_dim", None), None)])[0]
+    used: dict[str, Any] = {"device": "", "precision": "", "min_dim": None, "max_dim": None}
+    fingerprint, digests = "", {}
+    if isinstance(segmenter, Segmenter):
+        # Not its present dimensions, which depend on the objects that it has followed.
+        min_dim, max_dim = segmenter.sides[0]
+        precision, fingerprint = str(segmenter.dtype).removeprefix("torch."), model_fingerprint(segmenter.model)
+        used = {"device": str(segmenter.device), "precision": precision, "min_dim": min_dim, "max_dim": max_dim}
     for frame in sorted(inputs.masks):
         labels = np.ascontiguousarray(inputs.labels(frame), dtype=np.uint16)
         digests[frame] = hashlib.sha256(str(labels.shape).encode() + labels.tobytes()).hexdigest()
@@ -139,14 +149,9 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},
         names=dict(sorted(inputs.names.items())),
         appears=dict(sorted(inputs.appears.items())),
-        weights=WeightsRecord(settings.weights, "" if model is None else model_fingerprint(model)),
+        weights=WeightsRecord(settings.weights, fingerprint),
         settings={key: value for key, value in asdict(settings).items() if key != "weights"},
-        used={
-            "device": str(getattr(segmenter, "device", "")),
-            "precision": str(getattr(segmenter, "dtype", "")).removeprefix("torch."),
-            "min_dim": min_dim,
-            "max_dim": max_dim,
-        },
+        used=used,
         place={"source": source.label if source.place is None else path_text(source.place)}
         | ({"axes": axes} if (axes := getattr(source, "axes", None)) else {}),
     )

@@ -11,11 +11,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from hodor_cli.adaptation.settings import Budget
 from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.engine.following import GivenMasks, passes_backward
+from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.files import put_in_place, writing
@@ -80,13 +81,13 @@ def segment_source(
         source.warn(note)
     if output.resume and source.kind == "camera":
         raise UsageError("a camera's frames cannot be read again, so its run cannot be resumed; use `overwrite`")
-    ready = hasattr(network, "step")
-    segmenter = cast("RunSegmenter", network) if ready else settings.offline(cast("Hodor", network))
+    segmenter = network if isinstance(network, RunSegmenter) else settings.offline(network)
     if output.resume and is_moving(folder):
         with locked_folder(folder.root, advice=_ADVICE):
             finish_correction(folder)
     earlier, known = None, tuple(segmenter.object_ids)  # objects started from saved descriptors
-    if output.resume and able_to_go_back(source, segmenter):
+    offline = able_to_go_back(source, segmenter)
+    if output.resume and offline is not None:
         earlier, inputs = corrected_run(folder, source, inputs, settings, segmenter)
     inputs.check(source, known=known)
     identity = run_identity(source, inputs, settings, segmenter)
@@ -95,8 +96,8 @@ def segment_source(
         return read_summary(folder, identity)
     job = RunJob(source, inputs, settings.overlay, len({*inputs.object_ids, *known}) > 1, output, hooks)
     with locked_folder(folder.root, advice=_ADVICE):
-        if earlier is not None:
-            return correct(folder, earlier, job, segmenter, identity)
+        if earlier is not None and offline is not None:
+            return correct(folder, earlier, job, offline, identity)
         if output.resume and folder.state() == "finished":
             shutil.rmtree(folder.progress, ignore_errors=True)  # killed after the report, before the cleanup
             return read_summary(folder, identity)
@@ -108,8 +109,9 @@ def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identit
     source, checkpoint = job.source, prepare(folder, identity, job.output)
     try:
         # The frames of a camera or a pipe can be read only once, so their masks are used only from their frame on.
-        if able_to_go_back(source, segmenter) and set(job.inputs.starts) != {source.start}:
-            job = replace(job, backward=_follow_backward(job, segmenter, folder))
+        offline = able_to_go_back(source, segmenter)
+        if offline is not None and set(job.inputs.starts) != {source.start}:
+            job = replace(job, backward=_follow_backward(job, offline, folder))
         run = RunLoop(job, segmenter, folder, checkpoint)
         run.work()
         if job.overlay:
@@ -123,12 +125,13 @@ def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identit
         raise
 
 
-def able_to_go_back(source: FrameSource, segmenter: Any) -> bool:
-    """Whether frames can be read again and the segmenter can follow objects backward."""
-    return source.reiterable and hasattr(segmenter, "backward") and not segmenter.object_ids
+def able_to_go_back(source: FrameSource, segmenter: RunSegmenter) -> OfflineSegmenter | None:
+    """The segmenter, if frames can be read again and it can follow objects backward; else None."""
+    able = source.reiterable and not segmenter.object_ids
+    return segmenter if able and isinstance(segmenter, OfflineSegmenter) else None
 
 
-def _follow_backward(job: RunJob, segmenter: Any, folder: OutputFolder) -> int:
+def _follow_backward(job: RunJob, segmenter: OfflineSegmenter, folder: OutputFolder) -> int:
     """Encode all masks and make the unfinished passes backward; the segmenter can then go forward.
 
     The passes store soft maps in `.progress`, which the segmenter merges with its results on the way forward. Returns

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ class RunOutput:
     checkpoint_seconds: float = 2.0
 
 
+@runtime_checkable
 class RunSegmenter(Protocol):
     """The part of `hodor_cli.engine.Segmenter` that a run needs.
 
@@ -84,6 +85,15 @@ class RunHooks:
     progress: Progress | None = None
     on_frame: OnFrame | None = None
     on_step: OnStep | None = None
+
+    def within(self, covers: Callable[[int], bool], segmenter: RunSegmenter) -> RunHooks:
+        """The same hooks, but `on_step` is called with this segmenter, and only for the frames that `covers`."""
+        on_step = self.on_step
+        if on_step is None:
+            return self
+        return replace(
+            self, on_step=lambda frame, last, _: on_step(frame, last, segmenter) if covers(frame.index) else None
+        )
 
     def backward_progress(self, ahead: int | None) -> Callable[[int, int], None]:
         """The progress function of the passes backward. ahead: the number of frames of the pass forward after them."""

@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hodor_cli.descriptors.export.encode import FeatureTap, object_rows
 from hodor_cli.descriptors.export.export import store_info
 from hodor_cli.descriptors.export.sources import LabelledFrame, content_files, hash_files, reading_of
@@ -35,8 +33,8 @@ MOST_ROWS = 8
 class DescriptorSession(AbstractContextManager["DescriptorSession"]):
     """A context around `segment_source`: give it the context's `segmenter` and `on_step`. `record` precedes the run.
 
-    The context's segmenter wraps the given one. Its saved state includes that of the watches over drift and identity,
-    so that a resumed run reports the same.
+    Within the context, the segmenter's saved state includes that of the watches over drift and identity, so that a
+    resumed run reports the same.
 
         with DescriptorSession(segmenter, known=["objects.h5#bear/1"]) as session:
             session.record("new.h5", source, masks)
@@ -65,7 +63,8 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         self._watches: dict[str, DriftMonitor | Recognition] = {"drift": DriftMonitor()}
         if self.recognition is not None:
             self._watches["recognition"] = self.recognition
-        self.segmenter = WatchedSegmenter(segmenter, self._watches)
+        self.segmenter = segmenter
+        segmenter.watches |= self._watches
 
     def record(
         self,
@@ -83,7 +82,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         video in the file. Raises what `DescriptorRecorder` raises, OutputError if the file cannot be written.
         """
         self.recorder = DescriptorRecorder(
-            file, source, self.segmenter.watched, masks, prompts=prompts, result=result, start_from=self.start_from
+            file, source, self.segmenter, masks, prompts=prompts, result=result, start_from=self.start_from
         )
 
     def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
@@ -93,36 +92,11 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         return [note for watch in self._watches.values() for note in watch.review(frame, result, segmenter)]
 
     def __exit__(self, *error: Any) -> None:
+        self.segmenter.watches = {}
         if self.recognition is not None:
             self.recognition.close()
         if self.recorder is not None:
             self.recorder.__exit__(*error)
-
-
-class WatchedSegmenter:
-    """Delegates to the segmenter `watched`, and adds the states of its watches to the segmenter's state."""
-
-    def __init__(self, segmenter: Segmenter, watches: Mapping[str, DriftMonitor | Recognition]) -> None:
-        self.watched, self._watches = segmenter, watches
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.watched, name)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """All states in one dictionary, with the watches' under `watch/NAME/`."""
-        arrays = dict(self.watched.state())
-        for name, watch in self._watches.items():
-            arrays |= {f"watch/{name}/{key}": value for key, value in watch.state().items()}
-        return arrays
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from the result of `state`, or from a plain segmenter's state."""
-        self.watched.load_state({key: value for key, value in state.items() if not key.startswith("watch/")})
-        for name, watch in self._watches.items():
-            prefix = f"watch/{name}/"
-            own = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-            if own:
-                watch.load_state(own)
 
 
 def start_from_store(
