@@ -29,6 +29,7 @@ from hodor_cli.run.prompted_masks import PromptedMask
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
+from hodor_cli.video.frames import Frame
 from hodor_cli.video.source import open_source
 
 COUNT, GROUP = 48, 8
@@ -70,11 +71,9 @@ def run(network: Hodor, clip: Path, out: Path, *, stop: int | None = None, overl
 
     settings = SegmentSettings(min_dim=64, device="cpu", overlay=overlay)
     output = RunOutput(resume=given.pop("resume", False), checkpoint_seconds=0.0)
+    hooks = RunHooks(progress=progress, on_step=given.pop("on_step", None))
     with open_source(clip) as source:
-        inputs = RunInputs(**given)
-        return segment_source(
-            source, inputs, out, network, settings=settings, output=output, hooks=RunHooks(progress=progress)
-        )
+        return segment_source(source, RunInputs(**given), out, network, settings=settings, output=output, hooks=hooks)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +106,18 @@ def assert_same_result(out: Path, once: Path) -> None:
         np.testing.assert_array_equal(one, other)
     times = [[packet.pts for packet in av.open(str(folder / "overlay.mp4")).demux()] for folder in (out, once)]
     assert times[0] == times[1]
+
+
+def test_a_hook_is_told_of_the_frames_that_a_mask_changes_with_their_descriptors(
+    network: Hodor, clip: Path, out: Path
+) -> None:
+    told: dict[int, list[int]] = {}
+
+    def on_step(frame: Frame, _: object, segmenter: Any) -> None:
+        told[frame.index] = list(segmenter.descriptors().objects)
+
+    run(network, clip, out, masks=MORE, resume=True, on_step=on_step)
+    assert told == {index: [1] for index in range(25, 40)}
 
 
 def test_only_the_part_that_a_mask_changes_is_decoded_and_the_rest_stays_byte_for_byte(

@@ -123,6 +123,6 @@ def test_a_mask_that_serves_both_directions_is_fitted_once(fitting: Hodor, monke
         made.append(fitted_to_frame(*arguments))
         return made[-1]
 
-    monkeypatch.setattr("hodor_cli.engine.step.fitted_to_frame", counted)
+    monkeypatch.setattr("hodor_cli.engine.network.fitted_to_frame", counted)
     found = {one.frame: one.result for one in follow(segmenter, frames_of(8), given)}
     assert len(made) == len(given) and sorted(found) == list(range(8))

@@ -82,14 +82,14 @@ def test_threads_are_shared_within_the_block_and_given_back() -> None:
     with LookAhead(numbered(2), segmenter, itemgetter(1)) as items:
         assert items.threads == 2 and torch.get_num_threads() == 1
         list(items)
-    assert torch.get_num_threads() == 2 and segmenter.second is None
+    assert torch.get_num_threads() == 2 and segmenter.network.second is None
 
 
 def test_with_one_thread_nothing_is_done_ahead() -> None:
     torch.set_num_threads(1)
     segmenter = segmenter_for(some_model("toy"))
     with LookAhead(numbered(2), segmenter, itemgetter(1)) as items:
-        assert items.threads == 1 and segmenter.second is None
+        assert items.threads == 1 and segmenter.network.second is None
 
 
 def test_an_error_of_the_frames_comes_after_the_frame_before_it() -> None:

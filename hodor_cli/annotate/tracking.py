@@ -108,7 +108,7 @@ class Tracker:
             for first, stop in ranges:
                 for frame in source.between(first, stop):
                     labels, done = segmenter.step(frame.picture, time=frame.time), done + 1
-                    if not segmenter.kept:
+                    if change.covers(frame.index):
                         yield self._tracked(frame.index, labels, segmenter.last, frame.image)
                     report(done, segmenter.backward_frames + len(frames))
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from hodor_cli.engine.step import FrameSteps
+from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.runtime.preprocess import Scalable
 from hodor_cli.runtime.second_thread import SecondThread
 
@@ -32,8 +32,8 @@ class LookAhead(Generic[Item]):
     ) -> None:
         """segmenter: ignored unless it is a `Segmenter`. picture: returns the image of an item, as `step` takes it."""
         self._frames, self._picture = frames, picture
-        self._segmenter: FrameSteps | None = None
-        if isinstance(segmenter, FrameSteps) and segmenter.device.type == "cpu" and torch.get_num_threads() > 1:
+        self._segmenter: Segmenter | None = None
+        if isinstance(segmenter, Segmenter) and segmenter.device.type == "cpu" and torch.get_num_threads() > 1:
             self._segmenter = segmenter
 
     @property
@@ -63,10 +63,10 @@ class LookAhead(Generic[Item]):
 
     def __enter__(self) -> LookAhead[Item]:
         if self._segmenter is not None:
-            self._segmenter.second = SecondThread()
+            self._segmenter.network.second = SecondThread()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._segmenter is not None and self._segmenter.second is not None:
-            self._segmenter.second.close()
-            self._segmenter.second = None
+        if self._segmenter is not None and self._segmenter.network.second is not None:
+            self._segmenter.network.second.close()
+            self._segmenter.network.second, self._segmenter.network.expected = None, []

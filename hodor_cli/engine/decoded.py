@@ -1,8 +1,7 @@
-"""The data of a step: its input, the decoded logits, measures of each object's mask, and the masks to encode."""
+"""The data of a step: the decoded logits, measures of each object's mask, and the masks to encode."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -13,32 +12,13 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.labels import areas
-from hodor_cli.engine.matching_memory import Carried
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.step_result import ObjectResult
-from hodor_cli.errors import DeviceError, InputError, WeightsError
+from hodor_cli.errors import DeviceError, WeightsError
 from hodor_cli.model.background import to_stride8
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.types import Cue, Maps
+from hodor_cli.model.types import Cue
 from hodor_cli.runtime.preprocess import Geometry, resize
-
-
-@dataclass(frozen=True)
-class StepInput:
-    """The input of a step: a frame's index, time in seconds, geometry and maps, the masks given in it by object id, the
-    list to which the step adds warnings, and masks that were carried to the frame in advance."""
-
-    index: int
-    time: float | None
-    geometry: Geometry
-    maps: Maps
-    given: dict[int, np.ndarray]
-    warnings: list[str] = field(default_factory=list)
-    carried: list[Carried] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.time is not None and not math.isfinite(self.time):
-            raise InputError(f"the time of frame {self.index} is {self.time}; give seconds, or None for ordinary video")
 
 
 @dataclass(frozen=True)

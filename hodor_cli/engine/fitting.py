@@ -22,11 +22,6 @@ from hodor_cli.runtime.preprocess import resize
 _RATE, _CROSS_ENTROPY = 0.1, 5.0
 
 
-def fits(model: Hodor, matching: bool) -> bool:
-    """Whether descriptors of given masks are fitted to their frame. Models that match gain nothing from it."""
-    return model.config.fitted_steps > 0 and not (matching and model.matcher is not None)
-
-
 @torch.inference_mode(False)
 @torch.enable_grad()
 def fitted_to_frame(model: Hodor, maps: Maps, made: Descriptors, masks: Tensor) -> Descriptors:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.engine.ahead import LookAhead
-from hodor_cli.engine.keyframes import Masks, OfflineSegmenter
-from hodor_cli.engine.masks import check_object_id
+from hodor_cli.engine.keyframes import OfflineSegmenter
+from hodor_cli.engine.masks import Masks, check_object_id
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import StepResult

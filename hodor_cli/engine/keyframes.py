@@ -10,41 +10,25 @@ neighbours, and memory grows with the number of masks (2 MB for each at 480 line
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from hodor_cli.engine.decoded import Decoded
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
-from hodor_cli.engine.labels import areas
-from hodor_cli.engine.masks import reference_masks_by_id
+from hodor_cli.engine.masks import Masks, reference_masks_by_id
 from hodor_cli.engine.matching_memory import stored_frame
 from hodor_cli.engine.plan import Plan
+from hodor_cli.engine.planned import PlannedStep
 from hodor_cli.engine.references import References
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.soft_maps import PackedMaps, SoftMap
 from hodor_cli.engine.state import Followed
-from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+from hodor_cli.engine.step_result import FrameDescriptors
 from hodor_cli.errors import InputError
-from hodor_cli.model.types import Descriptors, Maps
 from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import Geometry, Scalable
-
-Masks = np.ndarray | Mapping[int, np.ndarray]
-
-
-@dataclass
-class _CurrentStep:
-    """The step being made: the soft map that the pass backward stored for its frame (`later`), the one it makes
-    (`own`), which the pass forward joins with that, and the disagreement of the two by object id."""
-
-    frame: int = -1
-    later: SoftMap | None = None
-    own: SoftMap | None = None
-    disagreement: Mapping[int, float] = field(default_factory=dict)
+from hodor_cli.runtime.preprocess import Scalable
 
 
 class OfflineSegmenter(Segmenter):
@@ -61,7 +45,7 @@ class OfflineSegmenter(Segmenter):
         self._plan: Plan | None = None
         self._references = References(self.model.matcher)
         self._maps: PackedMaps = {}
-        self._first, self._direction, self._shown, self._current = 0, 1, True, _CurrentStep()
+        self._first, self._direction, self._shown = 0, 1, True
         self._warnings: list[str] = []  # from encoding; the first step forward reports them
 
     def plan(self, plan: Plan, *, first: int = 0, maps: PackedMaps | None = None) -> None:
@@ -70,6 +54,10 @@ class OfflineSegmenter(Segmenter):
         self._plan, self._first, self._maps = plan, first, {} if maps is None else maps
         # With a pass backward the resolution stays the same: both results are joined cell by cell.
         self._resolution_changes = next(plan.stretches(first, max(plan.marked, default=first)), None) is None
+
+    def choose_resolution(self, masks: Iterable[np.ndarray]) -> None:
+        """Choose the working resolution as if these masks (H, W) bool were the first."""
+        self._resolution = self._resolution.for_masks(masks)
 
     @property
     def position(self) -> int:
@@ -92,26 +80,17 @@ class OfflineSegmenter(Segmenter):
         geometry = self._check_frame(image)
         given = reference_masks_by_id(masks, size=geometry.original, frame=frame)
         geometry = self._choose_resolution(geometry, given, self._warnings)
-        full = self._visible(given, geometry)
+        full = self.network.visible(given, geometry)
         if not full:
             return
-        self._current = _CurrentStep(frame)
         with autocast(self.device, self.dtype):
-            maps = self._extract(image, geometry)
-            objects, descriptors = self._encoded(maps, full, frame)
+            maps = self.network.extract(image, geometry)
+            objects, descriptors = self.network.encode(maps, full, frame)
         # If an object of the plan has no mask here, the unmarked pixels are not all background.
         whole = full.keys() >= {*self._plan.forward(frame), *self._plan.backward(frame)}
         entry = HistoryEntry.of(-1, list(full), descriptors, background=whole)
         stored = stored_frame(maps, list(full), objects[0]) if self.matching else None
         self._references.put(frame, entry, stored, geometry)
-
-    def _fitted(self, maps: Maps, made: Descriptors, ids: list[int], masks: Tensor) -> Descriptors:
-        """The descriptors that `encode` has fitted, which took seconds, if it had the same objects and background."""
-        at = self._current.frame
-        known = self._references.entry(at, set(ids)) if at in self._references else None
-        if known is None or known.background is None or list(known.object_ids) != ids:
-            return super()._fitted(maps, made, ids, masks)
-        return Descriptors(known.objects[None], known.background[None])
 
     def backward(self, top: int, *, shown: bool = False) -> OfflineSegmenter:
         """A segmenter for the frames top, top - 1, ..., whose steps store soft maps for this one.
@@ -121,7 +100,7 @@ class OfflineSegmenter(Segmenter):
         other = copy.copy(self)
         Segmenter.reset(other)
         other._resolution, other._resolution_changes = self._resolution, False
-        other._first, other._direction, other._shown, other._current = top, -1, shown, _CurrentStep()
+        other._first, other._direction, other._shown = top, -1, shown
         return other
 
     def step(
@@ -138,21 +117,25 @@ class OfflineSegmenter(Segmenter):
             # All masks are given, so start over without earlier results.
             self._known = Followed(HistoryRing(self.history))
         self._read_references(at)
-        self._current = _CurrentStep(at, self._found_later(at, time))
+        later = self._found_later(at, time)
+        # The label map of a step forward is not used if both results are joined in one.
+        shows = self._shown if self._direction < 0 else later is None
+        self._planned = planned = PlannedStep(at, self._plan, self._references, self._direction < 0, shows, later)
         super().step(frame, masks, time=time)
         if self._direction < 0:
-            self._store(at, time)
-        elif self._current.later is not None:
-            if self.maps_are_read and masks is None and not self.object_ids:
-                self._extract(frame, self._check_frame(frame))
-            self.last = self._joined(self._current.later, self.last, masks)
+            planned.store(self._maps, self.last, super().descriptors(), time)
+        elif later is not None:
+            geometry = self._check_frame(frame)
+            if self.network.maps_are_read and masks is None and not self.object_ids:
+                self.network.extract(frame, geometry)
+            self.last = planned.joined(later, self.last, geometry, has_given=masks is not None)
         if self._direction > 0 and self._next_frame == 1:
             self.last = replace(self.last, warnings=[*self._warnings, *self.last.warnings])
         return self.last.labels
 
     def descriptors(self) -> FrameDescriptors:
         """As `Segmenter.descriptors`; objects that only the pass backward follows have the descriptors it made."""
-        found, later = super().descriptors(), self._current.later
+        found, later = super().descriptors(), None if self._planned is None else self._planned.later
         if later is None:
             return found
         background = later.descriptors.background if found.background is None else found.background
@@ -193,60 +176,3 @@ class OfflineSegmenter(Segmenter):
                 f"frame {at} differs when the video is read backward; convert the video to a new file first"
             )
         return later
-
-    @property
-    def _starts_are_decoded(self) -> bool:
-        return self._plan is None
-
-    def _final_logits(self, logits: Tensor) -> Tensor:
-        current, ids = self._current, self._known.ids
-        if self._plan is None or (self._direction > 0 and current.later is None):
-            return logits
-        current.own = SoftMap.of(ids, logits)
-        if current.later is None:
-            return logits
-        current.own, current.disagreement = current.own.joined(current.later, self._plan.shares(ids, current.frame))
-        return current.own.logits(ids, logits)
-
-    def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
-        shown = self._shown if self._direction < 0 else self._current.later is None
-        if self._plan is None or shown:
-            return super()._labels(decoded, geometry)
-        # The label map is not used, or `_joined` makes it at the end of the step.
-        return np.zeros(geometry.original, dtype=np.uint16), {}
-
-    def _store(self, at: int, time: float | None) -> None:
-        """Store the result of a step backward for the step forward on the same frame."""
-        if self._current.own is None:  # all objects of the frame have a mask
-            return
-        values = {i: (entry.cut_off, entry.agreement, entry.change) for i, entry in self.last.objects.items()}
-        measures = {i: [np.nan if value is None else value for value in of] for i, of in values.items()}
-        self._maps[at] = replace(
-            self._current.own, measures=measures, descriptors=super().descriptors(), time=time
-        ).pack()
-
-    def _joined(self, later: SoftMap, own: StepResult, masks: Masks | None) -> StepResult:
-        """The result of a step forward, joined with the result of the pass backward (`later`) in one label map."""
-        size = own.labels.shape
-        soft = self._current.own or later
-        labels, confidence = soft.labels(self._resolution.of((size[0], size[1])))
-        followed, at = soft.object_ids, self._current.frame
-        given = {} if masks is None else reference_masks_by_id(masks, size=size, frame=at, followed=followed)
-        for object_id, mask in given.items():
-            labels[labels == object_id] = 0
-            labels[mask] = object_id
-            confidence[object_id] = 1.0
-        objects = {}
-        for object_id, area in areas(labels, list(followed.adding(own.objects))).items():
-            cut_off, agreement, change = soft.measures.get(object_id, (0.0, np.nan, np.nan))
-            entry = own.objects.get(object_id) or ObjectResult(
-                0, 0.0, True, cut_off, None if np.isnan(agreement) else agreement, None if np.isnan(change) else change
-            )
-            objects[object_id] = replace(
-                entry,
-                area=area,
-                confidence=confidence.get(object_id, 0.0),
-                lost=not area,
-                disagreement=None if object_id in given else self._current.disagreement.get(object_id),
-            )
-        return replace(own, labels=labels, objects=objects)

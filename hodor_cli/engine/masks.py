@@ -9,9 +9,11 @@ import numpy as np
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID, ids_in
 
+Masks = np.ndarray | Mapping[int, np.ndarray]
+
 
 def reference_masks_by_id(
-    masks: np.ndarray | Mapping[int, np.ndarray],
+    masks: Masks,
     *,
     size: tuple[int, int],
     frame: int,

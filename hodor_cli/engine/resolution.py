@@ -54,10 +54,12 @@ class WorkingResolution:
         """The geometry of frames of this height and width."""
         return Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim)
 
-    def for_masks(self, masks: Collection[np.ndarray]) -> WorkingResolution:
-        """The resolution for objects with these first masks (H, W) bool, none of them empty."""
-        shares = [np.count_nonzero(mask) / mask.size for mask in masks]
-        cells = self._cells(shares, next(iter(masks)).shape)
+    def for_masks(self, masks: Iterable[np.ndarray]) -> WorkingResolution:
+        """The resolution for objects with these first masks (H, W) bool; the same if it has been chosen already."""
+        shown = [mask for mask in masks if mask.any()]
+        if self.chosen is not None or not shown:
+            return self
+        cells = self._cells([np.count_nonzero(mask) / mask.size for mask in shown], shown[0].shape)
         return replace(self, chosen=2 if cells < _SMALL_CELLS else 1 if cells < _MEDIUM_CELLS else 0)
 
     def notice(self, usual: Geometry) -> str:

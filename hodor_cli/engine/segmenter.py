@@ -5,18 +5,18 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from hodor_cli.engine.decoded import StepInput
 from hodor_cli.engine.history import HistoryRing
-from hodor_cli.engine.masks import reference_masks_by_id
+from hodor_cli.engine.masks import Masks, reference_masks_by_id
+from hodor_cli.engine.network import Network
+from hodor_cli.engine.planned import PlannedStep
 from hodor_cli.engine.resolution import WorkingResolution
 from hodor_cli.engine.settings import SegmenterSettings
-from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
-from hodor_cli.engine.step import FrameSteps
+from hodor_cli.engine.state import STATE_VERSION, Followed, Watches, check_state
+from hodor_cli.engine.step import FrameStep
 from hodor_cli.engine.step_result import FrameDescriptors, StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import size_text
@@ -26,14 +26,7 @@ from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, Scalable, frame_fault
 
 
-class Watch(Protocol):
-    """Something that watches what a segmenter finds, and whose state is saved with the segmenter's."""
-
-    def state(self) -> dict[str, np.ndarray]: ...
-    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None: ...
-
-
-class Segmenter(FrameSteps):
+class Segmenter:
     """Follows objects through frames given one by one.
 
     An object may start in any frame. A later mask for its id corrects it from there on; `remove` or an empty mask ends
@@ -77,9 +70,9 @@ class Segmenter(FrameSteps):
         self.history, self.matching = settings.history, settings.matching
         #: (min_dim, max_dim) for large, medium-sized and small objects.
         self.sides = model.config.resolutions(settings.min_dim, settings.max_dim)
-        self.maps_are_read, self.second = False, None
+        self.network = Network(self.model, self.device, self.dtype, matching=self.matching)
         #: By name; their states are saved under `watch/NAME/`.
-        self.watches: dict[str, Watch] = {}
+        self.watches = Watches()
         self.reset()
 
     def reset(self) -> None:
@@ -88,7 +81,7 @@ class Segmenter(FrameSteps):
         self._next_frame = 0
         self._geometry: Geometry | None = None
         self._known = Followed(HistoryRing(self.history))
-        self._expected = []
+        self._planned: PlannedStep | None = None
         self._resolution = WorkingResolution(self.sides)
         self._resolution_changes = True
 
@@ -109,11 +102,7 @@ class Segmenter(FrameSteps):
 
     @torch.inference_mode()
     def step(
-        self,
-        frame: np.ndarray | Scalable,
-        masks: np.ndarray | Mapping[int, np.ndarray] | None = None,
-        *,
-        time: float | None = None,
+        self, frame: np.ndarray | Scalable, masks: Masks | None = None, *, time: float | None = None
     ) -> np.ndarray:
         """Segment the next frame.
 
@@ -145,8 +134,10 @@ class Segmenter(FrameSteps):
                 del given[object_id]
             if given or self._known.ids:
                 with autocast(self.device, self.dtype):
-                    maps, carried = self._prepared(frame, geometry)
-                    result = self._follow(StepInput(index, time, geometry, maps, given, warnings, carried))
+                    maps, carried = self.network.prepared(frame, geometry)
+                    result = FrameStep(
+                        self.network, self._known, self._planned, index, time, geometry, maps, carried, given, warnings
+                    ).result()
             else:
                 result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
             last = replace(result, warnings=warnings, network_seconds=clock.perf_counter() - started)
@@ -156,6 +147,11 @@ class Segmenter(FrameSteps):
                 self._known, self._resolution = before, resolution
             raise
         return result.labels
+
+    def expect(self, frame: np.ndarray | Scalable) -> None:
+        """Start to prepare a frame during the step before it, if there is a second thread; see `LookAhead`."""
+        if self._geometry is not None and self._geometry.original == frame.shape[:2]:
+            self.network.expect(frame, self._geometry, self._known)
 
     def remove(self, object_id: int) -> None:
         """Stop following an object; a later mask starts it again. Raises UsageError if it is not being followed."""
@@ -185,7 +181,6 @@ class Segmenter(FrameSteps):
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything the next step depends on, as arrays that `np.savez` can write; about 2 MB."""
-        watches = {name: watch.state() for name, watch in self.watches.items()}
         return {
             "version": np.array(STATE_VERSION),
             "model": np.array(self.model.config.name),
@@ -193,7 +188,7 @@ class Segmenter(FrameSteps):
             "size": np.array((0, 0) if self._geometry is None else self._geometry.original),
             "resolution": self._resolution.packed(),
             **self._known.pack(),
-            **{f"watch/{name}/{key}": value for name, state in watches.items() for key, value in state.items()},
+            **self.watches.pack(),
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -202,18 +197,13 @@ class Segmenter(FrameSteps):
         Raises InputError, and changes nothing, if it is not a state, is damaged, or was made with another architecture
         or working resolution.
         """
-        config, keys = self.model.config, None
         try:
-            watched = {name: array for name, array in state.items() if name.startswith("watch/")}
-            arrays = {name: array for name, array in state.items() if name not in watched}
-            height, width = (int(n) for n in arrays.get("size", (0, 0)))
-            resolution = WorkingResolution.unpacked(self.sides, arrays.get("resolution"))
+            height, width = (int(n) for n in state.get("size", (0, 0)))
+            resolution = WorkingResolution.unpacked(self.sides, state.get("resolution"))
             geometry = resolution.of((height, width)) if height else None
-            if self.matching and config.matching is not None and geometry is not None:
-                keys = (config.matching.stored_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
-            check_state(arrays, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
-            known = Followed.unpack(arrays, self.history, self.device, matching=self.matching)
-            next_frame = int(arrays["next_frame"])
+            check_state(state, self.model.config, geometry if self.matching else None)
+            known = Followed.unpack(state, self.history, self.device, matching=self.matching)
+            next_frame = int(state["next_frame"])
         except InputError:
             raise
         except Exception as error:  # other objects, and damaged data, can raise any kind of exception
@@ -224,10 +214,7 @@ class Segmenter(FrameSteps):
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self._known, self._next_frame = known, next_frame
         self._geometry, self._resolution = geometry, resolution
-        for name, watch in self.watches.items():
-            own = {key.split("/", 2)[2]: array for key, array in watched.items() if key.startswith(f"watch/{name}/")}
-            if own:  # not a state that was saved without this watch
-                watch.load_state(own)
+        self.watches.unpack(state)
 
     def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:
         if not hasattr(frame, "scaled") and (wrong := frame_fault(frame)):
@@ -240,17 +227,11 @@ class Segmenter(FrameSteps):
             )
         return self._resolution.of(size)
 
-    def choose_resolution(self, masks: Mapping[int, np.ndarray]) -> None:
-        """Choose the working resolution as if these masks, {id: (H, W) bool}, were the first."""
-        height, width = next(iter(masks.values())).shape
-        self._choose_resolution(self._resolution.of((height, width)), masks, [])
-
     def _choose_resolution(self, geometry: Geometry, given: Mapping[int, np.ndarray], warnings: list[str]) -> Geometry:
         """The frame's geometry, which is finer if the first masks are small; `warnings` then says so."""
-        masks = [mask for mask in given.values() if mask.any()]
-        if self._resolution.chosen is not None or self._known.ids or not masks:
+        if self._known.ids:
             return geometry
-        self._resolution = self._resolution.for_masks(masks)
+        self._resolution = self._resolution.for_masks(given.values())
         finer = self._resolution.of(geometry.original)
         if finer != geometry:
             warnings.append(self._resolution.notice(usual=geometry))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,14 +32,14 @@ _LEAST = 1e-6
 class SoftMap:
     """A frame's object probabilities (I, h, w) at stride 4, and the highest background channel (h, w).
 
-    measures: {object id: (cut_off, agreement, change)}, as in `ObjectResult`; NaN if unknown. descriptors: the frame's,
+    measures: {object id: (cut_off, agreement, change)}, as in `ObjectResult`. descriptors: the frame's,
     from `Segmenter.descriptors`. time: the frame's, in seconds, or None.
     """
 
     object_ids: ObjectIds
     objects: Tensor
     background: Tensor
-    measures: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    measures: Mapping[int, tuple[float, float | None, float | None]] = field(default_factory=dict)
     descriptors: FrameDescriptors = field(default_factory=lambda: FrameDescriptors({}, None))
     time: float | None = None
 
@@ -96,13 +96,12 @@ class SoftMap:
     def pack(self) -> bytes:
         """Compress to a few KB; probabilities are rounded to 256 steps."""
         levels = torch.cat((self.objects, self.background[None])).mul(_LEVELS).round().to(torch.uint8).cpu().numpy()
-        unknown = (0.0, np.nan, np.nan)
         arrays = {
             "ids": np.array(self.object_ids, np.int64),
             "shape": np.array(levels.shape),
             "maps": np.frombuffer(zlib.compress(levels.tobytes(), 1), np.uint8),
             "time": np.array(np.nan if self.time is None else self.time),
-            "measures": np.array([self.measures.get(i, unknown) for i in self.object_ids], np.float64),
+            "measures": np.array([self.measures.get(i, (0.0, None, None)) for i in self.object_ids], np.float64),
             "rows": np.array(list(self.descriptors.objects.values()), np.float32),
             "row_ids": np.array(list(self.descriptors.objects), np.int64),
         }
@@ -121,7 +120,10 @@ class SoftMap:
                 levels = np.frombuffer(zlib.decompress(arrays["maps"].tobytes()), np.uint8).reshape(shape)
                 maps = torch.from_numpy(levels.copy()).to(device).float() / _LEVELS
                 ids, time = ObjectIds(int(i) for i in arrays["ids"]), float(arrays["time"])
-                measures = dict(zip(ids, arrays["measures"].tolist(), strict=True))
+                measures = {
+                    key: (cut_off, *(None if np.isnan(value) else value for value in others))
+                    for key, (cut_off, *others) in zip(ids, arrays["measures"].tolist(), strict=True)
+                }
                 rows = {int(i): row for i, row in zip(arrays["row_ids"], arrays["rows"], strict=True)}
                 known = FrameDescriptors(rows, arrays.get("cells"))
         except Exception as error:  # damaged data can raise any kind of exception

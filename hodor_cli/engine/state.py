@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.config import NUM_BACKGROUND
+from hodor_cli.config import NUM_BACKGROUND, ModelConfig
 from hodor_cli.engine.evidence import GivenLook
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.masks import check_object_id
@@ -139,6 +139,27 @@ class Followed:
         return followed
 
 
+class Watch(Protocol):
+    """Something that watches what a segmenter finds, and whose state is saved with the segmenter's."""
+
+    def state(self) -> dict[str, np.ndarray]: ...
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+
+
+class Watches(dict[str, Watch]):
+    """Watches by name, whose states are packed as arrays `watch/NAME/KEY`."""
+
+    def pack(self) -> dict[str, np.ndarray]:
+        return {f"watch/{name}/{key}": array for name, watch in self.items() for key, array in watch.state().items()}
+
+    def unpack(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Continue from the result of `pack`; a watch that it does not have stays as it is."""
+        for name, watch in self.items():
+            prefix = f"watch/{name}/"
+            if own := {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}:
+                watch.load_state(own)
+
+
 def _pack(prefix: str, part: HistoryEntry | StoredFrame | GivenLook | WholeFrame) -> dict[str, np.ndarray]:
     """The fields of a part (ids, numbers and tensors) as arrays; fields that are None are left out."""
     arrays = {}
@@ -174,23 +195,24 @@ def _unpack_all(
         number += 1
 
 
-def check_state(
-    arrays: Mapping[str, np.ndarray], *, model: str, descriptor_channels: int, keys: tuple[int, int, int] | None
-) -> None:
+def check_state(arrays: Mapping[str, np.ndarray], config: ModelConfig, geometry: Geometry | None) -> None:
     """Raise InputError if this is not a state, or one of another architecture or working resolution.
 
-    keys: the shape (K, h, w) of the keys that the model matches with; None if it does not match.
+    geometry: of the frames; None if it is unknown, or if the segmenter does not match.
     """
     needed = ("version", "model", "next_frame", "size", "object_ids")
     if any(name not in arrays for name in needed) or int(arrays["version"]) != STATE_VERSION:
         raise InputError(f"this is not a segmenter state of version {STATE_VERSION}; start the run over")
-    if str(arrays["model"]) != model:
+    if str(arrays["model"]) != config.name:
         raise InputError(
-            f"the state was made with the model '{arrays['model']}', not '{model}';"
+            f"the state was made with the model '{arrays['model']}', not '{config.name}';"
             " use the weights that the run began with"
         )
+    keys = None
+    if config.matching is not None and geometry is not None:
+        keys = (config.matching.stored_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
     for name, array in arrays.items():
-        other_model = name.endswith("/objects") and array.shape[-1] != descriptor_channels
+        other_model = name.endswith("/objects") and array.shape[-1] != config.descriptor_channels
         other_size = name.endswith("/keys") and keys not in (None, array.shape)
         if other_model or other_size:
             raise InputError(

@@ -191,15 +191,9 @@ def _run_facts(segmenter: StepSegmenter, settings: EvaluationSettings) -> dict[s
     unknown = dict.fromkeys(("min_dim", "max_dim", "matching", "device", "precision", "fingerprint"))
     facts: dict[str, Any] = {"history": settings.history, **unknown, "limit": settings.limit}
     if isinstance(segmenter, Segmenter):
-        facts |= {
-            "history": segmenter.history,
-            "min_dim": segmenter.min_dim,
-            "max_dim": segmenter.max_dim,
-            "matching": segmenter.matching,
-            "device": device_name(segmenter.device),
-            "precision": str(segmenter.dtype).removeprefix("torch."),
-            "fingerprint": model_fingerprint(segmenter.model),
-        }
+        facts |= {name: getattr(segmenter, name) for name in ("history", "min_dim", "max_dim", "matching")}
+        facts |= {"device": device_name(segmenter.device), "precision": str(segmenter.dtype).removeprefix("torch.")}
+        facts["fingerprint"] = model_fingerprint(segmenter.model)
     facts |= {} if settings.weights is None else {"weights": settings.weights}
     if settings.adapt is not None:
         # If the user chose no resolution, adaptation chooses one for each video.

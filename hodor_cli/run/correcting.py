@@ -15,7 +15,7 @@ from hodor_cli.engine.following import GivenMasks, passes_backward
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.labels import areas
 from hodor_cli.engine.soft_maps import PackedMaps
-from hodor_cli.engine.step_result import ObjectResult, StepResult
+from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.records import FrameRecord
 from hodor_cli.run.inputs import FrameInputs, Labels, RunInputs
@@ -137,7 +137,7 @@ class CorrectingSegmenter:
                         masks[index] = self._joined(index, inputs.at(frame))
         self._given = given = GivenMasks(masks, inputs.removals, inputs.appears)
         segmenter.plan(given.plan, first=source.start, maps=maps)
-        segmenter.choose_resolution(self._earlier.first_masks())
+        segmenter.choose_resolution(self._earlier.first_masks().values())
         stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
         #: Number of frames in the passes backward.
         self.backward_frames = passes_backward(
@@ -149,11 +149,6 @@ class CorrectingSegmenter:
     def object_ids(self) -> list[int]:
         """Always empty: the plan decides which objects are followed, so callers must not remove any."""
         return []
-
-    @property
-    def kept(self) -> bool:
-        """Whether the result of the newest frame is from the earlier run."""
-        return not self._change.covers(self._frames[self._next - 1])
 
     def step(self, frame: Picture, masks: NDArray[np.integer] | None = None, *, time: float | None = None) -> Labels:
         at = self._frames[self._next]
@@ -168,6 +163,10 @@ class CorrectingSegmenter:
 
     def remove(self, object_id: int) -> None:
         self._segmenter.remove(object_id)
+
+    def descriptors(self) -> FrameDescriptors:
+        """The descriptors of the newest frame that may change."""
+        return self._segmenter.descriptors()
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {**self._segmenter.state(), "correcting/next": np.array(self._next)}

@@ -47,9 +47,8 @@ def correct(
         correction = Correction(folder, earlier, job)
         part = Part(correction.change, earlier, list(correction.frames))
         correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, part, MapFolder(own.backward), job.hooks)
-        hooks = job.hooks.within(correction.change.covers, segmenter)
-        backward = correcting.backward_frames
-        job = replace(job, hooks=hooks, parts=correction.parts, ticks=correction.ticks, backward=backward)
+        job = replace(job, parts=correction.parts, ticks=correction.ticks, backward=correcting.backward_frames)
+        job = replace(job, corrects=correction.change.covers)
         run = RunLoop(job, correcting, own, checkpoint)
         run.work()
         if job.overlay:

@@ -143,7 +143,7 @@ class RunLoop:
         self._network_seconds += float(last.network_seconds)
         hooks, parts = self._job.hooks, self._job.parts
         notes: tuple[ReviewNote, ...] = ()
-        if hooks.on_step:
+        if hooks.on_step and self._job.corrects(frame.index):
             notes = tuple(ReviewNote(*note) for note in hooks.on_step(frame, last, self._segmenter) or ())
         writer.put(FrameResult(frame, last, given, notes))
         self._first = frame.index if self._first is None else self._first

@@ -115,10 +115,8 @@ def read_run(path: Path) -> RunIdentity | None:
 def run_identity(
     source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: RunSegmenter | None
 ) -> RunIdentity:
-    """The inputs and settings that determine the results of a run, independent of where its files are.
-
-    segmenter: None if it has not been made yet. What a segmenter of another kind uses is not known.
-    """
+    """The inputs and settings that determine the results of a run, independent of where its files are; those that a
+    segmenter uses are known of a `Segmenter` only."""
     from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.weights.checkpoint import model_fingerprint
 

@@ -86,7 +86,8 @@ def segment_source(
         with locked_folder(folder.root, advice=_ADVICE):
             finish_correction(folder)
     earlier, known = None, tuple(segmenter.object_ids)  # objects started from saved descriptors
-    offline = able_to_go_back(source, segmenter)
+    able = source.reiterable and not known
+    offline = segmenter if able and isinstance(segmenter, OfflineSegmenter) else None  # to follow objects backward
     if output.resume and offline is not None:
         earlier, inputs = corrected_run(folder, source, inputs, settings, segmenter)
     inputs.check(source, known=known)
@@ -101,15 +102,16 @@ def segment_source(
         if output.resume and folder.state() == "finished":
             shutil.rmtree(folder.progress, ignore_errors=True)  # killed after the report, before the cleanup
             return read_summary(folder, identity)
-        return _segment(folder, job, segmenter, identity)
+        return _segment(folder, job, segmenter, offline, identity)
 
 
-def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identity: RunIdentity) -> SegmentSummary:
+def _segment(
+    folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, offline: OfflineSegmenter | None, identity: RunIdentity
+) -> SegmentSummary:
     """Segment the remaining frames, and write overlay and report. A run that fails early leaves no files."""
     source, checkpoint = job.source, prepare(folder, identity, job.output)
     try:
         # The frames of a camera or a pipe can be read only once, so their masks are used only from their frame on.
-        offline = able_to_go_back(source, segmenter)
         if offline is not None and set(job.inputs.starts) != {source.start}:
             job = replace(job, backward=_follow_backward(job, offline, folder))
         run = RunLoop(job, segmenter, folder, checkpoint)
@@ -123,12 +125,6 @@ def _segment(folder: OutputFolder, job: RunJob, segmenter: RunSegmenter, identit
         if not resumable or isinstance(error, NothingToFollowError):
             folder.remove_results()
         raise
-
-
-def able_to_go_back(source: FrameSource, segmenter: RunSegmenter) -> OfflineSegmenter | None:
-    """The segmenter, if frames can be read again and it can follow objects backward; else None."""
-    able = source.reiterable and not segmenter.object_ids
-    return segmenter if able and isinstance(segmenter, OfflineSegmenter) else None
 
 
 def _follow_backward(job: RunJob, segmenter: OfflineSegmenter, folder: OutputFolder) -> int:

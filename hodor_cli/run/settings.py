@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
@@ -86,15 +86,6 @@ class RunHooks:
     on_frame: OnFrame | None = None
     on_step: OnStep | None = None
 
-    def within(self, covers: Callable[[int], bool], segmenter: RunSegmenter) -> RunHooks:
-        """The same hooks, but `on_step` is called with this segmenter, and only for the frames that `covers`."""
-        on_step = self.on_step
-        if on_step is None:
-            return self
-        return replace(
-            self, on_step=lambda frame, last, _: on_step(frame, last, segmenter) if covers(frame.index) else None
-        )
-
     def backward_progress(self, ahead: int | None) -> Callable[[int, int], None]:
         """The progress function of the passes backward. ahead: the number of frames of the pass forward after them."""
 
@@ -111,7 +102,8 @@ class RunJob:
 
     overlay: whether to draw it. shows_ids: whether it shows object ids. parts: the ranges (first, stop) of frames to
     segment, in order; all frames if None. ticks: frame -> its time in the overlay, if known in advance.
-    backward: number of frames of the passes backward, which progress counts as done.
+    backward: number of frames of the passes backward, which progress counts as done. corrects: whether a frame gets a
+    new result; otherwise it keeps the earlier run's, and `on_step` is not called.
     """
 
     source: FrameSource
@@ -123,6 +115,7 @@ class RunJob:
     parts: Sequence[tuple[int, int]] | None = None
     ticks: Mapping[int, int] = field(default_factory=dict)
     backward: int = 0
+    corrects: Callable[[int], bool] = lambda _: True
 
 
 @dataclass(frozen=True)

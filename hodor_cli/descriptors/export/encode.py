@@ -144,7 +144,7 @@ class FeatureTap:
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
         self._levels: list[torch.Tensor] = []
-        segmenter.maps_are_read = True
+        segmenter.network.maps_are_read = True
         self._hook = segmenter.model.backbone.register_forward_hook(self._keep)
 
     def means(self, masks: Mapping[int, NDArray[np.bool_]]) -> dict[int, NDArray[np.float32]]:

@@ -92,7 +92,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         return [note for watch in self._watches.values() for note in watch.review(frame, result, segmenter)]
 
     def __exit__(self, *error: Any) -> None:
-        self.segmenter.watches = {}
+        self.segmenter.watches.clear()
         if self.recognition is not None:
             self.recognition.close()
         if self.recorder is not None:

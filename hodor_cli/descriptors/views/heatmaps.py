@@ -62,7 +62,7 @@ def compute_heatmaps(
                 progress(frame.index)
             if frame.index < first:
                 continue
-            segmenter.whole_frames = frame.index == wanted
+            segmenter.network.whole_frames = frame.index == wanted
             segmenter.step(frame.image, starts.get(frame.index))
             if frame.index < wanted:
                 logits.clear()

@@ -1,0 +1,103 @@
+"""The network of a segmenter. A second thread may prepare the next frame while a step is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hodor_cli.engine.decoded import require_numbers
+from hodor_cli.engine.fitting import fitted_to_frame
+from hodor_cli.engine.matching_memory import Carried, StoredFrame
+from hodor_cli.engine.planned import PlannedStep
+from hodor_cli.engine.state import Followed
+from hodor_cli.model.background import reference_masks, to_stride8
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.types import Descriptors, Maps
+from hodor_cli.runtime.device import autocast
+from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks
+from hodor_cli.runtime.second_thread import SecondThread
+
+
+class Expected(NamedTuple):
+    """An upcoming frame, and what the second thread prepares for it: its maps, and the masks carried to it."""
+
+    frame: np.ndarray | Scalable
+    geometry: Geometry
+    maps: Future[Maps]
+    carried: Future[list[Carried]]
+
+
+class Network:
+    """A network on its device, in its precision, and what it computes from single frames.
+
+    second: a thread that works on the next frame during a step; `LookAhead` sets it.
+    maps_are_read: other code reads the backbone's maps of every frame, so no frame is extracted ahead of its step.
+    whole_frames: other code reads the decoder's logits, so all of each frame is decoded, not only where objects can be.
+    """
+
+    def __init__(self, model: Hodor, device: torch.device, dtype: torch.dtype, *, matching: bool) -> None:
+        self.model, self.device, self.dtype, self.matching = model, device, dtype, matching
+        #: Whether descriptors of given masks are fitted to their frame. Models that match gain nothing from it.
+        self.fits = model.config.fitted_steps > 0 and not (matching and model.matcher is not None)
+        self.second: SecondThread | None = None
+        self.maps_are_read = self.whole_frames = False
+        self.expected: list[Expected] = []
+
+    def expect(self, frame: np.ndarray | Scalable, geometry: Geometry, known: Followed) -> None:
+        """Start extracting a frame's maps in the second thread, while the next step works on the frame before it.
+
+        Does nothing without that thread, or while no object is followed.
+        """
+        if self.second is None or self.maps_are_read or not known.ids:
+            return
+        maps = self.second.start(self.extract, frame, geometry)
+        stored = list(known.memory.lasting) if self.matching else []
+        carried = self.second.start(self._carry, maps, stored, tuple(known.ids))
+        self.expected = [*self.expected[-1:], Expected(frame, geometry, maps, carried)]
+
+    def prepared(self, frame: np.ndarray | Scalable, geometry: Geometry) -> tuple[Maps, list[Carried]]:
+        """The maps of a frame and, if it was expected, the masks already carried to it."""
+        for expected in self.expected:
+            if expected.frame is frame and expected.geometry == geometry:
+                self.expected = [other for other in self.expected if other is not expected]
+                return expected.maps.result(), expected.carried.result()
+        return self.extract(frame, geometry), []
+
+    @torch.inference_mode()
+    def extract(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
+        """The maps of a frame."""
+        config = self.model.config
+        with autocast(self.device, self.dtype):
+            return self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
+
+    @torch.inference_mode()
+    def _carry(self, maps: Future[Maps], stored: list[StoredFrame], ids: tuple[int, ...]) -> list[Carried]:
+        """Masks carried to a frame from stored frames; its step uses those whose source is still stored by then."""
+        if self.model.matcher is None:
+            return []
+        with autocast(self.device, self.dtype):
+            return [Carried.of(self.model.matcher, maps.result(), source, ids) for source in stored]
+
+    def visible(self, given: Mapping[int, np.ndarray], geometry: Geometry) -> dict[int, Tensor]:
+        """Those of the masks that are large enough to be encoded, as the network sees them: (padded H, padded W)."""
+        prepared = prepare_masks(np.stack(list(given.values())), geometry, self.device)
+        visible = (to_stride8(prepared)[0] > 0.5).flatten(1).any(dim=1).tolist()
+        return {key: mask for key, mask, seen in zip(given, prepared[0], visible, strict=True) if seen}
+
+    def encode(
+        self, maps: Maps, full: Mapping[int, Tensor], frame: int, planned: PlannedStep | None = None
+    ) -> tuple[Tensor, Descriptors]:
+        """Given masks at stride 8, (1, I, h, w), and their descriptors, which a planned step may have already."""
+        masks = torch.stack(list(full.values()))
+        objects, background = reference_masks(masks[None])
+        descriptors = self.model.encode(maps, objects, background)
+        require_numbers(descriptors.objects, frame, self.dtype)
+        if self.fits:
+            known = None if planned is None else planned.fitted(list(full))
+            descriptors = known or fitted_to_frame(self.model, maps, descriptors, masks)
+        return objects, descriptors
