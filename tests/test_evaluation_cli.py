@@ -22,6 +22,7 @@ from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.runner import evaluate as score
 from hodor_cli.evaluation.settings import EvaluationSettings
+from hodor_cli.formats.opening import open_benchmark
 from hodor_cli.formats.recognise import read_annotations, writer_of
 from hodor_cli.formats.writing import new_folder
 
@@ -94,12 +95,21 @@ def test_masks_of_another_tool_are_scored_under_their_own_name(
     truth, tracks = benchmark[0], tmp_path / "cvat"
     with new_folder(tracks) as out:
         writer_of("cvat").write(read_annotations(truth / "Annotations" / "480p" / "bear"), out)
+    xml = tracks / "annotations.xml"
+    xml.write_text(xml.read_text().replace("</track>", '<polyline frame="0" points="1,1;9,9"/></track>', 1))
+    left_out = f"{xml}: 1 polyline left out, because such shapes have no area"
     evaluate([truth], predictions=tracks, sequences="bear", out=tmp_path / "out")
     with pytest.raises(UsageError, match=r"cvat holds the masks of one video; choose its sequence"):
         evaluate([truth], predictions=tracks, out=tmp_path / "out", overwrite=True)
     content = json.loads((tmp_path / "out" / "results.json").read_text())
     assert content["J&F"] == 1.0 and content["settings"]["predictions"] == str(tracks)
-    assert content["notes"] == ["the predictions of bear: names are matched by their number: frame_000000 is 00000"]
+    matched = "the predictions of bear: names are matched by their number: frame_000000 is 00000"
+    assert content["notes"] == [left_out, matched]
+    (tracks / "images").mkdir()
+    for number, picture in enumerate(sorted((truth / "JPEGImages" / "480p" / "bear").iterdir())):
+        picture.rename(tracks / "images" / f"frame_{number:06d}.jpg")
+    with open_benchmark(tracks) as found:
+        assert found.notes == (left_out,)
 
 
 def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
