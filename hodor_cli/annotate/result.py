@@ -41,14 +41,13 @@ Before = Mapping[int, tuple[FrameRecord, Path]]
 
 @dataclass(frozen=True)
 class _ByHand:
-    """The objects made by hand in a frame; `labels` reads their masks from the file `path`."""
+    """A label map of the objects made by hand in a frame, read from the file `path` when it is used."""
 
     project: Project
     record: FrameRecord
     path: Path
 
-    @property
-    def labels(self) -> Labels:
+    def __array__(self, dtype: object = None, copy: object = None) -> Labels:
         return made_by_hand(self.project.read(self.path), self.record)
 
 

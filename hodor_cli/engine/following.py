@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.keyframes import OfflineSegmenter
@@ -31,13 +31,14 @@ NumberedFrame = tuple[int, np.ndarray | YuvPicture, "float | None"]
 class GivenMasks:
     """Everything known beforehand about a video's objects, by frame index.
 
-    masks: frame -> label map (H, W) of object ids, a value with such a `labels`, or {id: (H, W) bool}. Masks say
-        nothing about objects that are not in them; an empty mask means that the object is absent until its next mask.
+    masks: frame -> label map (H, W) of object ids, an object that `np.asarray` unpacks to one, or {id: (H, W) bool}.
+        Masks say nothing about objects that are not in them; an empty mask means that the object is absent until its
+        next mask.
     ended: frame -> ids that are absent from that frame on, as with an empty mask.
     appears: id -> frame of its first mask; the object is not looked for before it.
     """
 
-    masks: Mapping[int, Any]
+    masks: Mapping[int, ArrayLike | Mapping[int, np.ndarray]]
     ended: Mapping[int, Iterable[int]] = field(default_factory=dict)
     appears: Mapping[int, int] = field(default_factory=dict)
 
@@ -73,9 +74,9 @@ class GivenMasks:
             return {object_id: mask for object_id, mask in masks.items() if np.any(mask)} or None
         return np.asarray(masks) if masks is not None and np.any(masks) else None
 
-    def _given(self, frame: int) -> Any:
+    def _given(self, frame: int) -> Masks | None:
         given = self.masks.get(frame)
-        return getattr(given, "labels", given)
+        return given if given is None or isinstance(given, Mapping) else np.asarray(given)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class FollowedFrame:
 def follow(
     segmenter: OfflineSegmenter,
     footage: Footage,
-    given: GivenMasks | Mapping[int, Any],
+    given: GivenMasks | Mapping[int, ArrayLike | Mapping[int, np.ndarray]],
     *,
     frames: tuple[int, int | None] = (0, None),
     preview: bool = False,

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import InputError, UsageError
@@ -49,8 +49,8 @@ class RunInputs:
     later mask, box or click has its id. Clicks on an object with a mask or a box in the same frame correct that mask or
     box.
 
-    masks: frame -> label map (H, W) of the frames' size whose values are object ids, or an object whose
-        `labels` reads or unpacks it.
+    masks: frame -> label map (H, W) of the frames' size whose values are object ids, or an object that `np.asarray`
+        reads or unpacks to one.
     boxes: frame -> {object id: (x, y, width, height)}; the click network makes the masks during the run.
     clicks: frame -> {object id: its clicks (x, y) on it or (x, y, False) off it}, likewise.
     removals: frame -> ids of objects that are absent from this frame on.
@@ -59,7 +59,7 @@ class RunInputs:
     notes: how ambiguous masks were interpreted; the run reports them as warnings.
     """
 
-    masks: Mapping[int, Any] = field(default_factory=dict)
+    masks: Mapping[int, ArrayLike] = field(default_factory=dict)
     boxes: Mapping[int, Mapping[int, Box]] = field(default_factory=dict)
     removals: Mapping[int, Sequence[int]] = field(default_factory=dict)
     clicks: Mapping[int, Mapping[int, Sequence[Click]]] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class RunInputs:
     def labels(self, frame: int) -> NDArray[np.integer] | None:
         """The label map given for a frame; None without one."""
         given = self.masks.get(frame)
-        return None if given is None else np.asarray(getattr(given, "labels", given))
+        return None if given is None else np.asarray(given)
 
     def check(self, source: FrameSource, *, known: Collection[int] = ()) -> None:
         """Raise UsageError or InputError if the inputs do not fit this source.

@@ -42,6 +42,9 @@ class PackedMask:
         """(H, W) object ids, 0 background; a new array each time."""
         return np.frombuffer(zlib.decompress(self._data), np.uint16).reshape(self.shape).copy()
 
+    def __array__(self, dtype: object = None, copy: object = None) -> NDArray[np.uint16]:
+        return self.labels  # NumPy converts it to `dtype`
+
 
 def combine_masks(entries: Iterable[tuple[int, PackedMask]]) -> dict[int, PackedMask]:
     """Combine the masks of each frame, in the given order.

@@ -8,6 +8,9 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from hodor_cli.descriptors.export.encode import FeatureTap, object_rows
 from hodor_cli.descriptors.export.export import store_info
 from hodor_cli.descriptors.export.sources import LabelledFrame, content_files, hash_files, reading_of
@@ -70,7 +73,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         self,
         file: str | Path,
         source: FrameSource,
-        masks: Mapping[int, Any] | None = None,
+        masks: Mapping[int, ArrayLike] | None = None,
         *,
         prompts: Sequence[object] = (),
         result: Path | None = None,
@@ -160,7 +163,7 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         path: str | Path,
         source: FrameSource,
         segmenter: Segmenter,
-        masks: Mapping[int, Any] | None = None,
+        masks: Mapping[int, ArrayLike] | None = None,
         *,
         prompts: Sequence[object] = (),
         result: Path | None = None,
@@ -213,11 +216,11 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         self._opened.__exit__(*error)
 
 
-def _content_hash(source: FrameSource, masks: Mapping[int, Any], prompts: Sequence[object]) -> str:
+def _content_hash(source: FrameSource, masks: Mapping[int, ArrayLike], prompts: Sequence[object]) -> str:
     digest = hashlib.sha256(hash_files(content_files(source.place)).encode())
     digest.update(repr((source.start, source.end, *prompts)).encode())
     for frame, given in sorted(masks.items()):
-        labels = getattr(given, "labels", given)
+        labels = np.asarray(given)
         digest.update(f"{frame}{labels.shape}".encode())
         digest.update(labels.astype("uint16").tobytes())
     return digest.hexdigest()
