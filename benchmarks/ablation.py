@@ -1,7 +1,7 @@
 """What does each part of training on photographs bring? Short runs that differ in one setting, scored on a benchmark.
 
     python benchmarks/ablation.py --data STILLS --backbone MOBILENET_V2 --davis DAVIS2016_DEV -o runs/ablation
-    python benchmarks/ablation.py ... --rows base,"no averaging" --precision bf16 --iterations 400
+    python benchmarks/ablation.py ... --rows base,"no averaging of weights" --precision bf16 --iterations 400
 
 Each row is `hodor pretrain --preset mini` with one setting changed, and `hodor evaluate` of the result. All start from
 the same backbone; the second row shows how much chance alone changes. Finished parts are kept in the folder, so the
