@@ -35,11 +35,6 @@ class Decoded:
     cut_off: dict[int, float]
     followed: ObjectIds
 
-    def of_followed(self) -> Decoded:
-        """The same without the objects that start in this frame: their masks are given."""
-        kept = self.logits[:, : NUM_NON_OBJECT + len(self.followed)]
-        return replace(self, object_ids=self.followed, logits=kept)
-
 
 @dataclass
 class Measures:

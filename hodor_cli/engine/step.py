@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine.absence import without_absent
 from hodor_cli.engine.decoded import Decoded, Measures, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
@@ -185,8 +186,8 @@ class FrameStep:
     def _labels(self, decoded: Decoded) -> tuple[np.ndarray, dict[int, float]]:
         """The label map of the objects of earlier frames at the frame's own size, and the mean probability inside each
         mask. Nothing in the step depends on it, so any thread may run it."""
-        followed, geometry = decoded.of_followed(), self.geometry
         if self.planned is not None and not self.planned.shows:
-            return np.zeros(geometry.original, dtype=np.uint16), {}
+            return np.zeros(self.geometry.original, dtype=np.uint16), {}
+        logits = decoded.logits[:, : NUM_NON_OBJECT + len(decoded.followed)]
         with autocast(self.network.device, self.network.dtype):
-            return label_map_of_logits(followed.logits, geometry, list(followed.object_ids))
+            return label_map_of_logits(logits, self.geometry, list(decoded.followed))
