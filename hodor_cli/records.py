@@ -204,15 +204,14 @@ class MadeFrame(Struct, frozen=True):
     clicks: dict[ObjectId, Any] = field(default_factory=dict)
 
 
-class MadeFrames(Struct, frozen=True):
-    """The part of report.json that determines the run's files."""
-
-    format: Literal["hodor-report"]
-    frames: list[MadeFrame]
-
-
 class _ReportHead(Struct, frozen=True):
     format: Literal["hodor-report"]
+
+
+class MadeFrames(_ReportHead, frozen=True):
+    """The part of report.json that determines the run's files."""
+
+    frames: list[MadeFrame]
 
 
 def decode(data: bytes, schema: type[Schema], what: str) -> Schema:

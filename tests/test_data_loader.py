@@ -15,7 +15,8 @@ from data_fakes import make_coco, save_coco
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.samples.batches import Batches, bucket_size, group_shares, make_loader
+from hodor_cli.samples.batches import Batches, bucket_size, group_shares
+from hodor_cli.samples.loader import make_loader
 from hodor_cli.samples.sample import TrainingSample, collate
 from hodor_cli.samples.sets import PhotographSet, TrainingSet
 from hodor_cli.samples.settings import MINI, BatchSettings
@@ -208,7 +209,7 @@ def test_many_damaged_images_stop_with_a_name_in_one_sentence(stills, workers, t
 def test_a_training_that_is_interrupted_while_it_receives_a_batch_has_no_traceback_of_a_worker():
     code = """
 from multiprocessing import connection, resource_sharer
-from hodor_cli.samples.batches import quiet_worker
+from hodor_cli.samples.loader import quiet_worker
 quiet_worker(0)
 sent = resource_sharer.DupFd(0)
 stream = connection.SocketClient(sent._id[0])

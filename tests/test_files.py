@@ -14,7 +14,8 @@ from hodor_cli import files
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.locks import locked_file
-from hodor_cli.samples.batches import Batches, quiet_worker
+from hodor_cli.samples.batches import Batches
+from hodor_cli.samples.loader import quiet_worker
 from hodor_cli.samples.sets import PhotographSet
 from hodor_cli.samples.settings import MINI, BatchSettings
 

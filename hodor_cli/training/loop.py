@@ -18,7 +18,8 @@ from hodor_cli.errors import DataError, DeviceError, InputError, UsageError
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.second_thread import SecondThread, second_thread
-from hodor_cli.samples.batches import Batches, explained_workers, make_loader
+from hodor_cli.samples.batches import Batches
+from hodor_cli.samples.loader import explained_workers, make_loader
 from hodor_cli.samples.sample import Batch
 from hodor_cli.training.config import TrainConfig, flat
 from hodor_cli.training.cycles import Objective, Prediction, Step, inputs_of, schedule
@@ -162,8 +163,7 @@ class _Run:
     def update(self, batch: Batch, drawn: _Drawn, losses: Tensor, predictions: list[Prediction]) -> None:
         """Take an optimiser step; then report, and validate, draw a sheet and save when due.
 
-        losses: (cross-entropy, DICE, IoU, contrast), over all processes, so that all raise TrainingError in the same
-        step.
+        losses: (cross-entropy, DICE, IoU, contrast) over all processes, so that all raise TrainingError together.
         """
         if not self.learner.update(drawn.rate, losses[:2]):
             raise not_a_number(self.local, self.process, batch, self.learner.done + 1, drawn.steps, drawn.hardship)
