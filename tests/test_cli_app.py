@@ -170,7 +170,7 @@ def test_an_internal_error_asks_for_a_report_and_can_show_its_traceback(monkeypa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["ackt"], "No such command 'ackt'. Did you mean 'act'? (see `hodor --help`)"),
+        (["ackt"], "no such command 'ackt'. Did you mean 'act'? (see `hodor --help`)"),
         (["act", "--cuont", "2"], "--cuont"),
         (["act", "--count", "x"], "--count"),
         (["act", "more"], "more"),
@@ -291,7 +291,7 @@ def warnings_of_spellings(capsys: pytest.CaptureFixture[str]) -> list[str]:
 )
 def test_a_command_without_out_names_where_its_results_go(command: str, place: str) -> None:
     said = hodor(*command.split(), code=2).stderr
-    assert said.startswith("error: No such option: -") and place in said and said.count("\n") == 1
+    assert said.startswith("error: no such option: -") and place in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

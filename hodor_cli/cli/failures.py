@@ -36,7 +36,7 @@ _NO_MEMORY = (
     "workers"
 )
 
-_EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)")
+_EXTRA = re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
 # click's exceptions, reached through typer because newer versions of it carry click inside.
 _ClickException: Any = typer.BadParameter.__bases__[0].__bases__[0]
@@ -55,14 +55,15 @@ def explain(error: BaseException) -> tuple[int, str]:
     if type(error).__name__ == "NoArgsIsHelpError":  # `hodor data` alone
         return getattr(error, "exit_code", 2), str(error)
     if isinstance(error, _ClickException):
-        text = " ".join(error.format_message().split())
+        text = " ".join(error.format_message().split()).replace("Value error, ", "")
+        text = text[:1].lower() + text[1:].rstrip(".")  # click writes a sentence with a capital letter and a full stop
         context = getattr(error, "ctx", None)
         parameters = [] if context is None else context.command.params
         text = _EXTRA.sub(partial(_extra, parameters), text)
-        if text.startswith("No such option"):
+        if text.startswith("no such option"):
             text += _instead(getattr(error, "option_name", ""), parameters)
         see = "" if context is None else f" (see `{context.command_path} --help`)"
-        return error.exit_code, harmless(f"error: {text.replace('Value error, ', '')}{see}")
+        return error.exit_code, harmless(f"error: {text}{see}")
     code, sentence = _fault(error)
     message = harmless(f"error: {sentence}")
     debug = os.environ.get("HODOR_DEBUG", "") not in ("", "0")
