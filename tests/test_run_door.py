@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,16 @@ import hodor_cli
 from hodor_cli import MaskFile
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png
-from hodor_cli.records import ObjectSummary, ReviewItem
-from hodor_cli.run.review_page import _COLUMNS, _timeline
+from hodor_cli.records import (
+    FrameRecord,
+    ObjectRecord,
+    ObjectSummary,
+    ReviewItem,
+    RunIdentity,
+    SourceRecord,
+    WeightsRecord,
+)  # fmt: skip
+from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
 
 
@@ -200,12 +210,23 @@ def test_overwriting_removes_the_page_of_the_earlier_run(clip: Path, first: np.n
     assert page.read_text() != "old"
 
 
-def test_a_long_timeline_keeps_its_worst_frame(tmp_path: Path) -> None:
-    places = [(position, 0.2 if position == 7001 else 0.9, position == 9000) for position in range(20_000)]
-    line = _timeline(1, ObjectSummary(0, 19_999, 1, 0.9), places, len(places))
-    bars = list(line.bars)
-    assert len(bars) == _COLUMNS
-    assert min(height for _, height, _ in bars) == 0.2
+def test_the_page_of_a_long_video_keeps_its_worst_frame_and_takes_little_memory(tmp_path: Path) -> None:
+    source, page = SourceRecord("clip", "video", (90, 160), 25.0), tmp_path / "review.html"
+    identity = RunIdentity(source, {}, {}, WeightsRecord("mini", ""), {}, {})
+
+    def write(count: int) -> None:
+        objects = ({1: ObjectRecord(9, None, 0.2 if at == 7001 else 0.9, at == 9000)} for at in range(count))
+        records = (FrameRecord(at, f"{at:05d}", at / 25, of) for at, of in enumerate(objects))
+        write_review_page(page, identity, {1: ObjectSummary(0, count, 0, 0.9)}, [], records, count, None)
+
+    write(2)  # loads modules
+    tracemalloc.start()
+    write(20_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    heights = [float(height) for height in re.findall(r'<rect [^>]*height="([0-9.]+)"', page.read_text())]
+    assert len(heights) == 480 and min(heights) == 7.6  # 0.2 of 38
+    assert peak < 2**20
 
 
 def test_a_notebook_shows_the_video_the_objects_and_the_reviews(clip: Path, first: np.ndarray) -> None:

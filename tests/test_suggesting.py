@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_each_suggestion_counts_on_those_before_it() -> None:
     assert len({one.frame for one in found}) == 3 and found[0].gain >= found[1].gain >= found[2].gain
     assert sum(one.gain for one in suggest_frames([0.1] * 61, [0], 60)) == pytest.approx(60 / 61)
     assert suggest_frames([0.1, 0.1], [0, 1], 5) == []
+
+
+def test_suggestions_for_a_long_video_take_little_memory() -> None:
+    doubts = [0.1] * 20_000
+    tracemalloc.start()
+    assert suggest_frames(doubts, [0])[0].frame > 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * 8 * len(doubts)  # a few numbers for each frame, and not one for each pair of frames tried
 
 
 @pytest.mark.parametrize("worse", [{"confidence": 0.5}, {"disagreement": 0.4}, {"change": 0.8}])

@@ -89,8 +89,11 @@ def _best(values: np.ndarray, before: int, after: int) -> tuple[slice, int, np.n
         far = np.minimum(far, inside - before)
     if after < len(values):
         far = np.minimum(far, after - inside)
-    tried = inside[evenly_spaced(len(inside), _TRIED)]
-    near = np.abs(inside[None] - tried[:, None])
-    removed = np.clip(1 - near / far, 0, 1) * values[inside]
-    best = int(removed.sum(axis=1).argmax())
-    return slice(before + 1, after), int(tried[best]), removed[best]
+    weights = values[inside]
+
+    def removed(frame: int) -> np.ndarray:
+        return np.asarray(np.clip(1 - np.abs(inside - frame) / far, 0, 1) * weights)
+
+    tried = inside[evenly_spaced(len(inside), _TRIED)].tolist()  # one by one, because a video may be long
+    best = max(tried, key=lambda frame: float(removed(frame).sum()))
+    return slice(before + 1, after), best, removed(best)

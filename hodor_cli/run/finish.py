@@ -54,7 +54,7 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, run: RunProgress, *,
         header |= {"speed": speed, "warnings": tuple(warnings), "suggest": suggested(read_journal(folder.journal))}
         page = folder.progress / folder.review.name
         overlay = folder.overlay if folder.overlay.exists() else None
-        write_review_page(page, identity, objects, review, read_journal(folder.journal), overlay)
+        write_review_page(page, identity, objects, review, read_journal(folder.journal), speed.frames, overlay)
         put_in_place(page, folder.review)
         report = folder.progress / folder.report.name
         write_report(report, header, objects, review, read_journal(folder.journal))

@@ -19,7 +19,15 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
 from hodor_cli.images.sheet import scaled
 from hodor_cli.pages import render
-from hodor_cli.records import FrameRecord, ObjectSummary, ReportRecord, ReviewItem, RunIdentity, read_record
+from hodor_cli.records import (
+    FrameRecord,
+    ObjectRecord,
+    ObjectSummary,
+    ReportRecord,
+    ReviewItem,
+    RunIdentity,
+    read_record,
+)
 from hodor_cli.video.overlay import colour_of
 from hodor_cli.video.source import open_source
 
@@ -45,6 +53,12 @@ class ObjectTimeline:
     columns: dict[int, float | None] = field(default_factory=dict)
     marks: list[tuple[float, float, str]] = field(default_factory=list)
 
+    def add(self, x: int, entry: ObjectRecord) -> None:
+        """Add the object's record of a frame to a column."""
+        before = self.columns.setdefault(x, None)
+        if not entry.lost:
+            self.columns[x] = entry.confidence if before is None else min(before, entry.confidence)
+
     @property
     def bars(self) -> Iterator[tuple[int, float, str]]:
         """Yield (x, height 0..1, "present" or "lost") for each column with the object."""
@@ -58,21 +72,21 @@ def write_review_page(
     objects: Mapping[int, ObjectSummary],
     review: Sequence[ReviewItem],
     records: Iterable[FrameRecord],
+    count: int,
     overlay: Path | None,
 ) -> None:
-    """Write the page. overlay: the finished overlay video that the page plays, if any."""
+    """Write the page. count: the number of records. overlay: the finished overlay video that the page plays, if any."""
     wanted = {item.first_frame for item in review}
-    count, seconds, positions = 0, {}, {}
+    seconds, positions = {}, {}
     start: float | None = None
-    places: dict[int, list[tuple[int, float, bool]]] = {object_id: [] for object_id in objects}
-    for record in records:
+    lines = {key: ObjectTimeline(key, colour_of(key), summary) for key, summary in objects.items()}
+    for position, record in enumerate(records):
         start = record.time if start is None else start
         if record.frame in wanted:
-            seconds[record.frame], positions[record.frame] = record.time - start, count
+            seconds[record.frame], positions[record.frame] = record.time - start, position
         for object_id, entry in record.objects.items():
-            places[object_id].append((count, entry.confidence, entry.lost))
-        count += 1
-    lines = {key: _timeline(key, objects[key], of_object, count) for key, of_object in places.items()}
+            # A clip with fewer frames than columns uses one column per frame, and the page widens them.
+            lines[object_id].add(position * min(count, _COLUMNS) // count, entry)
     shown = [positions[item.first_frame] for item in review[:_MOST_PICTURES]]
     pictures = {} if overlay is None else _pictures(overlay, shown)
     moments = []
@@ -93,19 +107,6 @@ def write_review_page(
         overlay=None if overlay is None else overlay.name,
     )
     write_whole(page, text.encode())
-
-
-def _timeline(
-    object_id: int, summary: ObjectSummary, places: Iterable[tuple[int, float, bool]], count: int
-) -> ObjectTimeline:
-    line = ObjectTimeline(object_id, colour_of(object_id), summary)
-    for position, confidence, lost in places:
-        # A clip with fewer frames than columns uses one column per frame, and the page widens them.
-        x = position * min(count, _COLUMNS) // count
-        before = line.columns.setdefault(x, None)
-        if not lost:
-            line.columns[x] = confidence if before is None else min(before, confidence)
-    return line
 
 
 def _pictures(overlay: Path, positions: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
