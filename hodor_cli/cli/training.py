@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def train_with(
         console.print(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
     if result.iterations < result.wanted:
         note(f"the time limit was reached after {result.iterations} of {result.wanted} iterations; `resume` continues")
-    note(f"Use it: hodor segment VIDEO --mask MASK --weights {result.best or result.last}")
+    note(f"Use it: hodor segment VIDEO --mask MASK --weights {shlex.quote(str(result.best or result.last))}")
 
 
 def pretrain(

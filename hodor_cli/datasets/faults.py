@@ -19,6 +19,7 @@ _WAYS_OUT = {
     "broken image": "; delete its file to train without it",
     MISSING: "; put the images next to their annotations, or give their folder, and the annotations as `annotations`",
 }
+_EMPTY = "nothing is left to train on within the limits (`limits.min_area`, `limits.min_side`)"
 _LONGEST = 400  # characters of a name or a detail
 
 
@@ -49,11 +50,13 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The faults of the data set at `path`, in reading order. facts: sentences for the user about anything else."""
+    """The faults of the data set at `path`, in reading order. facts: sentences for the user about anything else.
+    doubts: sentences about labels that are probably wrong."""
 
     path: Path
     found: list[Fault] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: str, where: object, detail: str = "", *, serious: bool = True) -> None:
@@ -78,18 +81,17 @@ class Faults:
         return dict(sorted(kinds.items(), key=lambda item: not any(fault.serious for fault in item[1])))
 
     def notes(self) -> list[str]:
-        """The facts, and a sentence on each kind of fault with its first example."""
-        return [
-            *self.facts, *(f"{kind}: {self.counts[kind]}, such as {found[0]}" for kind, found in self.kinds().items())
-        ]  # fmt: skip
+        """The facts and doubts, and a sentence on each kind of fault with its first example."""
+        kinds = (f"{kind}: {self.counts[kind]}, such as {found[0]}" for kind, found in self.kinds().items())
+        return [*self.facts, *self.doubts, *kinds]
 
-    def missing(self) -> str:
-        """A sentence on the images that are left out because their files are missing; "" if none are."""
+    def warnings(self) -> list[str]:
+        """The doubts, and a sentence on the images that are left out because their files are missing."""
         if not (count := self.counts[MISSING]):
-            return ""
+            return self.doubts
         are, first = "is" if count == 1 else "are", self.kinds()[MISSING][0]
         missing = f"{plural(count, 'image')} of {self.path} {are} missing and left out"
-        return f"{missing}, such as {first}; `check_dataset` lists them"
+        return [*self.doubts, f"{missing}, such as {first}; `check_dataset` lists them"]
 
     def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:
         """The serious faults in one sentence, for an error message; "" if there are none. empty: no sample is left, so
@@ -100,7 +102,7 @@ class Faults:
             if found[0].serious or empty
         ]
         if empty:
-            parts.append("nothing is left to train on within the limits")
+            parts.append(_EMPTY)
         return f"{self.path} cannot be {use}: {', '.join(parts)}; see `check_dataset`" if parts else ""
 
 
@@ -133,7 +135,7 @@ class CheckReport(Faults):
         held = plural(self.images, "photograph" if self.kind == "coco" else "frame")
         crowds = "; masks marked as crowds are left out" if self.counts[CROWDS] else ""
         left = f"{self.samples} left to train on with {plural(self.objects, 'object')}{crowds}"
-        out = [f"{self.path}: {held}, {left}", *self.facts]
+        out = [f"{self.path}: {held}, {left}", *self.facts, *self.doubts]
         for kind, found in self.kinds().items():
             count = self.counts[kind]
             out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}{found[0].way_out}")
@@ -141,7 +143,7 @@ class CheckReport(Faults):
             if count > examples:
                 out.append(f"  and {count - examples} more (`examples={min(count, _KEPT)}` lists them)")
         if not self.samples:
-            out.append("fault: nothing is left to train on")
+            out.append(f"fault: {_EMPTY}")
         if not self.full:
             read = "only the headers of images were read" if self.kind == "coco" else "images and masks were not read"
             out.append(f"{read}; `full` reads every image and mask")

@@ -45,7 +45,7 @@ def open_set(
 
     path: the folder, or a file of annotations (a COCO file, data.yaml) next to its photographs. annotations: a file
     that annotates the photographs in `path`. resolution, split: for clips, as in `ClipSet`. allow_empty: return a set
-    even if nothing in it can be used. warn: called with a sentence about missing photographs, if there are any.
+    even if nothing in it can be used. warn: called with sentences about missing photographs and doubtful labels.
     Raises DataError if the folder has no data set (the message says what it contains and what to do) or if the
     annotations have serious faults; InputError if a path does not exist.
     """
@@ -69,8 +69,8 @@ def open_set(
     found = StillImages(images, content, limits=limits, allow_empty=allow_empty)
     if not allow_empty and (wrong := found.faults.sentence()):
         raise DataError(wrong)
-    if warn is not None and (missing := found.faults.missing()):
-        warn(missing)
+    for sentence in found.faults.warnings() if warn is not None else ():
+        warn(sentence)
     return found
 
 

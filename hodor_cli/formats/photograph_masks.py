@@ -69,9 +69,8 @@ def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, F
     faults.facts.append(f"{folder} holds {kind}")
     faults.facts += [f"{masks}: {match.how}"] if match.how else []
     faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
-    faults.facts += [
-        f"in {count} of {len(pictures)} masks {doubt}" for doubt, count in doubts.items() if count > len(pictures) / 2
-    ]
+    counts = ((doubt, count) for doubt, count in doubts.items() if count > len(pictures) / 2)
+    faults.doubts += [f"in {count} of {len(pictures)} masks of {folder} {doubt}" for doubt, count in counts]
     return Annotations(kind, folder, pictures), faults
 
 

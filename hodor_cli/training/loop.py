@@ -36,8 +36,7 @@ from hodor_cli.training.sheets import write_predictions
 from hodor_cli.training.watching import HeldOut, Report
 from hodor_cli.weights.checkpoint import save_checkpoint
 
-#: On a few pictures, a smaller gain of mean IoU may be chance.
-_CLEAR_GAIN = 0.01
+_CLEAR_GAIN = 0.01  # on a few pictures, a smaller gain of mean IoU may be chance
 
 
 @terminated_like_ctrl_c()
@@ -214,7 +213,8 @@ class _Run:
         after = self.state.after = self.held_out.measure(self.learner.learned)
         change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {self.held_out.name}"
         if round(after, 3) > round(before, 3):  # as the sentence shows them
-            self.callbacks.note(f"the network got better: {change}" if after - before >= _CLEAR_GAIN else change)
+            clear = after - before >= _CLEAR_GAIN
+            self.callbacks.note(f"the network {'got better' if clear else 'is about as good as before'}: {change}")
         else:
             self.callbacks.warn(
                 f"the network did not get better: {change}; train longer, or with another `learning_rate`"

@@ -219,8 +219,8 @@ def _checked(
         used = "one labelled frame of each sequence" if sparse else f"one of {clips.every} labelled frames"
         in_part = report.kind == "clips" and (sparse or (clips.every or 1) > 1)
         callbacks.note(f"{report.path}: {report.images} frames; {used} is used" if in_part else report.lines()[0])
-        if missing := report.missing():
-            callbacks.warn(missing)
+        for sentence in report.warnings():
+            callbacks.warn(sentence)
         annotations = None if source.annotations is None else source.annotations.absolute()
         found.append(DataSource(source.folder.absolute(), source.weight, annotations, report.samples))
     for now, earlier in zip(found, before, strict=False):
@@ -228,7 +228,7 @@ def _checked(
             was = "" if now.folder == earlier.folder else f"{earlier.folder} "
             raise DataError(
                 f"{now.folder} has {now.samples} samples, but {was}had {earlier.samples} when the run began, so"
-                " `resume` cannot reproduce its batches; restore the data or train into another folder"
+                " `resume` cannot go on; restore the data, or start another run with its last.safetensors as `weights`"
             )
     return found
 
