@@ -69,8 +69,9 @@ def open_set(
     found = StillImages(images, content, limits=limits, allow_empty=allow_empty)
     if not allow_empty and (wrong := found.faults.sentence()):
         raise DataError(wrong)
-    for sentence in found.faults.warnings() if warn is not None else ():
-        warn(sentence)
+    if warn is not None:
+        for sentence in found.faults.warnings():
+            warn(sentence)
     return found
 
 
