@@ -113,14 +113,15 @@ def test_paths_are_told_as_they_were_given(library: Path, toy: Path, monkeypatch
     assert "  b: masks/b.png is 5x5" in output
 
 
-def test_the_warnings_of_each_video_are_told(library: Path, toy: Path) -> None:
-    labels = np.array(Image.open(library / "masks" / "a.png")) // 255
-    labels[0, 0] = 2
-    Image.fromarray(labels).save(library / "masks" / "a.png")
-    (library / "one.txt").write_text("clips/a.mp4\n")
+def test_a_warning_is_told_once_with_the_videos_it_is_about(library: Path, toy: Path) -> None:
+    for name in ("a", "b"):
+        labels = np.array(Image.open(library / "masks" / "a.png")) // 255
+        labels[0, 0] = 2
+        Image.fromarray(labels).save(library / "masks" / f"{name}.png")
+    (library / "one.txt").write_text("clips/a.mp4\nclips/b.mp4\n")
     arguments = ("--weights", toy, "-o", library / "out", "--no-overlay", "--end", 2)
     output = many(library / "one.txt", "--masks", library / "masks", *arguments)
-    assert "warning: a: object 2 in frame 0 is too small to be encoded" in output and "raise --min-dim" in output
+    assert "warning: a, b: object 2 in frame 0 is too small to be encoded" in output and "raise --min-dim" in output
 
 
 def test_how_the_masks_of_each_video_were_read_is_told_once_and_kept(library: Path, toy: Path) -> None:

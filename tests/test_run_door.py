@@ -6,7 +6,6 @@ import json
 import os
 import re
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from conftest import write_video
@@ -56,3 +57,28 @@ def test_only_a_piece_of_the_video_is_decoded(tmp_path: Path, monkeypatch: pytes
     with open_source(write(tmp_path / "clip.mp4", "libx264", {"g": "8", "x264-params": "scenecut=0"})) as source:
         monkeypatch.setattr(VideoFileSource, "_frames", None)  # reading from the start
         assert [frame.index for frame in source.between(33, 35)] == [33, 34]
+
+
+def test_a_trimmed_video_is_read_from_its_middle_and_counts_only_what_players_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trimmed without encoding: the file keeps the frames since the keyframe, and an edit list leaves them out."""
+    trimmed = tmp_path / "trimmed.mp4"
+    with (
+        av.open(str(write(tmp_path / "clip.mp4", "libx264", {"g": "12", "x264-params": "scenecut=0"}))) as clip,
+        av.open(str(trimmed), "w", options={"use_editlist": "1"}) as file,
+    ):
+        stream = file.add_stream_from_template(clip.streams.video[0])
+        for packet in clip.demux(video=0):
+            if packet.size:
+                shift = round(0.7 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                file.mux(packet)
+    with open_source(trimmed) as source:
+        assert source.length == 33
+        forward = list(source)
+        assert len(forward) == 33 and forward[0].time == 0 and source.warnings == []
+        with open_source(tmp_path / "clip.mp4") as whole:
+            np.testing.assert_array_equal(forward[0].image, list(whole)[7].image)
+        monkeypatch.setattr(VideoFileSource, "_frames", None)  # reading from the start
+        assert_same(list(source.between(2, 33)), forward[2:])

@@ -139,8 +139,8 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     if review:
         names = listed([result.name for result in review], 8)
         say(f"Frames to review in {counted(len(review), 'video')} (open NAME/review.html): {names}")
-    _print_lines([f"{result.name}: {text}" for result in done for text in result.notes], note)
-    _print_lines([f"{result.name}: {text}" for result in done for text in result.warnings], warn)
+    _print_lines([(result.name, text) for result in done for text in result.notes], note)
+    _print_lines([(result.name, text) for result in done for text in result.warnings], warn)
     if summary.failed:
         say(f"{counted(len(summary.failed), 'video')} failed; fix these and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
@@ -149,8 +149,11 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
             say(f"  ... and {len(summary.failed) - _SHOWN} more, all in summary.json")
 
 
-def _print_lines(lines: Sequence[str], print_line: Callable[[str], None]) -> None:
-    for line in lines[:_SHOWN]:
-        print_line(line)
-    if len(lines) > _SHOWN:
-        print_line(f"... and {len(lines) - _SHOWN} more, all in the reports")
+def _print_lines(of_videos: Sequence[tuple[str, str]], print_line: Callable[[str], None]) -> None:
+    names: dict[str, list[str]] = {}
+    for name, text in of_videos:
+        names.setdefault(text, []).append(name)
+    for text in list(names)[:_SHOWN]:
+        print_line(f"{listed(names[text], 8)}: {text}")
+    if len(names) > _SHOWN:
+        print_line(f"... and {len(names) - _SHOWN} more, all in the reports")

@@ -22,6 +22,7 @@ class Damage:
     timed: bool = True  # every frame has a time stamp, so that missing frames are known
     missing: list[int] = field(default_factory=list)  # frames that show the previous one, because decoding failed
     patched: list[int] = field(default_factory=list)  # incomplete frames whose missing parts the decoder filled in
+    left_out: int = 0  # packets decoded but not shown, because the file's edit list leaves them out
     before: int = 0  # frames before the first that could be decoded
     after: int = 0  # frames after the last that could be decoded
     #: Frame -> seconds before it without a frame; also in undamaged files with a variable frame rate.

@@ -82,6 +82,7 @@ def _decode(container: InputContainer, stream: VideoStream, damage: Damage, sent
     for packet in chain(packets, [None, None]):
         if packet is not None:
             sent.add(packet)
+            damage.left_out += packet.is_discard
         try:
             yield from stream.codec_context.decode(packet)
         except av.error.EOFError:

@@ -48,8 +48,8 @@ class VideoFileSource(DecodedSource):
             damage = Damage()
             stream, first, _ = self._read_first(container, damage, no_frame)
             self._begin, self._before, self._tick = first.stamp, damage.before, float(stream.time_base or 0)
-            self._declared = stream.frames or (round(container.duration / 1e6 * self.fps) if container.duration else 0)
-            self._declared = max(0, self._declared - self._before)
+            declared = max(0, stream.frames - damage.left_out) or round((container.duration or 0) / 1e6 * self.fps)
+            self._declared = max(0, declared - self._before)
             self.sound = SoundTrack(path, first.time or 0.0, self.end is None) if container.streams.audio else None
         if self.start > 0:
             self.require_start(self.count_up_to(self.start + 1))

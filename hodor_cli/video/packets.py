@@ -59,9 +59,10 @@ def read_frame_table(container: InputContainer, stream: VideoStream) -> FrameTab
     """Read the table from the packets. None if their time stamps do not identify every frame."""
     stamps, keyframes = [], []
     for packet in packets_of(container, stream, Damage()):
-        if packet.pts is None or packet.is_discard:
+        if packet.pts is None:
             return None
-        stamps.append(packet.pts)
+        if not packet.is_discard:  # an edit list leaves it out, but decoding may start there
+            stamps.append(packet.pts)
         if packet.is_keyframe:
             keyframes.append(packet.pts)
     if not keyframes or len(set(stamps)) != len(stamps):
