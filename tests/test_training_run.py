@@ -507,6 +507,29 @@ def test_a_validation_that_vanishes_ends_a_run_that_can_be_resumed(tmp_path: Pat
     assert state is not None and state.iteration == 3 and "with `resume` to continue" in notes[-1]
 
 
+def test_a_kill_during_a_validation_loses_no_iteration_and_no_validation(photos: Path, tmp_path: Path) -> None:
+    out, validated, saved = tmp_path / "run", list[int](), list[int]()
+
+    class Killed(BaseException):
+        """Like a kill, it lets nothing be saved."""
+
+    def killed(model: Hodor) -> float:
+        raise Killed
+
+    def validate(model: Hodor) -> float:
+        state = read_state(out)
+        assert state is not None
+        validated.append(len(losses_of(out)))
+        saved.append(state.iteration)
+        return 0.5
+
+    with pytest.raises(Killed):
+        run(photos, out, 4, validate=killed, val_every=3)
+    assert run(photos, out, 4, resume=True, validate=validate, val_every=3).score == 0.5
+    run(photos, out, 4, resume=True, validate=validate, val_every=3)
+    assert validated == saved == [3, 4]
+
+
 def test_the_prepared_workspace_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_blobs(tmp_path / "dataset_images" / "coco_2017_train")
     (made / "annotations").mkdir()
@@ -580,6 +603,27 @@ def test_a_nan_in_one_of_two_processes_stops_both_and_its_sample_is_named(tmp_pa
     settings = LaunchSettings(processes=2)
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
         in_processes(layout_of(settings), train_spoilt, tmp_path, what)
+
+
+def train_until_the_second_is_killed(process: Process, folder: Path) -> None:
+    class Deadly(Plain):
+        made = 0
+
+        def make(self, *arguments: Any) -> TrainingSample:
+            self.made += 1
+            if process.rank == 1 and self.made == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().make(*arguments)
+
+    config = with_settings(train_preset("toy"), {"iterations": 30, "held_out": 0})
+    fit(process, Plan(config, RunOptions(folder, workers=0), model=build_model("toy"), sets=[Deadly()]))
+
+
+def test_the_last_iteration_is_saved_if_another_process_is_killed(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="one of 2 processes was killed"):
+        in_processes(layout_of(LaunchSettings(processes=2)), train_until_the_second_is_killed, tmp_path)
+    state = read_state(tmp_path)
+    assert state is not None and state.iteration == 3
 
 
 def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None:

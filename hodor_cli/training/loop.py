@@ -62,6 +62,7 @@ def fit(process: Process, plan: Plan) -> TrainingState:
     objective, micro = run.objective, config.micro_batch_in(process.world)
     try:
         run.measure_before()
+        run.validate()  # a kill may have ended the last validation
         with second_thread(can_be_halved(config, process, run.dropout)) as second, closing(run.batches(second)) as left:
             if second is not None:
                 objective, micro = partial(objective_in_halves, objective, second), config.batch_size
@@ -80,11 +81,10 @@ def fit(process: Process, plan: Plan) -> TrainingState:
                     run.update(batch, drawn, process.mean(values), predictions)
         run.compare()
         run.save()
-    except HalfDone:
-        raise
-    except (KeyboardInterrupt, DataError, DeviceError, InputError):
-        with uninterrupted():
-            run.interrupted()
+    except (KeyboardInterrupt, DataError, DeviceError, InputError, RuntimeError) as error:
+        if "by peer" in str(error) or not isinstance(error, HalfDone | RuntimeError):  # gloo's, if a process was killed
+            with uninterrupted():
+                run.interrupted()
         raise
     return run.state
 
@@ -114,8 +114,7 @@ class _Run:
         self.objective: Any = process.setup(self.local)
         self.state = TrainingState(0, config.to_dict(), model=model.config.to_dict())
         self.report: Report | None = None
-        self.saved, self.over = -1, False
-        self.unreadable: set[str] = set()
+        self.over, self.unreadable = False, set[str]()
         self.held_out: HeldOut | None = None
         if process.is_first and config.held_out:
             self.held_out = HeldOut(plan.held_out or plan.sets, config, process, separate=bool(plan.held_out))
@@ -123,8 +122,8 @@ class _Run:
         if earlier is not None:
             check_same(flat(config.to_dict()), flat(TrainConfig.from_dict(earlier.config).to_dict()))
             restore_state(self.folder.root, self.learner)
-            self.learner.done = self.saved = earlier.iteration
-            self.state.best, self.state.before = earlier.best, earlier.before
+            self.learner.done = self.state.iteration = earlier.iteration
+            self.state.best, self.state.before, self.state.validated = earlier.best, earlier.before, earlier.validated
         if len(set(process.gather(self.learner.done))) > 1:
             raise UsageError(
                 f"the processes do not see the same run in {plan.run.out}; choose with `out` a folder that all machines"
@@ -169,8 +168,7 @@ class _Run:
         done, end, options = self.learner.done, self.config.iterations, self.plan.run
         if self.report is not None:
             self.report.write(done, losses, drawn.rate, self.began, self.waited)
-        if self.callbacks.validate is not None and (done % options.val_every == 0 or done == end):
-            self.validate()
+        self.validate()
         self.over = self.plan.until is not None and any(self.process.gather(time.time() >= self.plan.until))
         if self.report is not None and (done in (1, end) or self.over or done % options.sheet_every == 0):
             write_predictions(self.folder.sheets / f"{done:06d}.png", batch, predictions)
@@ -187,28 +185,31 @@ class _Run:
 
     def warn_of(self, unreadable: list[str]) -> None:
         """Warn once about each file that cannot be read."""
-        for sentence in unreadable:
-            if sentence not in self.unreadable:
-                self.callbacks.warn(f"{sentence}; training continues without it")
+        for sentence in sorted({*unreadable} - self.unreadable):
+            self.callbacks.warn(f"{sentence}; training continues without it")
         self.unreadable.update(unreadable)
 
     def validate(self) -> None:
-        """Score the network in the first process, and keep it if it is the best so far; the others wait."""
-        validate = self.callbacks.validate
-        if self.report is not None and validate is not None:
+        """If due, save, score the network in the first process, and keep it if it is the best; the others wait."""
+        validate, done = self.callbacks.validate, self.learner.done
+        due = done != self.state.validated and (done % self.plan.run.val_every == 0 or done == self.config.iterations)
+        if validate is None or not due:
+            return
+        self.save()  # a validation may take long, and a kill must not lose what was learned
+        if self.process.is_first:
             score = validate(self.learner.learned.eval())
-            if not math.isnan(score):
-                self.report.events.note(self.learner.done, validation=score)
+            if self.report is not None and not math.isnan(score):
+                self.report.events.note(done, validation=score)
             if score > self.state.best:
                 self.state.best = score
                 self._save_checkpoint(self.folder.best, score=score)
             self.learner.model.train()
+        self.state.validated = done
         self.process.barrier()
 
     def compare(self) -> None:
         """Report whether the network got better on the held-out pictures."""
-        before = self.state.before
-        if self.held_out is None or before is None:
+        if self.held_out is None or (before := self.state.before) is None:
             return
         after = self.state.after = self.held_out.measure(self.learner.learned)
         change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {self.held_out.name}"
@@ -222,29 +223,27 @@ class _Run:
 
     def stopping(self) -> None:
         """Explain what this Ctrl-C does, and what another one would do."""
-        kept = f"only the first {self.saved} iterations" if self.saved > 0 else "nothing of this run"
+        kept = f"only the first {saved} iterations" if (saved := self.state.iteration) else "nothing of this run"
         self.callbacks.note(f"training stops after this iteration; Ctrl-C again stops now and keeps {kept}")
 
     def interrupted(self) -> None:
         """Save the last whole iteration; the other processes may be gone."""
         if self.process.is_first:
+            self.save(wait=False)
             done, root = self.learner.done, self.folder.root
-            if done != self.saved:
-                self.save(wait=False)
             where = f"after iteration {done} of {self.config.iterations}; {root} holds its state"
             self.callbacks.note(f"interrupted {where}: run the same command with `resume` to continue")
 
     def save(self, *, wait: bool = True) -> None:
         """Write the state and the newest checkpoint. wait: for the other processes."""
-        done = self.state.iteration = self.learner.done
+        self.state.iteration = self.learner.done
         if self.process.is_first:
             save_state(self.folder.root, self.state, self.learner)
             self._save_checkpoint(self.folder.last)
-        self.saved = done  # only now, because an interrupt before this line must save again
         if wait:
             self.process.barrier()
 
     def _save_checkpoint(self, path: Path, **more: float) -> None:
-        learner, run = self.learner, self.plan.record.shareable()
-        details = {"training": self.config.to_dict(), "run": run, "iteration": learner.done, **more}
-        save_checkpoint(path, learner.learned, details)
+        run, done = self.plan.record.shareable(), self.learner.done
+        details = {"training": self.config.to_dict(), "run": run, "iteration": done, **more}
+        save_checkpoint(path, self.learner.learned, details)

@@ -153,6 +153,7 @@ class TrainingState(msgspec.Struct):
     """The state of a run: iterations done, its settings, the best score, the network's configuration.
 
     config, model: from `to_dict`; states of older versions have no model. before, after: mean IoU on held-out pictures.
+    validated: the iteration of the last validation that was completed.
     """
 
     iteration: int
@@ -161,6 +162,7 @@ class TrainingState(msgspec.Struct):
     model: dict[str, Any] | None = None
     before: float | None = None
     after: float | None = None
+    validated: int = 0
 
 
 def save_state(folder: Path, state: TrainingState, learner: Learner[Any]) -> None:
