@@ -60,7 +60,8 @@ class Setting:
         low = self.least if self.above is None else self.above
         inside = math.isfinite(value) and (self.most is None or value <= self.most)
         if not inside or (low is not None and not (value > low if self.above is not None else value >= low)):
-            raise UsageError(f"`{self.name}` must be {self._limits()}, not {value:g}")
+            wanted = self._limits() if math.isfinite(value) else "a finite number"
+            raise UsageError(f"`{self.name}` must be {wanted}, not {value:g}")
 
     def parse(self, text: str, called: str) -> Any:
         """Convert a text such as `0.5`, `off` or `0,15` to this type. Raises UsageError; called: its name in that."""

@@ -162,13 +162,17 @@ def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
         clicker.box((200, 10, 20, 20))
     with pytest.raises(UsageError, match=r"\(1, 2, 3\) is not a valid `box`"):
         clicker.box((1, 2, 3))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"\[\('left', 4\)\] is not a valid click; give x and y in pixels"):
+        clicker.click("left", 4)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="is not a valid scribble"):
+        clicker.scribble([(1, 2, 3)])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="at least one point"):
         clicker.scribble([])
     with pytest.raises(UsageError, match="a mask of the frame's size"):
         clicker.set_mask(np.ones((4, 4), bool))
     with pytest.raises(UsageError, match="the mask is float64; give true or false"):
         clicker.set_mask(np.full((120, 160), 0.2))
-    with pytest.raises(UsageError, match="`side` must be at least 64 pixels, not -5"):
+    with pytest.raises(UsageError, match="`side` must be a whole number of pixels, at least 64, not -5"):
         Clicker(net, side=-5)
     with pytest.raises(InputError, match="not a whole number between 1 and 65535"):
         clicker.click(45, 60, object=0)

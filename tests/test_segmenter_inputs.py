@@ -60,13 +60,13 @@ def test_a_bad_mask_is_named_and_changes_nothing(toy: Hodor, masks: Any, said: s
         np.testing.assert_array_equal(segmenter.step(frame), undisturbed.step(frame))
 
 
-@pytest.mark.parametrize("time", [float("inf"), float("nan")])
+@pytest.mark.parametrize("time", [float("inf"), float("nan"), "soon"])
 def test_a_time_that_is_no_number_is_refused(toy: Hodor, time: float) -> None:
     segmenter = segmenter_for(toy)
     frames = frames_of(2)
     segmenter.step(frames[0], THREE, time=0.0)
     before = segmenter.state()
-    with pytest.raises(InputError, match=f"the time of frame 1 is {time}; give seconds"):
+    with pytest.raises(InputError, match=f"the time of frame 1 is {time!r}; give seconds"):
         segmenter.step(frames[1], time=time)
     assert_same_state(segmenter.state(), before)
 

@@ -160,7 +160,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
         ("pretrain --images d", 2, "--images and --annotations belong together"),
         ("pretrain --learning-rate 0.1 --set learning_rate.peak=0.2", 2, "--learning-rate and --set learning_rate.pe"),
         ("pretrain --set speed", 2, "--set takes NAME=VALUE"),
-        ("pretrain --preset toy --learning-rate nan", 2, "--learning-rate must be above 0, not nan"),
+        ("pretrain --preset toy --learning-rate nan", 2, "--learning-rate must be a finite number, not nan"),
         ("pretrain --preset toy --device cuda:99 -o out", 5, "CUDA device"),
         ("pretrain --precision fp16", 2, "--precision must be auto, fp32 or bf16, not 'fp16'"),
         ("pretrain --preset toy --batch-size 3 --micro-batch 2", 2, "--batch-size 3 must be a multiple of --micro-ba"),

@@ -99,7 +99,7 @@ def test_every_setting_says_what_it_is() -> None:
         ({"weight_decay": "-1"}, "`weight_decay` must be at least 0, not -1"),
         ({"drop_cue": "7"}, "`drop_cue` must be between 0 and 1, not 7"),
         ({"average": "2"}, "`average` must be between 0 and 1, not 2"),
-        ({"clip_norm": "nan"}, "`clip_norm` must be above 0, not nan"),
+        ({"clip_norm": "nan"}, "`clip_norm` must be a finite number, not nan"),
         ({"batches.aspects": "0,1"}, "`aspects` must be numbers above 0"),
     ],
 )

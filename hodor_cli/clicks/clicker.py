@@ -75,8 +75,8 @@ class Clicker:
         device: str | torch.device = "auto",
         side: int | None = None,
     ) -> None:
-        if side is not None and side < _MIN_SIDE:
-            raise UsageError(f"`side` must be at least {_MIN_SIDE} pixels, not {side}")
+        if side is not None and (not isinstance(side, int) or side < _MIN_SIDE):
+            raise UsageError(f"`side` must be a whole number of pixels, at least {_MIN_SIDE}, not {side!r}")
         self.device = choose_device(device)
         found = net if isinstance(net, ClickNet) else load_click_net(net or CLICK_WEIGHTS)
         self.net = channels_last(found.to(self.device)).eval()
@@ -140,7 +140,7 @@ class Clicker:
         height, width = self._frame().shape[:2]
         try:
             x, y, w, h = (float(value) for value in box)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UsageError(f"{box!r} is not a valid `box`; give x, y, width and height in pixels") from None
         left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
         if not (right - left >= 1 and bottom - top >= 1):
@@ -150,8 +150,6 @@ class Clicker:
 
     def scribble(self, points: Sequence[Point], *, positive: bool = True, object: int = 1) -> Mask:
         """Add a line through pixels (x, y), with the arguments and errors of `click`. Returns the mask."""
-        if not len(points):
-            raise UsageError("a scribble needs at least one point")
         return self._add_points(object, points, positive, "scribble")
 
     def set_mask(self, mask: Mask, *, object: int = 1) -> Mask:
@@ -176,7 +174,13 @@ class Clicker:
 
     def _add_points(self, object: int, points: Sequence[Point], positive: bool, kind: str) -> Mask:
         height, width = self._frame().shape[:2]
-        for x, y in points:
+        try:
+            places = [(float(x), float(y)) for x, y in points]
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(f"{points!r} is not a valid {kind}; give x and y in pixels") from None
+        if not places:
+            raise UsageError("a scribble needs at least one point")
+        for x, y in places:
             if not (0 <= x < width and 0 <= y < height):
                 raise UsageError(
                     f"the {kind} {x:g},{y:g} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y "
@@ -188,9 +192,8 @@ class Clicker:
                 f"the first {kind} of object {object} is negative; first show where the object is, with a positive "
                 "click, a box or a mask"
             )
-        chosen = evenly_spaced(len(points), _STROKE_POINTS)
         sign = 1.0 if positive else -1.0
-        added = tuple((float(points[i][0]), float(points[i][1]), sign) for i in chosen)
+        added = tuple((*places[i], sign) for i in evenly_spaced(len(places), _STROKE_POINTS))
         return self._prompt(object, replace(state, points=(*state.points, *added)))
 
     @torch.inference_mode()

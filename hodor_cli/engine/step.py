@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import SupportsFloat
 
 import numpy as np
 import torch
@@ -55,8 +56,10 @@ class FrameStep:
     warnings: list[str]
 
     def __post_init__(self) -> None:
-        if self.time is not None and not math.isfinite(self.time):
-            raise InputError(f"the time of frame {self.index} is {self.time}; give seconds, or None for ordinary video")
+        if self.time is not None and not (isinstance(self.time, SupportsFloat) and math.isfinite(self.time)):
+            raise InputError(
+                f"the time of frame {self.index} is {self.time!r}; give seconds, or None for ordinary video"
+            )
 
     def result(self) -> StepResult:
         known = self.known
