@@ -15,8 +15,10 @@ from descriptor_helpers import clip, clustered_store, toy_model
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.projection_training import ObjectViews, fit_projection
 from hodor_cli.descriptors.session.recognition import Recognition
+from hodor_cli.descriptors.session.session import DescriptorSession
 from hodor_cli.descriptors.session.watches import DriftMonitor, background_step
-from hodor_cli.engine import FrameDescriptors, ObjectResult, StepResult
+from hodor_cli.engine import FrameDescriptors, ObjectResult, Segmenter, StepResult
+from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
 
@@ -110,6 +112,17 @@ def test_it_is_said_when_a_saved_object_is_not_there(looks: tuple[np.ndarray, np
     again.load_state(watch((result, other), (result, there)).state())
     again.review(None, result, other)  # type: ignore[arg-type]
     assert again.unrecognised() == {1: (1, 3)}
+    again.limit *= 2
+    with pytest.raises(UsageError, match="the run began with another `projection`; give that one"):
+        again.load_state(watch((result, other)).state())
+
+
+def test_a_session_removes_only_its_own_watches() -> None:
+    segmenter = Segmenter(toy_model(), device="cpu")
+    segmenter.watches["mine"] = DriftMonitor()
+    with DescriptorSession(segmenter):
+        assert list(segmenter.watches) == ["mine", "drift"]
+    assert list(segmenter.watches) == ["mine"]
 
 
 def test_the_projection_tells_objects_apart_that_descriptors_do_not(looks: tuple[np.ndarray, np.ndarray]) -> None:

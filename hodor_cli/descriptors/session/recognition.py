@@ -11,6 +11,7 @@ from hodor_cli.descriptors.search.projection import Projection
 from hodor_cli.descriptors.session.watches import Note, unit_of
 from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.engine import Segmenter, StepResult
+from hodor_cli.errors import UsageError
 from hodor_cli.video.frames import Frame
 
 #: Without a projection: the distance between descriptors, in the object's unit, above which the found object is taken
@@ -91,9 +92,12 @@ class Recognition:
 
     def state(self) -> dict[str, np.ndarray]:
         """The counts so far, as arrays that `np.savez` can write."""
-        return {"counts": np.array([(key, self._found[key], self._alike[key]) for key in self._saved])}
+        counts = np.array([(key, self._found[key], self._alike[key]) for key in self._saved])
+        return {"counts": counts, "limit": np.array(self.limit)}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Continue from the result of `state`."""
+        """Continue from the result of `state`. Raises UsageError if it was made with another projection."""
+        if arrays.get("limit", self.limit) != self.limit:  # older versions did not save it
+            raise UsageError("the run began with another `projection`; give that one, or start again with `overwrite`")
         for key, found, alike in arrays["counts"].tolist():
             self._found[key], self._alike[key] = found, alike

@@ -95,7 +95,8 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         return [note for watch in self._watches.values() for note in watch.review(frame, result, segmenter)]
 
     def __exit__(self, *error: Any) -> None:
-        self.segmenter.watches.clear()
+        for name in self._watches:
+            self.segmenter.watches.pop(name, None)
         if self.recognition is not None:
             self.recognition.close()
         if self.recorder is not None:
