@@ -122,8 +122,10 @@ def test_json_has_the_promised_form(tmp_path: Path) -> None:
     assert len(lines) == 1
     line = json.loads(lines[0])
     assert line["speedup"] == result["speedup"] and line["kind"] == "video" and "commit" in line
+    history.write_text(history.read_text().rstrip("\n"))
     append_record(history, result)
-    assert len(history.read_text().splitlines()) == 2
+    append_record(history, result)
+    assert [json.loads(text)["kind"] for text in history.read_text().splitlines()] == ["video"] * 3
 
 
 def test_a_loss_of_speed_is_seen_in_the_history(tmp_path: Path) -> None:
