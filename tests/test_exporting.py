@@ -100,6 +100,22 @@ def test_objects_cut_out_of_the_video(result: SegmentSummary, tmp_path: Path) ->
         assert picture.mode == "RGBA" and max(picture.size) <= 14
 
 
+def test_videos_with_alpha_have_the_size_of_the_source_even_if_it_is_odd(tmp_path: Path) -> None:
+    import av
+
+    (tmp_path / "clip").mkdir()
+    frames, labels = two_squares(3)
+    for place, frame in enumerate(frames):
+        Image.fromarray(frame[:-1, :-3]).save(tmp_path / f"clip/{place}.png")
+    with open_source(tmp_path / "clip") as source:
+        segment_source(source, RunInputs({0: labels[:-1, :-3]}), tmp_path / "out", ColourSegmenter())
+    export_result(tmp_path / "out", ["prores", "webm"], ExportOptions(out=tmp_path))
+    for name in ("prores/clip.mov", "webm/clip.webm"):
+        with av.open(str(tmp_path / name)) as container:
+            picture = next(container.decode(video=0))
+        assert (picture.height, picture.width) == (frames[0].shape[0] - 1, frames[0].shape[1] - 3), name
+
+
 def test_exported_videos_show_every_frame_as_long_as_the_source_does(tmp_path: Path) -> None:
     import av
 

@@ -29,7 +29,8 @@ _FALLBACK_RATE = Fraction(25)  # for implausible frame rates
 
 class Codec(NamedTuple):
     """How a video is encoded. encoders: the first one available in PyAV is used; pixels: their format; container: the
-    file format; full_range: whether the codec can signal that values use the full range."""
+    file format; full_range: whether the codec can signal that values use the full range; even: whether its sides must
+    be even."""
 
     name: str
     encoders: tuple[str, ...]
@@ -37,6 +38,7 @@ class Codec(NamedTuple):
     container: str
     options: dict[str, str]
     full_range: bool = True
+    even: bool = False
 
     def encoder(self) -> str:
         """The name of the encoder. Raises OutputError if there is none."""
@@ -52,7 +54,7 @@ class Codec(NamedTuple):
 # preset makes files of nearly the size and quality of "superfast" at 20 in half the time.
 H264 = Codec(
     "H.264", ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf"), "yuv420p", "mp4",
-    {"preset": "ultrafast", "crf": "21", "bf": "0", "x264-params": "no-deblock=0"},
+    {"preset": "ultrafast", "crf": "21", "bf": "0", "x264-params": "no-deblock=0"}, even=True,
 )  # fmt: skip
 
 
@@ -86,8 +88,8 @@ class Timeline:
 
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
-    """Writes pictures as H.264 (yuv420p) MP4; other codecs may also take RGBA. Odd sides are made even by repeating the
-    last row or column; frames with a side too long for decoders are scaled down and keep their displayed aspect ratio.
+    """Writes pictures as H.264 (yuv420p) MP4, where odd sides are made even by repeating the last row or column; other
+    codecs may also take RGBA. Frames with a side too long for decoders are scaled down and keep their displayed aspect.
 
     `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. `pixel_aspect` is
     the width of a pixel divided by its height, `colours` is how colours are coded. As a context manager it calls
@@ -128,7 +130,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             and max(picture.shape) <= _MOST_SIDE
         ):
             return picture.upright()
-        image = fitted(np.asarray(picture))
+        image = fitted(np.asarray(picture), even=self._codec.even)
         pixels = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
         return self.colours.encoded(pixels, self._codec.pixels)
 
@@ -192,7 +194,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._container = av.open(sink, "w", format=codec.container, options=options)
         stream = self._container.add_stream(encoder, rate=self._timeline.rate)
         shown = _fitting_size(height, width)
-        stream.height, stream.width = (side + side % 2 for side in shown)
+        stream.height, stream.width = (side + side % 2 * codec.even for side in shown)
         stream.pix_fmt = codec.pixels
         context = stream.codec_context
         context.time_base = self._timeline.time_base
@@ -221,11 +223,11 @@ def _fitting_size(height: int, width: int) -> tuple[int, int]:
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 
-def fitted(image: NDArray[Any], *, labels: bool = False) -> NDArray[Any]:
-    """A picture (H, W, C) or a label map (H, W) at the size at which it is written."""
+def fitted(image: NDArray[Any], *, labels: bool = False, even: bool = True) -> NDArray[Any]:
+    """A picture (H, W, C) or a label map (H, W) at the size at which it is written; even: whether its sides must be."""
     height, width = _fitting_size(*image.shape[:2])
     if (height, width) != image.shape[:2]:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA)
-    if height % 2 or width % 2:
+    if even and (height % 2 or width % 2):
         return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0))[: image.ndim], mode="edge")
     return np.ascontiguousarray(image)
