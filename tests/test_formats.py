@@ -559,6 +559,14 @@ def test_objects_without_numbers_are_known_by_their_names_or_not_at_all() -> Non
     assert not number_together([Annotations("x", Path("x"), twice)])[0].tracked
 
 
+def test_ids_that_are_too_large_are_replaced_with_a_note() -> None:
+    box = [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0]]
+    shapes = tuple(Shape("mug", box, key) for key in (70_000, 2, 65_535))
+    found = number_together([Annotations("x", Path("x"), [Picture("0", SIZE, shapes)])])[0]
+    assert [shape.object_id for shape in found.pictures[0].shapes] == [1, 2, 65_535]
+    assert found.notes == ("ids above 65535 are replaced: 70000 is object 1",)
+
+
 def test_files_that_call_one_object_differently_are_refused() -> None:
     box = [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0]]
     files = [Annotations("x", Path(name), [Picture("0", SIZE, (Shape(name, box, 1),))]) for name in ("mug", "cup")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def number_together(several: Sequence[Annotations]) -> list[Annotations]:
         notes = (*one.notes, *_outside(one))
         found.append(replace(one, tracked=tracked, names=names, pictures=numbered, notes=notes))
     if found:
-        found[-1] = replace(found[-1], notes=(*found[-1].notes, *_differing_names(pictures)))
+        found[-1] = replace(found[-1], notes=(*found[-1].notes, *_differing_names(pictures), *_too_large(ids)))
     return found
 
 
@@ -68,6 +68,12 @@ def _differing_names(pictures: Iterable[Picture]) -> list[str]:
                 else f"there are the names {named}; if they mean the same, spell them the same"
             )
     return found
+
+
+def _too_large(ids: Mapping[tuple[str, Key], int]) -> list[str]:
+    """A sentence about keys that are too large for object ids; empty if there are none."""
+    others = [f"{key} is object {number}" for (_, key), number in ids.items() if isinstance(key, int) and key > MAX_ID]
+    return [f"ids above {MAX_ID} are replaced: {listed(others, 3)}"] if others else []
 
 
 def _outside(one: Annotations) -> list[str]:
