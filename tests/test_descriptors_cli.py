@@ -321,5 +321,9 @@ def test_a_match_among_photographs_names_the_file(tmp_path: Path) -> None:
     found = json.loads(hodor("retrieval", *photo, "--by", "descriptor", "--verify", "--json", "--overwrite").stdout)
     assert {match["image_name"] for match in found[0]["matches"]} == set(names)
     assert not any(match["verified"]["problem"] for match in found[0]["matches"])
+    (tmp_path / "photos" / "annotations").rename(tmp_path / "labels")
+    hodor("export-descriptors", "photos", "--annotations", "labels/instances.json", "-o", "apart.h5", *weights)
+    apart = hodor("retrieval", "apart.h5", *photo, "--by", "descriptor", "--verify", "--json", "--overwrite").stdout
+    assert not any(match["verified"]["problem"] for match in json.loads(apart)[0]["matches"])
     clustered_store(tmp_path / "other.h5")
     assert "weights of the library (--weights)" in refused("retrieval", "other.h5", *photo, "--overwrite")

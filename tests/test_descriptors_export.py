@@ -181,6 +181,13 @@ def test_a_match_in_16_bit_frames_is_read_as_it_was_saved(tmp_path: Path, model:
     assert find_sources(tmp_path / "scan.mp4", masks=tmp_path / "scan.hodor")
 
 
+def test_an_unfinished_run_is_not_exported(tmp_path: Path) -> None:
+    for name in ("masks", ".progress"):
+        (tmp_path / "clip.hodor" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"clip\.hodor holds an unfinished run; finish it with `resume`"):
+        find_sources(tmp_path / "clip.hodor")
+
+
 def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

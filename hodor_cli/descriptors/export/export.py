@@ -16,6 +16,7 @@ from hodor_cli.descriptors.export.sources import (
     ExportSource,
     LabelledFrame,
     hash_files,
+    image_folders,
     is_segment_result,
     require_distinct,
     segment_result,
@@ -151,8 +152,7 @@ def find_sources(
     if annotations is not None or path.suffix.lower() == ".json":
         if masks is not None:
             raise UsageError("photographs have their masks in their annotations; leave out `masks`")
-        images, file = (path, annotations) if annotations is not None else (path.parent, path)
-        return coco_stills(images, file, every=every, name=name)
+        return coco_stills(path if annotations else path.parent, annotations or path, every=every, name=name)
     if path.is_dir() and (path / "JPEGImages").is_dir():
         _require_no_name(path, name)
         return dataset_sequences(path, masks, every=every)
@@ -224,16 +224,16 @@ def coco_stills(
     `frame` is the photograph's index in the set and `object_id` the annotation's id. Crowds are left out.
     Raises DataError if the set cannot be read.
     """
-    limits = ObjectLimits(min_area=1, min_side=1, at_area=None)
-    stills = StillImages(images, annotations, limits=limits)
+    stills = StillImages(images, annotations, limits=ObjectLimits(min_area=1, min_side=1, at_area=None))
     base = path_text((annotations or images).resolve().stem if name is None else name)
     chosen = range(0, len(stills), every)
-    source = path_text(stills.annotations_file.resolve())
+    source, root = stills.annotations_file.resolve(), images.resolve()
+    settings = {"every": every} | ({} if root in image_folders(source) else {"images": path_text(root)})
     sources = []
     for start in range(0, len(chosen), STILLS_PER_VIDEO):
         part = chosen[start : start + STILLS_PER_VIDEO]
         named = f"{base}-{part[0]:04d}" if len(chosen) > STILLS_PER_VIDEO else base
-        info = VideoInfo(named, source, height=0, width=0, fps=0.0, settings={"every": every}, kind="stills")
+        info = VideoInfo(named, path_text(source), height=0, width=0, fps=0.0, settings=settings, kind="stills")
         sources.append(_photographs(stills, info, part))
     return sources
 

@@ -131,8 +131,13 @@ def video_with_masks(
 
 
 def is_segment_result(folder: Path) -> bool:
-    """True for the result folder of a finished `hodor segment`."""
-    return (folder / "report.json").is_file() and (folder / "masks").is_dir()
+    """True for the result folder of `hodor segment`, also of an unfinished run, which cannot be exported."""
+    return ((folder / "report.json").is_file() or (folder / ".progress").is_dir()) and (folder / "masks").is_dir()
+
+
+def image_folders(annotations: Path) -> list[Path]:
+    """Where the images of a COCO file usually are: below its folder or, if that is `annotations/`, next to it."""
+    return [*annotations.parents[: 1 + (annotations.parent.name == "annotations")]]
 
 
 def is_batch_summary(file: Path) -> bool:
@@ -186,8 +191,10 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     """The masks in `folder`/masks, with each object's confidence from report.json, on the video they were made from.
 
     video: the video's path; by default the one in the report, or else the video next to the folder.
-    Raises InputError if the video cannot be found or the report cannot be read.
+    Raises InputError if the video cannot be found, the run is unfinished, or its report cannot be read.
     """
+    if not (folder / "report.json").is_file():
+        raise InputError(f"{folder} holds an unfinished run; finish it with `resume`, then export it")
     report = parse_json(folder / "report.json", Report, "the report of a run", "segment the video again")
     place = report.place.get("source", "")
     path = video or _find_video(folder, place, report.source.name)

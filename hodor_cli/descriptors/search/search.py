@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 from hodor_cli.datasets.coco import read_photograph
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.descriptors.export.sources import image_folders
 from hodor_cli.descriptors.search.comparison import Comparison, Metric, Vectors, distances, unsquared
 from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.store import hdf5
@@ -214,12 +215,11 @@ def _read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"{path} no longer exists; put it back, or export {match.video} again from its new place")
     if match.image_name is not None:
-        found = ImageFinder(path.parent).find(match.image_name)
-        if found is None and path.parent.name == "annotations":  # next to the folder of the images, as COCO has it
-            found = ImageFinder(path.parent.parent).find(match.image_name)
+        folders = [Path(info.settings["images"])] if "images" in info.settings else image_folders(path)
+        found = next(filter(None, (ImageFinder(folder).find(match.image_name) for folder in folders)), None)
         if found is None:
             raise InputError(
-                f"the image {match.image_name} of {match.video} is no longer next to {path}; put it back to verify"
+                f"the image {match.image_name} of {match.video} is no longer in {folders[-1]}; put it back to verify"
             )
         return read_photograph(found)
     with hdf5.reading(store.path, match.video):
