@@ -181,6 +181,16 @@ def test_every_page_is_read_with_its_time(tmp_path: Path, ending: str) -> None:
         list(read_pages(path, pages=[9]))
 
 
+def test_the_picture_for_programs_without_animations_is_no_frame_of_a_png(tmp_path: Path) -> None:
+    still, *frames = (Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue"))
+    path = tmp_path / "a.png"
+    still.save(path, save_all=True, append_images=frames, duration=80, default_image=True)
+    assert read_header(path).pages == 2
+    assert [(page[0, 0].tolist(), shown) for page, shown in read_pages(path)] == [
+        ([0, 255, 0], 0.08), ([0, 0, 255], 0.08)
+    ]  # fmt: skip
+
+
 def test_huge_and_damaged_pictures_are_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(grey_png([bytes(100)], (60_000, 60_000)))
     (tmp_path / "short.png").write_bytes(grey_png([bytes(100)], (400, 400)))

@@ -92,7 +92,7 @@ def read_pages(
     and read page by page. Raises `InputError`."""
     with opened(path, "an image") as found:
         for page in range(found.pages) if pages is None else pages:
-            found = found.at(page) if page else found
+            found = found.at(page)
             pixels = _to_rgb8(found, path, page, value_range, warn)
             shown = found.image.info.get("duration")  # in milliseconds; known after the page was decoded
             yield pixels, shown / 1000 if isinstance(shown, int | float) and shown > 0 else None

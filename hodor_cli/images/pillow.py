@@ -110,7 +110,12 @@ class Opened:
     @property
     def pages(self) -> int:
         """Number of frames in an animation or of pages in a TIFF; 1 for a still."""
-        return int(getattr(self.image, "n_frames", 1)) if self.image.format in _PAGED_FORMATS else 1
+        return int(getattr(self.image, "n_frames", 1)) - self._before if self.image.format in _PAGED_FORMATS else 1
+
+    @property
+    def _before(self) -> bool:
+        """Whether Pillow counts a picture before the animation, which is for programs that cannot show it."""
+        return bool(getattr(self.image, "default_image", False))
 
     @property
     def min_is_white(self) -> bool:
@@ -124,7 +129,7 @@ class Opened:
 
     def at(self, page: int) -> Opened:
         """The same file at another page."""
-        self.image.seek(page)
+        self.image.seek(page + self._before)
         deep, bits = _depth(self.image)
         return replace(self, deep=deep, stretched_bits=bits)
 
