@@ -182,10 +182,7 @@ class Clicker:
             raise UsageError("a scribble needs at least one point")
         for x, y in places:
             if not (0 <= x < width and 0 <= y < height):
-                raise UsageError(
-                    f"the {kind} {x:g},{y:g} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y "
-                    f"from 0 to {height - 1}"
-                )
+                raise UsageError(f"the {kind} {x:g},{y:g} is outside the {width}x{height} frame; pixels count from 0")
         state = self._states(object)[-1]
         if not positive and not state.points and state.box is None and state.given is None:
             raise UsageError(
