@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
+from hodor_cli.video.frames import Frame
 
 
 def run(out: Path, count: int = 10, **options):
@@ -141,6 +143,24 @@ def test_notes_of_a_hook_are_listed_for_review(tmp_path: Path) -> None:
 def test_progress_counts_up(tmp_path: Path) -> None:
     calls = []
     run(tmp_path / "out", 5, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(index, 5) for index in range(1, 6)]
+
+
+def test_progress_of_a_resumed_run_starts_where_it_stopped_and_before_frames_are_read(tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    calls: list[tuple[int, int | None]] = []
+
+    class Watched(MemorySource):
+        def __iter__(self) -> Iterator[Frame]:
+            assert calls == [(1, 5)]
+            return super().__iter__()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", 5, on_frame=stop)
+    source = Watched(two_squares(5)[0])
+    run(tmp_path / "out", 5, resume=True, source=source, progress=lambda *call: calls.append(call))
     assert calls == [(index, 5) for index in range(1, 6)]
 
 

@@ -89,6 +89,8 @@ class RunLoop:
         # Never wait for the next frame of a camera or a pipe; and a correction does not step through all frames.
         ahead = self._source.reiterable and self._job.parts is None
         saved = time.perf_counter()
+        if self._done:
+            self._show_progress()  # decoding the frames up to the first new one may take minutes
         with (
             ReadAhead(self._frames_to_read(), depth) as read,
             LookAhead(read, self._segmenter if ahead else None, lambda frame: frame.picture) as frames,
@@ -141,19 +143,22 @@ class RunLoop:
             raise
         last = self._segmenter.last
         self._network_seconds += float(last.network_seconds)
-        hooks, parts = self._job.hooks, self._job.parts
+        hooks = self._job.hooks
         notes: tuple[ReviewNote, ...] = ()
         if hooks.on_step and self._job.corrects(frame.index):
             notes = tuple(ReviewNote(*note) for note in hooks.on_step(frame, last, self._segmenter) or ())
         writer.put(FrameResult(frame, last, given, notes))
         self._first = frame.index if self._first is None else self._first
         self._last, self._done, self._settled = frame.index, self._done + 1, True
-        if hooks.progress:
-            whole = self._source.length if parts is None else sum(stop - first for first, stop in parts)
-            backward = self._job.backward
-            hooks.progress(backward + self._done, None if whole is None else backward + whole)
+        self._show_progress()
         if hooks.on_frame:
             hooks.on_frame(frame, labels)
+
+    def _show_progress(self) -> None:
+        parts, backward = self._job.parts, self._job.backward
+        if self._job.hooks.progress:
+            whole = self._source.length if parts is None else sum(stop - first for first, stop in parts)
+            self._job.hooks.progress(backward + self._done, None if whole is None else backward + whole)
 
     @property
     def progress(self) -> RunProgress:
