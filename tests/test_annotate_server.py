@@ -7,7 +7,9 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 from browser import wait_for
 from conftest import moving_square, write_video
 from segmenter_fakes import make_model
+from uvicorn import Server
 from video_fakes import damaged
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect
@@ -43,6 +46,7 @@ class Served:
     project: Project
     source: FrameSource
     port: int
+    server: Server
 
     def page(self) -> ClientConnection:
         """A page that has not said hello yet."""
@@ -80,7 +84,7 @@ def served(tmp_path: Path, video: Path) -> Iterator[Served]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         assert ready.wait(30)
-        yield Served(project, source, listening.getsockname()[1])
+        yield Served(project, source, listening.getsockname()[1], server)
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive()
@@ -118,6 +122,25 @@ def test_tracking_continues_when_the_page_goes_away_and_the_next_page_finds_it(s
         assert len(_until(page, "hello")["frames"]) == FRAMES
         shown = unpack_runs(served.get(f"labels/{FRAMES - 1}"), (64, 96))
         assert np.array_equal(shown, served.project.labels(FRAMES - 1))
+
+
+def test_a_server_that_stops_while_it_makes_a_picture_prints_nothing(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr("hodor_cli.annotate.server.thumbnail_of", lambda _: (begun.set(), ended.wait(30), b"")[2])
+
+    def ask() -> None:
+        with suppress(OSError, HTTPException):
+            served.get("thumb/0")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert begun.wait(30)
+    served.server.should_exit = True
+    asking.join(30)
+    ended.set()
+    assert not asking.is_alive() and not caplog.records
 
 
 def test_an_export_of_a_video_whose_name_is_no_text_is_downloaded(served: Served) -> None:

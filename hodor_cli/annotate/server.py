@@ -64,12 +64,15 @@ def serve(
 def page_server(
     make_session: MakeSession, readers: tuple[FrameReader, FrameReader], token: str, ready: Callable[[], None]
 ) -> uvicorn.Server:
-    """The guarded server, not yet running. ready: called when it is ready."""
+    """The guarded server, not yet running. It does not log pictures still being made when it stops.
+
+    ready: called when it is ready.
+    """
     app = Guard(_Routes(make_session, *readers, ready).app(), token)
     return uvicorn.Server(
         uvicorn.Config(
-            app, log_config=None, access_log=False, ws_max_size=_MOST_BYTES, timeout_graceful_shutdown=1,
-            lifespan="on", server_header=False,
+            app, log_config=None, log_level="critical", access_log=False, ws_max_size=_MOST_BYTES,
+            timeout_graceful_shutdown=1, lifespan="on", server_header=False,
         )
     )  # fmt: skip
 
