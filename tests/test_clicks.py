@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from segmenter_fakes import make_model
 
-from hodor_cli import Clicker
+from hodor_cli import Clicker, Segmenter
 from hodor_cli.clicks.evaluation import Case, ClickScores, evaluate_clicks
 from hodor_cli.clicks.network import ClickConfig, ClickNet
 from hodor_cli.clicks.network_file import load_click_net, save_click_net
@@ -155,8 +156,22 @@ def test_a_click_outside_the_frame_is_refused(clicker: Clicker, place: tuple[flo
     assert clicker.object_ids == []
 
 
+def test_overlapping_masks_become_a_label_map_that_a_segmenter_takes(
+    clicker: Clicker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert clicker.labels().dtype == np.uint16 and not clicker.labels().any()
+    large, small = (clicker.click(45, 60, object=key) for key in (1, 2))
+    large[:], small[:] = True, False
+    small[50:70, 40:60] = True
+    monkeypatch.setattr(Clicker, "mask", lambda self, object=1: (large if object == 1 else small).copy())
+    labels = clicker.labels()
+    assert np.array_equal(labels, np.where(small, 2, 1)) and np.array_equal(
+        Segmenter(make_model("toy")).step(np.zeros((*labels.shape, 3), np.uint8), masks=labels), labels
+    )
+
+
 def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
-    with pytest.raises(UsageError, match="first click of object 1 is negative"):
+    with pytest.raises(UsageError, match="object 1 has no mask yet from which a negative click could remove"):
         clicker.click(45, 60, positive=False)
     with pytest.raises(UsageError, match="has no area"):
         clicker.box((200, 10, 20, 20))

@@ -18,6 +18,7 @@ from segment_fakes import read_video
 from segmenter_fakes import frames_of, make_model, square
 from video_fakes import count_decoded
 
+from hodor_cli.clicks.shapes import PromptedMask
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.model import Hodor
@@ -25,7 +26,6 @@ from hodor_cli.records import Click
 from hodor_cli.run import correction
 from hodor_cli.run.earlier import together
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.prompted_masks import PromptedMask
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings

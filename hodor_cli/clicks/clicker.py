@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from hodor_cli.clicks.network import ClickNet, FrameMaps, channels_last
 from hodor_cli.clicks.network_file import CLICK_WEIGHTS, load_click_net
-from hodor_cli.clicks.prompts import Prompts
-from hodor_cli.clicks.shapes import changed_near, without_specks
+from hodor_cli.clicks.prompts import Box, Prompts, PromptState
+from hodor_cli.clicks.shapes import PromptedMask, changed_near, owners, without_specks
 from hodor_cli.clicks.view import View
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import UsageError
@@ -23,7 +23,6 @@ from hodor_cli.images.spacing import evenly_spaced
 from hodor_cli.runtime.device import choose_device
 from hodor_cli.runtime.preprocess import frame_fault, normalise
 
-Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 Mask = NDArray[np.bool_]
 #: The points of a scribble are thinned to this number, because more do not add information.
@@ -32,20 +31,6 @@ _STROKE_POINTS = 24
 _CLOSER_ROUNDS = 2
 #: The smallest longer side of a frame, in pixels.
 _MIN_SIDE = 64
-
-
-@dataclass(frozen=True)
-class _State:
-    """The prompts for one object: points (x, y, +1 or -1), a box, a mask to start from; and the resulting mask.
-
-    logits: of the mask, at stride 2 of the frame's view. mask: (H, W) bool.
-    """
-
-    points: tuple[tuple[float, float, float], ...] = ()
-    box: Box | None = None
-    given: Mask | None = None
-    logits: Tensor | None = None
-    mask: Mask | None = None
 
 
 class Clicker:
@@ -59,6 +44,7 @@ class Clicker:
         mask = clicker.click(300, 260, positive=False)
         mask = clicker.box((40, 60, 200, 150), object=2)   # x, y, width, height
         clicker.undo(object=2)
+        segmenter.step(image, masks=clicker.labels())
 
     The user chooses the object ids (1..65535). The mask of an object does not depend on the other objects.
 
@@ -85,7 +71,7 @@ class Clicker:
         self._whole: tuple[View, FrameMaps] | None = None
         self._close: dict[int, tuple[View, FrameMaps]] = {}
         #: The states of each object, oldest first; the last one is current.
-        self._objects: dict[int, list[_State]] = {}
+        self._objects: dict[int, list[PromptState]] = {}
 
     def set_frame(self, image: NDArray[np.uint8]) -> None:
         """Take a frame (H, W, 3) uint8 RGB, compute its features, and forget all objects. Raises UsageError."""
@@ -110,15 +96,20 @@ class Clicker:
 
     def mask(self, object: int = 1) -> Mask:
         """The object's current mask, (H, W) bool; empty if it has no prompt."""
-        found = self._objects.get(object, [_State()])[-1].mask
+        found = self._objects.get(object, [PromptState()])[-1].mask
         return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
+
+    def labels(self) -> NDArray[np.uint16]:
+        """The label map of all objects, (H, W) ids. Where masks overlap, the surer or smaller object is in front."""
+        found = {key: PromptedMask(self.mask(key), self.log_odds(key)) for key in self.object_ids}
+        return owners(found) if found else self.mask().astype(np.uint16)
 
     def log_odds(self, object: int = 1) -> NDArray[np.float32]:
         """The logarithm of the odds that each pixel belongs to the object's current mask, (H, W) float32.
 
         A mask that started from a given one is certain: infinity inside, minus infinity outside.
         """
-        state = self._objects.get(object, [_State()])[-1]
+        state = self._objects.get(object, [PromptState()])[-1]
         if self._whole is None or state.logits is None:
             return np.where(self.mask(object), np.float32(np.inf), np.float32(-np.inf))
         return self._whole[0].to_frame(state.logits)
@@ -146,7 +137,7 @@ class Clicker:
         if not (right - left >= 1 and bottom - top >= 1):
             raise UsageError(f"the box {x:g},{y:g},{w:g},{h:g} has no area in the {width}x{height} frame")
         self._states(object)
-        return self._prompt(object, _State(box=(left, top, right - left, bottom - top)))
+        return self._prompt(object, PromptState(box=(left, top, right - left, bottom - top)))
 
     def scribble(self, points: Sequence[Point], *, positive: bool = True, object: int = 1) -> Mask:
         """Add a line through pixels (x, y), with the arguments and errors of `click`. Returns the mask."""
@@ -163,7 +154,7 @@ class Clicker:
         mask, size = mask.astype(bool), self._frame().shape[:2]
         if mask.shape != size:
             raise UsageError(f"the mask is {mask.shape} but the frame is {size}; give a mask of the frame's size")
-        self._states(object).append(_State(given=mask, mask=mask))
+        self._states(object).append(PromptState(given=mask, mask=mask))
         return mask.copy()
 
     def undo(self, object: int = 1) -> Mask:
@@ -186,7 +177,7 @@ class Clicker:
         state = self._states(object)[-1]
         if not positive and not state.points and state.box is None and state.given is None:
             raise UsageError(
-                f"the first {kind} of object {object} is negative; first show where the object is, with a positive "
+                f"object {object} has no mask yet from which a negative {kind} could remove; first give a positive "
                 "click, a box or a mask"
             )
         sign = 1.0 if positive else -1.0
@@ -194,7 +185,7 @@ class Clicker:
         return self._prompt(object, replace(state, points=(*state.points, *added)))
 
     @torch.inference_mode()
-    def _prompt(self, object: int, state: _State) -> Mask:
+    def _prompt(self, object: int, state: PromptState) -> Mask:
         """Compute the mask of new prompts and make it the object's current state."""
         assert self._whole is not None
         view, maps = self._whole
@@ -208,7 +199,7 @@ class Clicker:
         self._objects[object].append(state)
         return mask.copy()
 
-    def _look_closer(self, object: int, state: _State, found: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _look_closer(self, object: int, state: PromptState, found: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (H, W) in which a crop around the object replaces `found`, if the crop shows it larger."""
         assert self._whole is not None
         view = View.around(found > 0, state.points, self._whole[0], self.net.config.close_side)
@@ -222,7 +213,7 @@ class Clicker:
             logits = self._look(*known, state, logits)
         return known[0].to_frame(logits, found)
 
-    def _look(self, view: View, maps: FrameMaps, state: _State, before: Tensor | None) -> Tensor:
+    def _look(self, view: View, maps: FrameMaps, state: PromptState, before: Tensor | None) -> Tensor:
         """Logits (1, 1, h, w) at stride 2 of a view. before: the logits of the mask so far."""
         points = view.points(state.points) or [(0.0, 0.0, 0.0)]
         values = torch.tensor(points, dtype=torch.float32, device=self.device)[None]
@@ -247,7 +238,7 @@ class Clicker:
             raise UsageError("there is no frame yet; call `set_frame` first")
         return self._image
 
-    def _states(self, object: int) -> list[_State]:
+    def _states(self, object: int) -> list[PromptState]:
         check_object_id(object, "of a click")
         self._frame()
-        return self._objects.setdefault(object, [_State()])
+        return self._objects.setdefault(object, [PromptState()])

@@ -1,11 +1,16 @@
-"""Prompts as tensors, and their maps, which are the input of the click network's head."""
+"""Prompts of an object, as tensors, and as maps, which are the input of the click network's head."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Box = tuple[float, float, float, float]
 
 #: Channels of `PromptMaps.maps`.
 PROMPT_CHANNELS = 11
@@ -13,6 +18,20 @@ PROMPT_CHANNELS = 11
 _DISC, _NEAR, _FAR = 1.5, 5.0, 20.0
 #: The distance if there is no click of a kind.
 _NOWHERE = 1e4
+
+
+@dataclass(frozen=True)
+class PromptState:
+    """The prompts for one object: points (x, y, +1 or -1), a box, a mask to start from; and the resulting mask.
+
+    logits: of the mask, at stride 2 of the frame's view. mask: (H, W) bool.
+    """
+
+    points: tuple[tuple[float, float, float], ...] = ()
+    box: Box | None = None
+    given: NDArray[np.bool_] | None = None
+    logits: Tensor | None = None
+    mask: NDArray[np.bool_] | None = None
 
 
 class Prompts(NamedTuple):

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hodor_cli.clicks.shapes import owners
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
 from hodor_cli.records import Click
-from hodor_cli.run.prompted_masks import masks_from_prompts, owners
+from hodor_cli.run.prompted_masks import masks_from_prompts
 from hodor_cli.run.prompts import check_box, check_click, check_clicks
 from hodor_cli.video.frames import Frame, FrameSource
 
@@ -99,7 +100,7 @@ class RunInputs:
         known: ids that the segmenter already follows, so that they need no mask.
         """
         if not self.starts and not known:
-            raise UsageError("there is no object to follow; give at least one `mask`, `box` or `click`")
+            raise UsageError("there is no object to follow; give a `mask`, `box` or `click` (see `hodor look`)")
         height, width = source.height, source.width
         for frame in self.masks:
             labels = np.asarray(self.labels(frame))

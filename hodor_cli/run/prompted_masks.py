@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.clicks.shapes import PromptedMask
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import Box
 from hodor_cli.records import Click
@@ -15,16 +15,6 @@ from hodor_cli.run.prompts import check_box
 
 #: The smallest share of a box that an object must fill.
 _MIN_SHARE = 0.03
-#: An object's log-odds are reduced by this times the logarithm of its area. On 217 photographs with boxes around 2 to 4
-#: objects whose masks overlap, the mean IoU is 72.5 with 2, 70.7 with 0, and 71.7 if the smaller object always wins.
-_AREA_WEIGHT = 2.0
-
-
-class PromptedMask(NamedTuple):
-    """The mask of one object, made from its own prompts: (H, W) bool, and (H, W) float32 log-odds from `Clicker`."""
-
-    mask: NDArray[np.bool_]
-    log_odds: NDArray[np.float32]
 
 
 def masks_from_prompts(
@@ -73,19 +63,3 @@ def masks_from_prompts(
             raise InputError(f"no object was found {place}; click on the object, or give a mask")
         found[object_id] = PromptedMask(mask, clicker.log_odds(object_id))
     return found
-
-
-def owners(found: Mapping[int, PromptedMask]) -> NDArray[np.uint16]:
-    """The object that each pixel belongs to if masks overlap: (H, W) ids, 0 for none.
-
-    A pixel in several masks goes to the object with the highest log-odds there, which are reduced for large objects:
-    the smaller object is usually in front, such as a ball before a person.
-    """
-    by_area = sorted(found.items(), key=lambda item: int(item[1].mask.sum()))
-    owner = np.zeros(by_area[0][1].mask.shape, np.uint16)
-    highest = np.zeros(owner.shape, np.float32)
-    for object_id, (mask, log_odds) in by_area:
-        evidence = log_odds - np.float32(_AREA_WEIGHT * np.log(max(1, mask.sum())))
-        won = mask & ((owner == 0) | (evidence > highest))
-        owner[won], highest[won] = object_id, evidence[won]
-    return owner
