@@ -683,7 +683,19 @@ def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:
 def test_a_click_that_changes_nothing_is_told(desk: Desk) -> None:
     desk.paint(0, 1, 10, 10)
     desk.do(ask.Click(0, 1, 90.0, 5.0, positive=False))
-    assert "changed nothing" in desk.told("notice")[-1]["text"]
+    assert "click outside the mask of object 1 changed nothing" in desk.told("notice")[-1]["text"]
+
+
+def test_the_first_click_need_not_compute_the_features_of_the_frame(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.paint(2, 1, 10, 10)
+    seen, set_frame = [], Clicker.set_frame
+    monkeypatch.setattr(Clicker, "set_frame", lambda self, image: seen.append(image) or set_frame(self, image))
+    desk.session.warm()
+    assert len(seen) == 1
+    desk.do(ask.Click(2, 1, 15.0, 15.0))
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(

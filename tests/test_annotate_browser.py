@@ -154,12 +154,14 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
         was, now = plain[around.index(place)], page.pixel(*place)
         assert now[0] > was[0] + 30 and now[2] < was[2] - 30
     assert browser.run("document.querySelector('#welcome').hidden")
+    browser.until("document.querySelector('#hint').textContent.startsWith('Click what is missing')", "the next step")
 
     # Track, and see every frame.
     browser.key("t")
     browser.until(
         f"import('./state.js').then(({{ state }}) => !state.job && state.frames.size === {FRAMES})", "tracking"
     )
+    browser.until("document.querySelector('#hint').textContent.startsWith('Play it')", "the next step")
     for frame in (0, 7, FRAMES - 1):
         page.go(frame)
         assert np.array_equal(page.labels(), page.saved(frame))
@@ -185,6 +187,7 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
     page.wait()
     assert page.state("state.frames.size") == FRAMES
     assert page.state("[...state.frames.get(10).given]") == [1]
+    assert browser.run("document.querySelector('#hint').hidden")  # who continues a project knows the steps
 
     # Export, and compare with the files.
     browser.key("s", 2)
@@ -247,7 +250,7 @@ def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
     assert "removes the last corner" in browser.run("document.querySelector('#hint').textContent")
     browser.key("z", 2)  # the last corner alone
     browser.key("Enter")
-    assert browser.run("document.querySelector('#hint').hidden")
+    assert "removes the last corner" not in browser.run("document.querySelector('#hint').textContent")
     assert 800 < done("a polygon") < 1000
     browser.key("b")
     browser.drag(page.place(5, 30), page.place(60, 80))
@@ -257,6 +260,29 @@ def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
     for before in reversed(areas):
         browser.key("z", 2)
         wait_for(lambda before=before: area() == before, f"undo down to {before} pixels")
+
+
+def test_a_click_corrects_with_the_box_tool_too(page: Page) -> None:
+    browser = page.begin()
+    browser.key("b")
+    browser.click(*page.place(30, 48), button="right")
+    page.until("state.undo", "an answer")
+    browser.until("import('./view.js').then(({ view }) => view.clicks.at(-1)?.[2] === false)", "the mark of the click")
+
+
+def test_the_current_one_of_several_objects_has_a_white_edge(page: Page) -> None:
+    browser = page.begin()
+
+    def brightest() -> int:
+        """The least of a colour's three parts, of the brightest pixel across the edge of the object."""
+        return max(min(page.pixel(30.5, 30 + step / 2)) for step in range(10))
+
+    plain = brightest()
+    browser.key("n")
+    page.until("state.object === 2 && state.objects.length === 2", "a new object")
+    assert brightest() == plain
+    browser.key("1")
+    assert brightest() > plain + 60
 
 
 def test_the_first_stroke_of_a_new_object_is_seen_while_it_is_drawn(page: Page) -> None:
@@ -480,6 +506,9 @@ def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     browser.until(f"{fit}.hidden", "the whole picture")
     assert browser.run(view) == shown
     assert np.array_equal(page.saved(0), first)
+    browser.touch([page.place(30, 48)], [page.place(50, 60)])  # one finger moves the picture, and is no click
+    assert browser.run(view)[1] > shown[1] + 10
+    browser.key("0")
     browser.touch([page.place(30, 48)], hold=0.6)  # a long press removes
     wait_for(lambda: not np.array_equal(page.saved(0), first), "a long press")
     browser.until("import('./view.js').then(({ view }) => view.clicks.at(-1)?.[2] === false)", "the mark of the press")

@@ -40,7 +40,7 @@ class Prompter:
 
     def click(self, image: Image, clicks: Clicks) -> Mask:
         """The mask (H, W) after the newest click. Raises UsageError if the first click is negative."""
-        self._show(image, clicks.frame)
+        self.show(image, clicks.frame)
         new = list(clicks.points)
         if self._clicked == (clicks.object_id, new[:-1]):
             new = new[-1:]
@@ -58,11 +58,12 @@ class Prompter:
 
     def box(self, image: Image, frame: int, object_id: int, box: tuple[int, int, int, int]) -> Mask:
         """The mask (H, W) of the object in a box (x, y, width, height). Raises UsageError for one outside the frame."""
-        self._show(image, frame)
+        self.show(image, frame)
         self._clicked = None
         return self._clicker.box(box, object=object_id)
 
-    def _show(self, image: Image, frame: int) -> None:
+    def show(self, image: Image, frame: int) -> None:
+        """Compute the features of a frame, unless it was shown last."""
         if frame != self._frame:
             self._frame = self._clicked = None
             self._clicker.set_frame(image)

@@ -114,10 +114,11 @@ class Session:
         }
 
     def warm(self) -> None:
-        """Load the networks, so that the first click does not have to wait."""
+        """Load the networks and see the frame that the page shows first, so that the first click does not wait."""
         self._jobs.warm()
-        self._prompts()
+        prompter, first = self._prompts(), min(self.project.records, default=self.reader.start)
         self._events.send("ready")
+        prompter.show(self.reader.read(first), first)
 
     def save(self) -> None:
         """Update the report if the masks have changed."""
@@ -158,7 +159,9 @@ class Session:
             raise
         self._clicked[request.frame, request.object] = [point for point in clicks.points if point[2]]
         if np.array_equal(mask, labels == request.object):
-            self._events.notice("that click changed nothing; use the brush or the eraser instead")
+            place = "in" if mask[int(request.y), int(request.x)] else "outside"
+            what = f"that click {place} the mask of {self._objects.title(request.object)}"
+            self._events.notice(f"{what} changed nothing; use the brush or the eraser instead")
         # A click that moves a piece of another object to this one corrects both.
         shrunk = np.intersect1d(labels[mask & others], labels[~mask]).tolist()
         points = [list(point) for point in clicks.points]

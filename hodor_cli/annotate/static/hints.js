@@ -1,4 +1,4 @@
-// Help over the picture: the three steps for an empty project, and a line that says what keys and clicks do at the moment.
+// Help over the picture: the three steps for an empty project, and a line that says what to do next, or what keys do.
 
 import { by } from "./elements.js";
 import { state, on } from "./state.js";
@@ -13,14 +13,20 @@ const AT_CROSSHAIR = {
   hand: "The arrows move the picture.",
 };
 const IN_POLYGON = "Click the first corner or press Enter to close the polygon; Ctrl+Z removes the last corner, Esc cancels.";
+const TO_CORRECT = "Click what is missing; right-click or long-press what is too much. + New starts another object, Track follows all of them.";
+const TO_WATCH = "Play it. Correct a frame where a mask drifts, and press Both ways; Export when all are good.";
 
-on("crosshair tool corners", () => {
-  const text = state.crosshair ? `${AT_CROSSHAIR[state.tool]} PgUp and PgDn change the frame, C hides the crosshair.` : state.corners.length ? IN_POLYGON : "";
-  hint.hidden = !text;
-  hint.textContent = text;
-});
-
-let welcomed = false;   // the user has closed the steps
-const drawWelcome = () => { by("welcome").hidden = welcomed || !state.video || state.frames.size > 0 || state.crosshair || state.corners.length; };
-by("welcomed").addEventListener("click", () => { welcomed = true; drawWelcome(); });
-on("frames video shown crosshair corners", drawWelcome);
+let learning = false;   // the project was empty when it was opened, and its user has not come to the end of the steps
+const followUp = () => {
+  const found = [...state.frames.values()], tracked = found.some(({ given, seen }) => seen.size > given.size);
+  return !learning || !found.length || state.job ? "" : tracked ? TO_WATCH : TO_CORRECT;
+};
+const drawHints = () => {
+  const atCrosshair = state.crosshair && `${AT_CROSSHAIR[state.tool]} PgUp and PgDn change the frame, C hides the crosshair.`;
+  hint.textContent = atCrosshair || (state.corners.length ? IN_POLYGON : followUp());
+  hint.hidden = !hint.textContent;
+  by("welcome").hidden = !learning || state.frames.size > 0 || !hint.hidden;
+};
+by("welcomed").addEventListener("click", () => { learning = false; drawHints(); });
+on("video", () => { learning = !state.frames.size; });
+on("video frames crosshair tool corners job", drawHints);

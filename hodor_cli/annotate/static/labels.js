@@ -51,7 +51,8 @@ export class LabelMap {
     return box;
   }
 
-  // Compute the colours as 32-bit numbers (ABGR); hidden objects are transparent.
+  // Compute the colours as 32-bit numbers (ABGR); hidden objects are transparent, and the current one of several has a
+  // white edge.
   recolour() {
     this.fill.fill(0);
     this.edge.fill(0);
@@ -59,7 +60,8 @@ export class LabelMap {
     for (const { id, hidden, colour } of [...state.objects, state.fresh]) {   // `fresh`, so that the first stroke of a new object is visible
       if (hidden) continue;
       this.fill[id] = pack(colour, alpha);
-      this.edge[id] = pack(colour, state.outline ? 255 : Math.min(255, alpha * 2));
+      const current = id === state.object && state.objects.length > 1 && !state.outline;
+      this.edge[id] = pack(current ? [255, 255, 255] : colour, current || state.outline ? 255 : Math.min(255, alpha * 2));
     }
     this.touch(EVERYTHING);
   }

@@ -27,11 +27,20 @@ function target() {
 // Whether a press removes: the right button, Alt, or the eraser end of a pen.
 const removes = (event) => event.button === 2 || event.button === 5 || event.altKey;
 
-// A tap is handled when the finger is lifted, because a second finger turns it into a gesture; a long one removes.
-const LONG = 500;   // milliseconds
+// A tap is handled when the finger is lifted, because a second finger turns it into a gesture; a long one removes. A
+// finger that moves away moves the picture.
+const LONG = 500, FAR = 10;   // milliseconds; screen pixels
 const onTap = (event, act) => {
   if (event.pointerType !== "touch") { act(removes(event)); return null; }
-  return { up(_, lifted) { act(lifted.timeStamp - event.timeStamp > LONG); } };
+  const hand = tools.hand(null, event);
+  let moved = false;
+  return {
+    move(at, to) {
+      moved ||= Math.hypot(to.clientX - event.clientX, to.clientY - event.clientY) > FAR;
+      if (moved) hand.move(at, to);
+    },
+    up(_, lifted) { if (!moved) act(lifted.timeStamp - event.timeStamp > LONG); },
+  };
 };
 
 const tools = {
@@ -43,7 +52,7 @@ const tools = {
     });
   },
 
-  box(from) {
+  box(from, event) {
     let to = from;
     return {
       draw(context, unit) {
@@ -54,13 +63,14 @@ const tools = {
         context.setLineDash([]);
       },
       move(at) { redraw(around([from, to, at], 3 / view.scale)); to = at; },
-      up() {
+      up(_, lifted) {
         const clip = (value, most) => Math.round(Math.max(0, Math.min(most, value)));
         const x = clip(Math.min(from.x, to.x), state.video.width), y = clip(Math.min(from.y, to.y), state.video.height);
         const width = clip(Math.max(from.x, to.x), state.video.width) - x;
         const height = clip(Math.max(from.y, to.y), state.video.height) - y;
         redraw();
-        if (width > 3 && height > 3) send({ do: "box", frame: view.shown, object: target(), x, y, width, height });
+        if (Math.hypot(to.x - from.x, to.y - from.y) * view.scale < FAR / 2) tools.click(from, event)?.up(from, lifted);
+        else if (width && height) send({ do: "box", frame: view.shown, object: target(), x, y, width, height });
       },
     };
   },

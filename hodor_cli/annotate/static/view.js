@@ -216,7 +216,7 @@ function resize() {
 on("theme", () => redraw());
 new ResizeObserver(resize).observe(canvas.parentElement);
 addEventListener("resize", resize);   // also when the window moves to a screen with another pixel density
-on("objects opacity outline", () => {
+on("objects object opacity outline", () => {
   if (!view.map) return;
   view.map.recolour();
   redraw();
