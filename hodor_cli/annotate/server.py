@@ -64,10 +64,7 @@ def serve(
 def page_server(
     make_session: MakeSession, readers: tuple[FrameReader, FrameReader], token: str, ready: Callable[[], None]
 ) -> uvicorn.Server:
-    """The guarded server, not yet running. It does not log pictures still being made when it stops.
-
-    ready: called when it is ready.
-    """
+    """The guarded server, not yet running; it does not log requests that it ends. ready: called when it is ready."""
     app = Guard(_Routes(make_session, *readers, ready).app(), token)
     return uvicorn.Server(
         uvicorn.Config(
