@@ -181,11 +181,11 @@ def test_overwrite_replaces_and_foreign_folders_are_left_alone(tmp_path: Path) -
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
 
 
-def test_limit_and_too_short(tmp_path: Path) -> None:
+def test_a_sequence_that_is_too_short(tmp_path: Path) -> None:
     root = davis(tmp_path, {"bear": moving_labels(9), "short": moving_labels(2)})
     segmenter = FollowingSegmenter()
-    result = evaluate(root, model=segmenter, settings=EvaluationSettings(limit=4))
-    assert len(result.sequences["bear"].objects[1].frames) == 2
+    result = evaluate(root, model=segmenter)
+    assert set(result.sequences) == {"bear"}
     assert segmenter.sequences == 1
     assert "2 labelled frames" in result.failed["short"]
 
@@ -197,7 +197,7 @@ def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
     model = build_model("toy")
     model.train()
     root = davis(tmp_path, {"bear": moving_labels(4), "camel": moving_labels(4)})
-    result = evaluate(root, model=model, settings=EvaluationSettings(device="cpu", limit=3, history=2))
+    result = evaluate(root, model=model, settings=EvaluationSettings(device="cpu", history=2))
     assert set(result.sequences) == {"bear", "camel"}
     assert 0 <= result.jf <= 1
     assert result.frames_per_second > 0

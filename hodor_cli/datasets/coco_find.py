@@ -63,7 +63,7 @@ def annotations_beside(file: Path) -> list[Path]:
 def _may_annotate(path: Path) -> bool:
     """Whether a JSON file may annotate many pictures: it has a key of COCO's or Label Studio's, or is damaged."""
     keys = json_keys(path)
-    return not keys or bool(keys & {"images", "annotations", "data", "original_width"})
+    return not keys or bool(keys & {"images", "annotations", "data"})
 
 
 class ImageFinder:

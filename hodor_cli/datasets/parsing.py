@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -57,7 +57,7 @@ def reason_of(error: Exception) -> str:
 
 def json_keys(path: Path) -> frozenset[str]:
     """The keys of the object in a JSON file, or of the first object in a list, by which its format is recognised; empty
-    for any other file. For a list, `original_width`, which only Label Studio writes, is found at any depth."""
+    for any other file."""
     try:
         state = path.stat()
     except OSError:
@@ -71,10 +71,9 @@ def _keys(path: Path, _time: int, _size: int) -> frozenset[str]:
         data = read_utf8(path)
         if data.lstrip()[:1] != b"[":
             return frozenset(decode_json(data, dict[str, msgspec.Raw]))
-        first: dict[str, Any] = next(iter(decode_json(data, list[dict[str, msgspec.Raw]])), {})
+        return frozenset(next(iter(decode_json(data, list[dict[str, msgspec.Raw]])), {}))
     except (InputError, ValueError, RecursionError):
         return frozenset()
-    return frozenset({*first, "original_width"} if b'"original_width"' in data else first)
 
 
 def xml_elements(path: Path, what: str) -> Iterator[Element]:

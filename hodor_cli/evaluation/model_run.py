@@ -6,8 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,43 +83,35 @@ def run_model(
     segmenter: StepSegmenter,
     *,
     masks: MaskFolder | None = None,
-    limit: int | None = None,
     on_start: OnStart | None = None,
     progress: Progress | None = None,
 ) -> Scored:
     """Run every sequence of a data set. A sequence that fails is recorded, and the others continue.
 
-    masks: where to keep the masks; None keeps only the scores. limit: at most this many frames per sequence. Raises
-    OutputError if the masks cannot be written.
+    masks: where to keep the masks; None keeps only the scores. Raises OutputError if they cannot be written.
     """
     run, rules = Scored(), rules_of(dataset)
     if masks is not None and not masks.resume:
         for name in dataset.sequences:
             masks.clear(name)
-    lengths = {name: min(len(sequence), limit or len(sequence)) for name, sequence in dataset.sequences.items()}
-    done = 0
+    total, done = sum(map(len, dataset.sequences.values())), 0
 
     def advance(frames: int) -> None:
         if progress is not None:
-            progress(done + frames, sum(lengths.values()))
+            progress(done + frames, total)
 
     for name, sequence in dataset.sequences.items():
         try:
-            part = sequence
-            if limit is not None:
-                images = dict(islice(sequence.images.items(), limit))
-                labelled = {frame: file for frame, file in sequence.masks.items() if frame in images}
-                part = replace(sequence, images=images, masks=labelled, known_truth=sequence.has_truth)
-            if masks is None or not masks.resume or not _take_finished(run, part, masks, rules):
-                _check(part, rules)
-                _run_sequence(run, part, segmenter, masks, rules, on_start, advance)
+            if masks is None or not masks.resume or not _take_finished(run, sequence, masks, rules):
+                _check(sequence, rules)
+                _run_sequence(run, sequence, segmenter, masks, rules, on_start, advance)
         except OutputError:
             raise
         except HodorError as error:
             run.failed[name] = str(error)
         except Exception as error:  # one sequence must not stop the others
             run.failed[name] = f"{name} could not be run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        done += lengths[name]
+        done += len(sequence)
         advance(0)
     return run
 

@@ -92,7 +92,7 @@ def evaluate(
             segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
             facts |= _run_facts(segmenter, settings)
             kept = stack.enter_context(_mask_folder(output, facts, settings))
-            run = run_model(found, segmenter, masks=kept, limit=settings.limit, on_start=on_start, progress=progress)
+            run = run_model(found, segmenter, masks=kept, on_start=on_start, progress=progress)
         if run.failed and not run.scores and not run.timings:
             first = next(iter(run.failed.values()))
             many = f"none of {len(run.failed)} sequences could be evaluated; the first: "
@@ -189,7 +189,7 @@ def sweep_history(
 def _run_facts(segmenter: StepSegmenter, settings: EvaluationSettings) -> dict[str, Any]:
     """Everything that the masks depend on, and the device, on which the speed depends."""
     unknown = dict.fromkeys(("min_dim", "max_dim", "matching", "device", "precision", "fingerprint"))
-    facts: dict[str, Any] = {"history": settings.history, **unknown, "limit": settings.limit}
+    facts: dict[str, Any] = {"history": settings.history, **unknown}
     if isinstance(segmenter, Segmenter):
         facts |= {name: getattr(segmenter, name) for name in ("history", "min_dim", "max_dim", "matching")}
         facts |= {"device": device_name(segmenter.device), "precision": str(segmenter.dtype).removeprefix("torch.")}

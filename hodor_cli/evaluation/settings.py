@@ -51,7 +51,6 @@ class EvaluationSettings(SegmenterSettings):
     """
 
     sequences: tuple[str, ...] | None = None
-    limit: Annotated[int | None, about("Maximum number of frames per sequence.", least=1)] = None
     official: Annotated[bool, about("Also run the official DAVIS-2017 evaluation, if it is installed.")] = False
     workers: Annotated[int | None, about("Processes that score masks [default: one per core].", least=1)] = None
     weights: Annotated[str | None, about("Weights: a name (see `hodor weights list`) or a file.")] = None

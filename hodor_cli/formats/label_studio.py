@@ -1,9 +1,8 @@
-"""Label Studio: JSON and JSON-MIN exports with brushes (packed run lengths), polygons, rectangles and ellipses."""
+"""Label Studio: JSON exports with brushes (packed run lengths), polygons, rectangles and ellipses."""
 
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -27,7 +26,7 @@ _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
 
 
 class _Value(msgspec.Struct):
-    """The value of a region. In JSON-MIN it also holds the size of the picture."""
+    """The outline of a region; no outline in choices and texts."""
 
     rle: list[int] | None = None
     points: list[tuple[float, float]] | None = None
@@ -43,12 +42,10 @@ class _Value(msgspec.Struct):
     rectanglelabels: list[str] | None = None
     ellipselabels: list[str] | None = None
     labels: list[str] | None = None
-    original_width: int = 0
-    original_height: int = 0
 
     @property
     def drawn(self) -> bool:
-        """Whether it has an outline, unlike choices and texts."""
+        """Whether it has an outline."""
         return self.rle is not None or self.points is not None or (self.x is not None and self.y is not None)
 
     @property
@@ -58,7 +55,7 @@ class _Value(msgspec.Struct):
 
 
 class _Region(msgspec.Struct):
-    value: _Value | None = None
+    value: _Value = msgspec.field(default_factory=_Value)
     original_width: int = 0
     original_height: int = 0
 
@@ -71,55 +68,27 @@ class _Annotation(msgspec.Struct):
 class _Task(msgspec.Struct):
     data: dict[str, Any] = {}
     annotations: list[_Annotation] | None = None
-    completions: list[_Annotation] | None = None
 
 
 def find(path: Path) -> Path | None:
     file, keys = json_annotations(path)
-    return file if "original_width" in keys or ("data" in keys and keys & {"annotations", "completions"}) else None
+    return file if keys >= {"data", "annotations"} else None
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:
     """Read an export, one task or a list of tasks. Raises InputError."""
-    tasks = parse_json(path, list[dict[str, Any]] | dict[str, Any], _WHAT)  # type: ignore[arg-type]
+    tasks = parse_json(path, list[_Task] | _Task, _WHAT)  # type: ignore[arg-type]
     notes: list[str] = []
     pictures, finder = [], ImageFinder(path.parent)
-    for number, task in enumerate([tasks] if isinstance(tasks, dict) else tasks, start=1):
-        full = "data" in task or "annotations" in task
-        values = _json_regions(task, path, number, notes) if full else _json_min_regions(task)
-        name = _image_name(task.get("data", {}) if full else task)
-        if values:
-            pictures.append(_picture(name or f"task {number}", values, path, finder))
+    for number, task in enumerate([tasks] if isinstance(tasks, _Task) else tasks, start=1):
+        done = [one for one in task.annotations or [] if not one.was_cancelled]
+        if len(done) > 1:
+            notes.append(f"{path}: a task has {plural(len(done), 'annotation')}; the first is used")
+        if regions := [region for region in (done[0].result if done else []) if region.value.drawn]:
+            pictures.append(_picture(_image_name(task.data) or f"task {number}", regions, path, finder))
     if not pictures:
         raise InputError(f"{path} is {_WHAT} without a brush or polygon; submit the task and export it again")
     return Annotations("Label Studio", path, pictures, notes=tuple(dict.fromkeys(notes)))
-
-
-def _json_regions(task: dict[str, Any], path: Path, number: int, notes: list[str]) -> list[_Value]:
-    """The regions of a task's first annotation that is not cancelled."""
-    try:
-        parsed = msgspec.convert(task, _Task)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path}: task {number} is not {_WHAT} that can be read: {error}") from error
-    done = [one for one in parsed.annotations or parsed.completions or [] if not one.was_cancelled]
-    if len(done) > 1:
-        notes.append(f"{path}: a task has {plural(len(done), 'annotation')}; the first is used")
-    values = []
-    for region in done[0].result if done else []:
-        if (value := region.value) is not None and value.drawn:
-            value.original_width = region.original_width or value.original_width
-            value.original_height = region.original_height or value.original_height
-            values.append(value)
-    return values
-
-
-def _json_min_regions(task: dict[str, Any]) -> list[_Value]:
-    """The regions of a task in JSON-MIN, where its data and its lists of regions are fields of one object."""
-    values: list[_Value] = []
-    for field in task.values():
-        with suppress(msgspec.ValidationError):
-            values += msgspec.convert(field, list[_Value])
-    return [value for value in values if value.original_width and value.drawn]
 
 
 def _image_name(fields: dict[str, Any]) -> str:
@@ -134,11 +103,11 @@ def _image_name(fields: dict[str, Any]) -> str:
     return ""
 
 
-def _picture(name: str, values: list[_Value], path: Path, finder: ImageFinder) -> Picture:
-    size = next(((one.original_height, one.original_width) for one in values if one.original_width), (0, 0))
+def _picture(name: str, regions: list[_Region], path: Path, finder: ImageFinder) -> Picture:
+    size = next(((one.original_height, one.original_width) for one in regions if one.original_width), (0, 0))
     if not 0 < size[0] * size[1] <= MOST_PIXELS or size[0] < 0:
         raise InputError(f"{path}: the regions of {name} have no valid size of the picture; export JSON again")
-    shapes = (Shape(value.label, _segmentation(value, size)) for value in values)
+    shapes = (Shape(region.value.label, _segmentation(region.value, size)) for region in regions)
     return Picture(name, size, drawable(shapes, name, size, path), file=finder.find(name))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -14,8 +13,6 @@ from hodor_cli.errors import UsageError, closest
 from hodor_cli.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset, chance
 from hodor_cli.settings import about, check_settings
 
-#: Removed settings, with the values that had no effect and are therefore still accepted.
-_REMOVED: dict[str, Sequence[int]] = {"limits.max_objects": range(1, 255), "batches.multiple": (32,)}
 #: Settings that are copies of another one.
 DERIVED = {"augment.frames": "sequence", "batches.batch_size": "batch_size"}
 
@@ -134,18 +131,9 @@ class TrainConfig:
         except msgspec.ValidationError as error:
             raise UsageError(f"the saved training settings are damaged or from another version ({error})") from error
         known = flat(config.to_dict())
-        unknown = sorted(
-            name for name, value in flat(values).items() if name not in known and not is_removed(name, value)
-        )
-        if unknown:
+        if unknown := sorted(name for name in flat(values) if name not in known):
             raise UsageError(f"the saved training settings are from another version of hodor ({', '.join(unknown)})")
-        # Versions without this setting held nothing out.
-        return config if "held_out" in values else dataclasses.replace(config, held_out=0)
-
-
-def is_removed(name: str, value: Any) -> bool:
-    """Whether this setting was removed, and this value of it had no effect."""
-    return value in _REMOVED.get(name, ())
+        return config
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -127,7 +127,7 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
         sources = _checked(sources, opened, record.data, config, clips, callbacks)
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.benchmark, record.processes = callbacks.benchmark or record.benchmark, layout.world
-    record.clips, record.format = clips if clips.mode else None, "hodor-training"
+    record.clips = clips if clips.mode else None
     callbacks = replace(callbacks, checking=None)  # no longer needed, and rarely picklable
     plan = Plan(config, replace(run, out=out), callbacks, record, state=state, until=until)
     model = plan.first_model() if layout.rank == 0 else None  # raises for weights that do not fit

@@ -15,7 +15,7 @@ from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed, require_exists
 from hodor_cli.settings import about, settings_of
-from hodor_cli.training.config import DERIVED, PRESETS, TrainConfig, flat, is_removed, train_preset
+from hodor_cli.training.config import DERIVED, PRESETS, TrainConfig, flat, train_preset
 
 Kind = Literal["pretrain", "finetune"]
 
@@ -103,9 +103,7 @@ def read_preset(preset: str) -> tuple[str, TrainConfig]:
     file = parse_json(path, _SettingsFile, "a file of settings", advice)
     given = flat(file.settings)
     changes = {
-        name: value
-        for name, value in given.items()
-        if not (is_removed(name, value) or (name in DERIVED and value == given.get(DERIVED[name])))
+        name: value for name, value in given.items() if not (name in DERIVED and value == given.get(DERIVED[name]))
     }
     try:
         config = with_settings(train_preset(file.preset), changes)

@@ -47,8 +47,7 @@ class RunRecord(msgspec.Struct):
 
     kind: Literal["pretrain", "finetune"]
     settings: dict[str, Any]
-    #: Versions before 0.2 wrote "hodor-run", the same as for runs of the segmenter.
-    format: Literal["hodor-training", "hodor-run"] = "hodor-training"
+    format: Literal["hodor-training"] = "hodor-training"
     hodor: str = ""
     preset: str = ""
     data: list[DataSource] = msgspec.field(default_factory=list)
@@ -152,7 +151,7 @@ class RunFolder:
 class TrainingState(msgspec.Struct):
     """The state of a run: iterations done, its settings, the best score, the network's configuration.
 
-    config, model: from `to_dict`; states of older versions have no model. before, after: mean IoU on held-out pictures.
+    config, model: from `to_dict`; that of a click network has no model. before, after: mean IoU on held-out pictures.
     validated: the iteration of the last validation that was completed.
     """
 
