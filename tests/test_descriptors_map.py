@@ -24,7 +24,7 @@ from hodor_cli.descriptors.views.layout import make_map, project
 from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
 from hodor_cli.descriptors.views.retrieval import write_curves_csv, write_curves_image
 from hodor_cli.engine import Segmenter
-from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.errors import InputError, OutputError
 from hodor_cli.video.frames import Frame
 from hodor_cli.weights import load_model
 
@@ -45,15 +45,6 @@ def test_maps_are_deterministic_and_keep_objects_together(tmp_path: Path, method
         only = make_map(store, method="pca", videos=["v2"])
         assert {point.video for point in only.points} == {"v2"} and only.points[0].crop is not None
         assert make_map(store, method="pca", videos=["v2", "v2"]) == only
-
-
-@pytest.mark.parametrize("perplexity", [0.0, 12.0])
-def test_a_perplexity_that_fits_no_map_is_refused(perplexity: float) -> None:
-    message = f"`perplexity` must be between 0 and the number of points, 12, and not {perplexity:g}"
-    with pytest.raises(InputError, match=message):
-        project(np.random.default_rng(0).normal(size=(12, 4)), "tsne", 0, perplexity)
-    with pytest.raises(UsageError, match="`perplexity` is for `method` tsne"):
-        project(np.random.default_rng(0).normal(size=(12, 4)), "pca", 0, perplexity)
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

@@ -368,7 +368,7 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     for name in ("a", "b"):
         labelme(tmp_path / f"{name}.json", *BOTH)
         Image.fromarray(two_squares(1)[0][0]).save(tmp_path / f"{name}.jpg")
-    done = hodor("data", "check", tmp_path, "--min-area", "50", "--min-side", "5", "--file-pixels")
+    done = hodor("data", "check", tmp_path, "--min-area", "50", "--min-side", "5")
     assert "is LabelMe's" in done.output, done.output
     done = hodor("convert", tmp_path, tmp_path / "yolo", "--to", "yolo", "--frames")
     assert "2 pictures, 4 masks of 2 objects:" in done.output, done.output
@@ -417,7 +417,7 @@ def test_photographs_inside_of_labelmes_files_are_a_data_set(tmp_path: Path, kin
         Image.fromarray(image).save(buffer, kind)
         content = json.loads(file.read_text()) | {"imageData": base64.b64encode(buffer.getvalue()).decode()}
         file.write_text(json.dumps(content))
-    limits = ("--min-area", "50", "--min-side", "5", "--file-pixels")
+    limits = ("--min-area", "50", "--min-side", "5")
     done = hodor("data", "check", tmp_path / "set", *limits, "--full")
     assert "2 photographs" in done.output, done.output
     still = open_set(tmp_path / "set", limits=ObjectLimits(min_area=50, min_side=5)).load(1)

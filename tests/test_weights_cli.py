@@ -44,11 +44,8 @@ def weights_json(*arguments: str, code: int = 0) -> Any:
 def test_list_names_the_weights_their_size_and_the_default(bundle: Path) -> None:
     size = (bundle / "mini.safetensors").stat().st_size
     assert weights("list")[0] == f"mini  a toy ({size / 2**20:.1f} MiB, the default)\n"
-    (found,) = weights_json("list")
-    assert found["name"] == "mini" and found["default"] and found["path"] == str(bundle / "mini.safetensors")
     (bundle / "mini.safetensors").unlink()
     assert "file missing" in weights("list")[0]
-    assert weights_json("list")[0]["bytes"] is None
 
 
 def test_describe_says_what_is_in_the_file(bundle: Path, toy: Hodor) -> None:
@@ -87,8 +84,8 @@ def test_a_file_is_described_and_verified_like_a_name(bundle: Path, toy: Hodor, 
     facts = weights_json("describe", str(path))
     assert "name" not in facts and facts["file"] == str(path) and facts["metadata"] == {}
     assert "saved with the weights\n  nothing" in weights("describe", str(path))[0]
-    (result,) = weights_json("verify", str(path))
-    assert result["ok"] and not result["checksum_known"] and result["fingerprint"] == model_fingerprint(toy)
+    said = weights("verify", str(path))[0]
+    assert said == f"{path}: intact (parameters), fingerprint {model_fingerprint(toy)}\n"
 
 
 def test_describe_says_that_parameters_are_missing(toy: Hodor, tmp_path: Path) -> None:
@@ -112,8 +109,7 @@ def test_verify_checks_all_named_weights_by_default(bundle: Path) -> None:
     path.write_bytes(content)
     out, err = weights("verify", code=4)
     assert not out and err.startswith("error: ") and "checksum differs" in err and err.count("\n") == 1
-    (result,) = weights_json("verify", code=4)
-    assert not result["ok"] and str(path) in result["fault"]
+    assert str(path) in err
 
 
 def test_verify_reports_every_file_and_ends_with_the_fault(bundle: Path, toy: Hodor, tmp_path: Path) -> None:

@@ -38,13 +38,6 @@ MinAreaOption = Annotated[
     float, opt("PX", "Minimum area of an object; the default is that of the training preset mini.", min=0)
 ]
 MinSideOption = Annotated[float, opt("PX", "Minimum width and height of an object.", min=0)]
-FilePixelsOption = Annotated[
-    bool, switch("--file-pixels", "Measure objects in the file's own pixels, without scaling the image to 300,000 px.")
-]
-
-
-def _limits_of(min_area: float, min_side: float, file_pixels: bool) -> ObjectLimits:
-    return ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
 
 
 @app.command(cls=HodorCommand)
@@ -56,7 +49,6 @@ def check(
     ] = False,
     min_area: MinAreaOption = int(_LIMITS.min_area),
     min_side: MinSideOption = int(_LIMITS.min_side),
-    file_pixels: FilePixelsOption = False,
     examples: Annotated[int, opt("N", "Examples to show of each kind of fault.", min=1)] = 3,
 ) -> None:
     """Report all faults of a data set in one run, and how many samples can be used for training.
@@ -66,7 +58,7 @@ def check(
     from hodor_cli.formats.check import check_dataset
     from hodor_cli.formats.writing import lacks_pictures
 
-    limits = _limits_of(min_area, min_side, file_pixels)
+    limits = ObjectLimits(min_area, min_side)
     try:
         with progress_bar("checking", None, "items") as show:
             report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=show)
@@ -95,7 +87,6 @@ def preview(
     seed: Annotated[int, opt("N", "Random seed.", min=0)] = 0,
     min_area: MinAreaOption = int(_LIMITS.min_area),
     min_side: MinSideOption = int(_LIMITS.min_side),
-    file_pixels: FilePixelsOption = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
@@ -103,7 +94,7 @@ def preview(
     from hodor_cli.samples.sheet import preview_samples, require_new_sheet, write_sheet
 
     require_new_sheet(out, overwrite=overwrite)
-    limits = _limits_of(min_area, min_side, file_pixels)
+    limits = ObjectLimits(min_area, min_side)
     opened = open_set(path, annotations, limits=limits, warn=warn)
     with progress_bar("drawing", count, "samples") as show:
         samples = []

@@ -43,9 +43,6 @@ def export_descriptors(
     every: Annotated[int, opt("N", "Keep every N-th frame.", min=1)] = 1,
     name: Annotated[str | None, opt("NAME", "Name under which to store a single video [default: its own].")] = None,
     thumbnails: Annotated[bool, switch("--thumbnails/--no-thumbnails", "Keep a crop of each object.")] = True,
-    baseline: Annotated[
-        bool, switch("--baseline/--no-baseline", "Also store the backbone's mean features, as a baseline.")
-    ] = True,
     settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
     """Save one descriptor per object and frame, with box, area, confidence and crop, in one HDF5 file.
@@ -88,7 +85,6 @@ def export_descriptors(
                 out,
                 encoder,
                 thumbnails=thumbnails,
-                baseline=baseline,
                 progress=lambda source, frame: show(next(done)),
                 finished=_print_outcome,
             )

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hodor_cli
-from hodor_cli.cli.options import JsonOption
-from hodor_cli.cli.terminal import counted, say, say_json
+from hodor_cli.cli.terminal import counted, say
 from hodor_cli.errors import HodorError
 
 #: Distribution name of each package whose version matters.
@@ -21,12 +20,9 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def info(as_json: JsonOption = False) -> None:
+def info() -> None:
     """Print versions, devices and weights, for a bug report."""
-    facts = collect()
-    if as_json:
-        say_json(facts)
-        return
+    facts = {"versions": _versions(), "machine": _machine(), "devices": _devices(), "weights": _weights()}
     width = max(len(key) for section in facts.values() for key in section) + 2
     for number, (title, section) in enumerate(facts.items()):
         if number:
@@ -34,11 +30,6 @@ def info(as_json: JsonOption = False) -> None:
         say(title)
         for key, value in section.items():
             say(f"  {key:<{width}}{value}")
-
-
-def collect() -> dict[str, dict[str, str]]:
-    """The facts, as {section: {name: value}}; a fact that cannot be determined says why instead."""
-    return {"versions": _versions(), "machine": _machine(), "devices": _devices(), "weights": _weights()}
 
 
 def _versions() -> dict[str, str]:

@@ -39,7 +39,6 @@ def map_command(
     video: Annotated[list[str] | None, opt("NAME", "Only this video; repeatable.")] = None,
     most: Annotated[int, opt("N", "Show at most N rows, spread over every object.", "--max-points", min=3)] = 1500,
     seed: Annotated[int, opt("N", "The same seed gives the same map.", min=0, max=2**32 - 1)] = 0,
-    perplexity: Annotated[float | None, opt("P", "Perplexity of t-SNE (neighbourhood size) [default: 30].")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw descriptors as points of a plane, each with its crop: a PNG, an HTML page to explore, and a CSV file.
@@ -62,7 +61,6 @@ def map_command(
             method=method,
             seed=seed,
             most=most,
-            perplexity=perplexity,
             videos=video or None,
         )
     colour = colour or ("video" if len(found.videos) > 1 else "object")

@@ -24,31 +24,17 @@ app = typer.Typer(
 
 
 @app.command("list", cls=HodorCommand)
-def list_weights(as_json: JsonOption = False) -> None:
+def list_weights() -> None:
     """List the named weights.
 
     Any checkpoint file can also be used by its path.
     """
     from hodor_cli.weights.registry import DEFAULT_WEIGHTS, available_weights
 
-    rows: list[dict[str, Any]] = [
-        {
-            "name": info.name,
-            "default": info.name == DEFAULT_WEIGHTS,
-            "description": info.description,
-            "bytes": info.path.stat().st_size if info.path.is_file() else None,
-            "path": str(info.path),
-        }
-        for info in available_weights().values()
-    ]
-    if as_json:
-        say_json(rows)
-        return
-    width = max((len(str(row["name"])) for row in rows), default=0)
-    for row in rows:
-        size = "file missing" if row["bytes"] is None else f"{row['bytes'] / 2**20:.1f} MiB"
-        default = ", the default" if row["default"] else ""
-        say(f"{row['name']:<{width}}  {row['description']} ({size}{default})")
+    for info in available_weights().values():
+        size = f"{info.path.stat().st_size / 2**20:.1f} MiB" if info.path.is_file() else "file missing"
+        default = ", the default" if info.name == DEFAULT_WEIGHTS else ""
+        say(f"{info.name}  {info.description} ({size}{default})")
 
 
 @app.command(cls=HodorCommand)
@@ -117,7 +103,6 @@ def verify(
     weights: Annotated[
         list[str] | None, arg("NAME|FILE|ADDRESS", "Weights to check [default: all named ones].")
     ] = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Check that weights are complete and undamaged.
 
@@ -127,28 +112,18 @@ def verify(
     from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint
     from hodor_cli.weights.registry import available_weights, weights_path
 
-    chosen = weights or list(available_weights())
-    results: list[dict[str, Any]] = []
+    chosen, known = weights or list(available_weights()), available_weights()
     faults: list[HodorError] = []
     for name in chosen:
         try:
-            path = weights_path(str(fetched(name)))
-            model = model_from_checkpoint(path)  # refuses values that are not finite
-            facts = {"checksum_known": name in available_weights(), "fingerprint": model_fingerprint(model)}
-            results.append({"weights": name, "ok": True, "file": str(path), **facts})
+            model = model_from_checkpoint(weights_path(str(fetched(name))))  # refuses values that are not finite
+            checked = "checksum and parameters" if name in known else "parameters"
+            say(f"{name}: intact ({checked}), fingerprint {model_fingerprint(model)}")
         except (InputError, UsageError, WeightsError) as error:
             faults.append(error)
-            results.append({"weights": name, "ok": False, "fault": str(error)})
-    alone = len(chosen) == 1
-    if as_json:
-        say_json(results)
-    for result in () if as_json or (faults and alone) else results:
-        if result["ok"]:
-            checked = "checksum and parameters" if result["checksum_known"] else "parameters"
-            say(f"{result['weights']}: intact ({checked}), fingerprint {result['fingerprint']}")
-        else:
-            say(f"{result['weights']}: {result['fault']}")
-    if faults and alone:
+            if len(chosen) > 1:
+                say(f"{name}: {error}")
+    if faults and len(chosen) == 1:
         raise faults[0]
     if faults:
         raise type(faults[0])(f"{len(faults)} of {len(chosen)} weights cannot be used; the list above says why")

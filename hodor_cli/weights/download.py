@@ -1,4 +1,4 @@
-"""Downloading a file from an `https://` address: limit its size, check its hash, resume if that is safe, cache it."""
+"""Downloading a file from an `https://` address: limit its size, check its hash, cache it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ _INSTEAD = "check the network, or fetch it yourself and give the file"
 def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
     """The cached file of an address, downloaded if it is missing or does not have the pinned hash.
 
-    An interrupted download is resumed only if the hash is pinned; otherwise a mixture of two files would go unnoticed.
     Raises UsageError and WeightsError as `weights_path` does, OutputError if the cache cannot be written.
     """
     url, _, fragment = text.partition("#")
@@ -51,62 +50,50 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
         return file
     with writing_file(file.parent, _NO_DISK):
         file.parent.mkdir(parents=True, exist_ok=True)
-    with locked_file(file, advice="wait until it is there, and run again"), writing_file(file, _NO_DISK):
-        partial = file.with_name(f"{name}.part")
-        if pinned is None:
-            partial.unlink(missing_ok=True)
-        resumed = partial.is_file()
-        _receive(url, partial, progress)
-        if resumed and file_sha256(partial) != pinned:  # the earlier part was of another file
-            partial.unlink()
-            _receive(url, partial, progress)
-        found, fault, kind = file_sha256(partial), "", kind_of(partial)
-        if not kind:
-            fault = f"the file at {url} is not a checkpoint; give the address of the file itself"
-        elif pinned not in (None, found):
-            fault = (
-                f"{url} has the SHA-256 {found} and not the pinned one; either the file was replaced there, or the pin"
-                " belongs to another file"
-            )
-        else:
-            try:
-                (read_safetensors if kind == "safetensors" else read_pickle)(partial)
-            except WeightsError as error:
-                fault = str(error).replace(str(partial), url)
-        if fault:
-            partial.unlink()
-            raise WeightsError(fault)
-        with replacing(file) as temporary:
-            partial.replace(temporary)
+    with (
+        locked_file(file, advice="wait until it is there, and run again"),
+        writing_file(file, _NO_DISK),
+        replacing(file) as temporary,
+    ):
+        _receive(url, temporary, progress)
+        _check(url, temporary, pinned)
     return file
 
 
-def _receive(url: str, partial: Path, progress: Progress | None) -> None:
-    """Download the missing rest of a file. Raises WeightsError for any network error."""
-    done = partial.stat().st_size if partial.is_file() else 0
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "hodor"} | ({"Range": f"bytes={done}-"} if done else {})
-    )
+def _check(url: str, received: Path, pinned: str | None) -> None:
+    """Raise WeightsError unless the file is an undamaged checkpoint with the pinned hash."""
+    if not (kind := kind_of(received)):
+        raise WeightsError(f"the file at {url} is not a checkpoint; give the address of the file itself")
+    if pinned not in (None, found := file_sha256(received)):
+        raise WeightsError(
+            f"{url} has the SHA-256 {found} and not the pinned one; either the file was replaced there, or the pin"
+            " belongs to another file"
+        )
     try:
-        with _OPENER.open(request, timeout=_SILENT_SECONDS) as answer:
-            if answer.status != 206:
-                done = 0
+        (read_safetensors if kind == "safetensors" else read_pickle)(received)
+    except WeightsError as error:
+        raise WeightsError(str(error).replace(str(received), url)) from error
+
+
+def _receive(url: str, target: Path, progress: Progress | None) -> None:
+    """Download a file. Raises WeightsError for any network error."""
+    request = urllib.request.Request(url, headers={"User-Agent": "hodor"})
+    done = 0
+    try:
+        with _OPENER.open(request, timeout=_SILENT_SECONDS) as answer, target.open("wb") as file:
             length = answer.headers.get("Content-Length", "")
-            total = done + int(length) if length.isdigit() else None
-            with partial.open("ab" if done else "wb") as file:
-                while block := _read(answer, url):
-                    done += len(block)
-                    if max(done, total or 0) > MOST_BYTES:
-                        most = f"{MOST_BYTES // 2**30} GiB"
-                        raise WeightsError(f"{url} is larger than any weights (over {most}); check the address")
-                    file.write(block)
-                    if progress is not None:
-                        progress(done, total)
+            total = int(length) if length.isdigit() else None
+            while block := _read(answer, url):
+                done += len(block)
+                if max(done, total or 0) > MOST_BYTES:
+                    most = f"{MOST_BYTES // 2**30} GiB"
+                    raise WeightsError(f"{url} is larger than any weights (over {most}); check the address")
+                file.write(block)
+                if progress is not None:
+                    progress(done, total)
         if total is not None and done < total:
             raise WeightsError(f"{url} broke off after {done} of {total} bytes; run the same again")
     except urllib.error.HTTPError as error:
-        if error.code == 416 and done:  # nothing is missing; the hash shows whether it is right
-            return
         raise WeightsError(f"{url} cannot be fetched ({error.code} {error.reason}); check the address") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, UnicodeError) as error:  # www..org
         reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__

@@ -3,7 +3,7 @@ the ones that the file does not have yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -62,7 +62,6 @@ def export_sources(
     encoder: FrameEncoder,
     *,
     thumbnails: bool = True,
-    baseline: bool = True,
     progress: Callable[[ExportSource, int], None] | None = None,
     finished: Callable[[ExportedVideo], None] | None = None,
 ) -> list[ExportedVideo]:
@@ -72,19 +71,18 @@ def export_sources(
     replaces the earlier version. A source that cannot be read, or whose name another result already has, is reported as
     failed, and the others are still exported. A kill loses at most the source in progress.
 
-    thumbnails, baseline: keep each object's crop, and the mean of the backbone's features inside its mask. progress:
-    called with the source and the number of its frames done. finished: called with each result. Raises InputError if
-    the file is damaged or holds another model's descriptors, OutputError if it cannot be written, UsageError if two
-    sources share a name or masks; and if there is only one source, the error that keeps it from being exported.
+    thumbnails: keep each object's crop. progress: called with the source and the number of its frames done. finished:
+    called with each result. Raises InputError if the file is damaged or holds another model's descriptors, OutputError
+    if it cannot be written, UsageError if two sources share a name or masks; and if there is only one source, the error
+    that keeps it from being exported.
     """
     sources = list(sources)
     require_distinct(source.info for source in sources)
-    kept = {"thumbnails": thumbnails, "baseline": baseline}
     results = []
     with StoreWriter(output, store_info(encoder.model)) as writer:
         for source in sources:
             try:
-                result = _export(source, writer, encoder, kept, progress)
+                result = _export(source, writer, encoder, thumbnails, progress)
             except HodorError as error:
                 if len(sources) == 1 or isinstance(error, OutputError):  # a full disk stops everything
                     raise
@@ -99,10 +97,10 @@ def _export(
     source: ExportSource,
     writer: StoreWriter,
     encoder: FrameEncoder,
-    kept: Mapping[str, bool],
+    thumbnails: bool,
     progress: Callable[[ExportSource, int], None] | None,
 ) -> ExportedVideo:
-    settings = {**source.info.settings, **encoder.settings(), **kept}
+    settings = {**source.info.settings, **encoder.settings(), "thumbnails": thumbnails}
     model, content = writer.info.model_fingerprint, hash_files(source.files())
     info = replace(source.info, content_hash=content, model_fingerprint=model, settings=settings)
     if writer.has(info):
@@ -111,8 +109,7 @@ def _export(
     with writer.video(info) as video:
         for frame in source.frames():
             encoded = encoder.encode(frame.image, frame.masks)
-            features = encoded.baseline if kept["baseline"] else None
-            added = object_rows(frame, encoded.objects, features, thumbnails=kept["thumbnails"])
+            added = object_rows(frame, encoded.objects, encoded.baseline, thumbnails=thumbnails)
             video.add_frame(frame.index, added, encoded.background)
             frames, rows = frames + 1, rows + len(added)
             if progress is not None:

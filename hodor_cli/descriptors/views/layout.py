@@ -11,7 +11,7 @@ import numpy as np
 from hodor_cli.descriptors.search.comparison import By, Comparison
 from hodor_cli.descriptors.search.query import spread
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.errors import InputError, UsageError, extra
+from hodor_cli.errors import InputError, extra
 
 Method = Literal["tsne", "pca"]
 ColourBy = Literal["video", "object", "frame"]
@@ -57,14 +57,13 @@ def make_map(
     method: Method = "tsne",
     seed: int = 0,
     most: int = 1500,
-    perplexity: float | None = None,
     videos: list[str] | None = None,
 ) -> DescriptorMap:
     """Lay out the descriptors of a store (or of some of its videos); the same seed gives the same map.
 
     comparison: lay out the vectors that it compares instead of the descriptors.
-    most: the maximum number of points, spread evenly over each object's frames. perplexity: for tsne only; UsageError
-    with pca. Raises InputError with fewer than 3 rows.
+    most: the maximum number of points, spread evenly over each object's frames. Raises InputError with fewer than 3
+    rows.
     """
     names = store.videos if videos is None else list(dict.fromkeys(videos))
     index = store.index(names)
@@ -75,7 +74,7 @@ def make_map(
             f"{store.path} has {len(chosen)} rows to show and a map needs at least 3; export more frames or objects"
         )
     comparison = comparison or Comparison()
-    places = project(comparison.vectors(store, videos=names).take(chosen), method, seed, perplexity)
+    places = project(comparison.vectors(store, videos=names).take(chosen), method, seed)
     points: list[MapPoint] = []
     for number in np.unique(index.video[chosen]).tolist():
         name = names[number]
@@ -89,7 +88,7 @@ def make_map(
     return DescriptorMap(tuple(points), method, seed, len(index), tuple(names), comparison.by)
 
 
-def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | None = None) -> np.ndarray:
+def project(vectors: np.ndarray, method: Method, seed: int) -> np.ndarray:
     """(N, C) -> (N, 2) float64 in -1..1; `pca` preserves distances as well as two axes can, `tsne` neighbourhoods."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
     if centred.shape[1] < 2:
@@ -98,8 +97,6 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
     # The sign of an axis is arbitrary: make its largest entry positive, so that all linear algebra libraries agree.
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     if method == "pca":
-        if perplexity is not None:
-            raise UsageError("`perplexity` is for `method` tsne, not pca; leave it out")
         places = centred @ axes[:2].T
     else:
         with extra("figures", "`method` tsne (pca does not)"):
@@ -107,11 +104,7 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
 
         reduced = centred @ axes[:50].T
         start = reduced[:, :2] / max(float(reduced[:, 0].std()), 1e-12) * 1e-4
-        around = min(30.0, (len(vectors) - 1) / 3) if perplexity is None else perplexity
-        if not 0 < around < len(vectors):
-            raise InputError(
-                f"`perplexity` must be between 0 and the number of points, {len(vectors)}, and not {around:g}"
-            )
+        around = min(30.0, (len(vectors) - 1) / 3)
         places = TSNE(init=start, perplexity=around, random_state=seed, learning_rate="auto").fit_transform(reduced)
     low, high = places.min(axis=0), places.max(axis=0)
     return np.asarray((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12))
