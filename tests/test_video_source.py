@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import io
-import itertools
 import os
 import sys
 from fractions import Fraction
@@ -218,46 +217,6 @@ def test_start_past_the_end_names_the_length(tmp_path: Path) -> None:
         open_source(tmp_path / "clip.mp4", start=3, end=3)
     with pytest.raises(UsageError, match="negative"):
         open_source(tmp_path / "clip.mp4", start=-1)
-
-
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.webm", "clip.gif", "clip.webp", "clip.h264"])
-def test_start_and_end_may_be_times(tmp_path: Path, name: str) -> None:
-    times = [0, 40, 200, 210, 900, 1500]
-    if name.endswith((".gif", ".webp")):
-        pictures = [Image.fromarray(picture(index)) for index in range(6)]
-        shown = [b - a for a, b in itertools.pairwise([*times, 2000])]
-        pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=shown, lossless=True)
-    elif name.endswith(".h264"):  # without time stamps
-        write(tmp_path / name, 40)
-    else:
-        write(tmp_path / name, 6, times_ms=times, codec="libvpx-vp9" if name.endswith(".webm") else "libx264")
-    every = list(open_source(tmp_path / name))
-    for start, end, first, stop in (("0.2s", "0.9s", 0.2, 0.9), ("00:00:00.205", "0:01.4", 0.205, 1.4)):
-        frames = list(open_source(tmp_path / name, start=start, end=end))
-        assert [frame.index for frame in frames] == [
-            frame.index for frame in every if first - 0.001 < frame.time < stop - 0.001
-        ]
-        assert len(frames) >= 2 and np.array_equal(frames[0].image, every[frames[0].index].image)
-    mixed = list(open_source(tmp_path / name, start="0.2s", end=6))
-    assert mixed[0].time == pytest.approx(0.2, abs=0.001) and mixed[-1].index == 5
-
-
-def test_texts_that_are_no_frame_and_sources_without_times_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "clip.mp4")
-    assert [frame.index for frame in open_source(tmp_path / "clip.mp4", start=np.int64(8))] == [8, 9]
-    for text in ("1.5", 1.5, "1m", "1:2:3:4", "-1", "-1s", "s", ""):
-        with pytest.raises(UsageError, match="is neither a frame nor a time; give a frame's number, counted from 0"):
-            open_source(tmp_path / "clip.mp4", end=text)
-    with pytest.raises(InputError, match=r"`start` 0:02 is past the end of .*clip\.mp4, which lasts 1\.0 s"):
-        open_source(tmp_path / "clip.mp4", start="0:02")
-    with pytest.raises(UsageError, match=r"`end` 0\.4s leaves no frame after `start` 0\.5s"):
-        open_source(tmp_path / "clip.mp4", start="0.5s", end="0.4s")
-    with pytest.raises(InputError, match=r"`start` 10 is past the end of .*, which has 10 frames"):
-        open_source(tmp_path / "clip.mp4", start=10)
-    (tmp_path / "frames").mkdir()
-    Image.fromarray(picture(0)).save(tmp_path / "frames" / "0.png")
-    with pytest.raises(InputError, match="can be found by its time; give the number of a frame"):
-        open_source(tmp_path / "frames", start="1s")
 
 
 def test_reading_past_the_end_does_not_change_the_length(tmp_path: Path) -> None:

@@ -30,8 +30,7 @@ def look(
     source: Annotated[str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or - (stdin).")],
     *,
     start: Annotated[
-        str | None,
-        opt("N|TIME", "Number or time of the frame to show [default: the first with a mask, or 0].", "--frame"),
+        int | None, opt("N", "Number of the frame to show [default: the first with a mask, or 0].", "--frame", min=0)
     ] = None,
     marks: Annotated[Marks, Fields()],
     out: Annotated[Path | None, out_option("FILE", "Picture to write [default: NAME.frameN.png].")] = None,
@@ -49,8 +48,8 @@ def look(
     if out is not None:
         # `show` replaces only an earlier picture of this command.
         out = common.picture_file(out, source, *marks.files, overwrite=True)
-    with replace(reading, start="0" if start is None else start).open(source) as frames:
-        show(frames, marks.read(frames), None if start is None else frames.start, out, overwrite=overwrite)
+    with replace(reading, start=start or 0).open(source) as frames:
+        show(frames, marks.read(frames), start, out, overwrite=overwrite)
 
 
 def show(

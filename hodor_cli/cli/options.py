@@ -105,14 +105,10 @@ SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "
 class Reading:
     """Which frames of a source are read, and how. A parameter `Annotated[Reading, Fields()]` becomes these options."""
 
-    start: Annotated[
-        str,
-        opt("N|TIME", "First frame to read: a number, from 0, or a time (12.5s, 00:01:02).", rich_help_panel=FRAMES),
-    ] = "0"
-    end: Annotated[
-        str | None,
-        opt("N|TIME", "Number or time of the frame to stop before [default: the end].", rich_help_panel=FRAMES),
-    ] = None
+    start: Annotated[int, opt("N", "First frame to read, counted from 0.", min=0, rich_help_panel=FRAMES)] = 0
+    end: Annotated[int | None, opt("N", "Frame to stop before [default: the end].", min=0, rich_help_panel=FRAMES)] = (
+        None
+    )
     value_range: Annotated[
         str | None,
         opt(

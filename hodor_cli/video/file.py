@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,7 +19,7 @@ from hodor_cli.images.paths import plural, reading_file
 from hodor_cli.video.container import count_missing_bytes, is_torn, open_container, pick_stream
 from hodor_cli.video.damage import Damage
 from hodor_cli.video.decoding import DecodedSource, decode_frames
-from hodor_cli.video.frames import Frame, ReadSettings, reached
+from hodor_cli.video.frames import Frame, ReadSettings
 from hodor_cli.video.packets import FrameTable, count_packets, read_frame_table
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import deep_values, picture_of
@@ -128,17 +127,6 @@ class VideoFileSource(DecodedSource):
                 time = table.stamps[index] * self._tick - table.stamps[0] * self._tick
                 yield Frame(index, f"{index:05d}", picture, time, item.duration)
                 first += 1
-
-    def frame_at(self, seconds: float) -> int:
-        if self._table is None:  # without time stamps, the frames must be decoded
-            index = -1
-            for frame in self:
-                index = frame.index
-                if reached(frame.time, seconds):
-                    return index
-            return index + 1
-        begin, tick = self._table.stamps[0], self._tick
-        return bisect_left(self._table.stamps, True, key=lambda stamp: reached((stamp - begin) * tick, seconds))
 
     @cached_property
     def _table(self) -> FrameTable | None:

@@ -5,14 +5,12 @@ Sources stream: they hold only a few frames in memory, however long the video is
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +22,6 @@ from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import Colours, Picture
 
-_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)(s?)", re.ASCII)
-#: Containers round times to milliseconds, so a frame this little (s) before a requested time still counts.
-_CLOSE = 0.0006
 #: Bytes of decoded frames that `backwards` holds; a video is decoded forward in pieces of this size.
 _HELD = 192 * 2**20
 
@@ -147,11 +142,6 @@ class FrameSource(AbstractContextManager["FrameSource"]):
         unknown (camera, pipe)."""
         return None
 
-    def frame_at(self, seconds: float) -> int:
-        """The first frame at least `seconds` after the source's first frame; the number of frames if there is none.
-        Raises `InputError` if the source's frames have no times, or can be read only once."""
-        raise InputError(f"no frame of {self.label} can be found by its time; give the number of a frame")
-
     def frame_names(self) -> list[str] | None:
         """The names of all frames, regardless of start..end, if they come from files; None if frames are numbered."""
         return None
@@ -201,32 +191,6 @@ class ListedSource(FrameSource):
 
     def nearest_start(self, index: int) -> int:
         return index
-
-
-def number_or_seconds(frame: int | str, name: str) -> int | float:
-    """The number of a frame as an int, or its time in seconds as a float.
-
-    frame: 40, "40", "12.5s", "1:02.5" or "00:01:02.5". name: the parameter's name, for messages. Raises UsageError for
-    anything else.
-    """
-    if isinstance(frame, Integral):
-        return int(frame)
-    text = str(frame).strip()
-    if text.isascii() and text.isdigit():
-        return int(text)
-    found = _TIME.fullmatch(text.lower())
-    if found is None or (":" not in text and not found[4]):
-        raise UsageError(
-            f"`{name}` {text!r} is neither a frame nor a time; give a frame's number, counted from 0, or a time such as"
-            " 12.5s or 00:01:02.5"
-        )
-    hours, minutes, seconds, _ = found.groups()
-    return 3600.0 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds)
-
-
-def reached(time: float, seconds: float) -> bool:
-    """Whether a frame at this time is the one that `seconds` refers to, or a later one."""
-    return time >= seconds - _CLOSE
 
 
 def backwards(source: FrameSource, first: int, stop: int) -> Iterator[Frame]:

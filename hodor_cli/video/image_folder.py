@@ -31,7 +31,7 @@ from hodor_cli.images.picture import (
 )
 from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.records import ReportRecord, read_record
-from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings, reached
+from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings
 
 FOLDER_FPS = 24.0  # a folder states no rate; DAVIS and films have this one
 
@@ -178,15 +178,10 @@ class PictureStackSource(FrameSource):
             self.value_range = measure_source_range(deep, self.warn)
         with closing(read_pages(path, pages=pages, value_range=self.value_range)) as read:
             _, shown = next(read)
-        self.fps, self._animated = FOLDER_FPS if shown is None else 1 / shown, shown is not None
+        self.fps = FOLDER_FPS if shown is None else 1 / shown
 
     def count_up_to(self, stop_at: int) -> int:
         return self._pages
-
-    def frame_at(self, seconds: float) -> int:
-        if not self._animated:
-            return super().frame_at(seconds)
-        return next((frame.index for frame in self if reached(frame.time, seconds)), self._pages)
 
     def __iter__(self) -> Iterator[Frame]:
         time, index, skipped = 0.0, 0, 0

@@ -17,7 +17,7 @@ from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.camera import CameraSource
 from hodor_cli.video.dicom import DicomSource, dicom_files, is_dicom
 from hodor_cli.video.file import VideoFileSource, VideoPipeSource
-from hodor_cli.video.frames import FrameSource, ReadSettings, number_or_seconds
+from hodor_cli.video.frames import FrameSource, ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
 
 #: Files with these suffixes are read by the video decoder, unless `count_pages` finds pages in them.
@@ -27,8 +27,8 @@ _ALSO_VIDEOS = {".gif", ".avif"}
 def open_source(
     path_or_camera: str | os.PathLike[str] | int,
     *,
-    start: int | str = 0,
-    end: int | str | None = None,
+    start: int = 0,
+    end: int | None = None,
     value_range: tuple[float, float] | None = None,
     axes: str | None = None,
 ) -> FrameSource:
@@ -41,33 +41,20 @@ def open_source(
         WebP, PNG or AVIF), a photo (one frame), a camera index (0 or "0"; a file or folder of that name takes
         precedence), or "-" for a video on standard input. A folder whose only picture is a file of many pictures is
         read like that file.
-    start, end: read the frames start <= index < end. Both are frame numbers counted from 0, or times since the first
-        frame, such as "12.5s" and "00:01:02", which stand for the first frame at or after that time.
+    start, end: read the frames start <= index < end, counted from 0; end None: to the last.
     value_range: the values that become black and white in pictures of more than 8 bits; measured by default.
     axes: for a TIFF with several axes, the time axis and the position on each other axis: "T,Z=3,C=0".
 
-    Raises `InputError` if the source is missing, unreadable, empty, a URL or a playlist, if `start` is past its end, or
-    if times are given and its frames have none. Raises `UsageError` for an impossible range.
+    Raises `InputError` if the source is missing, unreadable, empty, a URL or a playlist, or if `start` is past its end.
+    Raises `UsageError` for an impossible range.
     """
     if not isinstance(path_or_camera, str | os.PathLike | Integral):
         raise UsageError(
             f"a source is a path or a camera index, not a {type(path_or_camera).__name__}; pass frames in memory to"
             " `Segmenter.step` one by one"
         )
-    first = number_or_seconds(start, "start")
-    stop = None if end is None else number_or_seconds(end, "end")
-    if isinstance(first, float) or isinstance(stop, float):
-        with open_source(path_or_camera, axes=axes) as whole:
-            stop = whole.frame_at(stop) if isinstance(stop, float) else stop
-            if isinstance(first, float):
-                first = whole.frame_at(first)
-                if not whole.has_frame(first):
-                    lasts = f"{first / whole.fps:.1f} s"
-                    raise InputError(f"`start` {start} is past the end of {whole.label}, which lasts {lasts}")
-            if stop is not None and stop <= first:
-                raise UsageError(f"`end` {end} leaves no frame after `start` {start}; give a later end")
     text = str(path_or_camera) if isinstance(path_or_camera, Integral) else os.fsdecode(path_or_camera)
-    settings = ReadSettings(first, stop, None if value_range is None else ValueRange(*value_range), axes)
+    settings = ReadSettings(start, end, None if value_range is None else ValueRange(*value_range), axes)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
         return CameraSource(path_or_camera, settings)
     if not text.strip():

@@ -18,7 +18,6 @@ from hodor_cli.run.many.attempts import UNFINISHED, VideoAttempts
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.video.frames import number_or_seconds
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
@@ -37,16 +36,12 @@ class WorkOptions:
 
     out: Path
     settings: SegmentSettings = field(default_factory=SegmentSettings)
-    start: int | str = 0
-    end: int | str | None = None
+    start: int = 0
+    end: int | None = None
     export: tuple[str, ...] = ()
     adapt: str | None = None
     resume: bool = False
     overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        number_or_seconds(self.start, "start")
-        number_or_seconds(0 if self.end is None else self.end, "end")
 
 
 @dataclass(frozen=True)
