@@ -44,8 +44,8 @@ class ClipSet:
     least one annotation.
 
     Methods take a clip's index in `clips`. Opening reads only file names and one image header per clip. resolution: the
-    folder below JPEGImages to use if there are several. split: a list below ImageSets ("train", "2017/train"); by
-    default the training list, if there is one. `faults` lists the sequences that cannot be used, and `frames_left_out`
+    folder below JPEGImages to use if there are several. Clips are those of the training list below ImageSets, if there
+    is one. `faults` lists the sequences that cannot be used, and `frames_left_out`
     counts their frames. Raises DataError if the folder is not such a data set or, unless `allow_empty`, has no usable
     clip.
     """
@@ -55,7 +55,6 @@ class ClipSet:
         folder: str | Path,
         *,
         resolution: str | None = None,
-        split: str | None = None,
         allow_empty: bool = False,
     ) -> None:
         root = Path(folder)
@@ -69,7 +68,7 @@ class ClipSet:
         self.faults = Faults(Path(folder))
         self.frames_left_out = 0
         self.clips: list[Clip] = []
-        for name in training_split(self.dataset.root, split, found):
+        for name in training_split(self.dataset.root, found):
             self._add(name, found.get(name, VideoSequence(name, {}, {})))
         self._binary: dict[int, bool | None] = {}
         self._edges_checked: set[Path] = set()

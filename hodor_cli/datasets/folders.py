@@ -121,14 +121,10 @@ def scored_splits(
     return members, chosen, notes
 
 
-def training_split(root: Path, split: str | None, available: Mapping[str, object]) -> tuple[str, ...]:
-    """The sequences to train on: those in the list `split` ("train", "2017/train"), by default in the training list, or
-    all if there is none. Raises DataError if the list `split` is missing."""
+def training_split(root: Path, available: Mapping[str, object]) -> tuple[str, ...]:
+    """The sequences to train on: those in the training list, or all if there is none."""
     lists = read_lists(root)
-    if split is not None and split not in lists:
-        there = f"; there are {', '.join(lists)}" if lists else ""
-        raise DataError(f"there is no list {root / 'ImageSets' / f'{split}.txt'}{there}")
-    chosen = split or next((name for name in _TRAINED if name in lists), None)
+    chosen = next((name for name in _TRAINED if name in lists), None)
     return tuple(available) if chosen is None else lists[chosen]
 
 

@@ -37,15 +37,14 @@ def open_set(
     *,
     limits: ObjectLimits | None = None,
     resolution: str | None = None,
-    split: str | None = None,
     allow_empty: bool = False,
     warn: Callable[[str], object] | None = None,
 ) -> StillImages | ClipSet:
     """Open a data set of photographs (annotated with any known tool) or of clips (in any known layout).
 
     path: the folder, or a file of annotations (a COCO file, data.yaml) next to its photographs. annotations: a file
-    that annotates the photographs in `path`. resolution, split: for clips, as in `ClipSet`. allow_empty: return a set
-    even if nothing in it can be used. warn: called with sentences about missing photographs and doubtful labels.
+    that annotates the photographs in `path`. resolution: for clips, as in `ClipSet`. allow_empty: return a set even if
+    nothing in it can be used. warn: called with sentences about missing photographs and doubtful labels.
     Raises DataError if the folder has no data set (the message says what it contains and what to do) or if the
     annotations have serious faults; InputError if a path does not exist.
     """
@@ -61,7 +60,7 @@ def open_set(
         content, images = images, images.parent.parent if images.parent.name == "annotations" else images.parent
     elif annotations is None:
         if is_clips(images):
-            return ClipSet(images, resolution=resolution, split=split, allow_empty=allow_empty)
+            return ClipSet(images, resolution=resolution, allow_empty=allow_empty)
         try:
             images, content = find_coco(images)
         except DataError as error:

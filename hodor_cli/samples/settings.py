@@ -12,10 +12,8 @@ from hodor_cli.errors import UsageError
 from hodor_cli.settings import about, check_settings, settings_of
 
 Range = tuple[float, float]
-#: Settings of clips that are used where `ClipOptions` has None, which `resume` takes for left out.
-CLIP_DEFAULTS = {"max_gap": 10, "every": 1}
-_MAX_GAP = "Maximum distance between the frames of a sample (sparse, dense)."
-_EVERY = "Take every n-th labelled frame of a clip (frames)."
+#: `max_gap` where `ClipOptions` has None, which `resume` takes for left out.
+MAX_GAP = 10
 
 
 def chance(help: str) -> object:
@@ -79,10 +77,10 @@ class ClipOptions:
             " consistency); or clips with many labelled frames."
         ),
     ] = ""
-    max_gap: Annotated[int, about(f"{_MAX_GAP}  [default: {CLIP_DEFAULTS['max_gap']}]", least=1)] | None = None
-    every: Annotated[int, about(f"{_EVERY}  [default: {CLIP_DEFAULTS['every']}]", least=1)] | None = None
+    max_gap: (
+        Annotated[int, about(f"Maximum distance between the frames of a sample.  [default: {MAX_GAP}]", least=1)] | None
+    ) = None
     resolution: Annotated[str | None, about("Folder in JPEGImages, if there are several.")] = None
-    split: Annotated[str | None, about("List in ImageSets that names the clips.  [default: train, if found]")] = None
 
     def __post_init__(self) -> None:
         check_settings(self)

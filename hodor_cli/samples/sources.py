@@ -11,7 +11,7 @@ from hodor_cli.samples.clip_sets import ClipFrames, ClipSequences, FrameSet
 from hodor_cli.samples.composites import Composites
 from hodor_cli.samples.imgaug_sequence import load_imgaug
 from hodor_cli.samples.sets import PhotographSet, TrainingSet
-from hodor_cli.samples.settings import CLIP_DEFAULTS, AugmentSettings, ClipOptions
+from hodor_cli.samples.settings import MAX_GAP, AugmentSettings, ClipOptions
 
 #: Nothing is held out from a set with fewer photographs or clips.
 _FEWEST = 8
@@ -46,7 +46,7 @@ def build_sets(
             number = min(held_out, len(found) // _FEWEST)
             held = [(2 * place + 1) * len(found) // (2 * number) for place in range(number)]
         else:
-            pictures = ClipFrames(found, limits, mode=clips.mode, every=clips.every or CLIP_DEFAULTS["every"])
+            pictures = ClipFrames(found, limits, mode=clips.mode)
             names = list(dict.fromkeys(pictures.groups))
             middle = names[len(names) // 2] if len(names) >= _FEWEST and held_out else None
             held = [item for item, group in enumerate(pictures.groups) if group == middle]
@@ -64,7 +64,7 @@ def _training_set(
     pictures: StillImages | ClipFrames, chosen: Sequence[int], clips: ClipOptions, augment: AugmentSettings
 ) -> PhotographSet:
     if isinstance(pictures, ClipFrames) and clips.mode in ("sparse", "dense"):
-        return ClipSequences(pictures, augment, chosen, max_gap=clips.max_gap or CLIP_DEFAULTS["max_gap"])
+        return ClipSequences(pictures, augment, chosen, max_gap=clips.max_gap or MAX_GAP)
     if augment.maker == "imgaug":
         load_imgaug()  # now, so that a missing package is not found out by the first sample
     return (FrameSet if isinstance(pictures, ClipFrames) else PhotographSet)(pictures, augment, chosen)

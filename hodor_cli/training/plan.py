@@ -21,7 +21,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
 from hodor_cli.samples.imgaug_sequence import unused_settings
 from hodor_cli.samples.sets import TrainingSet
-from hodor_cli.samples.settings import CLIP_DEFAULTS, ClipOptions, DataSource
+from hodor_cli.samples.settings import MAX_GAP, ClipOptions, DataSource
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.launch import Layout
@@ -160,7 +160,7 @@ def _clips_of(began: RunRecord, kind: str, clips: ClipOptions, out: Path) -> Cli
     if began.clips is None:
         return clips
     for name, value in asdict(clips).items():
-        had = getattr(began.clips, name) or CLIP_DEFAULTS.get(name)
+        had = getattr(began.clips, name) or (MAX_GAP if name == "max_gap" else None)
         if value not in (had, "", None):
             raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
     return began.clips
@@ -193,7 +193,6 @@ def _opened(source: DataSource, config: TrainConfig, clips: ClipOptions) -> Stil
         source.annotations,
         limits=config.limits,
         resolution=clips.resolution,
-        split=clips.split,
         allow_empty=True,
     )
 
@@ -215,9 +214,8 @@ def _checked(
         raise DataError("; ".join(faults))
     found, sparse = [], clips.mode == "sparse"
     for source, report in zip(sources, reports, strict=True):
-        used = "one labelled frame of each sequence" if sparse else f"one of {clips.every} labelled frames"
-        in_part = report.kind == "clips" and (sparse or (clips.every or 1) > 1)
-        callbacks.note(f"{report.path}: {report.images} frames; {used} is used" if in_part else report.lines()[0])
+        in_part = f"{report.path}: {report.images} frames; one labelled frame of each sequence is used"
+        callbacks.note(in_part if report.kind == "clips" and sparse else report.lines()[0])
         for sentence in report.warnings():
             callbacks.warn(sentence)
         annotations = None if source.annotations is None else source.annotations.absolute()

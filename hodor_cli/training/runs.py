@@ -66,9 +66,8 @@ def finetune(
     """
     if recipe is not None and recipe.backbone is not None:
         raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
-    unused = "max_gap" if clips is not None and clips.mode == "frames" else "every"
-    if clips is not None and clips.mode and getattr(clips, unused) is not None:
-        raise UsageError(f"`mode={clips.mode}` does not use `{unused}={getattr(clips, unused)}`; leave it out")
+    if clips is not None and clips.mode == "frames" and clips.max_gap is not None:
+        raise UsageError(f"`mode=frames` does not use `max_gap={clips.max_gap}`; leave it out")
     return _train(RunRecord("finetune", {}, data=parse_sources(data), clips=clips), recipe, run, launch, callbacks)
 
 
