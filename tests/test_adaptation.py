@@ -172,8 +172,7 @@ def test_adapt_may_stand_alone_or_with_a_budget() -> None:
     assert fill_optional_values(["a.mp4", "--adapt"]) == ["a.mp4", "--adapt", "60s"]
     assert fill_optional_values(["--adapt", "a.mp4", "-o", "x"]) == ["--adapt", "60s", "a.mp4", "-o", "x"]
     assert fill_optional_values(["--adapt", "20s", "a.mp4"]) == ["--adapt", "20s", "a.mp4"]
-    for budget in (["5step"], ["20", "sec"], ["200", "steps"]):
-        assert fill_optional_values(["a.mp4", "--adapt", *budget]) == ["a.mp4", "--adapt", " ".join(budget)]
+    assert fill_optional_values(["a.mp4", "--adapt", "5step"]) == ["a.mp4", "--adapt", "5step"]
     assert Budget.parse("200 steps") == Budget(steps=200)
     assert fill_optional_values(["--adapt", "-5"]) == ["--adapt", "-5"]
 

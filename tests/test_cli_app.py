@@ -276,21 +276,6 @@ def warnings_of_spellings(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "place"),
-    [
-        ("evaluate-clicks DAVIS -o out", "go to --json FILE"),
-        ("evaluate-clicks DAVIS --output out", "go to --json FILE"),
-        ("bench --out out", "go to --json FILE or --record FILE"),
-        ("convert a b --out c", "go to the argument OUT"),
-        ("data check a -o b", "> FILE saves"),
-    ],
-)
-def test_a_command_without_out_names_where_its_results_go(command: str, place: str) -> None:
-    said = hodor(*command.split(), code=2).stderr
-    assert said.startswith("error: no such option: -") and place in said and said.count("\n") == 1
-
-
-@pytest.mark.parametrize(
     ("command", "unused"),
     [
         ("evaluate-clicks DAVIS --method grabcut --side 500", "--side"),

@@ -60,8 +60,6 @@ def explain(error: BaseException) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         parameters = [] if context is None else context.command.params
         text = _EXTRA.sub(partial(_extra, parameters), text)
-        if text.startswith("no such option"):
-            text += _instead(getattr(error, "option_name", ""), parameters)
         see = "" if context is None else f" (see `{context.command_path} --help`)"
         return error.exit_code, harmless(f"error: {text}{see}")
     code, sentence = _fault(error)
@@ -106,17 +104,6 @@ def _extra(parameters: Sequence[Any], found: re.Match[str]) -> str:
         f"{found[1]} belongs to no option: a file follows its option{such} and the numbers of one value are "
         "joined by commas without spaces"
     )
-
-
-def _instead(option: str, parameters: Sequence[Any]) -> str:
-    """The end of a sentence about an unknown option: what the command has instead."""
-    if option in ("-o", "--out", "--output"):
-        named = {"json_file": "--json FILE", "record": "--record FILE", "out": "the argument OUT"}
-        places = [named[parameter.name] for parameter in parameters if parameter.name in named]
-        if not places:
-            return "; this command prints its result, which > FILE saves"
-        return f"; the results of this command go to {' or '.join(places)}"
-    return "; long options begin with two dashes" if not option.startswith("--") else ""
 
 
 def report(error: BaseException) -> int:

@@ -7,10 +7,9 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -141,20 +140,14 @@ def keep_examples(command: Any) -> Any:
 def fill_optional_values(args: list[str]) -> list[str]:
     """The arguments with a value after each option of `OPTIONAL_VALUES`: the amount that follows, or the default.
 
-    An amount may be two arguments, as in `5 steps`. If the text after such an option is not an amount, as in
-    `--adapt 2024_clip.mp4`, it is a separate argument.
+    If the text after such an option is not an amount, as in `--adapt 2024_clip.mp4`, it is a separate argument.
     """
-    filled, rest = list[str](), deque(args)
-    while rest:
-        filled.append(rest.popleft())
-        if filled[-1] in OPTIONAL_VALUES:
-            amount = next((taken for taken in (1, 2) if _is_amount(" ".join(islice(rest, taken)))), 0)
-            filled.append(" ".join(rest.popleft() for _ in range(amount)) or OPTIONAL_VALUES[filled[-1]])
+    filled: list[str] = []
+    for text, after in zip_longest(args, args[1:], fillvalue=""):
+        filled.append(text)
+        if text in OPTIONAL_VALUES and (not _AMOUNT.fullmatch(after) or Path(after).exists()):
+            filled.append(OPTIONAL_VALUES[text])
     return filled
-
-
-def _is_amount(text: str) -> bool:
-    return _AMOUNT.fullmatch(text) is not None and not Path(text).exists()
 
 
 class LazyGroup(TyperGroup):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +106,6 @@ def score_sequence(
     *,
     name: str = "sequence",
     rules: Rules = DAVIS,
-    frames: Iterable[str] | None = None,
 ) -> SequenceScore:
     """Score predicted label maps against true ones, frame by frame. Both may be (T, H, W) arrays or generators.
 
@@ -121,19 +120,17 @@ def score_sequence(
         predictions: The same number of label maps of the same size. Those of frames that do not count are ignored.
         name: The sequence's name in messages and results.
         rules: What counts: `DAVIS` (the official evaluation), `DAVIS_LIKE` or `YOUTUBE_VOS`.
-        frames: Names of the frames; by default their numbers.
 
     Raises:
         InputError: a prediction has the wrong size or ids that the rules do not allow, or their number is wrong.
         DataError: the truth has mixed sizes, no objects, or no frame that counts.
     """
     scorer = SequenceScorer(name, rules)
-    names = iter(frames) if frames is not None else (f"{index:05d}" for index in count())
     missing = object()
-    for true, predicted in zip_longest(truth, predictions, fillvalue=missing):
+    for index, (true, predicted) in enumerate(zip_longest(truth, predictions, fillvalue=missing)):
         if true is missing or predicted is missing:
             raise InputError(f"{name} has {'more' if true is missing else 'fewer'} predictions than labelled frames")
-        frame = next(names)
+        frame = f"{index:05d}"
         for labels, kind in ((true, DataError), (predicted, InputError)):
             if isinstance(labels, np.ndarray) and labels.min(initial=0) < 0:
                 raise kind(f"{name} frame {frame} holds {labels.min()}; object ids start at 1, and 255 is void")
