@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -106,14 +105,8 @@ def adapted(
     lines = min(examples[0].labels.shape)
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted_lines=lines)
     how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
-    network = adapt(model, examples, how, cache=default_cache(), progress=progress)
+    network = adapt(model, examples, how, cache=cache_folder("adapted"), progress=progress)
     return network, dataclasses.replace(settings, min_dim=min_dim, max_dim=max_dim)
-
-
-def default_cache() -> Path:
-    """The folder of adapted networks, in `$HODOR_CACHE_DIR` or else in `hodor` in the user's cache folder."""
-    weights = cache_folder()
-    return (weights if os.environ.get("HODOR_CACHE_DIR") else weights.parent) / "adapted"
 
 
 class _Adaptation:

@@ -84,7 +84,7 @@ def weights_path(name_or_path: str | Path) -> Path:
     """The file for a name (its checksum verified), a path, or an address, from the cache if it was fetched before.
 
     `hf://` files are kept in the hub's own cache and follow its environment variables (`HF_HOME`, `HF_HUB_OFFLINE`,
-    `HF_ENDPOINT`, `HF_TOKEN`); `https://` files are kept in `cache_folder`. A file without a pinned hash is fetched
+    `HF_ENDPOINT`, `HF_TOKEN`); `https://` files are kept in a `cache_folder`. A file without a pinned hash is fetched
     once and used until it is removed from there.
 
     Raises InputError or WeightsError if there is no such file, it cannot be fetched, or its hash is not the pinned one,
@@ -96,7 +96,7 @@ def weights_path(name_or_path: str | Path) -> Path:
     if address.startswith(("https://", "http://")):
         from hodor_cli.weights.download import download
 
-        return download(address, cache_folder())
+        return download(address, cache_folder("weights"))
     if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
         raise UsageError(
             f"{address} is not an address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
@@ -130,13 +130,12 @@ def name_in_record(weights: str | Path | None) -> str:
     return str(Path(weights).absolute())
 
 
-def cache_folder() -> Path:
-    """Where downloaded weights are kept: `HODOR_CACHE_DIR`, or the user's cache folder."""
-    own = os.environ.get("HODOR_CACHE_DIR")
-    if own:
-        return Path(own).expanduser()
+def cache_folder(kind: str) -> Path:
+    """Where files of a kind are kept: in `HODOR_CACHE_DIR`, or in `hodor` in the user's cache folder."""
+    if own := os.environ.get("HODOR_CACHE_DIR"):
+        return Path(own).expanduser() / kind
     base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
-    return (Path(base) if base else Path.home() / ".cache") / "hodor" / "weights"
+    return (Path(base) if base else Path.home() / ".cache") / "hodor" / kind
 
 
 def require_suffix(file: str, address: str) -> None:
