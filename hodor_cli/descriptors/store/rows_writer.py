@@ -18,7 +18,7 @@ from hodor_cli.files import put_in_place, writing_file
 BUFFERED_ROWS = 512
 _NO_ROOM = "free space there or choose another place"
 #: Rows, or bytes, per chunk; 1,024 for the data sets that are not named.
-_CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 1 << 16}
+_CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 1 << 14}
 
 _PER_FRAME = ("background", "background_frame")
 
