@@ -156,8 +156,7 @@ def test_the_command_prints_the_hash_to_pin(server: FakeServer, checkpoint: byte
     server.files[PATH] = checkpoint
     result = hodor("weights", "verify", server.url + PATH)
     assert f"{server.url}{PATH}#sha256={hashlib.sha256(checkpoint).hexdigest()}" in result.stderr
-    pinned = f"{server.url}{PATH}#sha256={hashlib.sha256(checkpoint).hexdigest()}"
-    assert hodor("weights", "verify", pinned).stderr == ""
+    assert hodor("weights", "verify", server.url + PATH).stderr == ""
 
 
 def test_a_run_takes_weights_by_their_address(server: FakeServer) -> None:

@@ -100,14 +100,22 @@ def _fetched_for_run(context: typer.Context, weights: str | None) -> str | None:
 
 
 def fetched(weights: str | None) -> str | None:
-    """The value of `--weights`, unchanged; an address is downloaded once, before the work, and its hash is printed."""
+    """The value of `--weights`, unchanged; an address is downloaded once, with a progress bar, before the work."""
     if weights is None or not re.match("https?://", weights):
         return weights
-    from hodor_cli.cli.terminal import note
+    from hodor_cli.cli.terminal import note, progress_bar
     from hodor_cli.weights.registry import weights_path
     from hodor_cli.weights.tensor_files import file_sha256
 
-    path = weights_path(weights)
-    if "#" not in weights:
+    began = False
+    with progress_bar("fetching weights", None, "MB") as show:
+
+        def progress(done: int, total: int | None) -> None:
+            nonlocal began
+            began = True
+            show(done // 10**6, None if total is None else total // 10**6)
+
+        path = weights_path(weights, progress)
+    if began and "#" not in weights:
         note(f"Saved as {path}. To accept only this file from there: {weights}#sha256={file_sha256(path)}")
     return weights

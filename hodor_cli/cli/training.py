@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli.options import opt, switch
 from hodor_cli.cli.parameters import MACHINE, Fields, option
-from hodor_cli.cli.terminal import counted, keeping_flags, note, say_json, stdout_console, warn
+from hodor_cli.cli.terminal import Show, counted, keeping_flags, note, progress_bar, say_json, stdout_console, warn
 from hodor_cli.cli.training_parts import LiveLine, Validation
 from hodor_cli.errors import UsageError
 from hodor_cli.samples.settings import ClipOptions, augment_preset
@@ -116,9 +117,20 @@ def train_with(
     if changes.val is None and run.val_every != RunOptions().val_every:
         raise UsageError("`val_every` needs a benchmark to validate on; give `val` as well, or leave it out")
     validate = None if changes.val is None else Validation.of(changes.val, launch.precision)
-    benchmark = "" if validate is None else validate.benchmark
-    callbacks = Callbacks(LiveLine(), keeping_flags(note), keeping_flags(warn), validate, benchmark)
-    result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **more)
+    with ExitStack() as stack:
+        show: Show | None = None
+
+        def checking(done: int, total: int) -> None:
+            nonlocal show
+            show = show or stack.enter_context(progress_bar("checking", total, "items"))
+            show(done)
+            if done == total:
+                stack.close()
+                show = None
+
+        benchmark = "" if validate is None else validate.benchmark
+        callbacks = Callbacks(LiveLine(), keeping_flags(note), keeping_flags(warn), checking, validate, benchmark)
+        result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **more)
     if not result.is_first:
         return
     console = stdout_console()

@@ -115,6 +115,7 @@ class Callbacks:
 
     progress: called after every iteration; if it is also a context manager, the process that calls it enters it.
     note, warn: called with remarks, one sentence each.
+    checking: called with (done, total) while the data are checked.
     validate: called every `val_every` iterations with the network that would be saved; returns a score (higher is
         better), by which the best checkpoint is chosen, or NaN if there is none.
     benchmark: what `validate` measures on, in words; a run is not resumed with another.
@@ -123,6 +124,7 @@ class Callbacks:
     progress: Callable[[TrainingProgress], None] | None = None
     note: Callable[[str], None] = _silent
     warn: Callable[[str], None] = _silent
+    checking: Callable[[int, int], None] | None = None
     validate: Callable[[Hodor], float] | None = None
     benchmark: str = ""
 

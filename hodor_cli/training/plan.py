@@ -128,6 +128,7 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.benchmark, record.processes = callbacks.benchmark or record.benchmark, layout.world
     record.clips = clips if clips.mode else None
+    callbacks = replace(callbacks, checking=None)  # no longer needed, and rarely picklable
     plan = Plan(config, replace(run, out=out), callbacks, record, state=state, until=until)
     model = plan.first_model() if layout.rank == 0 else None  # raises for weights that do not fit
     shares = [source.weight for source in sources]
@@ -209,7 +210,7 @@ def _checked(
 
     Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
     """
-    reports = [check_opened(found, config.limits) for found in opened]
+    reports = [check_opened(found, config.limits, progress=callbacks.checking) for found in opened]
     if faults := [report.sentence() for report in reports if not report.ok]:
         raise DataError("; ".join(faults))
     found, sparse = [], clips.mode == "sparse"

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.locks import locked_file
-from hodor_cli.weights.registry import require_suffix
+from hodor_cli.weights.registry import Progress, require_suffix
 from hodor_cli.weights.tensor_files import file_sha256, kind_of, read_pickle, read_safetensors
 
 #: No network of this kind comes close to this size.
@@ -27,7 +27,7 @@ _NO_DISK = "free its disk, or set HODOR_CACHE_DIR to a folder elsewhere"
 _INSTEAD = "check the network, or fetch it yourself and give the file"
 
 
-def download(text: str, cache: Path) -> Path:
+def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
     """The cached file of an address, downloaded if it is missing or does not have the pinned hash.
 
     Raises UsageError and WeightsError as `weights_path` does, OutputError if the cache cannot be written.
@@ -55,7 +55,7 @@ def download(text: str, cache: Path) -> Path:
         writing_file(file, _NO_DISK),
         replacing(file) as temporary,
     ):
-        _receive(url, temporary)
+        _receive(url, temporary, progress)
         _check(url, temporary, pinned)
     return file
 
@@ -75,7 +75,7 @@ def _check(url: str, received: Path, pinned: str | None) -> None:
         raise WeightsError(str(error).replace(str(received), url)) from error
 
 
-def _receive(url: str, target: Path) -> None:
+def _receive(url: str, target: Path, progress: Progress | None) -> None:
     """Download a file. Raises WeightsError for any network error."""
     request = urllib.request.Request(url, headers={"User-Agent": "hodor"})
     done = 0
@@ -89,6 +89,8 @@ def _receive(url: str, target: Path) -> None:
                     most = f"{MOST_BYTES // 2**30} GiB"
                     raise WeightsError(f"{url} is larger than any weights (over {most}); check the address")
                 file.write(block)
+                if progress is not None:
+                    progress(done, total)
         if total is not None and done < total:
             raise WeightsError(f"{url} broke off after {done} of {total} bytes; run the same again")
     except urllib.error.HTTPError as error:

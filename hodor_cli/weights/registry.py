@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ DEFAULT_WEIGHTS = "mini"
 HUB_FILE = "model.safetensors"
 #: Endings of files that can hold a network.
 SUFFIXES = (".safetensors", ".pth")
+#: Called with the number of bytes received so far and in all (None if unknown).
+Progress = Callable[[int, "int | None"], None]
 
 _HUB = re.compile(r"hf://(?P<repo>[^/@#\s]+/[^/@#\s]+)(?:@(?P<revision>[^/@#\s]+))?(?:/(?P<file>[^@#\s]+))?")
 _OFFLINE = "check the network, or give the path of a file on this machine"
@@ -80,12 +83,12 @@ def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str | torch.d
         return model_from_checkpoint(path).to(choose_device(device))
 
 
-def weights_path(name_or_path: str | Path) -> Path:
+def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> Path:
     """The file for a name (its checksum verified), a path, or an address, from the cache if it was fetched before.
 
     `hf://` files are kept in the hub's own cache and follow its environment variables (`HF_HOME`, `HF_HUB_OFFLINE`,
     `HF_ENDPOINT`, `HF_TOKEN`); `https://` files are kept in a `cache_folder`. A file without a pinned hash is fetched
-    once and used until it is removed from there.
+    once and used until it is removed from there. progress: called while an `https://` address is fetched.
 
     Raises InputError or WeightsError if there is no such file, it cannot be fetched, or its hash is not the pinned one,
     UsageError for another kind of address or if huggingface_hub is missing.
@@ -96,7 +99,7 @@ def weights_path(name_or_path: str | Path) -> Path:
     if address.startswith(("https://", "http://")):
         from hodor_cli.weights.download import download
 
-        return download(address, cache_folder("weights"))
+        return download(address, cache_folder("weights"), progress)
     if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
         raise UsageError(
             f"{address} is not an address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
