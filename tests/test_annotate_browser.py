@@ -162,7 +162,10 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
     browser.until(
         f"import('./state.js').then(({{ state }}) => !state.job && state.frames.size === {FRAMES})", "tracking"
     )
-    browser.until("document.querySelector('#hint').textContent.startsWith('Play it')", "the next step")
+    browser.until("document.querySelector('#hint').textContent.startsWith('Play the video')", "the next step")
+    page.run("state.set({ job: { job: 'export' } })")
+    page.run("state.set({ job: null })")
+    assert browser.run("document.querySelector('#hint').hidden")  # the export is the last step
     for frame in (0, 7, FRAMES - 1):
         page.go(frame)
         assert np.array_equal(page.labels(), page.saved(frame))

@@ -189,6 +189,7 @@ def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
         clicker.set_mask(np.full((120, 160), 0.2))
     with pytest.raises(UsageError, match="`side` must be a whole number of pixels, at least 64, not -5"):
         Clicker(net, side=-5)
+    Clicker(net, side=np.int64(64))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="not a whole number between 1 and 65535"):
         clicker.click(45, 60, object=0)
     with pytest.raises(UsageError, match="call `set_frame` first"):

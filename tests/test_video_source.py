@@ -217,6 +217,9 @@ def test_start_past_the_end_names_the_length(tmp_path: Path) -> None:
         open_source(tmp_path / "clip.mp4", start=3, end=3)
     with pytest.raises(UsageError, match="negative"):
         open_source(tmp_path / "clip.mp4", start=-1)
+    for wrong in ({"start": "5"}, {"start": 1.5}, {"end": 5.0}):
+        with pytest.raises(UsageError, match="`start` and `end` are numbers of frames"):
+            open_source(tmp_path / "clip.mp4", **wrong)  # type: ignore[arg-type]
 
 
 def test_reading_past_the_end_does_not_change_the_length(tmp_path: Path) -> None:

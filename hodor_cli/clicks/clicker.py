@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class Clicker:
         device: str | torch.device = "auto",
         side: int | None = None,
     ) -> None:
-        if side is not None and (not isinstance(side, int) or side < _MIN_SIDE):
+        if side is not None and (not isinstance(side, Integral) or side < _MIN_SIDE):
             raise UsageError(f"`side` must be a whole number of pixels, at least {_MIN_SIDE}, not {side!r}")
         self.device = choose_device(device)
         found = net if isinstance(net, ClickNet) else load_click_net(net or CLICK_WEIGHTS)

@@ -45,9 +45,8 @@ class ClipSet:
 
     Methods take a clip's index in `clips`. Opening reads only file names and one image header per clip. resolution: the
     folder below JPEGImages to use if there are several. Clips are those of the training list below ImageSets, if there
-    is one. `faults` lists the sequences that cannot be used, and `frames_left_out`
-    counts their frames. Raises DataError if the folder is not such a data set or, unless `allow_empty`, has no usable
-    clip.
+    is one. `faults` lists the sequences that cannot be used, and `frames_left_out` counts their frames. Raises
+    DataError if the folder is not such a data set or, unless `allow_empty`, has no usable clip.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ _WAYS_OUT = {
     "broken image": "; delete its file to train without it",
     MISSING: "; put the images next to their annotations, or give their folder, and the annotations as `annotations`",
 }
-_EMPTY = "nothing is left to train on within the limits (`limits.min_area`, `limits.min_side`)"
+_EMPTY = "nothing is left to train on within the limits; lower `limits.min_area` or `limits.min_side`"
 _LONGEST = 400  # characters of a name or a detail
 
 

@@ -40,7 +40,7 @@ from hodor_cli.images.paths import (
 )
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
-_KNOWN = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, label pictures and label TIFFs are read"
+_KNOWN = "LabelMe, COCO, YOLO, CVAT, Label Studio (not JSON-MIN), Pascal VOC, label pictures and label TIFFs are read"
 
 
 class Reader(Protocol):

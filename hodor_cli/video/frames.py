@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ class ReadSettings:
 
     def __post_init__(self) -> None:
         start, end, scale = self.start, self.end, self.value_range
+        if not isinstance(start, Integral) or not isinstance(end, Integral | None):
+            raise UsageError(f"`start` and `end` are numbers of frames, not {start!r} and {end!r}")
         if start < 0:
             raise UsageError(f"`start` {start} is negative; frames count from 0")
         if end is not None and end <= start:

@@ -13,8 +13,8 @@ const AT_CROSSHAIR = {
   hand: "The arrows move the picture.",
 };
 const IN_POLYGON = "Click the first corner or press Enter to close the polygon; Ctrl+Z removes the last corner, Esc cancels.";
-const TO_CORRECT = "Click what is missing; right-click or long-press what is too much. + New starts another object, Track follows all of them.";
-const TO_WATCH = "Play it. Correct a frame where a mask drifts, and press Both ways; Export when all are good.";
+const TO_CORRECT = "Click what is missing; right-click or long-press what is too much. + New starts another object; Track follows all of them.";
+const TO_WATCH = "Play the video. Correct a frame where a mask drifts, and press Both ways. Export when all masks are good.";
 
 let learning = false;   // the project was empty when it was opened, and its user has not come to the end of the steps
 const followUp = () => {
@@ -22,6 +22,7 @@ const followUp = () => {
   return !learning || !found.length || state.job ? "" : tracked ? TO_WATCH : TO_CORRECT;
 };
 const drawHints = () => {
+  learning &&= state.job?.job !== "export";
   const atCrosshair = state.crosshair && `${AT_CROSSHAIR[state.tool]} PgUp and PgDn change the frame, C hides the crosshair.`;
   hint.textContent = atCrosshair || (state.corners.length ? IN_POLYGON : followUp());
   hint.hidden = !hint.textContent;
