@@ -114,8 +114,8 @@ def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     with writing_file(path, "name another file with `record`"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
-            end = b"" if path.read_bytes()[-1:] in (b"", b"\n") else b"\n"  # which an editor may have removed
-            append_whole(file, end + f"{json.dumps(line)}\n".encode())
+            cut = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")  # an editor may remove the last end
+            append_whole(file, b"\n" * cut + f"{json.dumps(line)}\n".encode())
     return line
 
 

@@ -9,6 +9,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -103,19 +104,19 @@ def fetched(weights: str | None) -> str | None:
     """The value of `--weights`, unchanged; an address is downloaded once, with a progress bar, before the work."""
     if weights is None or not re.match("https?://", weights):
         return weights
-    from hodor_cli.cli.terminal import note, progress_bar
+    from hodor_cli.cli.terminal import Show, note, progress_bar
     from hodor_cli.weights.registry import weights_path
     from hodor_cli.weights.tensor_files import file_sha256
 
-    began = False
-    with progress_bar("fetching weights", None, "MB") as show:
+    show: Show | None = None
+    with ExitStack() as bar:
 
         def progress(done: int, total: int | None) -> None:
-            nonlocal began
-            began = True
+            nonlocal show
+            show = show or bar.enter_context(progress_bar("fetching weights", None, "MB"))
             show(done // 10**6, None if total is None else total // 10**6)
 
         path = weights_path(weights, progress)
-    if began and "#" not in weights:
+    if show is not None and "#" not in weights:
         note(f"Saved as {path}. To accept only this file from there: {weights}#sha256={file_sha256(path)}")
     return weights
