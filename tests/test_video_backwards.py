@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -59,10 +60,11 @@ def test_only_a_piece_of_the_video_is_decoded(tmp_path: Path, monkeypatch: pytes
         assert [frame.index for frame in source.between(33, 35)] == [33, 34]
 
 
+@pytest.mark.parametrize("cut", [7, 25])  # before and after a second keyframe
 def test_a_trimmed_video_is_read_from_its_middle_and_counts_only_what_players_show(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trimmed without encoding: the file keeps the frames since the keyframe, and an edit list leaves them out."""
+    """Trimmed without encoding: the file keeps all frames, and an edit list leaves the first ones out."""
     trimmed = tmp_path / "trimmed.mp4"
     with (
         av.open(str(write(tmp_path / "clip.mp4", "libx264", {"g": "12", "x264-params": "scenecut=0"}))) as clip,
@@ -71,14 +73,14 @@ def test_a_trimmed_video_is_read_from_its_middle_and_counts_only_what_players_sh
         stream = file.add_stream_from_template(clip.streams.video[0])
         for packet in clip.demux(video=0):
             if packet.size:
-                shift = round(0.7 / packet.time_base)
+                shift = round(Fraction(cut, 10) / packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
                 file.mux(packet)
     with open_source(trimmed) as source:
-        assert source.length == 33
+        assert source.length == 40 - cut
         forward = list(source)
-        assert len(forward) == 33 and forward[0].time == 0 and source.warnings == []
+        assert len(forward) == 40 - cut and forward[0].time == 0 and source.warnings == []
         with open_source(tmp_path / "clip.mp4") as whole:
-            np.testing.assert_array_equal(forward[0].image, list(whole)[7].image)
+            np.testing.assert_array_equal(forward[0].image, list(whole)[cut].image)
         monkeypatch.setattr(VideoFileSource, "_frames", None)  # reading from the start
-        assert_same(list(source.between(2, 33)), forward[2:])
+        assert_same(list(source.between(2, 40 - cut)), forward[2:])

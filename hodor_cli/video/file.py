@@ -47,7 +47,10 @@ class VideoFileSource(DecodedSource):
             damage = Damage()
             stream, first, _ = self._read_first(container, damage, no_frame)
             self._begin, self._before, self._tick = first.stamp, damage.before, float(stream.time_base or 0)
-            declared = max(0, stream.frames - damage.left_out) or round((container.duration or 0) / 1e6 * self.fps)
+            seconds = (stream.duration or 0) * self._tick or (container.duration or 0) / 1e6
+            declared, in_time = max(0, stream.frames - damage.left_out), round(seconds * self.fps)
+            if not declared or 0 < in_time < 0.99 * declared - 1:  # an edit list also leaves out what is not sent here
+                declared = in_time
             self._declared = max(0, declared - self._before)
             self.sound = SoundTrack(path, first.time or 0.0, self.end is None) if container.streams.audio else None
         if self.start > 0:
