@@ -101,7 +101,8 @@ class Clicker:
         return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
 
     def labels(self) -> NDArray[np.uint16]:
-        """The label map of all objects, (H, W) ids. Where masks overlap, the surer or smaller object is in front."""
+        """The label map of all objects, (H, W) ids. Where masks overlap, the surer or smaller object is in front; one
+        that others cover is missing."""
         found = {key: PromptedMask(self.mask(key), self.log_odds(key)) for key in self.object_ids}
         return owners(found) if found else self.mask().astype(np.uint16)
 

@@ -73,6 +73,6 @@ def _check_overlap(by_id: dict[int, np.ndarray], frame: int) -> None:
             other = int(taken[taken > 0][0])
             raise InputError(
                 f"objects {other} and {object_id} share {int((taken > 0).sum())} pixels in frame {frame};"
-                " give each pixel to one object"
+                " give each pixel to one object, as `Clicker.labels` does"
             )
         owner[mask] = object_id
