@@ -184,7 +184,7 @@ def test_a_match_in_16_bit_frames_is_read_as_it_was_saved(tmp_path: Path, model:
 def test_an_unfinished_run_is_not_exported(tmp_path: Path) -> None:
     for name in ("masks", ".progress"):
         (tmp_path / "clip.hodor" / name).mkdir(parents=True)
-    with pytest.raises(InputError, match=r"clip\.hodor holds an unfinished run; finish it with `resume`"):
+    with pytest.raises(InputError, match=r"clip\.hodor holds an unfinished run of `segment_source`; `resume` it"):
         find_sources(tmp_path / "clip.hodor")
 
 

@@ -194,7 +194,7 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     Raises InputError if the video cannot be found, the run is unfinished, or its report cannot be read.
     """
     if not (folder / "report.json").is_file():
-        raise InputError(f"{folder} holds an unfinished run; finish it with `resume`, then export it")
+        raise InputError(f"{folder} holds an unfinished run of `segment_source`; `resume` it, then export it")
     report = parse_json(folder / "report.json", Report, "the report of a run", "segment the video again")
     place = report.place.get("source", "")
     path = video or _find_video(folder, place, report.source.name)
