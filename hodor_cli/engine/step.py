@@ -25,6 +25,7 @@ from hodor_cli.engine.planned import PlannedStep
 from hodor_cli.engine.region import WholeFrame, holds_all, in_whole_frame
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import StepResult
+from hodor_cli.engine.strays import without_strays
 from hodor_cli.errors import InputError
 from hodor_cli.model.background import predicted_masks
 from hodor_cli.model.region import Norms, Region
@@ -137,7 +138,8 @@ class FrameStep:
         size = -(-height // 4), -(-width // 4)
         assert cue is not None  # there is a previous frame to match with
         logits, shares = limited(logits, before, radii, known.motion.largest(known.ids), size, cue.matched)
-        logits = without_absent(logits, cue, [known.memory.has_given(object_id) for object_id in known.ids])
+        given = [known.memory.has_given(object_id) for object_id in known.ids]
+        logits = without_strays(without_absent(logits, cue, given), cue, given)
         return Decoded(known.ids, logits, cue, dict(zip(known.ids, shares, strict=True)), followed)
 
     def _logits(self, region: Region | None) -> tuple[Tensor, Cue | None]:

@@ -1,0 +1,56 @@
+"""A piece of a mask that lies apart from its object, and looks like another one or like none, is not its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine.strays import without_strays
+from hodor_cli.model.types import Cue
+
+#: Columns, in cells, of the first object's largest piece, of its other piece, and of the second object.
+REST, PIECE, OTHER = slice(0, 5), slice(8, 10), slice(10, 14)
+
+
+def found(own: float, rival: float, *, other: slice = OTHER, given: bool = True) -> list[bool]:
+    """Whether the first object, the second one and no object have the piece, after the masks given in an earlier frame
+    were carried to it with these values."""
+    logits = torch.full((1, NUM_NON_OBJECT + 2, 12, 32), -5.0)
+    logits[:, 0] = 0.0
+    carried = torch.zeros(1, 2, 6, 16)
+    for row, columns, value in ((0, REST, 0.8), (1, other, 0.8), (0, PIECE, own), (1, PIECE, rival)):
+        carried[0, row, 2:4, columns] = value
+    for row, columns in ((0, REST), (0, PIECE), (1, other)):
+        logits[0, NUM_NON_OBJECT + row, 4:8, 2 * columns.start : 2 * columns.stop] = 5.0
+    changed = without_strays(logits, Cue(torch.zeros_like(carried), carried), [given, True])
+    assert torch.equal(changed[..., : 2 * REST.stop], logits[..., : 2 * REST.stop])
+    likeliest = changed[0, :, 4:8, 2 * PIECE.start : 2 * PIECE.stop].argmax(dim=0)
+    return [bool((likeliest == channel).all()) for channel in (NUM_NON_OBJECT, NUM_NON_OBJECT + 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("own", "rival", "has_it"),
+    [
+        (0.5, 0.0, [True, False, False]),
+        (0.05, 0.5, [False, True, False]),
+        (0.4, 0.5, [False, True, False]),
+        (0.05, 0.0, [False, False, True]),
+    ],
+)
+def test_a_piece_apart_belongs_to_the_object_that_it_looks_like(own: float, rival: float, has_it: list[bool]) -> None:
+    assert found(own, rival) == has_it
+
+
+def test_a_piece_beside_an_object_in_front_stays_unless_it_looks_like_nothing() -> None:
+    beside = slice(5, 8)  # it may hide what connects both pieces
+    assert found(0.4, 0.5, other=beside) == [True, False, False]
+    assert found(0.05, 0.5, other=beside) == [False, False, True]
+
+
+def test_no_object_gets_a_piece_that_it_does_not_touch() -> None:
+    assert found(0.4, 0.5, other=slice(13, 16)) == [True, False, False]
+
+
+def test_an_object_without_a_given_mask_keeps_its_pieces() -> None:
+    assert found(0.05, 0.5, given=False) == [True, False, False]
