@@ -13,19 +13,19 @@ from hodor_cli.model.types import Cue
 REST, PIECE, OTHER = slice(0, 5), slice(8, 10), slice(10, 14)
 
 
-def found(own: float, rival: float, *, other: slice = OTHER, given: bool = True) -> list[bool]:
+def found(own: float, rival: float, *, piece: slice = PIECE, other: slice = OTHER, given: bool = True) -> list[bool]:
     """Whether the first object, the second one and no object have the piece, after the masks given in an earlier frame
     were carried to it with these values."""
     logits = torch.full((1, NUM_NON_OBJECT + 2, 12, 32), -5.0)
     logits[:, 0] = 0.0
     carried = torch.zeros(1, 2, 6, 16)
-    for row, columns, value in ((0, REST, 0.8), (1, other, 0.8), (0, PIECE, own), (1, PIECE, rival)):
+    for row, columns, value in ((0, REST, 0.8), (1, other, 0.8), (0, piece, own), (1, piece, rival)):
         carried[0, row, 2:4, columns] = value
-    for row, columns in ((0, REST), (0, PIECE), (1, other)):
+    for row, columns in ((0, REST), (0, piece), (1, other)):
         logits[0, NUM_NON_OBJECT + row, 4:8, 2 * columns.start : 2 * columns.stop] = 5.0
     changed = without_strays(logits, Cue(torch.zeros_like(carried), carried), [given, True])
     assert torch.equal(changed[..., : 2 * REST.stop], logits[..., : 2 * REST.stop])
-    likeliest = changed[0, :, 4:8, 2 * PIECE.start : 2 * PIECE.stop].argmax(dim=0)
+    likeliest = changed[0, :, 4:8, 2 * piece.start : 2 * piece.stop].argmax(dim=0)
     return [bool((likeliest == channel).all()) for channel in (NUM_NON_OBJECT, NUM_NON_OBJECT + 1, 0)]
 
 
@@ -50,6 +50,10 @@ def test_a_piece_beside_an_object_in_front_stays_unless_it_looks_like_nothing() 
 
 def test_no_object_gets_a_piece_that_it_does_not_touch() -> None:
     assert found(0.4, 0.5, other=slice(13, 16)) == [True, False, False]
+
+
+def test_specks_are_left_alone() -> None:
+    assert found(0.05, 0.5, piece=slice(9, 10)) == [True, False, False]
 
 
 def test_an_object_without_a_given_mask_keeps_its_pieces() -> None:
