@@ -39,8 +39,8 @@ def without_strays(logits: Tensor, cue: Cue, given: Sequence[bool]) -> Tensor:
     """
     if len(given) < 2:  # a single object gains nothing by losing pieces
         return logits
-    objects = torch.arange(len(given), device=logits.device)[:, None, None] + NUM_NON_OBJECT
-    cells = F.max_pool2d((logits[0].argmax(dim=0) == objects).float(), 2).cpu().numpy() > 0  # (I, h, w)
+    likeliest = logits[0, NUM_NON_OBJECT:] == logits[0].amax(dim=0)
+    cells = F.max_pool2d(likeliest.float(), 2).cpu().numpy() > 0  # (I, h, w)
     carried = cue.of_given[0].float().cpu().numpy()
     strays: list[tuple[int, int | None, NDArray[np.bool_]]] = []
     for row in (row for row, known in enumerate(given) if known):
