@@ -24,6 +24,10 @@ def found(own: float, rival: float, *, piece: slice = PIECE, other: slice = OTHE
     for row, columns in ((0, REST), (0, piece), (1, other)):
         logits[0, NUM_NON_OBJECT + row, 4:8, 2 * columns.start : 2 * columns.stop] = 5.0
     changed = without_strays(logits, Cue(torch.zeros_like(carried), carried), [given, True])
+    swapped = [*range(NUM_NON_OBJECT), NUM_NON_OBJECT + 1, NUM_NON_OBJECT]
+    # The order of the objects decides nothing.
+    again = without_strays(logits[:, swapped], Cue(torch.zeros_like(carried), carried.flip(1)), [True, given])
+    assert torch.equal(again[:, swapped], changed)
     assert torch.equal(changed[..., : 2 * REST.stop], logits[..., : 2 * REST.stop])
     likeliest = changed[0, :, 4:8, 2 * piece.start : 2 * piece.stop].argmax(dim=0)
     return [bool((likeliest == channel).all()) for channel in (NUM_NON_OBJECT, NUM_NON_OBJECT + 1, 0)]
@@ -36,6 +40,7 @@ def found(own: float, rival: float, *, piece: slice = PIECE, other: slice = OTHE
         (0.05, 0.5, [False, True, False]),
         (0.4, 0.5, [False, True, False]),
         (0.05, 0.0, [False, False, True]),
+        (0.0, 0.0, [False, False, True]),
     ],
 )
 def test_a_piece_apart_belongs_to_the_object_that_it_looks_like(own: float, rival: float, has_it: list[bool]) -> None:

@@ -48,7 +48,8 @@ def without_strays(logits: Tensor, cue: Cue, given: Sequence[bool]) -> Tensor:
         for piece in (one for one in pieces[1:] if one.sum() >= _LEAST):
             means = np.where(given, carried[:, piece].mean(axis=1), 0)
             best = int(means.argmax())
-            if best != row and _touch(cells[best], piece, 1) and not _touch(cells[best], pieces[0], _BESIDE):
+            touches_only = _touch(cells[best], piece, 1) and not _touch(cells[best], pieces[0], _BESIDE)
+            if touches_only and means[best] > means[row]:
                 strays.append((row, best, piece))
             elif means[row] < min(_ALIKE, _SHARE * carried[row, pieces[0]].mean()):
                 strays.append((row, None, piece))
