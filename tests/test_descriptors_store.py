@@ -86,10 +86,10 @@ def test_h5py_alone_can_read_it(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "objects.h5", INFO) as writer:
         add(writer, video_info("bear"))
     with h5py.File(tmp_path / "objects.h5", "r") as file:
-        assert file.attrs["format"] == b"hodor-descriptors" and file.attrs["format_version"] == 2
+        assert file.attrs["format"] == "hodor-descriptors" and file.attrs["format_version"] == 1
         group = file["videos/bear"]
         assert group["descriptor"].chunks is not None and group["descriptor"].compression == "gzip"
-        assert group["thumbnail"][: group["thumbnail_end"][0]].tobytes() == b"\xff\xd8jpeg"
+        assert bytes(group["thumbnail"][0]) == b"\xff\xd8jpeg"
         assert json.loads(group.attrs["settings"]) == {}
 
 
@@ -267,3 +267,32 @@ def test_bad_files_are_explained(tmp_path: Path) -> None:
     with h5py.File(damaged, "r+") as file:
         del file.attrs["model_fingerprint"]
     assert "the attribute model_fingerprint is missing" in message(damaged)
+
+
+def test_a_file_of_version_0_1_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"format": "hodor-descriptors", "format_version": 1, **vars(INFO)})
+        video = file.create_group("videos/bear")
+        video.attrs.update(
+            {"source": "bear.mp4", "height": 48, "width": 64, "fps": 25.0, "content_hash": "a", "kind": "segment"}
+            | {"model_fingerprint": INFO.model_fingerprint, "settings": '{"every": 1}', "uid": "0" * 32}
+        )
+        for name, dtype, *row in (
+            ("descriptor", "f4", 8),
+            ("frame", "i4"),
+            ("object_id", "i4"),
+            ("box", "i4", 4),
+            ("area", "i8"),
+            ("confidence", "f4"),
+            ("background", "f4", 9, 8),
+            ("background_frame", "i4"),
+            ("baseline", "f4", 3),
+        ):
+            video.create_dataset(name, data=np.ones((2, *row), dtype), maxshape=(None, *row))
+        crops = video.create_dataset("thumbnail", (2,), h5py.vlen_dtype(np.uint8), maxshape=(None,), chunks=(64,))
+        crops[1] = np.frombuffer(b"\xff\xd8jpeg", np.uint8)
+    with DescriptorStore(path) as store:
+        rows = store.rows("bear")
+        assert rows.descriptor.shape == (2, 8) and rows.info.settings == {"every": 1} and rows.info.source == "bear.mp4"
+        assert store.thumbnails("bear") == [None, b"\xff\xd8jpeg"]

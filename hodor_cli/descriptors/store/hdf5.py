@@ -6,10 +6,11 @@ they do not hold. Stores never do either, so both are refused before HDF5 follow
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ import h5py
 import msgspec
 import numpy as np
 
+from hodor_cli.descriptors.store.heap import Heaps
 from hodor_cli.descriptors.store.schema import DATASETS, FORMAT_NAME, FORMAT_VERSION, StoreInfo
 from hodor_cli.errors import HodorError, InputError
 
@@ -69,15 +71,14 @@ def open_file(path: Path) -> h5py.File:
         what = "is truncated" if "truncated" in str(error) else f"cannot be read as HDF5 ({error})"
         raise InputError(f"{path} {what}; restore it from a copy, or move it away and export again") from None
     try:
-        with reading(path):
-            known = b"videos" in list(_own_members(path, file, "")) and isinstance(file["videos"], h5py.Group)
-            version = _attribute(file, "format_version") if "format_version" in file.attrs else None
-            if version == FORMAT_VERSION:
-                known = known and _attribute(file, "format") == FORMAT_NAME
-            if not known or not isinstance(version, int):
+        with reading(path), Heaps(path, file.userblock_size) as heaps:
+            heaps.check_attributes(file)
+            known = file.attrs.get("format") == FORMAT_NAME and b"videos" in list(_own_members(path, file, ""))
+            if not known or not isinstance(file["videos"], h5py.Group):
                 raise InputError(
                     f"{path} is an HDF5 file but holds no hodor descriptors; give one that `export_sources` wrote"
                 )
+            version = int(file.attrs["format_version"])
             if version != FORMAT_VERSION:
                 raise InputError(
                     f"{path} has descriptor format version {version} and this hodor reads version {FORMAT_VERSION}; "
@@ -109,10 +110,11 @@ def reading(path: Path, video: str | None = None) -> Iterator[None]:
 def read_attributes(group: h5py.Group, form: type[T], **others: Any) -> T:
     """A group's attributes, and `others`, as a dataclass. Raises ValueError if one is missing, of the wrong type or out
     of range."""
-    held = {name: _attribute(group, name) for name in group.attrs}
+    held = {name: value.item() if isinstance(value, np.generic) else value for name, value in group.attrs.items()}
     try:
         if "settings" in held:
             held["settings"] = msgspec.json.decode(held["settings"])
+        json.dumps(held, ensure_ascii=False, default=str).encode()  # text with invalid bytes could not be printed
         return msgspec.convert(held | others, form)
     except msgspec.ValidationError as error:
         where = str(error).rpartition("$.")[2] if "$." in str(error) else str(error).rpartition(" ")[2]
@@ -120,30 +122,16 @@ def read_attributes(group: h5py.Group, form: type[T], **others: Any) -> T:
         raise ValueError(f"the attribute {where.strip('`')} is {what}") from error
 
 
-def _attribute(group: h5py.Group, name: str) -> Any:
-    """The value of an attribute. Raises ValueError for one of variable length, in which HDF5 may loop forever."""
-    if group.attrs.get_id(name).dtype.hasobject:
-        raise ValueError(f"the attribute {name} is not what it must be")
-    value = group.attrs[name]
-    plain = value.item() if isinstance(value, np.generic) else value
-    return plain.decode() if isinstance(plain, bytes) else plain
-
-
-def write_attributes(group: h5py.Group, values: Mapping[str, Any]) -> None:
-    """Write attributes, texts with a fixed length."""
-    group.attrs.update({name: np.bytes_(one.encode()) if isinstance(one, str) else one for name, one in values.items()})
-
-
 def write_store_info(file: h5py.File, info: StoreInfo) -> None:
     """Turn an empty file into a store without videos."""
-    write_attributes(file, {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, **vars(info)})
+    file.attrs.update({"format": FORMAT_NAME, "format_version": FORMAT_VERSION, **vars(info)})
     file.require_group("videos")
 
 
 def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
     """The groups of a store's videos by name. Raises InputError if there is any link, even within the file."""
     groups: dict[str, h5py.Group] = {}
-    with reading(path):
+    with reading(path), Heaps(path, file.userblock_size) as heaps:
         videos = file["videos"]
         for raw in _own_members(path, videos, "videos"):
             name = raw.decode("utf-8")
@@ -153,8 +141,7 @@ def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
                     raise ValueError("it is not a group")
                 if b"frame" not in list(_own_members(path, group, name)):
                     raise ValueError("it has no frames")
-                for attribute in group.attrs:
-                    _attribute(group, attribute)
+                heaps.check_attributes(group)
             groups[name] = group
     return groups
 
@@ -176,8 +163,7 @@ def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels:
         kind, *rest = DATASETS[name]
         shape = tuple(channels if size == "C" else size for size in rest)
         own = tuple(size if wanted is None else wanted for size, wanted in zip(dataset.shape[1:], shape, strict=False))
-        kind = "uint8" if kind == "bytes" else kind
-        if dataset.dtype != kind or dataset.shape[1:] != own or dataset.ndim != 1 + len(shape):
+        if kind != _kind(dataset.dtype) or dataset.shape[1:] != own or dataset.ndim != 1 + len(shape):
             raise ValueError(f"{name} is {dataset.dtype} of shape {dataset.shape}")
         packed = dataset.id.get_storage_size()
         size = math.prod(dataset.shape) * dataset.dtype.itemsize
@@ -197,3 +183,12 @@ def _own_members(path: Path, group: h5py.Group, where: str) -> Iterator[bytes]:
                 f"{path} holds a link, {where}/{name}, which is never followed; give a file that `export_sources` wrote"
             )
         yield raw
+
+
+def _kind(dtype: object) -> str:
+    """The name of a data type in `DATASETS`."""
+    if (text := h5py.check_string_dtype(dtype)) is not None:
+        return "text" if text.length is None else "other"
+    if (items := h5py.check_vlen_dtype(dtype)) is not None:
+        return "bytes" if items == "uint8" else "other"
+    return str(dtype)

@@ -7,18 +7,19 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
-from hodor_cli.descriptors.store.hdf5 import write_attributes, write_store_info
-from hodor_cli.descriptors.store.schema import DATASETS, OPTIONAL, REQUIRED, ObjectRow, StoreInfo, VideoInfo
+from hodor_cli.descriptors.store.hdf5 import write_store_info
+from hodor_cli.descriptors.store.schema import DATASETS, OPTIONAL, ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.errors import OutputError
 from hodor_cli.files import put_in_place, writing_file
 
 BUFFERED_ROWS = 512
 _NO_ROOM = "free space there or choose another place"
-#: Rows, or bytes, per chunk; 1,024 for the data sets that are not named.
-_CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 1 << 14}
+#: Rows per chunk; 1,024 for the data sets that are not named.
+_CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 64, "image_name": 256, "category": 256}
 
 _PER_FRAME = ("background", "background_frame")
 
@@ -36,7 +37,7 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
         self._finished, self._discarded = finished, False
         self._temporary = part.with_name(part.name + ".tmp")
         #: Values that are not in the file yet, by data set; the first row decides which optional data sets there are.
-        self._waiting: dict[str, list[Any]] = {name: [] for name in REQUIRED}
+        self._waiting: dict[str, list[Any]] = {name: [] for name in DATASETS if name not in OPTIONAL}
         try:
             with writing_file(self._temporary, _NO_ROOM):
                 self._file = WritableFile(self._temporary)
@@ -46,7 +47,7 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
         with uninterrupted():
             write_store_info(self._file.file, store)
             self._group = self._file.file["videos"].create_group(video.name)
-            write_attributes(self._group, video.attributes())
+            self._group.attrs.update(video.attributes())
             for name in self._waiting:
                 self._create(name)
 
@@ -89,10 +90,11 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
         """Create an empty data set that can grow. width: values per row, if `DATASETS` leaves that open."""
         kind, *sizes = DATASETS[name]
         shape = tuple(self._channels if size == "C" else width if size is None else size for size in sizes)
+        dtype = {"bytes": h5py.vlen_dtype(np.uint8), "text": h5py.string_dtype()}.get(kind, kind)
         packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-        if name == "thumbnail":  # JPEG is compressed already
+        if kind in ("bytes", "text"):  # gzip does not reach values of variable length
             packed = {}
-        dtype, chunks = "uint8" if kind == "bytes" else kind, (_CHUNK.get(name, 1024), *shape)
+        chunks = (_CHUNK.get(name, 1024), *shape)
         self._group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunks, **packed)
 
     def _flush(self) -> None:
@@ -103,16 +105,17 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
                     values.clear()
             self._file.check()
 
-    def _append(self, name: str, values: Sequence[Any] | np.ndarray) -> None:
+    def _append(self, name: str, values: list[Any]) -> None:
         if name not in self._group:
             self._create(name, np.size(values[0]))
         dataset, kind = self._group[name], DATASETS[name][0]
         start = len(dataset)
+        dataset.resize(start + len(values), axis=0)
         if kind == "bytes":
-            texts = [value.encode() if isinstance(value, str) else value or b"" for value in values]
-            self._append(f"{name}_end", start + np.cumsum([len(text) for text in texts]))
-            rows = np.frombuffer(b"".join(texts), np.uint8)
+            # One at a time, because h5py turns a list of equally long byte strings into a matrix and then refuses it.
+            for number, value in enumerate(values, start):
+                dataset[number] = np.frombuffer(value or b"", np.uint8)
+        elif kind == "text":
+            dataset[start:] = np.array([value or "" for value in values], object)
         else:
-            rows = np.array(values, kind)
-        dataset.resize(start + len(rows), axis=0)
-        dataset[start:] = rows
+            dataset[start:] = np.array(values, kind)

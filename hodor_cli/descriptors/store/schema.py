@@ -10,11 +10,8 @@
     time                  (N,) float64, optional: seconds from the start of the source, only for videos
     background            (F, 9, C) float32 and background_frame (F,) int32
     baseline              (N, B) float32, optional: mean of the feature map inside the mask
-    thumbnail             uint8, optional: the objects' crops as JPEG files, one after another
-    image_name, category  uint8, only for still images: texts in UTF-8, one after another
-    thumbnail_end, ...    (N,) int64: where each row's value of these three ends; it begins where the one before ends
-
-Texts among the attributes have a fixed length: HDF5 may loop forever in damaged values of variable length.
+    thumbnail             (N,) variable-length uint8, optional: the object's crop as a JPEG file
+    image_name, category  (N,) text, only for still images
 """
 
 from __future__ import annotations
@@ -28,10 +25,10 @@ import numpy as np
 from msgspec import Meta
 
 FORMAT_NAME = "hodor-descriptors"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 BACKGROUND_CELLS = 9
-#: Each data set's type and the shape of a row: "C" is the store's number of channels, None any number. The rows of
-#: "bytes" differ in length, and NAME_end says where each ends.
+#: Each data set's type ("bytes" and "text" are of variable length) and the shape of a row: "C" is the store's number
+#: of channels, None any number.
 DATASETS: dict[str, tuple[Any, ...]] = {
     "descriptor": ("float32", "C"),
     "frame": ("int32",),
@@ -44,15 +41,11 @@ DATASETS: dict[str, tuple[Any, ...]] = {
     "background_frame": ("int32",),
     "baseline": ("float32", None),
     "thumbnail": ("bytes",),
-    "thumbnail_end": ("int64",),
-    "image_name": ("bytes",),
-    "image_name_end": ("int64",),
-    "category": ("bytes",),
-    "category_end": ("int64",),
+    "image_name": ("text",),
+    "category": ("text",),
 }
 #: The data sets that a row need not have; the first row of a video decides.
 OPTIONAL = ("time", "baseline", "thumbnail", "image_name", "category")
-REQUIRED = tuple(name for name in DATASETS if name.removesuffix("_end") not in OPTIONAL)
 
 
 @dataclass(frozen=True)

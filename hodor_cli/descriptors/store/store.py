@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 
 from hodor_cli.descriptors.store import hdf5
-from hodor_cli.descriptors.store.schema import DATASETS, RowIndex, StoreInfo, VideoInfo, VideoRows
+from hodor_cli.descriptors.store.heap import read_values
+from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, VideoRows
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed
 
@@ -115,12 +116,8 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         path, _ = self._group(name)
         opened = self._dataset(name, dataset)
         with hdf5.reading(path, name):
-            if DATASETS[dataset][0] == "bytes":
-                ends = np.concatenate([[0], self.dataset(name, f"{dataset}_end")])
-                if (np.diff(ends) < 0).any() or ends[-1] != len(opened):
-                    raise ValueError(f"{dataset} has values without an end")
-                places = zip(ends[:-1][rows].tolist(), ends[1:][rows].tolist(), strict=True)
-                return np.array([opened[begin:end].tobytes() for begin, end in places], object)
+            if opened.dtype.kind == "O":
+                return np.array(read_values(path, opened, np.arange(len(opened))[rows]), object)
             values = np.asarray(opened[rows])
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ValueError(f"{dataset} has values that are not finite")
@@ -166,13 +163,6 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         with hdf5.reading(self.path):  # rows of different lengths
             return np.concatenate(parts)
 
-    def check(self, name: str) -> None:
-        """Check the types and shapes of all data sets of a video, which HDF5 must not copy otherwise."""
-        path, group = self._group(name)
-        for dataset in group:
-            with hdf5.reading(path, name):
-                self._dataset(name, dataset)
-
     def close(self) -> None:
         """Close the files; the store cannot be read afterwards."""
         self._datasets.clear()
@@ -203,8 +193,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             if not self.has(name, dataset):
                 raise InputError(f"{path} has no {dataset} of video {name}; export it again to get it")
             opened = hdf5.open_dataset(path, group, name, dataset, self.info.channels)
-            free = DATASETS[dataset][0] == "bytes" or dataset in ("frame", "background_frame")
-            leader = None if free else "background_frame" if dataset == "background" else "frame"
+            leader = {"frame": None, "background_frame": None, "background": "background_frame"}.get(dataset, "frame")
             with hdf5.reading(path, name):
                 if leader is not None and len(opened) != (rows := len(self._dataset(name, leader))):
                     raise ValueError(f"{dataset} has {len(opened)} rows instead of {rows}")

@@ -132,8 +132,8 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
                 with closing(WritableFile(temporary, existing=kept == present)) as new:
                     if kept != present:
                         with DescriptorStore(self.path) as held:
-                            for name in kept:
-                                held.check(name)
+                            for name in kept:  # check the crops: HDF5 would loop forever when it copies damaged ones
+                                held.thumbnails(name)
                         # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
                         hdf5.write_store_info(new.file, self.info)
                         sources |= dict.fromkeys(kept, self.path)
