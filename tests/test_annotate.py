@@ -601,6 +601,20 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
     assert desk.told("notice")[-1]["text"] == "deleted object 4; undo reverts it"
 
 
+def test_tracking_keeps_objects_that_were_swapped_from_a_frame_on(desk: Desk) -> None:
+    desk.paint(0, 1, 10, 10)
+    desk.paint(0, 2, 60, 40)
+    desk.do(ask.Track(0, "forward"))
+    before = desk.labels(4)
+    desk.do(ask.Swap(1, 2, start=4))
+    assert desk.session.project.records[4].given == (1, 2) and desk.session.project.records[5].given == ()
+    desk.do(ask.Track(0, "both"))
+    assert desk.labels(4).any() and np.array_equal(desk.labels(4), np.array([0, 2, 1])[before])
+    desk.do(ask.Undo())
+    desk.do(ask.Undo())
+    assert np.array_equal(desk.labels(4), before) and not desk.session.project.records[4].given
+
+
 def test_three_hundred_objects(desk: Desk) -> None:
     labels = (np.arange(64 * 96).reshape(64, 96) // 20 + 1).astype(np.uint16)
 

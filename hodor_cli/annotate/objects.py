@@ -79,7 +79,10 @@ class Objects:
         self._events.notice(f"{done}{where}; undo reverts it")
 
     def _relabel(self, change: Change, to: Mapping[int, int], start: int) -> None:
-        """Change object ids in all frames from `start` on; changing an id to 0 removes the object."""
+        """Change object ids in all frames from `start` on; changing an id to 0 removes the object.
+
+        In frame `start` the masks count as made by hand, so that tracking keeps the new ids.
+        """
         for index, record in sorted(self._project.records.items()):
             if index < start or not (set(record.objects) | set(record.given) | set(record.removed)) & set(to):
                 continue
@@ -93,7 +96,9 @@ class Objects:
                     objects[new] = entry
             given, removed = _renamed(record.given, to), _renamed(record.removed, to)
             base = replace(record, objects=objects, given=given, removed=removed, review=())
-            change.put(edited_record(base, labels, given, by_hand=False), labels)
+            kept = 0 < index == start
+            touched = set(np.unique(labels).tolist()) & set(to) if kept else given
+            change.put(edited_record(base, labels, touched, by_hand=kept), labels)
 
 
 def _renamed(ids: Iterable[int], to: Mapping[int, int]) -> tuple[int, ...]:

@@ -195,8 +195,8 @@ class Session:
         tidied, kind = _TIDYING[request.how]
         self._edit(request.frame, [request.object], tidied(labels == request.object), kind, labels)
         if request.how == "clear":
-            name = self._objects.title(request.object)
-            self._events.notice(f"{name} is absent from frame {request.frame} on, until its next mask made by hand")
+            absent = f"{self._objects.title(request.object)} is absent from frame {request.frame} on"
+            self._events.notice(f"{absent}, until its next mask made by hand; tracking removes the masks in between")
 
     def _edit(
         self,
