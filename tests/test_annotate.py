@@ -540,6 +540,16 @@ def test_an_object_that_is_erased_is_gone_from_there_on(desk: Desk) -> None:
     assert not any(desk.labels(index).any() for index in range(3, FRAMES))
 
 
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_tracking_says_which_objects_are_too_small_to_be_followed(desk: Desk, direction: Any) -> None:
+    desk.paint(2, 1, 20, 20, side=20)
+    desk.paint(2, 2, 70, 40, side=1)
+    desk.do(ask.Track(2, direction))
+    (text,) = desk.told("warnings")[-1]["texts"]
+    assert text.startswith("a mask of object 2 is too small") and "raise --min-dim" in text
+    assert set(np.unique(desk.labels(3))) == {0, 1}
+
+
 def test_what_has_no_mask_in_a_frame_is_not_made_absent_by_other_tools(desk: Desk) -> None:
     desk.paint(0, 1, 10, 10)
     requests: list[Callable[[], None]] = [

@@ -86,7 +86,7 @@ def test_an_object_too_small_is_warned_about_and_the_others_continue(toy: Hodor,
     given = {9: dot} if alone else {9: dot, 7: THREE[7]}
     np.testing.assert_array_equal(segmenter.step(frames[0], given), label_map(given))
     assert len(segmenter.last.warnings) == 1
-    assert "object 9 in frame 0 is too small to be encoded at 85x64" in segmenter.last.warnings[0]
+    assert "a mask of object 9 is too small to be encoded at 85x64" in segmenter.last.warnings[0]
     assert segmenter.last.objects[9].area == 1
     assert segmenter.object_ids == ([] if alone else [7])
     labels = segmenter.step(frames[1])

@@ -41,10 +41,13 @@ class Tracker:
     """Tracks the objects of a project and yields the frames, without writing them.
 
     Objects made by hand in a frame keep their masks there, and tracking continues from these masks.
+
+    warnings: what the network could not use so far, such as the mask of an object that is too small, each once.
     """
 
     def __init__(self, project: Project, reader: FrameReader, segmenter: OfflineSegmenter) -> None:
         self._project, self._reader, self._segmenter = project, reader, segmenter
+        self.warnings: dict[str, None] = {}
 
     def from_frame(self, way: Iterable[int]) -> Iterator[Tracked]:
         """Track the objects in the first frame of `way` through its other frames, and yield those."""
@@ -63,8 +66,9 @@ class Tracker:
                 labels = segmenter.step(
                     image, given if given is not None and given.any() else None, time=position / fps
                 )
+                tracked = self._tracked(index, labels, segmenter.last, image)
                 if position:
-                    yield self._tracked(index, labels, segmenter.last, image)
+                    yield tracked
 
     def everywhere(self) -> Iterator[Tracked | None]:
         """Track from all masks made by hand through the whole video, forward and backward.
@@ -115,6 +119,7 @@ class Tracker:
     def _tracked(
         self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None
     ) -> Tracked:
+        self.warnings |= dict.fromkeys(result.warnings)
         record, fps = self._project.records.get(index) or self._reader.blank(index), self._reader.fps
         pixels = np.zeros((*labels.shape, 3), np.uint8) if image is None else image
         given = FrameInputs(given=record.given, removed=record.removed, boxes=record.boxes, clicks=record.clicks)

@@ -99,7 +99,7 @@ class FrameStep:
         scaled, full = self.geometry.scaled, network.visible(given, self.geometry)
         for object_id in (key for key in given if key not in full):
             self.warnings.append(
-                f"object {object_id} in frame {self.index} is too small to be encoded at {scaled[1]}x{scaled[0]};"
+                f"a mask of object {object_id} is too small to be encoded at {scaled[1]}x{scaled[0]};"
                 " raise `min_dim` or leave it out"
             )
         if not full:

@@ -55,7 +55,7 @@ onEvent("hello", (event) => {
   go(again ? state.frame : Number(left ?? first ?? start));
 });
 
-// Problems with the video: all that are known so far, some of which may have been shown already.
+// Problems with the video or with masks, some of which may have been shown already.
 const warned = new Set();
 onEvent("warnings", ({ texts }) => {
   texts.filter((text) => !warned.has(text)).forEach((text) => { warned.add(text); toast(text); });
