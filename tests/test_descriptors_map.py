@@ -107,6 +107,8 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
       out.push(visible.filter(Boolean).length, document.activeElement.className); fit();
       const pixels = ctx.getImageData(0, 0, canvas.width, canvas.height).data;
       out.push(pixels.some(value => value));
+      $("colour").value = "video"; $("colour").onchange();
+      out.push(visible.filter(Boolean).length);
       document.body.textContent = "RESULT " + JSON.stringify(out) + " END";
     }, 200));</script>"""
     page = (tmp_path / "map.html").read_text().replace("</body>", script + "</body>")
@@ -118,7 +120,7 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     answer = result.stdout.partition("RESULT ")[2].partition(" END")[0]
     assert answer.startswith('["block","v'), (answer, result.stderr[-500:])
-    assert answer.endswith('frame 0, 0.00 s, confidence 0.90",true,true,true,6,16,8,40,"off",true]')
+    assert answer.endswith('frame 0, 0.00 s, confidence 0.90",true,true,true,6,16,8,40,"off",true,48]')
 
 
 def test_curves_as_picture_and_numbers(tmp_path: Path) -> None:
