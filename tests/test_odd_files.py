@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -167,11 +168,20 @@ POLYGON = '<polygon frame="{}" outside="0" points="{}"/>'
         (yolo, "0 0.2 0.2 0.6 0.2 0.6 0.6 0.93", "has 7 numbers, .* if the last is a confidence, leave it out"),
         (cvat, POLYGON.format(-1, "1,1;9,1;9,9"), r"its frame is -1"),
         (cvat, POLYGON.format(0, "1,1;9"), r"its points are not x,y;x,y"),
+        (cvat, '<mask frame="0" rle="9" left="1e999" top="0" width="3" height="3"/>', "has a <mask> that cannot be"),
     ],
 )
 def test_mistakes_in_lines_and_elements_are_named(tmp_path: Path, write: Any, text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_annotations(write(tmp_path, text))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_named_pipe_among_photographs_is_not_waited_for(tmp_path: Path) -> None:
+    coco(tmp_path, {}, {})
+    (tmp_path / "instances.json").rename(tmp_path / "all.json")
+    os.mkfifo(tmp_path / "instances.json")
+    assert check_dataset(tmp_path).path == tmp_path / "all.json"
 
 
 def test_label_studio_without_outlines_is_called_so(tmp_path: Path) -> None:

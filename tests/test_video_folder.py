@@ -109,6 +109,14 @@ def test_damaged_image_is_named(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_a_link_to_a_missing_image_is_named(tmp_path: Path) -> None:
+    for index in range(2):
+        Image.fromarray(picture(index)).save(tmp_path / f"{index}.png")
+    (tmp_path / "2.png").symlink_to("moved.png")
+    with pytest.raises(InputError, match=r"2\.png is a link to moved\.png, which does not exist"):
+        open_source(tmp_path)
+
+
 def test_what_a_folder_holds_and_is_not_used_is_named(tmp_path: Path) -> None:
     for index in range(4):
         Image.fromarray(picture(index)).save(tmp_path / f"{index}.jpg")

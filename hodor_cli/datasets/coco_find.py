@@ -40,7 +40,7 @@ def annotation_files(folder: Path) -> list[Path]:
     if (folder / "instances.json").is_file():
         return [folder / "instances.json"]
     for pattern in ("annotations/instances*.json", "annotations/*.json", "*.json"):
-        if found := list(filter(_may_annotate, sorted(folder.glob(pattern)))):
+        if found := [path for path in sorted(folder.glob(pattern)) if path.is_file() and _may_annotate(path)]:
             # COCO keeps its training and validation annotations in one folder; use the training ones.
             training = [path for path in found if "train" in path.stem]
             return training if len(found) > 1 and training else found

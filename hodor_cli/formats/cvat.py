@@ -98,7 +98,7 @@ def _shapes(element: Element, size: Size, path: Path, left_out: Counter[str]) ->
                 raise ValueError(f"its frame is {frame}")
             shape = Shape((element if of_track else child).get("label") or "", _segmentation(child, size), key)
             yield frame, int(child.get("z_order") or 0), shape
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OverflowError) as error:
             raise InputError(f"{path} has a <{child.tag}> that cannot be read ({error})") from error
 
 

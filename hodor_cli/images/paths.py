@@ -124,9 +124,11 @@ def summarise_files(names: Iterable[str]) -> str:
 
 
 def visible_files(folder: Path) -> list[str]:
-    """Names of the files in `folder` in natural order, without hidden ones. Raises `InputError` if it is unreadable."""
+    """Names of the files in `folder` in natural order, without hidden ones. Links to missing files are among them, so
+    that they are reported when they are read. Raises `InputError` if the folder is unreadable."""
     with reading_file(f"the folder {folder}"):
-        names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        names = [entry.name for entry in entries if entry.is_file() or not exists(entry)]
     return sorted(names, key=natural_key)
 
 

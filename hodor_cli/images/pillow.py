@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.paths import require_exists
 
 #: Pictures, frames and masks with more pixels are refused; Pillow's own limit against decompression bombs.
 MOST_PIXELS = 178_956_970
@@ -87,6 +88,7 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, MemoryError) as error:
         raise InputError(f"{path} is too large a picture to read; scale it down first") from error
     except OSError as error:
+        require_exists(path, "file")
         reason = error.strerror or str(error)
         raise InputError(f"{path} cannot be read: {reason.rstrip('.')}") from error
     except Exception as error:  # Pillow's decoders may raise almost anything for a damaged file

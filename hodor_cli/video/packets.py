@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) 
     """Number of frames according to the file's packets; counting stops at `stop_at`."""
     packets = packets_of(container, stream, Damage())
     shown = (packet for packet in packets if not packet.is_discard)
-    return sum(1 for _ in islice(shown, stop_at))
+    return sum(1 for _ in islice(shown, min(stop_at, sys.maxsize)))
 
 
 @dataclass(frozen=True)
