@@ -13,7 +13,7 @@ from segment_fakes import read_video
 from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.h264 import Timeline, VideoWriter
-from hodor_cli.video.joining import Piece, join_videos
+from hodor_cli.video.joining import Piece, frame_times, join_videos
 from hodor_cli.video.overlay import colour_of, draw_overlay, inner_edge
 from hodor_cli.video.sound import SoundTrack, add_sound
 from hodor_cli.video.source import open_source
@@ -168,6 +168,16 @@ def test_joined_pieces_play_like_one_video(tmp_path: Path) -> None:
         stream = container.streams.video[0]
         assert [frame.time for frame in container.decode(stream)] == pytest.approx([index / 30 for index in range(11)])
         assert float(stream.duration * stream.time_base) == pytest.approx(11 / 30)
+
+
+def test_folders_whose_names_look_like_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("12:30.hodor")
+    folder.mkdir()
+    with VideoWriter(folder / "piece.mp4", 10.0) as writer:
+        writer.write(grey())
+    join_videos([Piece(folder / "piece.mp4", 0)], folder / "whole.mp4", 10.0)
+    assert len(frame_times(folder / "whole.mp4", 10.0)) == 1
 
 
 def test_a_damaged_piece_is_said_and_no_video_is_left(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             self._container.mux(packet)
 
     def _open(self, height: int, width: int) -> None:
-        sink = self._sink if self._target is None else str(self._sink)
+        sink = self._sink if self._target is None else f"file:{self._sink}"
         codec = self._codec
         options = {} if self._target is None or codec.container == "webm" else {"movflags": "+faststart"}
         encoder = codec.encoder()

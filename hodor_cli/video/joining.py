@@ -37,10 +37,10 @@ def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
     tick = Timeline(fps).time_base
     out: Any = None
     options = {"movflags": "+faststart"}
-    with replacing(target) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as joined:
+    with replacing(target) as temporary, av.open(f"file:{temporary}", "w", format="mp4", options=options) as joined:
         for piece in pieces:
             try:
-                file = av.open(str(piece.path))
+                file = av.open(f"file:{piece.path}")
             except (av.FFmpegError, OSError) as error:
                 raise OutputError(
                     f"the piece {piece.path} of the overlay video is missing or damaged; set `overwrite=True`"
@@ -72,7 +72,7 @@ def frame_times(path: Path, fps: float) -> list[tuple[int, bool]]:
     there is no readable video."""
     tick = Timeline(fps).time_base
     try:
-        with av.open(str(path)) as file:
+        with av.open(f"file:{path}") as file:
             return [
                 (round(packet.pts * packet.time_base / tick), bool(packet.is_keyframe))
                 for packet in video_packets(file)

@@ -55,9 +55,9 @@ def add_sound(video: Path, sound: SoundTrack, begin: float, container: str = "mp
 def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: str) -> None:
     options = {} if container == "webm" else {"movflags": "+faststart"}
     with (
-        av.open(str(video)) as pictures,
+        av.open(f"file:{video}") as pictures,
         open_container(str(sound.path), str(sound.path)) as source,
-        av.open(str(target), "w", format=container, options=options) as out,
+        av.open(f"file:{target}", "w", format=container, options=options) as out,
     ):
         stream = pictures.streams.video[0]
         length = float(stream.duration * stream.time_base) if stream.duration else pictures.duration / 1e6  # WebM
