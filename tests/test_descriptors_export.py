@@ -23,7 +23,7 @@ from hodor_cli.descriptors.session.session import DescriptorRecorder
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import find_store
 from hodor_cli.engine import Segmenter, SegmenterSettings
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import DataError, InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.records import FrameRecord, ObjectRecord
@@ -217,6 +217,20 @@ def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:
     (folder / "p0.json").write_text('{"shapes": []}')
     with pytest.raises(UsageError, match=r"convert .* --to coco"):
         find_sources(folder)
+
+
+def test_photographs_that_are_left_out_or_cannot_be_read(tmp_path: Path, model: Hodor) -> None:
+    Image.fromarray(clip(1)[0][0]).save(tmp_path / "a.jpg")
+    image = {"id": 1, "file_name": "a.jpg", "height": 64, "width": 96}
+    whole = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[4, 8, 28, 8, 28, 28, 4, 28]]}
+    content = {"images": [image], "annotations": [whole, whole | {"id": 2, "segmentation": "none"}], "categories": []}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    (source,) = find_sources(tmp_path)
+    assert any("broken mask: 1, such as annotation 2 of a.jpg" in note for note in source.notes)
+    (tmp_path / "instances.json").write_text(json.dumps(content | {"images": [image | {"width": 90}]}))
+    with pytest.raises(DataError, match="annotated as 90x64"):
+        export_sources(find_sources(tmp_path), tmp_path / "objects.h5", FrameEncoder(model))
+    assert not (tmp_path / "objects.h5").exists()  # nothing was ever in it
 
 
 def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, model: Hodor) -> None:

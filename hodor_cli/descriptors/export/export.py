@@ -243,5 +243,5 @@ def _photographs(stills: StillImages, info: VideoInfo, part: range) -> ExportSou
             categories = {item.annotation_id: item.category for item in still.objects}
             yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)
 
-    notes = tuple(stills.faults.warnings()) if part.start == 0 else ()
+    notes = tuple(stills.faults.notes()) if part.start == 0 else ()
     return ExportSource(info, frames, lambda: [stills.annotations_file, *map(stills.path, part)], len(part), notes)

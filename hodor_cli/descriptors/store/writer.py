@@ -58,7 +58,8 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         unfinished = f".{glob.escape(self.path.name)}.[0-9]*.tmp"
         for leftover in [*self.path.parent.glob(unfinished), *hdf5.pending_folder(self.path).glob("*.h5.tmp")]:
             leftover.unlink(missing_ok=True)
-        if not self.path.exists():
+        self._made = not self.path.exists()
+        if self._made:
             with new_file(self.path, _NO_ROOM) as temporary, closing(WritableFile(temporary)) as new, uninterrupted():
                 hdf5.write_store_info(new.file, self.info)
         with hdf5.open_file(self.path) as file:
@@ -154,6 +155,8 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             self._lock.close()
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None and self._made and not self._videos:
+            self.path.unlink(missing_ok=True)
         try:
             self.close()
         except OutputError:
