@@ -155,6 +155,14 @@ def test_an_error_becomes_one_line_and_an_exit_code(
     assert result.stderr.count("\n") == (1 if said else 0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove a folder in use")
+def test_a_removed_working_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert "working folder was removed" in refused("info", code=3)
+    monkeypatch.undo()
+
+
 def test_an_internal_error_asks_for_a_report_and_can_show_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = failing_app(monkeypatch, raiser(ZeroDivisionError("oops")))
     plain = CliRunner().invoke(fault, ["act"]).stderr

@@ -302,6 +302,15 @@ def test_streams_joined_by_their_bytes_run_on_in_time(tmp_path: Path) -> None:
     assert np.diff(times) == pytest.approx(0.1, abs=0.002) and len(times) == 20
 
 
+def test_a_change_of_size_is_told_once(tmp_path: Path) -> None:
+    parts = [write(tmp_path / f"{width}.ts", 4, size=(48, width)) for width in (64, 96)]
+    (tmp_path / "both.ts").write_bytes(b"".join(part.read_bytes() for part in parts * 2))
+    source = open_source(tmp_path / "both.ts", start=6)
+    assert {frame.image.shape for frame in source} == {(48, 64, 3)}
+    (said,) = (text for text in source.warnings if "size" in text)
+    assert "changes its size to 96x48 at frame 4; frames of that size are scaled to 64x48" in said
+
+
 def test_last_frame_keeps_its_duration(tmp_path: Path) -> None:
     pictures = [Image.fromarray(picture(index)) for index in range(4)]
     for name in ("a.gif", "a.webp"):

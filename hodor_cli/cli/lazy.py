@@ -5,6 +5,7 @@ Help lists everyday options first, then groups of options. It shows what the use
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from hodor_cli.cli.failures import report
 from hodor_cli.cli.old_spellings import current_options, end_of_options
 from hodor_cli.cli.parameters import FIRST_GROUPS, LAST_GROUPS, expand
 from hodor_cli.cli.terminal import flags_of_one_run, remember_flags
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import InputError, UsageError
 
 
 class HodorCommand(TyperCommand):
@@ -191,6 +192,7 @@ class LazyGroup(TyperGroup):
         """Run the command line. In standalone mode (the default), raise `SystemExit` with the exit code."""
         with flags_of_one_run():
             try:
+                _require_working_folder()
                 result = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
                 sys.stdout.flush()
                 code = result if isinstance(result, int) else 0
@@ -209,6 +211,13 @@ class LazyGroup(TyperGroup):
             return super().invoke(ctx)
         except (KeyboardInterrupt, EOFError, OSError) as error:
             raise _CarriedError from error
+
+
+def _require_working_folder() -> None:
+    try:
+        os.getcwd()  # without it, PyTorch ends the process with a message of its own
+    except OSError as error:
+        raise InputError("the working folder was removed; change to another folder first") from error
 
 
 class _CarriedError(Exception):

@@ -35,6 +35,7 @@ COMMANDS_OF = {
     "fit_projection": "hodor train-projection",
     "pretrain": "hodor pretrain",
     "preview_samples": "hodor data preview",
+    "read_annotations": "hodor convert",
     "segment_source": "hodor segment",
     "segment_videos": "hodor segment-many",
 }

@@ -146,15 +146,16 @@ class DecodedSource(FrameSource):
         before `first` are skipped without converting their pictures; iteration stops at `end`."""
         clock = _Clock(self.fps)
         decoded, value_range = self._measured(decoded)
-        index = -1
+        index, sizes = -1, {(self.height, self.width)}
         for index, item in enumerate(decoded):
             time = clock.at(item.time)
+            if (size := upright_size(item.frame, self._turn)) not in sizes:
+                sizes.add(size)
+                self.warn(
+                    f"{self.label} changes its size to {size_text(size)} at frame {index}; frames of that size are "
+                    f"scaled to {self.width}x{self.height}"
+                )
             if index >= first:
-                if (size := upright_size(item.frame, self._turn)) != (self.height, self.width):
-                    self.warn(
-                        f"{self.label} changes its size to {size_text(size)} at frame {index}; frames of that size are "
-                        f"scaled to {self.width}x{self.height}"
-                    )
                 picture = picture_of(item.frame, self._turn, (self.height, self.width), self.colours, value_range)
                 yield Frame(index, f"{index:05d}", picture, time, item.duration)
             if self.end is not None and index + 1 >= self.end:
