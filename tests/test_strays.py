@@ -63,3 +63,34 @@ def test_specks_are_left_alone() -> None:
 
 def test_an_object_without_a_given_mask_keeps_its_pieces() -> None:
     assert found(0.05, 0.5, given=False) == [True, False, False]
+
+
+def after_contact(own: float, rival: float, *, bridge: bool = True, rest: float = 0.8) -> list[bool]:
+    """Whether each of two touching objects has the piece of 12 cells that hangs on the first one, after the masks given
+    in an earlier frame were carried to it with these values, and to the rest of the first object with `rest`."""
+    logits = torch.full((1, NUM_NON_OBJECT + 2, 24, 32), -5.0)
+    logits[:, 0] = 0.0
+    carried = torch.zeros(1, 2, 12, 16)
+    body, piece, other = (slice(1, 10), slice(0, 6)), (slice(4, 7), slice(7, 11)), (slice(1, 10), slice(11, 16))
+    joint = (slice(5, 6) if bridge else slice(3, 8), slice(6, 7))
+    for row, (rows, columns), value in ((0, body, rest), (0, piece, own), (1, piece, rival), (1, other, 0.8)):
+        carried[0, row, rows, columns] = value
+    for row, (rows, columns) in ((0, body), (0, joint), (0, piece), (1, other)):
+        logits[0, NUM_NON_OBJECT + row, 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop] = 5.0
+    changed = without_strays(logits, Cue(torch.zeros_like(carried), carried), [True, True])
+    assert torch.equal(changed[..., :12], logits[..., :12]) and torch.equal(changed[..., 22:], logits[..., 22:])
+    likeliest = changed[0, :, 8:14, 14:22].argmax(dim=0)
+    return [bool((likeliest == NUM_NON_OBJECT + row).all()) for row in (0, 1)]
+
+
+def test_a_piece_on_a_narrow_bridge_goes_to_the_object_that_it_looks_like() -> None:
+    assert after_contact(0.2, 0.6) == [False, True]
+    assert after_contact(0.6, 0.2) == after_contact(0.3, 0.45) == [True, False]
+
+
+def test_a_piece_that_is_well_attached_stays() -> None:
+    assert after_contact(0.2, 0.6, bridge=False) == [True, False]
+
+
+def test_a_piece_stays_if_the_rest_of_its_object_has_changed_as_well() -> None:
+    assert after_contact(0.2, 0.6, rest=0.3) == [True, False]
