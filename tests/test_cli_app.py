@@ -138,6 +138,11 @@ def raiser(error: BaseException) -> Callable[[], None]:
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
         (OSError(errno.ENOSPC, "No space left on device", "out/00001.png"), 6, "error: the disk is full writing out/"),
         (PermissionError(errno.EACCES, "Permission denied", "/root/out"), 6, "error: no permission for /root/out"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "a/x.hodor"),
+            6,
+            "error: the file name x.hodor is too long;",
+        ),
         (MemoryError("Unable to allocate 9 TiB"), 5, "error: there is not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: ..."), 5, "error: there is not enough memory"),
         (ValueError("two\nlines"), 70, "error: unexpected ValueError: two lines (test_cli_app.py:"),

@@ -132,6 +132,7 @@ def test_what_a_file_claims_and_does_not_hold_is_refused(store: Path, tmp_path: 
     assert "float64" in refusal(replaced("descriptor", data=np.zeros((8, 16))))
     assert "shape (8, 17)" in refusal(replaced("descriptor", data=np.zeros((8, 17), np.float32)))
     assert "values that are not finite" in refusal(replaced("descriptor", data=np.full((8, 16), np.nan, np.float32)))
+    assert "or too large" in refusal(replaced("descriptor", data=np.full((8, 16), 3e38, np.float32)))
     assert "damaged at video v0" in refusal(replaced("object_id", data=np.zeros(8, np.int32)))
     for name, value in (("fps", float("nan")), ("height", "tall"), ("settings", "[1]"), ("source", np.zeros(3))):
         path = tmp_path / "attribute.h5"

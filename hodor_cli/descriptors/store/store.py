@@ -23,6 +23,8 @@ from hodor_cli.images.paths import listed
 #: The file that is read if none is named.
 DEFAULT_STORE = "objects.h5"
 _ROWS = ("descriptor", "frame", "object_id", "box", "area", "confidence")
+#: Floats from here on are damage; squares of smaller ones can be summed in float32.
+_MOST = 1e15
 #: The smallest valid value of numbers that are used as positions, sizes or ids.
 _LEAST = {"frame": 0, "background_frame": 0, "object_id": 1, "area": 0, "box": 0, "time": 0}
 
@@ -119,8 +121,8 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             if opened.dtype.kind == "O":
                 return np.array(read_values(path, opened, np.arange(len(opened))[rows]), object)
             values = np.asarray(opened[rows])
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise ValueError(f"{dataset} has values that are not finite")
+            if values.dtype.kind == "f" and values.size and not -_MOST < values.min() <= values.max() < _MOST:
+                raise ValueError(f"{dataset} has values that are not finite or too large")
             if dataset in _LEAST and values.size and values.min() < _LEAST[dataset]:
                 raise ValueError(f"{dataset} has the value {values.min()}")
         return values
