@@ -14,9 +14,6 @@ from msgspec import Meta, Struct, field
 from hodor_cli.errors import OutputError
 from hodor_cli.files import is_plain_name
 
-REPORT_FORMAT = "hodor-report"
-REPORT_VERSION = 1
-
 ObjectId = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=0)]
 #: x, y, width, height in pixels.
@@ -179,6 +176,7 @@ class ReportRecord(RunIdentity, frozen=True, kw_only=True):
     """report.json without its frames."""
 
     format: Literal["hodor-report"]
+    version: int = 1
     speed: SpeedRecord
     warnings: tuple[str, ...] = ()
     objects: dict[ObjectId, ObjectSummary] = field(default_factory=dict)
@@ -219,10 +217,7 @@ def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
     try:
         record = msgspec.json.decode(data, type=schema)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise OutputError(
-            f"{what} is damaged or was not written by hodor ({error}), so it cannot be used; delete its folder "
-            "yourself, or choose another with `out`"
-        ) from error
+        raise OutputError(f"{what} is damaged or not hodor's ({error}); delete it, or choose another `out`") from error
     for frame in getattr(record, "frames", (record,)):
         if isinstance(frame, (FrameRecord, MadeFrame)):
             require_inside(frame.name, what)
@@ -237,10 +232,7 @@ def read_record(path: Path, schema: type[Schema]) -> Schema:
 def require_inside(name: str, what: str) -> None:
     """Raise OutputError for a frame's name whose mask would be outside its folder."""
     if not (is_plain_name(name) and is_plain_name(f"{name}.png")):
-        raise OutputError(
-            f"{what} names the frame {name[:80]!r}, which leads outside its folder, so hodor did not write it; delete "
-            "the folder yourself, or choose another with `out`"
-        )
+        raise OutputError(f"{what} names the frame {name[:80]!r} outside its folder; choose another `out`")
 
 
 def is_report(path: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_video
+from msgspec.structs import replace
 from PIL import Image
 from segment_fakes import ColourSegmenter
 
@@ -25,8 +26,10 @@ from hodor_cli.records import (
     ReviewItem,
     RunIdentity,
     SourceRecord,
+    SpeedRecord,
     WeightsRecord,
 )  # fmt: skip
+from hodor_cli.run.finish import report_of
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
 
@@ -212,11 +215,13 @@ def test_overwriting_removes_the_page_of_the_earlier_run(clip: Path, first: np.n
 def test_the_page_of_a_long_video_keeps_its_worst_frame_and_takes_little_memory(tmp_path: Path) -> None:
     source, page = SourceRecord("clip", "video", (90, 160), 25.0), tmp_path / "review.html"
     identity = RunIdentity(source, {}, {}, WeightsRecord("mini", ""), {}, {})
+    empty = report_of(identity, SpeedRecord(0, 0.0), (), lambda: ())
 
     def write(count: int) -> None:
         objects = ({1: ObjectRecord(9, None, 0.2 if at == 7001 else 0.9, at == 9000)} for at in range(count))
         records = (FrameRecord(at, f"{at:05d}", at / 25, of) for at, of in enumerate(objects))
-        write_review_page(page, identity, {1: ObjectSummary(0, count, 0, 0.9)}, [], records, count, None)
+        report = replace(empty, speed=SpeedRecord(count, 0.0), objects={1: ObjectSummary(0, count, 0, 0.9)})
+        write_review_page(page, report, records, None)
 
     write(2)  # loads modules
     tracemalloc.start()

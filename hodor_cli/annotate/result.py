@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-import hodor_cli
 from hodor_cli.annotate.project import Labels, Project, made_by_hand
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
@@ -18,7 +15,6 @@ from hodor_cli.records import (
     FrameRecord,
     ReportRecord,
     ReviewItem,
-    RunIdentity,
     SpeedRecord,
     SuggestedFrame,
     is_report,
@@ -26,7 +22,7 @@ from hodor_cli.records import (
 )
 from hodor_cli.run.choosing import suggested
 from hodor_cli.run.exporting import open_again
-from hodor_cli.run.finish import summarise_objects, write_report
+from hodor_cli.run.finish import report_of, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.resume import run_identity
@@ -63,7 +59,7 @@ def inputs_by_hand(project: Project, before: Before | None = None) -> RunInputs:
 
 
 #: The frames to review, and the frames to mask next, the most useful first.
-Advice = tuple[list[ReviewItem], tuple[SuggestedFrame, ...]]
+Advice = tuple[Sequence[ReviewItem], tuple[SuggestedFrame, ...]]
 
 
 def advice_of(project: Project) -> Advice:
@@ -79,15 +75,12 @@ def write_project_report(
     segmenter: the segmenter that made the masks; None if it has not been loaded yet.
     """
     folder = project.folder
-    identity: RunIdentity = run_identity(source, inputs_by_hand(project), settings, segmenter)
-    review, suggest = advice_of(project)
+    identity = run_identity(source, inputs_by_hand(project), settings, segmenter)
     records = [record for _, record in sorted(project.records.items())]
-    header: dict[str, object] = {"hodor_version": hodor_cli.__version__, "annotated": project.mark}
-    header |= msgspec.to_builtins(identity, str_keys=True)
-    header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
+    report = report_of(identity, SpeedRecord(len(records), 0.0), tuple(source.warnings), lambda: records)
     with writing(folder.root, again="open the project again"):
-        write_report(folder.report, header | {"suggest": suggest}, summarise_objects(records), review, records)
-    return review, suggest
+        write_report(folder.report, report, records, annotated=project.mark)
+    return report.review, report.suggest
 
 
 def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, OutputFolder]:

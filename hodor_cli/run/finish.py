@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,7 @@ import msgspec
 
 from hodor_cli import __version__
 from hodor_cli.files import put_in_place, replacing, writing
-from hodor_cli.records import (
-    REPORT_FORMAT,
-    REPORT_VERSION,
-    FrameRecord,
-    ObjectSummary,
-    ReportRecord,
-    ReviewItem,
-    RunIdentity,
-    SpeedRecord,
-    read_record,
-)
+from hodor_cli.records import FrameRecord, ObjectSummary, ReportRecord, RunIdentity, SpeedRecord, read_record
 from hodor_cli.run.choosing import suggested
 from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.resume import RunProgress, refuse_differences
@@ -37,28 +28,23 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, run: RunProgress, *,
 
     run: the frames that were segmented, not those kept of an earlier run.
     """
+    records = partial(read_journal, folder.journal)
     with writing(folder.root):
-        objects = summarise_objects(read_journal(folder.journal))
-        review = review_frames(read_journal(folder.journal))
         speed = SpeedRecord(
-            frames=sum(1 for _ in read_journal(folder.journal)),
+            frames=sum(1 for _ in records()),
             frames_per_second=round(run.done / run.seconds, 3) if run.seconds > 0 else 0.0,
             seconds=round(run.seconds, 3),
             network_seconds=round(run.network_seconds, 3),
         )
         warnings = dict.fromkeys(run.warnings)  # of the source and the inputs, then of the frames
-        for record in read_journal(folder.journal):
+        for record in records():
             warnings.update(dict.fromkeys(record.warnings))
-        plain = msgspec.to_builtins(identity, str_keys=True)
-        header = {"hodor_version": __version__, **{name: plain[name] for name in RunIdentity.__struct_fields__}}
-        header |= {"speed": speed, "warnings": tuple(warnings), "suggest": suggested(read_journal(folder.journal))}
-        page = folder.progress / folder.review.name
-        overlay = folder.overlay if folder.overlay.exists() else None
-        write_review_page(page, identity, objects, review, read_journal(folder.journal), speed.frames, overlay)
+        report = report_of(identity, speed, tuple(warnings), records)
+        page, file = (folder.progress / path.name for path in (folder.review, folder.report))
+        write_review_page(page, report, records(), folder.overlay if folder.overlay.exists() else None)
         put_in_place(page, folder.review)
-        report = folder.progress / folder.report.name
-        write_report(report, header, objects, review, read_journal(folder.journal))
-        put_in_place(report, folder.report)
+        write_report(file, report, records())
+        put_in_place(file, folder.report)
         shutil.rmtree(folder.progress)
     return replace(read_summary(folder, identity), resumed_from=resumed_from, already_finished=False)
 
@@ -96,30 +82,29 @@ def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary
     }
 
 
-def write_report(
-    path: Path,
-    header: Mapping[str, Any],
-    objects: Mapping[int, ObjectSummary],
-    review: Iterable[ReviewItem],
-    records: Iterable[FrameRecord],
-) -> None:
+def report_of(
+    identity: RunIdentity, speed: SpeedRecord, warnings: tuple[str, ...], records: Callable[[], Iterable[FrameRecord]]
+) -> ReportRecord:
+    """The report of a run, without its frames. records: returns the records of the frames, in order."""
+    return ReportRecord(
+        **{name: getattr(identity, name) for name in RunIdentity.__struct_fields__}, format="hodor-report", speed=speed,
+        warnings=warnings, objects=summarise_objects(records()), review=tuple(review_frames(records())),
+        suggest=suggested(records()),
+    )  # fmt: skip
+
+
+def write_report(path: Path, report: ReportRecord, records: Iterable[FrameRecord], **more: str) -> None:
     """Write report.json atomically, one frame at a time, so that memory does not grow with the video.
 
-    header: the fields before the frames (source, weights, settings, speed, warnings). objects: the result of
-    `summarise_objects`.
+    more: further fields.
     """
+    plain = msgspec.to_builtins(report, str_keys=True)
+    head = {"format": report.format, "version": report.version, "hodor_version": __version__, **plain, **more}
     with replacing(path, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
-        for key, value in header.items():
-            file.write(f"{json.dumps(key)}: {_json(value)},\n")
-        file.write(f'"objects": {_json(objects)},\n')
-        frames = (msgspec.structs.replace(record, ticks=0) for record in records)  # only the unfinished run needs ticks
-        for title, values, end in (("review", review, ","), ("frames", frames, "}")):
-            file.write(f'"{title}": [')
-            for position, value in enumerate(values):
-                file.write((",\n  " if position else "\n  ") + _json(value))
-            file.write(f"\n]{end}\n")
-
-
-def _json(value: Any) -> str:
-    return json.dumps(msgspec.to_builtins(value, str_keys=True))
+        fields = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
+        file.write("{" + fields + '"frames": [')
+        for position, record in enumerate(records):
+            kept = msgspec.structs.replace(record, ticks=0)  # only an unfinished run needs them
+            frame = json.dumps(msgspec.to_builtins(kept, str_keys=True))
+            file.write((",\n  " if position else "\n  ") + frame)
+        file.write("\n]}\n")

@@ -6,7 +6,7 @@ review.html plays the overlay, and has a timeline of every object and the frames
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +19,7 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
 from hodor_cli.images.sheet import scaled
 from hodor_cli.pages import render
-from hodor_cli.records import (
-    FrameRecord,
-    ObjectRecord,
-    ObjectSummary,
-    ReportRecord,
-    ReviewItem,
-    RunIdentity,
-    read_record,
-)
+from hodor_cli.records import FrameRecord, ObjectRecord, ObjectSummary, ReportRecord, read_record
 from hodor_cli.video.overlay import colour_of
 from hodor_cli.video.source import open_source
 
@@ -66,20 +58,13 @@ class ObjectTimeline:
             yield x, *((1.0, "lost") if confidence is None else (max(0.06, confidence), "present"))
 
 
-def write_review_page(
-    page: Path,
-    identity: RunIdentity,
-    objects: Mapping[int, ObjectSummary],
-    review: Sequence[ReviewItem],
-    records: Iterable[FrameRecord],
-    count: int,
-    overlay: Path | None,
-) -> None:
-    """Write the page. count: the number of records. overlay: the finished overlay video that the page plays, if any."""
+def write_review_page(page: Path, report: ReportRecord, records: Iterable[FrameRecord], overlay: Path | None) -> None:
+    """Write the page. overlay: the finished overlay video that the page plays, if any."""
+    review, count = report.review, report.speed.frames
     wanted = {item.first_frame for item in review}
     seconds, positions = {}, {}
     start: float | None = None
-    lines = {key: ObjectTimeline(key, colour_of(key), summary) for key, summary in objects.items()}
+    lines = {key: ObjectTimeline(key, colour_of(key), summary) for key, summary in report.objects.items()}
     for position, record in enumerate(records):
         start = record.time if start is None else start
         if record.frame in wanted:
@@ -99,8 +84,7 @@ def write_review_page(
     text = render(
         "hodor_cli.run",
         "review.html",
-        identity=identity,
-        frames=count,
+        report=report,
         columns=_COLUMNS,
         timelines=list(lines.values()),
         moments=moments,
