@@ -95,19 +95,20 @@ class Tracker:
         progress: called with the number of frames done and in total; raise from it to stop.
         """
         inputs = inputs_by_hand(self._project)
-        source, earlier = self._reader.source, _Before(self._project, self._reader)
+        source, start, end = self._reader.source, self._reader.start, self._reader.end
+        earlier = {index: self._project.records.get(index) or self._reader.blank(index) for index in range(start, end)}
         # The frame before a part is processed too, because its masks are what the part starts from.
-        ranges = [(max(low - 1, self._reader.start), high + 1) for low, high in change.ranges]
+        ranges = [(max(low - 1, start), high + 1) for low, high in change.ranges]
         frames = [index for first, stop in ranges for index in range(first, stop)]
+        part = Part(change, frames, earlier, self._project.labels)
 
         def report(done: int, total: int | None) -> None:
             progress(done, total or done)
 
         with tempfile.TemporaryDirectory(prefix="hodor-") as maps:
             segmenter = CorrectingSegmenter(
-                self._segmenter, source, inputs, Part(change, earlier, frames), MapFolder(Path(maps)),
-                RunHooks(progress=report),
-            )  # fmt: skip
+                self._segmenter, source, inputs, part, MapFolder(Path(maps)), RunHooks(progress=report)
+            )
             done = segmenter.backward_frames
             for first, stop in ranges:
                 for frame in source.between(first, stop):
@@ -125,21 +126,6 @@ class Tracker:
         given = FrameInputs(given=record.given, removed=record.removed, boxes=record.boxes, clicks=record.clicks)
         frame = Frame(index, self._reader.name(index), pixels, index / fps)
         return frame_record(FrameResult(frame, replace(result, labels=labels), given), ticks=0), labels
-
-
-class _Before:
-    """The project as an earlier result that is being corrected."""
-
-    def __init__(self, project: Project, reader: FrameReader) -> None:
-        frames = range(reader.start, reader.end)
-        self.records = {index: project.records.get(index) or reader.blank(index) for index in frames}
-        self.labels, self._project = project.labels, project
-
-    def first_masks(self) -> dict[int, NDArray[np.bool_]]:
-        """Object id -> mask, in the first frame with masks made by hand."""
-        first = self._project.given_frames()[0]
-        labels = self.labels(first)
-        return {object_id: labels == object_id for object_id in self.records[first].given}
 
 
 def ways(reader: FrameReader, start: int, direction: str) -> list[range]:

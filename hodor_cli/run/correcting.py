@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,22 +89,23 @@ def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return found
 
 
-class EarlierResult(Protocol):
-    """The result that is corrected, such as an `EarlierRun`."""
-
-    @property
-    def records(self) -> Mapping[int, FrameRecord]: ...
-    def labels(self, frame: int) -> Labels: ...
-    def first_masks(self) -> Mapping[int, NDArray[np.bool_]]: ...
-
-
 @dataclass(frozen=True)
 class Part:
-    """The part of a result that is corrected: what changes in it, and the frames to segment again."""
+    """The part of a result that is corrected: what changes in it, and the frames to segment again.
+
+    records, labels: the earlier result, as the record and the label map of each frame.
+    """
 
     change: ChangedPart
-    earlier: EarlierResult
     frames: Sequence[int]
+    records: Mapping[int, FrameRecord]
+    labels: Callable[[int], Labels]
+
+    def first_masks(self) -> list[NDArray[np.bool_]]:
+        """The masks in the first frame with masks, including those made from boxes and clicks."""
+        frame = next(frame for frame in sorted(self.records) if self.records[frame].given)
+        labels = self.labels(frame)
+        return [labels == object_id for object_id in self.records[frame].given]
 
 
 class CorrectingSegmenter:
@@ -124,24 +125,24 @@ class CorrectingSegmenter:
     ) -> None:
         """Make the passes backward immediately and store their results in `maps`."""
         self._segmenter, self._next = segmenter, 0
-        self._change, self._earlier, self._frames = part.change, part.earlier, part.frames
-        ranges = self._change.ranges
+        self._part, self._change = part, part.change
+        ranges = part.change.ranges
         masks: dict[int, Labels] = {}
         for low, high in ranges:
             for edge in (low - 1, high + 1):
-                if edge in self._earlier.records:
-                    masks[edge] = self._earlier.labels(edge)
+                if edge in part.records:
+                    masks[edge] = part.labels(edge)
             for index in inputs.starts:
                 if low <= index <= high:
                     for frame in source.between(index, index + 1):
                         masks[index] = self._joined(index, inputs.at(frame))
         self._given = given = GivenMasks(masks, inputs.removals, inputs.appears)
         segmenter.plan(given.plan, first=source.start, maps=maps)
-        segmenter.choose_resolution(self._earlier.first_masks().values())
+        segmenter.choose_resolution(part.first_masks())
         stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
         #: Number of frames in the passes backward.
         self.backward_frames = passes_backward(
-            segmenter, source, given, stretches, maps, progress=hooks.backward_progress(len(self._frames))
+            segmenter, source, given, stretches, maps, progress=hooks.backward_progress(len(part.frames))
         )
         self.last = StepResult(np.zeros((0, 0), np.uint16))
 
@@ -151,7 +152,7 @@ class CorrectingSegmenter:
         return []
 
     def step(self, frame: Picture, masks: NDArray[np.integer] | None = None, *, time: float | None = None) -> Labels:
-        at = self._frames[self._next]
+        at = self._part.frames[self._next]
         inside, starts = self._change.covers(at), self._change.covers(at + 1)
         if inside or starts:
             if not inside or self._segmenter.position != at:
@@ -178,7 +179,7 @@ class CorrectingSegmenter:
     def _joined(self, frame: int, given: FrameInputs) -> Labels:
         """The masks given in a frame, in front of the earlier masks of unchanged objects. Only an object that a mask
         made from a box covers almost completely stays in front of it, such as a ball before a person."""
-        earlier = self._earlier.labels(frame)
+        earlier = self._part.labels(frame)
         earlier[np.isin(earlier, [*self._change.object_ids, *ids_in(given.labels)])] = 0
         if given.labels is None:
             return earlier
@@ -190,15 +191,15 @@ class CorrectingSegmenter:
         return joined
 
     def _kept(self, frame: int) -> StepResult:
+        record = self._part.records[frame]
         objects = {
             key: ObjectResult(
                 entry.area, entry.confidence, entry.lost, entry.cut_off or 0.0, entry.agreement, entry.change,
                 entry.disagreement,
             )
-            for key, entry in self._earlier.records[frame].objects.items()
+            for key, entry in record.objects.items()
         }  # fmt: skip
-        warnings = list(self._earlier.records[frame].warnings)
-        return StepResult(self._earlier.labels(frame), objects, warnings)
+        return StepResult(self._part.labels(frame), objects, list(record.warnings))
 
     def _corrected(self, frame: int, found: StepResult) -> StepResult:
         kept, changed = self._kept(frame), list(self._change.object_ids)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.errors import OutputError
@@ -37,12 +36,6 @@ class EarlierRun:
 
     def labels(self, frame: int) -> Labels:
         return read_label_png(self._folder.mask(self.records[frame].name))
-
-    def first_masks(self) -> dict[int, NDArray[np.bool_]]:
-        """Object id -> its mask in the first frame with masks, including those made from boxes and clicks."""
-        frame = next(frame for frame in sorted(self.records) if self.records[frame].given)
-        labels = self.labels(frame)
-        return {object_id: labels == object_id for object_id in self.records[frame].given}
 
     @cached_property
     def inputs(self) -> RunInputs:
@@ -145,7 +138,6 @@ def corrected_run(
     frames = sorted(earlier.records)
     if not frames or frames != list(range(source.start, frames[-1] + 1)):
         raise OutputError(
-            f"{folder.root} has masks of only {len(frames)} frames, so it cannot be corrected; track the other frames "
-            "with hodor annotate, or start again with `overwrite`"
+            f"{folder.root} has masks of {len(frames)} frames; track the others with hodor annotate, or `overwrite`"
         )
     return earlier, joined
