@@ -20,7 +20,7 @@ from hodor_cli.images.paths import listed
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from hodor_cli.run.many.run import BatchProgress, BatchSummary, Executor, WorkOptions
+    from hodor_cli.run.many.run import BatchSummary, Executor, WorkOptions
 
 #: Lines about single videos that are shown; summary.json has all.
 _SHOWN = 20
@@ -86,9 +86,8 @@ def segment_many(
     try:
         with progress_bar("segmenting", len(jobs), unit="videos") as show:
 
-            def progress(state: BatchProgress) -> None:
-                failed = f", {state.failed} failed" if state.failed else ""
-                show(state.videos, description=f"{state.frames} frames{failed}")
+            def progress(videos: int, failed: int, frames: int) -> None:
+                show(videos, description=f"{frames} frames" + (f", {failed} failed" if failed else ""))
 
             # Without a terminal there is no bar to update.
             summary = segment_videos(jobs, options, executor, progress=progress if sys.stderr.isatty() else None)

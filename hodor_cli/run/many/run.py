@@ -75,15 +75,6 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
-class BatchProgress:
-    """The videos that have ended, how many of them failed, and the frames done in this run."""
-
-    videos: int
-    failed: int
-    frames: int
-
-
-@dataclass(frozen=True)
 class BatchSummary:
     """The outcome of all videos, in the order of the jobs. seconds: the duration of the run."""
 
@@ -106,12 +97,13 @@ def segment_videos(
     options: WorkOptions,
     executor: Executor,
     *,
-    progress: Callable[[BatchProgress], None] | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
 ) -> BatchSummary:
     """Segment every video into `OUT/NAME`, several at a time; one that fails does not stop the others.
 
     The folder of a video appears when it is complete, and OUT/summary.json has the outcome of all videos. After an
-    interruption, the same call with `resume` continues.
+    interruption, the same call with `resume` continues. progress: called with the number of videos that have ended, of
+    those that failed, and of frames done in this run.
 
     Raises:
         UsageError: No jobs, or `resume` and `overwrite` together.
@@ -128,9 +120,7 @@ def segment_videos(
     there = [job.name for job in jobs if (out / job.name).exists()]
     if not (options.resume or options.overwrite) and (there or (out / UNFINISHED).exists()):
         what = f"the results of {listed(there, 3)}" if there else "unfinished results"
-        raise OutputError(
-            f"{out} holds {what} already; add `resume` to continue, `overwrite` to replace them, or another `out`"
-        )
+        raise OutputError(f"{out} holds {what}; add `resume` or `overwrite`, or choose another `out`")
     began = time.perf_counter()
     results: dict[str, JobResult] = {}
     with locked_folder(out, advice="wait until it ends, or choose another folder with `out`"):
@@ -142,7 +132,7 @@ def segment_videos(
                 if progress is not None:
                     frames = sum(VideoAttempts(out, job.name).frames_done() for job in jobs if job.name not in results)
                     frames += sum(one.frames for one in results.values() if not one.already_finished)
-                    progress(BatchProgress(len(results), sum(bool(one.error) for one in results.values()), frames))
+                    progress(len(results), sum(bool(one.error) for one in results.values()), frames)
         finally:
             running.close()  # stop the workers now, not when the generator is garbage-collected
         summary = BatchSummary(out, tuple(results[job.name] for job in jobs), time.perf_counter() - began)
