@@ -59,9 +59,7 @@ class SwinConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
 
     def __post_init__(self) -> None:
         if sum(self.depths) > _MOST_BLOCKS:
-            raise ValueError(
-                f"the stages have {sum(self.depths)} blocks together, and at most {_MOST_BLOCKS} are allowed"
-            )
+            raise ValueError(f"the stages have {sum(self.depths)} blocks together; at most {_MOST_BLOCKS} are allowed")
         if len(self.heads) != len(self.depths):
             raise ValueError(f"{len(self.depths)} depths need as many heads, not {len(self.heads)}")
         for stage, heads in enumerate(self.heads):
@@ -220,9 +218,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not MIN_SIDE <= min_dim <= MAX_MIN_DIM:
             raise UsageError(f"`min_dim` must be between {MIN_SIDE} and {MAX_MIN_DIM}, not {min_dim}")
         if not min_dim <= max_dim <= MAX_MAX_DIM:
-            raise UsageError(
-                f"`max_dim` must be between {min_dim} (`min_dim`) and {MAX_MAX_DIM}, not {max_dim}; leave it out"
-            )
+            raise UsageError(f"`max_dim` must be {min_dim} (`min_dim`) to {MAX_MAX_DIM}, not {max_dim}; leave it out")
         return min_dim, max_dim
 
     def resolutions(self, min_dim: int | None, max_dim: int | None) -> tuple[tuple[int, int], ...]:

@@ -93,6 +93,4 @@ def extra(name: str, purpose: str) -> Iterator[None]:
         yield
     except ImportError as error:
         package = (error.name or str(error)).partition(".")[0]
-        raise UsageError(
-            f"{purpose} needs the package {package} ({error}); install it: pip install 'hodor-cli[{name}]'"
-        ) from error
+        raise UsageError(f"{purpose} needs the package {package} ({error}); pip install 'hodor-cli[{name}]'") from error

@@ -72,10 +72,7 @@ def _take(descriptor: int, path: Path, target: Path, advice: str) -> None:
     if granted is False:
         raise OutputError(f"{target} is being written by {holder}; {advice}")
     if granted is None and holder:
-        raise OutputError(
-            f"{target} is being written by {holder}; this file system has no locks, so remove {path} if that process "
-            "was killed"
-        )
+        raise OutputError(f"{target} is being written by {holder}; if that was killed, remove {path}")
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     with suppress(OSError):  # on a full disk the lock still works, but does not name its holder
         os.ftruncate(descriptor, 0)

@@ -151,7 +151,7 @@ def test_frames_are_looked_at_after_each_mask_up_to_the_next() -> None:
 @pytest.mark.parametrize("value", [0, 1])
 def test_a_mask_without_object_or_background_is_refused(toy: Hodor, example: Example, value: int) -> None:
     labels = np.full_like(example.labels, value)
-    with pytest.raises(InputError, match="empty" if value == 0 else "covers the whole frame"):
+    with pytest.raises(InputError, match="empty" if value == 0 else "covers its frame"):
         adapt(toy, [Example(example.frame, labels)], AdaptSettings(Budget(steps=1)))
 
 

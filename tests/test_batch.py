@@ -291,9 +291,9 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
         assert flag in line and "hodor segment-many --help" in line
     assert "--workers" in error(clips / "a.mp4", "--mask", mask, "--workers", 2, code=2, command="segment")
     assert "hodor segment-many" in error(clips, "--mask", mask, code=3, command="segment")
-    assert "give one video to `hodor segment`, with its mask" in error(clips / "a.mp4", "--masks", masks, code=3)
+    assert "give it to `hodor segment`" in error(clips / "a.mp4", "--masks", masks, code=3)
     assert "is a file" in error(clips, "--masks", mask, code=3)
-    assert "so it is a single video" in error(masks, "--masks", masks, code=3)
+    assert "so it is one video" in error(masks, "--masks", masks, code=3)
     assert "contradict" in error(clips, "--masks", masks, "--resume", "--overwrite", "--weights", toy, code=2)
     assert "contradict" in error(clips, "--masks", masks, "--gpus", 1, "--device", "cpu", code=2)
     assert "GPU" in error(clips, "--masks", masks, "--gpus", 99, "--weights", toy, code=5).upper()
@@ -322,7 +322,7 @@ def test_a_missing_cluster_is_told_without_the_options_of_ray(monkeypatch: pytes
         raise ConnectionError("Could not find any running Ray instance. Please set the `--address` flag.")
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(UsageError, match="start one with `ray start --head`") as raised:
+    with pytest.raises(UsageError, match="use `ray start --head`") as raised:
         connect("auto")
     assert "--address" not in str(raised.value)
 

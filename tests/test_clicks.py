@@ -171,7 +171,7 @@ def test_overlapping_masks_become_a_label_map_that_a_segmenter_takes(
 
 
 def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
-    with pytest.raises(UsageError, match="object 1 has no mask yet from which a negative click could remove"):
+    with pytest.raises(UsageError, match="object 1 has no mask yet; first give a positive click"):
         clicker.click(45, 60, positive=False)
     with pytest.raises(UsageError, match="has no area"):
         clicker.box((200, 10, 20, 20))

@@ -198,7 +198,7 @@ def test_a_kill_while_masks_move_is_mended_by_resuming(
         with pytest.raises(KeyboardInterrupt):
             run(network, clip, out, masks=MORE, resume=True)
     assert not (out / "report.json").exists()
-    with pytest.raises(OutputError, match="unfinished run already"):
+    with pytest.raises(OutputError, match="unfinished run"):
         run(network, clip, out, masks=MORE)
     assert run(network, clip, out, masks=MORE, resume=True).already_finished
     assert_same_result(out, finished[1])
@@ -248,7 +248,7 @@ def test_a_result_that_lacks_frames_is_not_corrected(network: Hodor, clip: Path,
     report = json.loads((out / "report.json").read_text())
     del report["frames"][30]
     (out / "report.json").write_text(json.dumps(report))
-    with pytest.raises(OutputError, match=f"has masks of only {COUNT - 1} frames"):
+    with pytest.raises(OutputError, match=f"has masks of {COUNT - 1} frames"):
         run(network, clip, out, masks=MORE, resume=True)
     assert (out / "report.json").exists() and not (out / ".progress").exists()
 

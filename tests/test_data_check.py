@@ -167,7 +167,7 @@ def test_annotations_with_nonsense_in_them_are_faults_of_the_set(tmp_path):
 def test_annotations_without_objects_are_not_taken_for_none(tmp_path):
     content = make_coco(tmp_path, 2)
     save_coco(tmp_path, {**content, "annotations": []})
-    with pytest.raises(DataError, match="no image with an object within the limits"):
+    with pytest.raises(DataError, match="no object within the limits"):
         list(preview_samples(open_set(tmp_path), 1, preset="toy"))
 
 
@@ -206,7 +206,7 @@ def test_a_folder_without_images_is_explained(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "later").mkdir()
     for folder, what in ((tmp_path / "notes" / "later", "is empty"), (tmp_path / "notes", "holds no images")):
-        with pytest.raises(DataError, match=f"{folder} {what}: photographs need .* clips need the folders JPEGImages"):
+        with pytest.raises(DataError, match=f"{folder} {what}: photographs need .* clips need JPEGImages"):
             check_dataset(folder)
 
 
@@ -252,7 +252,7 @@ def test_the_preview_draws_the_objects_that_the_check_counts(tmp_path):
     save_coco(tmp_path / "set", content)
     hodor(*sheet, tmp_path / "b.png")
     too_small = hodor(*sheet, tmp_path / "c.png", "--min-area", "2000", code=7)
-    assert "no image with an object within the limits" in too_small.output
+    assert "no object within the limits" in too_small.output
 
 
 def test_a_json_that_annotates_nothing_is_not_taken_for_annotations(tmp_path):
@@ -382,7 +382,7 @@ def test_mistakes_with_folders_of_masks_are_told(tmp_path):
     for number in range(4):
         Image.new("RGB", (80, 60)).save(tmp_path / "images" / f"{number}.png")
         Image.fromarray(square).save(tmp_path / "masks" / f"{number}.jpg")
-    assert "0.jpg is a JPEG, whose compression changes the values" in check_dataset(tmp_path).sentence()
+    assert "0.jpg is a JPEG, whose compression changes object ids" in check_dataset(tmp_path).sentence()
     for number, path in enumerate(sorted((tmp_path / "masks").iterdir())):
         path.unlink()
         Image.fromarray(square).save(tmp_path / "masks" / f"cell{3 * number + 1}.png")
@@ -440,7 +440,7 @@ def test_masks_in_which_a_value_is_a_class_are_told(tmp_path):
     for number in range(3):
         Image.new("RGB", (80, 60)).save(tmp_path / "images" / f"{number}.png")
         Image.fromarray(cells).save(tmp_path / "masks" / f"{number}.png")
-    told = f"in 3 of 3 masks of {tmp_path} a value has separate pieces: if each piece is an object, give each its own"
+    told = f"in 3 of 3 masks of {tmp_path} a value has separate pieces: if each is an object, give each its own"
     assert any(told in doubt for doubt in check_dataset(tmp_path, limits=LIMITS).doubts)
     cells[10:40, 30:50], cells[10:40, 55:75] = 1, 2
     for number in range(2):

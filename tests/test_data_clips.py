@@ -122,7 +122,7 @@ def test_wrong_sizes_are_named(davis):
     clips = ClipSet(davis)
     with pytest.raises(DataError, match="50x50 but its frame is 128x96"):
         clips.load_labels(0, 1)
-    with pytest.raises(DataError, match="40x40 but its clip began with 128x96"):
+    with pytest.raises(DataError, match="40x40; its clip is 128x96"):
         clips.load_frame(0, 2)
 
 
@@ -228,7 +228,7 @@ def test_nonsense_is_refused(davis):
         ClipOptions("thick")
     with pytest.raises(UsageError, match="gap"):
         ClipOptions("dense", max_gap=0)
-    with pytest.raises(DataError, match="no labelled frame with an object"):
+    with pytest.raises(DataError, match="no labelled object of"):
         ClipFrames(clips, ObjectLimits(min_area=1e6))
 
 

@@ -266,7 +266,7 @@ def test_an_array_that_promises_more_than_its_file_holds_takes_no_memory(tmp_pat
     header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000, 1000000), }\n"
     path = tmp_path / "a.npy"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-    with pytest.raises(InputError, match="declares an array of more bytes"):
+    with pytest.raises(InputError, match="declares more bytes"):
         read_mask(path)
     for header in (b"{'descr': '<i8', 'fortran_order': False, 'shape': (-4, 4), }\n", b"{'descr': (((((((", b"\0" * 9):
         path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)

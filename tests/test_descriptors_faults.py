@@ -206,9 +206,9 @@ def test_a_second_result_of_a_video_does_not_replace_the_first(tmp_path: Path) -
             video.add_frame(0, [ObjectRow(1, np.full(16, value, np.float32), (0, 0, 1, 1), 1)], None)
 
     write(result("/a.hodor", "1"), 1)
-    with pytest.raises(UsageError, match=r"already has a video clip.*/a\.hodor.*another `name`"):
+    with pytest.raises(UsageError, match=r"has a video clip made from .*/a\.hodor.*another `name`"):
         write(result("/b.hodor", "2"), 2)
-    with pytest.raises(UsageError, match="replace it; write it to another file"):  # a data set's videos have no `name`
+    with pytest.raises(UsageError, match="; write to another file"):  # a data set's videos have no `name`
         write(replace(result("/DAVIS/Annotations/clip", "2"), kind="davis"), 2)
     with DescriptorStore(tmp_path / "objects.h5") as store:
         assert store.rows("clip").descriptor[0, 0] == 1

@@ -116,5 +116,5 @@ def test_one_object_has_no_curve() -> None:
     index = RowIndex(
         ("v",), np.zeros(5, np.int32), np.ones(5, np.int32), np.arange(5, dtype=np.int32), np.arange(5) / 25
     )
-    with pytest.raises(InputError, match=r"no precision-recall curve is possible: with 1 object in all"):
+    with pytest.raises(InputError, match=r"with 1 object in all, no query has something to find"):
         score_retrieval(np.ones((5, 4), np.float32), index)

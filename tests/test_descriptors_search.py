@@ -74,12 +74,12 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with DescriptorStore(library) as store:
         with pytest.raises(InputError, match="another model"):
             search_objects(store, replace(query, model_fingerprint="0" * 64))
-        with pytest.raises(InputError, match=r"the descriptor vectors of .* have length 8 and those in .* 16;"):
+        with pytest.raises(InputError, match="vectors of another length"):
             search_objects(store, replace(query, descriptors=query.descriptors[:, :8]))
         by_baseline = Comparison("baseline")
-        with pytest.raises(InputError, match=r"the baseline vectors of .* have length 3 and those in .* 4;"):
+        with pytest.raises(InputError, match=r"vectors of another length"):
             search_objects(store, replace(query, baseline=query.descriptors[:, :3]), comparison=by_baseline)
-        with pytest.raises(InputError, match=r"v1/2 was saved without baseline features"):
+        with pytest.raises(InputError, match=r"v1/2 has no baseline features"):
             search_objects(store, replace(query, baseline=None), comparison=by_baseline)
     with DescriptorStore(clustered_store(tmp_path / "bare.h5", baseline=False)) as store:
         with pytest.raises(InputError, match=r"no baseline of video v0; export it again"):
@@ -187,5 +187,5 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path, monkeypatch: pyte
     assert start_from_store(segmenter, [f"{library}#bear/2"])[0].labels == {1: "bear/2"} and list(given[0]) == [1]
     with pytest.raises(InputError, match="other weights"):
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
-    with pytest.raises(InputError, match=r"other.h5#v0/1 was saved with other weights"):
+    with pytest.raises(InputError, match=r"other.h5#v0/1 was saved with other `weights`"):
         start_from_store(segmenter, [f"{library}#bear/2", f"{tmp_path / 'other.h5'}#v0/1"])

@@ -83,7 +83,7 @@ def test_failed_sequences_end_with_an_error_after_the_results(
         evaluate([benchmark[0]], predictions=benchmark[1], json_file=str(target))
     assert json.loads(target.read_text())["J&F"] == 1.0
     captured = capsys.readouterr()
-    assert "has no prediction for 1 frame: 00002" in captured.err
+    assert "lacks 1 prediction: 00002" in captured.err
     assert "bear" in captured.out
     with pytest.raises(OutputError, match="exists already"):
         evaluate([benchmark[0]], predictions=benchmark[1], json_file=str(target))
@@ -97,7 +97,7 @@ def test_masks_of_another_tool_are_scored_under_their_own_name(
         writer_of("cvat").write(read_annotations(truth / "Annotations" / "480p" / "bear"), out)
     xml = tracks / "annotations.xml"
     xml.write_text(xml.read_text().replace("</track>", '<polyline frame="0" points="1,1;9,9"/></track>', 1))
-    left_out = f"{xml}: 1 polyline left out, because such shapes have no area"
+    left_out = f"{xml}: 1 polyline left out, which have no area"
     evaluate([truth], predictions=tracks, sequences="bear", out=tmp_path / "out")
     with pytest.raises(UsageError, match=r"cvat holds the masks of one video; choose its sequence"):
         evaluate([truth], predictions=tracks, out=tmp_path / "out", overwrite=True)
@@ -125,7 +125,7 @@ def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"weights": "mini", "predictions": Path("x")}, "existing masks; leave out `weights`"),
+        ({"weights": "mini", "predictions": Path("x")}, "scores masks; leave out `weights`"),
         ({"history": "0"}, "--history takes a number"),
         ({"history": "1,x"}, "--history takes a number"),
         ({"history": "1,2", "predictions": Path("x")}, "leave out .* `history`"),
@@ -135,7 +135,7 @@ def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.
         ({"compare": True, "settings": EvaluationSettings(official=True)}, "leave out all other options"),
         ({"resume": True, "overwrite": True, "out": Path("x")}, "give one of them"),
         ({"resume": True}, "`out`; give that as well"),
-        ({"resume": True, "predictions": Path("x"), "out": Path("x")}, "leave out .* `resume`"),
+        ({"resume": True, "predictions": Path("x"), "out": Path("x")}, "leave out .* other"),
     ],
 )
 def test_contradictions_are_named(tmp_path: Path, options: dict[str, Any], sentence: str) -> None:

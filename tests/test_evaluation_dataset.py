@@ -132,7 +132,7 @@ def test_what_is_no_data_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no data set"):
         recognise(tmp_path / "gone")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="neither JPEGImages and Annotations"):
+    with pytest.raises(DataError, match="it needs JPEGImages"):
         recognise(tmp_path / "empty")
     davis(tmp_path / "up" / "DAVIS", {"bear": moving_labels(3)})
     with pytest.raises(DataError, match=r"did you mean .*DAVIS\?"):

@@ -88,7 +88,7 @@ def test_missing_frames_are_listed_and_the_other_sequences_count(benchmark: tupl
         (benchmark[1] / "bear" / f"{index:05d}.png").unlink()
     result = evaluate(benchmark[0], predictions=benchmark[1])
     assert set(result.sequences) == {"camel", "dog"}
-    assert "has no prediction for 27 frames: 00001, 00002" in result.failed["bear"]
+    assert "lacks 27 predictions: 00001, 00002" in result.failed["bear"]
     assert "00020 and 7 more" in result.failed["bear"]
     assert "bear" in json.loads(result.to_json())["failed"]
 
@@ -98,7 +98,7 @@ def test_masks_of_the_first_and_last_frame_are_not_needed(benchmark: tuple[Path,
         (benchmark[1] / "bear" / f"{name}.png").unlink()
     assert evaluate(benchmark[0], predictions=benchmark[1]).sequences["bear"].jf == 1.0
     (benchmark[1] / "bear" / "00001.png").unlink()
-    with pytest.raises(InputError, match="for 2 frames: 00001, 00029;"):  # where the last frame counts, too
+    with pytest.raises(InputError, match="lacks 2 predictions: 00001, 00029;"):  # where the last frame counts, too
         score_masks(recognise(benchmark[0]).sequences["bear"], benchmark[1] / "bear", YOUTUBE_VOS)
 
 
@@ -136,7 +136,7 @@ def test_a_zip_of_predictions_is_to_be_unpacked(tmp_path: Path) -> None:
 
 
 def test_nothing_that_can_be_scored_is_an_error(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no masks in a folder named like a sequence"):
+    with pytest.raises(InputError, match="no folder named like a sequence"):
         evaluate(benchmark[0], predictions=predictions(tmp_path / "others", {"cat": moving_labels(3)}))
     with pytest.raises(InputError, match="bear holds no masks"):
         evaluate(benchmark[0], predictions=tmp_path / "set" / "JPEGImages")
@@ -250,7 +250,7 @@ def test_the_official_package_is_given_the_data_set_as_it_reads_it(
         assert evaluate(root, predictions=guesses, settings=EvaluationSettings(official=True)).jf == result.jf
         assert OfficialPackage.seen == {"dog": {0, 1}}
     else:
-        with pytest.raises(InputError, match=r"0000\d\.png has colours.*leave out `official`"):
+        with pytest.raises(InputError, match=r"0000\d\.png has colours, but `official` needs ids"):
             evaluate(root, predictions=guesses, settings=EvaluationSettings(official=True))
 
 

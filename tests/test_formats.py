@@ -337,7 +337,7 @@ def test_labelme_groups_are_objects_and_lines_are_none(tmp_path: Path) -> None:
     found = read_annotations(path)
     assert first(found).object_ids == [2, 7] and found.names == {2: "cat", 7: "cat"}
     assert (first(found).labels == 7).sum() == 200
-    assert found.notes == (f"{path}: 1 shape of type line left out, because such shapes have no area",)
+    assert found.notes == (f"{path}: 1 shape of type line left out, which have no area",)
 
 
 def test_parts_of_an_object_are_trained_on_as_one_object(tmp_path: Path) -> None:
@@ -568,7 +568,7 @@ def test_ids_that_are_too_large_are_replaced_with_a_note() -> None:
 def test_files_that_call_one_object_differently_are_refused() -> None:
     box = [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0]]
     files = [Annotations("x", Path(name), [Picture("0", SIZE, (Shape(name, box, 1),))]) for name in ("mug", "cup")]
-    with pytest.raises(InputError, match="cup calls object 1 'cup' and mug calls it 'mug'"):
+    with pytest.raises(InputError, match="object 1 is 'cup' in cup and 'mug' in mug"):
         number_together(files)
 
 
@@ -585,7 +585,7 @@ def test_files_that_call_one_object_differently_are_refused() -> None:
         ("a.xml", "<annotations></annotations>", "without an annotated image or track"),
         ("a.txt", "0 0.1 0.1 0.5 0.5", "is a box, not an outline"),
         ("a.txt", "0 10 10 50 10 50 50", "fractions from 0 to 1"),
-        ("a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5", "a picture that is missing"),
+        ("a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5", "a missing picture"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -604,7 +604,7 @@ def test_boxes_are_no_masks(tmp_path: Path) -> None:
     content = json.loads(whole)
     content["annotations"] = [item | {"segmentation": []} for item in content["annotations"]]
     (tmp_path / "boxes.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="has annotations but no polygons or run lengths"):
+    with pytest.raises(InputError, match="has annotations without polygons or run lengths"):
         read_annotations(tmp_path / "boxes.json")
     content["annotations"] = [item | {"category_id": 7} for item in json.loads(whole)["annotations"]]
     (tmp_path / "strange.json").write_text(json.dumps(content))

@@ -161,7 +161,7 @@ POLYGON = '<polygon frame="{}" outside="0" points="{}"/>'
 @pytest.mark.parametrize(
     ("write", "text", "said"),
     [
-        (yolo, "0 -0.5 0.2 0.6 0.2 0.6 0.6", r"a.txt, line 1, reaches outside the picture \(-0.5\)"),
+        (yolo, "0 -0.5 0.2 0.6 0.2 0.6 0.6", r"a.txt, line 1, has -0.5"),
         (yolo, "-1 0.2 0.2 0.6 0.2 0.6 0.6", "a.txt, line 1, is not a class and x y"),
         (yolo, "0 nan 0.2 0.6 0.2 0.6 0.6", "a.txt, line 1, is not a class and x y"),
         (yolo, "0,0.2,0.2,0.6,0.2,0.6,0.6", "a.txt, line 1, is not a class and x y"),

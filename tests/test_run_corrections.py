@@ -63,7 +63,7 @@ def test_a_removal_belongs_to_the_run_and_survives_an_interruption(tmp_path: Pat
     ("removals", "words"),
     [
         ({3: [9]}, "no earlier frame marks it"),
-        ({0: [1]}, "has a mask or box there"),
+        ({0: [1]}, "has a mask or box"),
         ({3: [1], 5: [1]}, "in frame 5: it is removed in frame 3 already"),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_mask_may_name_its_object_and_an_empty_one_ends_it(tmp_path: Path) -> 
     write_label_png(tmp_path / "white.png", np.where(labels == 1, 255, 0).astype(np.uint16))
     named = read_given([f"0:4={tmp_path}/white.png"], source).masks[0]
     assert named.object_ids == (4,) and named.notes == ["white.png holds only 0 and 255: it is one object, with id 4"]
-    with pytest.raises(InputError, match=r"holds 2 objects.* give a mask that shows only that object, or 0="):
+    with pytest.raises(InputError, match=r"holds 2 objects.* give a mask of one, or 0="):
         read_given([f"0:4={tmp_path}/both.png"], source)
 
 

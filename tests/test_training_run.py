@@ -79,7 +79,7 @@ def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Pa
     facts = json.loads((result.folder / "run.json").read_text())
     assert (facts["kind"], facts["preset"], facts["settings"]["batch_size"]) == ("pretrain", "toy", 4)
     assert any("4 photographs, 4 left" in text for text in notes)
-    assert any("the warm-up (5 iterations) takes the whole run (2)" in text for text in notes)
+    assert any("the warm-up takes the whole run" in text for text in notes)
     # Six predictions of two pictures each, two samples.
     sheet = cv2.imread(str(result.folder / "sheets" / "000001.png"))
     assert sheet.shape[1] > 6 * 2 * 64
@@ -179,17 +179,17 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
         run(photos, out, resume=True, overwrite=True)
     with pytest.raises(UsageError, match=r"batch_size was 2, not 4"):
         run(photos, out, 3, resume=True, settings={"batch_size": 4})
-    with pytest.raises(UsageError, match=r"`iterations=1` contradicts `resume`: .* has done 2 already"):
+    with pytest.raises(UsageError, match=r"`iterations=1` contradicts `resume`: .* has done 2"):
         run(photos, out, 1, resume=True)
     with pytest.raises(UsageError, match=r"`data` contradicts `resume`"):
         run([f"{photos}:2"], out, 3, resume=True)
-    with pytest.raises(UsageError, match=r"`weights=mini` contradicts `resume`: the run began without `weights`"):
+    with pytest.raises(UsageError, match=r"`weights=mini` contradicts `resume`, as the run began without `weights`"):
         run(photos, out, 3, resume=True, weights="mini")
     with pytest.raises(UsageError, match="run of `hodor pretrain`"):
         start(hodor_cli.finetune, photos, mode="frames", out=out, resume=True)
     with pytest.raises(WeightsError, match=r"holds a 'toy' network, not 'mini' as the settings ask for"):
         run(photos, out, preset="mini", weights=out / "last.safetensors", overwrite=True)
-    with pytest.raises(UsageError, match=r"`weights=.*` belongs to the run in .* that `overwrite` would remove"):
+    with pytest.raises(UsageError, match=r"`overwrite` would remove `weights="):
         run(photos, out, weights=out / "last.safetensors", overwrite=True)
     assert (out / "last.safetensors").is_file()
     assert (out / STATE_FILE).read_bytes() == before
@@ -279,7 +279,7 @@ def test_damaged_files_of_a_run_are_one_sentence_with_a_way_out(photos: Path, tm
     record = (out / "run.json").read_text()
     for damage in (b"[]", b"", b"{}", b"[" * 5000, record.replace('"pretrain"', "7", 1).encode()):
         (out / "run.json").write_bytes(damage)
-        with pytest.raises(DataError, match=r"run\.json is not the record of a training run"):
+        with pytest.raises(DataError, match=r"run\.json is not a training run's record"):
             run(photos, out, 2, resume=True)
     (out / "run.json").write_text(record)
     (out / "metrics.csv").write_bytes(b"\xff\0iteration\n")
@@ -418,7 +418,7 @@ def test_masks_that_are_probably_inverted_are_warned_about(tmp_path: Path) -> No
 
 def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HODOR_WORKSPACE_DIR", raising=False)
-    with pytest.raises(DataError, match=r"give `data` FOLDER.*HODOR_WORKSPACE_DIR"):
+    with pytest.raises(DataError, match=r"give `data`, .*HODOR_WORKSPACE_DIR"):
         run(None, tmp_path / "run")
     with pytest.raises(DataError, match=r"nothing is left to train on .*`limits\.min_area`"):
         run(photos, tmp_path / "run", settings={"limits.min_area": 1e9})

@@ -130,7 +130,7 @@ def test_the_preset_follows_the_architecture() -> None:
     assert preset_name("finetune", "toy", "mini") == "toy"
     with pytest.raises(UsageError, match="no preset for the architecture 'huge'"):
         preset_name("pretrain", None, "huge")
-    with pytest.raises(UsageError, match="there is no training preset 'papr'"):
+    with pytest.raises(UsageError, match="there is no preset 'papr'"):
         choose_config("papr", "", {})
 
 
@@ -204,7 +204,7 @@ def test_settings_come_from_a_file_with_those_of_its_preset_for_the_others(tmp_p
         (None, InputError, "there is no file of settings"),
         ("[]", InputError, r"mine\.json is not a file of settings that can be read"),
         ('{"settings": {}}', InputError, "missing required field 'preset'"),
-        ('{"preset": "big", "settings": {}}', UsageError, r"mine\.json: there is no training preset 'big'"),
+        ('{"preset": "big", "settings": {}}', UsageError, r"mine\.json: there is no preset 'big'"),
         (
             '{"preset": "mini", "settings": {"learning_rate": {"pek": 1}}}',
             UsageError,

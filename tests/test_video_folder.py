@@ -167,7 +167,7 @@ def test_masks_are_no_frames_and_pictures_of_any_mode_are(tmp_path: Path, kind: 
         drawn.save(masks / name)
         shown = Image.fromarray(picture(1))
         (shown.quantize(16) if kind == "colours" else shown.convert("L")).save(pictures / name)
-    with pytest.raises(InputError, match="Annotations holds masks, which are not frames; give the video or images"):
+    with pytest.raises(InputError, match="Annotations holds masks, not frames; give their video or images"):
         open_source(masks)
     assert len(list(open_source(pictures))) == 2
 
@@ -192,5 +192,5 @@ def test_black_and_white_pictures_are_frames_unless_their_folder_is_called_after
     for name in ("0.png", "1.png"):  # in two colours
         coloured(drawing // FULL, np.array([(255, 0, 0), (0, 255, 255)], np.uint8)).save(tmp_path / "drawings" / name)
     assert open_source(tmp_path / "drawings").warnings == []
-    with pytest.raises(InputError, match=r"bear holds masks, which are not frames; .* save them as RGB"):
+    with pytest.raises(InputError, match=r"bear holds masks, not frames; .* save them as RGB"):
         open_source(tmp_path / "gt/480p/bear")

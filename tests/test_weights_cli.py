@@ -172,7 +172,7 @@ def test_average_writes_the_mean_of_two_networks(bundle: Path, toy: Hodor, tmp_p
         (["mini", "mini"], "1,-1", "above 0"),
         (["mini", "mini"], "1e308,1e308", "finite sum"),
         (["mini", "mini"], "half", "one number for each checkpoint"),
-        (["mini", "small"], None, "use weights of the same architecture"),
+        (["mini", "small"], None, "use weights made for it"),
     ],
 )
 def test_average_says_why_there_is_no_mean(

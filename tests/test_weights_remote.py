@@ -143,7 +143,7 @@ def test_no_file_and_no_network_are_told_apart(server: FakeServer) -> None:
         ("http://example.org/w.safetensors", "plain http"),
         ("https://example.org/w.zip", "ends in .safetensors or .pth"),
         ("https://example.org/w.pth#sha256=12", "64 hexadecimal digits"),
-        ("ftp://example.org/w.pth", "is not an address of weights"),
+        ("ftp://example.org/w.pth", "is no address of weights"),
         ("hf://birds", "hf://OWNER/NAME"),
         ("hf://me/birds/../../x.pth", "hf://OWNER/NAME"),
         ("hf://me/birds/pytorch_model.bin", "ends in .safetensors or .pth"),
@@ -230,7 +230,7 @@ def test_push_prepares_a_folder_that_the_hub_reads(toy: Hodor, tmp_path: Path) -
     hodor(*command, code=errors.OutputError.exit_code)
     (out / "holiday.jpg").write_bytes(b"")
     said = hodor(*command, "--overwrite", code=errors.OutputError.exit_code).stderr
-    assert "holds holiday.jpg, which would be uploaded as well" in said
+    assert "holds holiday.jpg, which would be uploaded too" in said
     (tmp_path / "file").write_bytes(b"")
     said = hodor(*command[:3], "-o", tmp_path / "file", code=errors.OutputError.exit_code).stderr
     assert "is a file or is inside one" in said

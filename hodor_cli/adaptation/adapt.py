@@ -170,9 +170,7 @@ class _Adaptation:
             losses, _ = objective(*inputs_of(collate([sample]), self.device), steps, hardship)
             losses.total.backward()
             if not learner.update(rate, losses.values[:2]):
-                raise TrainingError(
-                    f"the loss is not finite in step {step + 1} of adapting; leave `adapt` out, or choose other weights"
-                )
+                raise TrainingError(f"the loss is not finite in step {step + 1} of adapting; leave `adapt` out")
             self.loss = float(losses.values[:2].sum())
             self._report()
 

@@ -60,10 +60,7 @@ class Example:
         if inside == 0:
             raise InputError(f"the mask of example {number} is empty, so there is nothing to learn; mark the object")
         if inside == self.labels.size:
-            raise InputError(
-                f"the mask of example {number} covers the whole frame, so there is no background to learn from;"
-                " mark only the object or leave `adapt` out"
-            )
+            raise InputError(f"the mask of example {number} covers its frame; mark only the object, or drop `adapt`")
 
     def sample(
         self, rng: np.random.Generator, settings: AugmentSettings, size: tuple[int, int], *, max_objects: int

@@ -34,9 +34,7 @@ class FrameReader:
 
     def __init__(self, source: FrameSource, *, few: bool = False) -> None:
         if not source.reiterable:
-            raise UsageError(
-                f"{source.label} can be read only once, so it cannot be annotated; save it as a file first"
-            )
+            raise UsageError(f"{source.label} can be read only once; save it as a file to annotate it")
         self.source, self._kept_bytes = source, 0 if few else _KEPT_BYTES
         counted = source.count_up_to(1 << 31)
         last = counted if source.end is None else min(source.end, counted or source.end)
@@ -95,9 +93,7 @@ class FrameReader:
             if steps_back:
                 self._keep(frame.index, frame.image)
         self._open = None
-        raise InputError(
-            f"frame {index} of {self.source.label} cannot be decoded; use the earlier frames, or convert the video"
-        )
+        raise InputError(f"frame {index} of {self.source.label} cannot be decoded; use earlier frames, or convert it")
 
     def _soon(self, index: int) -> bool:
         """Whether reading on is faster than seeking to the keyframe before `index`: reading on converts every frame on

@@ -84,9 +84,7 @@ def _masks_to_start_from(path: Path, folder: OutputFolder, frames: FrameSource) 
     from hodor_cli.formats.mask_arguments import read_given
 
     if any(folder.masks.glob("*.png")):
-        raise OutputError(
-            f"{folder.root} already holds masks; leave `masks` out to continue, or choose another folder with `out`"
-        )
+        raise OutputError(f"{folder.root} already holds masks; leave out `masks` to continue, or choose another `out`")
     return read_given([str(path)], frames)
 
 

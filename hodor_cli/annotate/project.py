@@ -184,9 +184,7 @@ class Project:
     def _load(self) -> None:
         may_be_run = not (self._own / "project.json").exists() or self.folder.report.exists()
         if may_be_run and self.folder.state() == "unfinished":
-            raise OutputError(
-                f"{self.folder.root} holds an unfinished run of hodor segment; finish it with `resume`, then open it"
-            )
+            raise OutputError(f"{self.folder.root} holds an unfinished run of hodor segment; `resume` that first")
         saved = self._saved()
         if saved is None:  # a new project, or `segment` has since replaced the result
             shutil.rmtree(self._own, ignore_errors=True)

@@ -87,13 +87,9 @@ def listen(address: Address) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(
-                f"port {address.port} is in use; choose another with `port`, or leave it out for a free one"
-            ) from None
+            raise UsageError(f"port {address.port} is in use; choose another `port`, or leave it out") from None
         if error.errno == errno.EACCES:
-            raise UsageError(
-                f"port {address.port} needs administrator rights; choose one above 1023 with `port`"
-            ) from None
+            raise UsageError(f"port {address.port} needs administrator rights; choose one above 1023") from None
         raise UsageError(f"cannot listen at {address.host} ({error.strerror}); choose another `host`") from None
     return listening
 

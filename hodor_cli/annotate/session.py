@@ -135,9 +135,7 @@ class Session:
     def _click(self, request: messages.Click) -> None:
         source = self.reader.source
         if not (0 <= request.x < source.width and 0 <= request.y < source.height):
-            raise UsageError(
-                f"the click at {request.x:.0f},{request.y:.0f} is outside the {source.width}x{source.height} picture"
-            )
+            raise UsageError(f"{request.x:.0f},{request.y:.0f} is outside the {source.width}x{source.height} picture")
         clicks, labels = self._clicks, self.project.labels(request.frame)
         if clicks is None or (clicks.frame, clicks.object_id) != (request.frame, request.object):
             on_others = [

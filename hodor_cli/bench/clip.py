@@ -34,9 +34,7 @@ def make_clip(width: int, height: int, frames: int, objects: int, seed: int = 0)
     rows = -(-objects // columns)
     cell_width, cell_height = width / columns, height / rows
     if frames < 2 or objects < 1 or min(cell_width, cell_height) < 16:
-        raise UsageError(
-            f"a clip of {width}x{height} leaves no room for {objects} objects; ask for fewer objects or a larger clip"
-        )
+        raise UsageError(f"a clip of {width}x{height} leaves no room for {objects} objects; use fewer or a larger clip")
     rng = np.random.default_rng(seed)
     ground = texture(width + frames * 2, height, rng)
     skins = [texture(width, height, rng) for _ in range(objects)]

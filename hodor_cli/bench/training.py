@@ -162,9 +162,7 @@ def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[
             ours.send(iterate)
             answer = ours.recv()
         except (EOFError, OSError):
-            raise TrainingError(
-                f"the process that measures the {name} loop ended (out of memory?); try a smaller `batch_size`"
-            ) from None
+            raise TrainingError(f"the {name} loop ended (out of memory?); try a smaller `batch_size`") from None
         if isinstance(answer, HodorError):
             raise answer
         return answer

@@ -123,10 +123,7 @@ def suggest(
         out = common.picture_file(out, source, *marks.files, overwrite=overwrite)
     finished = is_report(Path(source) / "report.json")
     if finished and (marks or reading != common.Reading() or settings != SegmentSettings()):
-        raise UsageError(
-            f"{source} is a finished run, which has its masks and settings; leave out --mask, --box, --click, --start, "
-            "--end, --weights and other network options"
-        )
+        raise UsageError(f"{source} is a finished run; leave out masks, --start, --end, --weights and network options")
     if finished or not marks:
         require_exists(Path(source), "result or video")
         _print_suggestions(suggested_in(Path(source), count), Path(source), out, as_json)
@@ -136,9 +133,7 @@ def suggest(
 
     with reading.open(source) as frames, tempfile.TemporaryDirectory(prefix="hodor-") as folder:
         if not frames.reiterable:
-            raise UsageError(
-                f"the frames of {frames.label} can be read only once, so none can be masked later; save the video first"
-            )
+            raise UsageError(f"{frames.label} can be read only once, so no frame can be masked later; save it first")
         model = load_model(settings.weights)
         inputs = marks.read(frames)
         with progress_bar(frames.name, frames.length) as progress:

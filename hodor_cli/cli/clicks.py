@@ -74,9 +74,7 @@ def evaluate_clicks(
     last labelled frame of each clip, and one from each photograph.
     """
     if method == "grabcut" and (weights is not None or side is not None or settings.device != "auto"):
-        raise UsageError(
-            "`weights`, `side` and `device` are for the click network; leave them out with `method` grabcut"
-        )
+        raise UsageError("`weights`, `side` and `device` are for the click network; leave them out with grabcut")
     require_new_json(json_file)
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks

@@ -89,20 +89,14 @@ def evaluate(
     if given is not None:
         others = (predictions is not None, resume, settings.official, settings.workers is not None)
         if any(others) or len(lengths) > 1:
-            raise UsageError(
-                "--given cannot be combined with --predictions, --resume, --official, --workers or several lengths of "
-                "--history; leave them out"
-            )
+            raise UsageError("--given excludes --predictions, --resume, --official, --workers and lengths of --history")
         settings = replace(settings, history=lengths[0], weights=settings.weights or "mini")
         write_json(evaluate_given(dataset[0], names, given, choose, settings, output, console), json_file)
         return
     if choose != "uniform":
         raise UsageError("`choose` selects frames for `given`; give that as well")
     if predictions is not None and runs:
-        raise UsageError(
-            "`predictions` scores existing masks; leave out `weights`, `history`, `adapt`, `resume` and other network "
-            "options"
-        )
+        raise UsageError("`predictions` scores masks; leave out `weights`, `history` and other network options")
     if predictions is None and settings.workers is not None:
         raise UsageError("`workers` score the masks of `predictions`; those of a model are scored while it runs")
     if len(lengths) > 1:

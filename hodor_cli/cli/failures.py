@@ -31,10 +31,7 @@ INTERNAL_FAULT = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
-_NO_MEMORY = (
-    "there is not enough memory for this; close other programs, or use a smaller input, a smaller `min_dim` or fewer "
-    "workers"
-)
+_NO_MEMORY = "there is not enough memory; close other programs, or use a smaller input or `min_dim`, or fewer workers"
 
 _EXTRA = re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)")
 
@@ -89,8 +86,7 @@ def _fault(error: BaseException) -> tuple[int, str]:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
     return INTERNAL_FAULT, (
-        f"unexpected {name}{f': {text}' if text else ''}{where}; please report it with the output of `hodor info` "
-        "and of this command run with HODOR_DEBUG=1"
+        f"unexpected {name}{f': {text}' if text else ''}{where}; please report it, with `hodor info` and HODOR_DEBUG=1"
     )
 
 
@@ -103,10 +99,7 @@ def _extra(parameters: Sequence[Any], found: re.Match[str]) -> str:
     if found[1].isdigit() and "--adapt" in flags:
         return f"{found[1]} belongs to no option; if it is a budget, give its unit: --adapt {found[1]}s"
     such = next((f", such as {flag}," for flag in ("--mask", "--masks", "--data", "--out") if flag in flags), "")
-    return (
-        f"{found[1]} belongs to no option: a file follows its option{such} and the numbers of one value are "
-        "joined by commas without spaces"
-    )
+    return f"{found[1]} belongs to no option: a file follows its option{such}, and numbers are joined by commas"
 
 
 def report(error: BaseException) -> int:

@@ -136,14 +136,9 @@ def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
     if query is None and marked:
         raise UsageError("--mask, --box and --click go with --query PHOTO")
     if query is not None and not marked and "#" not in query:
-        raise UsageError(
-            f"{query} is not a stored object; give FILE.h5#VIDEO/ID, such as objects.h5#bear/1, or mark an object of a "
-            "photo or video with --mask, --box or --click"
-        )
+        raise UsageError(f"{query} is not a stored object; give FILE.h5#VIDEO/ID, or use --mask, --box or --click")
     if query is not None and marked and "#" in query and not Path(query).exists():
-        raise UsageError(
-            f"{query} is a stored object, and --mask, --box and --click mark one in a photo; leave them out"
-        )
+        raise UsageError(f"{query} is a stored object; leave out --mask, --box and --click, which mark one in a photo")
 
 
 def _queries(query: str, settings: SegmentSettings, marks: Marks, network: Callable[[], Hodor]) -> list[Query]:

@@ -118,8 +118,5 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
             say(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{words}")
         nearest = min((match.distance for match, _ in query["matches"]), default=0.0)
         if limit is not None and nearest >= limit:
-            note(
-                f"{query['query']} probably appears nowhere else: two views of one object are usually closer than"
-                f" {limit:.2f}"
-            )
+            note(f"{query['query']} is probably nowhere else: views of one object are usually closer than {limit:.2f}")
         say(f"{query['contact_sheet']}  the crops")

@@ -177,10 +177,7 @@ def _warn_about_time() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        warn(
-            "these are the paper's network and settings, which take months and 12 GB of memory without a GPU; "
-            "`weights=mini` continues the bundled network"
-        )
+        warn("without a GPU, the paper's settings take months and 12 GB of memory; use `weights=mini` instead")
 
 
 def finetune(

@@ -178,10 +178,7 @@ class Clicker:
                 raise UsageError(f"the {kind} {x:g},{y:g} is outside the {width}x{height} frame; pixels count from 0")
         state = self._states(object)[-1]
         if not positive and not state.points and state.box is None and state.given is None:
-            raise UsageError(
-                f"object {object} has no mask yet from which a negative {kind} could remove; first give a positive "
-                "click, a box or a mask"
-            )
+            raise UsageError(f"object {object} has no mask yet; first give a positive click, a box or a mask")
         sign = 1.0 if positive else -1.0
         added = tuple((*places[i], sign) for i in evenly_spaced(len(places), _STROKE_POINTS))
         return self._prompt(object, replace(state, points=(*state.points, *added)))

@@ -92,9 +92,7 @@ def train_clicks(
         if state is None and (out / _FILE).exists():
             raise OutputError(f"{out} holds a click network but no run to continue; choose another folder with `out`")
         if state is not None and not resume:
-            raise OutputError(
-                f"{out} already holds a run; add `resume` to continue it, or choose another folder with `out`"
-            )
+            raise OutputError(f"{out} already holds a run; add `resume` to continue it, or choose another `out`")
         if state is None:
             require_empty(out, LOCK_FILE)
         else:

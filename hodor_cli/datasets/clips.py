@@ -87,10 +87,7 @@ class ClipSet:
         item = self.clips[clip]
         image = read_photograph(item.frames[frame])
         if image.shape[:2] != item.size:
-            raise DataSizeError(
-                f"{item.frames[frame]} is {size_text(image.shape)} but its clip began with {size_text(item.size)}; the "
-                "frames of a clip must have one size"
-            )
+            raise DataSizeError(f"{item.frames[frame]} is {size_text(image.shape)}; its clip is {size_text(item.size)}")
         return image
 
     def load_labels(self, clip: int, frame: int) -> NDArray[np.uint16]:

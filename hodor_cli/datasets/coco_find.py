@@ -132,10 +132,7 @@ def workspace_stills() -> tuple[Path, Path]:
     """
     workspace = os.environ.get(VARIABLE, "")
     if not workspace:
-        raise DataError(
-            f"there is nothing to train on: give `data` FOLDER with photographs in COCO format, or set {VARIABLE} to a "
-            f"folder with dataset_images/{_NAME}"
-        )
+        raise DataError(f"there is nothing to train on; give `data`, or have ${VARIABLE}/dataset_images/{_NAME}")
     images = Path(workspace) / "dataset_images" / _NAME
     if not images.is_dir():
         raise DataError(f"{VARIABLE} names {workspace}, but there is no folder {images}: give `data` FOLDER instead")
@@ -145,7 +142,4 @@ def workspace_stills() -> tuple[Path, Path]:
     try:
         return find_coco(images)
     except DataError as error:
-        raise DataError(
-            f"the photographs in {images} have no annotations: put COCO's instances_train2017.json into "
-            f"{images / 'annotations'}"
-        ) from error
+        raise DataError(f"{images} has no annotations; give COCO's instances_train2017.json as well") from error

@@ -218,9 +218,8 @@ def _plain(root: Path) -> Dataset:
         images, masks = None, root
     if masks is None:
         raise DataError(
-            f"{root} is not a data set: it has neither JPEGImages and Annotations (DAVIS, YouTube-VOS, MOSE, LVOS: "
-            "JPEGImages/SEQUENCE/00000.jpg, Annotations/SEQUENCE/00000.png), nor a folder of images and one of masks"
-            f"{first_folders(root)}"
+            f"{root} is no data set: it needs JPEGImages/SEQUENCE/00000.jpg and Annotations/SEQUENCE/00000.png,"
+            f" or a folder of images and one of masks{first_folders(root)}"
         )
     name = root.resolve().name
     flat = not depth(masks)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.listing import frame_files
-from hodor_cli.images.paths import listed, plural, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import listed, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ class NameMatch:
         """Sentences for the user: how the files in `where` were matched, and which are not used."""
         notes = [f"{where}: {self.how}"] if self.how else []
         if self.unused:
-            notes.append(
-                f"{where}: {len(self.unused)} not used, because no frame has their name: {listed(self.unused, _SHOWN)}"
-            )
+            notes.append(f"{where}: {len(self.unused)} not used, named unlike any frame: {listed(self.unused, _SHOWN)}")
         return notes
 
 
@@ -147,9 +145,7 @@ def require_frame(frame: int, argument: str, source: FrameSource) -> None:
     if source.end is not None and frame >= source.end:
         raise InputError(f"frame {frame} of {argument!r} is not read, because `end` is {source.end}")
     count = source.count_up_to(frame + 1) or 0
-    raise InputError(
-        f"frame {frame} of {argument!r} is past the end: {source.label} has {plural(count, 'frame')}, counted from 0"
-    )
+    raise InputError(f"frame {frame} of {argument!r} is past the end: {source.label} has frames 0 to {count - 1}")
 
 
 def _refuse_doubt(

@@ -47,9 +47,7 @@ def check_output(output: EvaluationOutput) -> None:
     if not there.intersection(_OURS) and not any(name.startswith("history-") for name in there):
         require_empty(folder)
     if not output.resume and not output.overwrite:
-        raise OutputError(
-            f"{folder} already holds an evaluation; `resume` keeps its finished sequences, `overwrite` replaces it"
-        )
+        raise OutputError(f"{folder} holds an evaluation; `resume` keeps finished sequences, `overwrite` replaces it")
     with writing(folder):
         for name in _FILES:
             (folder / name).unlink(missing_ok=True)
@@ -96,17 +94,13 @@ def pack_submission(dataset: Dataset, places: Mapping[str, Path], target: Path) 
                 wanted = list(sequence.wanted or sequence.images or files)
                 missing = [frame for frame in wanted if frame not in files]
                 if missing:
-                    raise InputError(
-                        f"{places[name]} has no mask for {plural(len(missing), 'frame')}: {listed(missing, 20)}"
-                    )
+                    raise InputError(f"{places[name]} lacks {plural(len(missing), 'mask')}: {listed(missing, 20)}")
                 for frame in wanted:
                     file = files[frame]
                     values = read_numbers(file)
                     if file.suffix.lower() != ".png" or values is None:
                         raise InputError(f"{file} is not an indexed PNG, the only format that servers accept")
                     if values.dtype.itemsize > 1:
-                        raise InputError(
-                            f"{file} is a 16-bit PNG, but servers accept only indexed PNGs with ids up to 255"
-                        )
+                        raise InputError(f"{file} is a 16-bit PNG, but servers accept only ids up to 255")
                     archive.write(file, f"{prefix}{name}/{frame}.png")
     return target

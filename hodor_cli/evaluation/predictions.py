@@ -87,10 +87,7 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     if empty:
         held = listed(visible_files(empty[0]), 3) or "no files"
         raise InputError(f"{empty[0]} holds no masks ({', '.join(MASK_SUFFIXES)} files); it holds {held}")
-    raise InputError(
-        f"{root} has no masks in a folder named like a sequence of the data set (such as {next(iter(sequences), '?')})"
-        f"{first_folders(root)}"
-    )
+    raise InputError(f"{root} has no folder named like a sequence ({next(iter(sequences), '?')}){first_folders(root)}")
 
 
 def _masks_at(folder: Path) -> Path | None:
@@ -113,9 +110,7 @@ def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> Sequence
         hint = "the folder holds no masks" if example is None else f"the folder holds {example.name} and so on"
         if example is not None and len(missing) < len(counted):
             hint = "add their masks, named like the annotations"
-        raise InputError(
-            f"{sequence.name} has no prediction for {plural(len(missing), 'frame')}: {listed(missing, 20)}; {hint}"
-        )
+        raise InputError(f"{sequence.name} lacks {plural(len(missing), 'prediction')}: {listed(missing, 20)}; {hint}")
     scorer = SequenceScorer(sequence.name, rules)
     reader = LabelReader(called, check_edges=False)
     for name, truth in sequence.masks.items():
@@ -179,9 +174,7 @@ def require_official(dataset: Dataset) -> None:
     try:
         import davis2017.evaluation  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
     except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"`official` needs the package davis2017-evaluation ({error}); install it: pip install {SOURCE}"
-        ) from error
+        raise UsageError(f"`official` needs davis2017-evaluation ({error}); pip install {SOURCE}") from error
 
 
 def run_official(dataset: Dataset, places: Mapping[str, Path], names: Iterable[str]) -> dict[str, float]:
@@ -232,8 +225,5 @@ def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Pa
                 continue
             ids = (read_labels(source).ids != 0).astype(np.uint8) if binary else read_numbers(source)
             if ids is None:
-                raise InputError(
-                    f"{source} has colours, but the official evaluation needs ids; save indexed or grey PNGs, or leave "
-                    "out `official`"
-                )
+                raise InputError(f"{source} has colours, but `official` needs ids; save indexed or grey PNGs")
             Image.fromarray(ids).save(folder / f"{name}.png")

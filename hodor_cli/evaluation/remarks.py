@@ -23,10 +23,7 @@ def refuse_soft_map(prediction: LabelMap, name: str, frame: str) -> None:
     """Raise InputError if a mask has more different values than there could be objects."""
     values = len(np.unique(prediction) if prediction.dtype.kind == "f" else present_ids(prediction, [1, 255]))
     if values > _MOST_VALUES:
-        raise InputError(
-            f"the prediction of {name} frame {frame} holds {values} different values, like a soft (probability) map or "
-            "blended edges, and every value but 0 would count as the object; threshold it"
-        )
+        raise InputError(f"the prediction of {name} frame {frame} has {values} values, like a soft map; threshold it")
 
 
 def swapped_ids(
@@ -48,10 +45,7 @@ def swapped_ids(
         if best != object_id and inside[best] / union > _RIGHT:
             found.append(f"object {object_id} has the value {best}")
     if found:
-        yield (
-            f"the ids of {name} seem to be swapped: in the prediction of frame {frame}, {listed(found, 6)}; "
-            "keep the ids of the first frame"
-        )
+        yield f"the ids of {name} seem swapped: in frame {frame}, {listed(found, 6)}; keep the ids of the first frame"
 
 
 def starting_late(name: str, first_frames: Mapping[int, int]) -> Iterator[str]:

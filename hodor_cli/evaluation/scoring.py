@@ -194,8 +194,7 @@ class SequenceScorer:
             )
         if extra and not self.rules.every_id:
             notes.append(
-                f"the prediction of {self.name} holds id {listed(extra)}, which the truth does not have; "
-                "such objects are not scored, and their pixels are missing from other objects"
+                f"the prediction of {self.name} has id {listed(extra)}, which the truth lacks; it is not scored"
             )
         counted = range(1, highest + 1) if self.rules.every_id else sorted(self._first_frame)
         if gaps := [object_id for object_id in counted if object_id not in self._first_frame]:
@@ -218,10 +217,7 @@ class SequenceScorer:
         of_truth = f"the truth of {self.name}: "
         notes += [note if self.name in note else of_truth + note for note in self._truth.colour_notes]
         if self._truth.has_void:
-            notes.append(
-                f"the truth of {self.name} has void pixels (255), which are not scored, whereas the official DAVIS "
-                "package scores them as background"
-            )
+            notes.append(f"the truth of {self.name} has void pixels (255), which only the official package scores")
         return SequenceScore(self.name, objects, tuple(notes))
 
     def _score(

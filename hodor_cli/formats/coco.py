@@ -48,10 +48,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     if content.annotations and not any(picture.shapes for picture in pictures):
         if (fault := next((one for one in content.faults.found if one.kind == MISPLACED), None)) is not None:
             raise InputError(f"{path} has no outline that covers a pixel, such as {fault}")
-        raise InputError(
-            f"{path} has annotations but no polygons or run lengths (it may be a file of boxes or a panoptic one); "
-            "export instance segmentation"
-        )
+        raise InputError(f"{path} has annotations without polygons or run lengths; export instance segmentation")
     return Annotations("COCO", path, pictures, notes=tuple(content.faults.notes()))
 
 

@@ -76,9 +76,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     finder, endings = ImageFinder(path.parent), [""] if of_images else forms
     files = [next(filter(None, (finder.find(one.name + ending) for ending in endings)), None) for one in pictures]
     found = [replace(picture, file=file) for picture, file in zip(pictures, files, strict=True)]
-    notes = tuple(
-        f"{path}: {plural(count, what)} left out, because such shapes have no area" for what, count in left_out.items()
-    )
+    notes = tuple(f"{path}: {plural(count, what)} left out, which have no area" for what, count in left_out.items())
     return Annotations("CVAT", path, found, notes=notes, video="" if of_images else video)
 
 

@@ -58,9 +58,7 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
             if place is None or tracks[place][2] < frame - 1:
                 label, parent = (object_id, 0) if place is None else (next(free, 0), tracks[place][0])
                 if not label:
-                    raise InputError(
-                        f"the objects of {annotations.path} are absent so often that there are no ids left"
-                    )
+                    raise InputError(f"the objects of {annotations.path} are absent so often that no ids are left")
                 tracks.append([label, frame, frame, parent])
                 latest[object_id] = len(tracks) - 1
             tracks[latest[object_id]][2] = frame

@@ -60,10 +60,8 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     """Read one file, or a folder with one file for each picture."""
     left_out: Counter[str] = Counter()
     pictures, faults = read_each(_files(path), lambda file: _picture(file, left_out))
-    notes = tuple(
-        f"{path}: {plural(count, 'shape')} of type {kind} left out, because such shapes have no area"
-        for kind, count in left_out.items()
-    )
+    kinds = ((kind, plural(count, "shape")) for kind, count in left_out.items())
+    notes = tuple(f"{path}: {shapes} of type {kind} left out, which have no area" for kind, shapes in kinds)
     return Annotations("LabelMe", path, pictures, notes=notes, faults=faults)
 
 
@@ -86,10 +84,7 @@ def _size(content: _File, file: Path | None, path: Path) -> Size:
     if content.imageHeight and content.imageWidth:
         return content.imageHeight, content.imageWidth
     if file is None:
-        raise InputError(
-            f"LabelMe's {path} has no size of its picture, and {content.imagePath or 'the picture'} is not next to it; "
-            "put the picture there"
-        )
+        raise InputError(f"{path} has no size and {content.imagePath or 'its picture'} is not next to it; put it there")
     return read_header(file).size
 
 

@@ -117,8 +117,7 @@ def _named_object(argument: _Argument, object_id: int, source: FrameSource) -> P
     mask = read_mask(path, size=(source.height, source.width), allow_empty=True)
     if len(mask.object_ids) > 1:
         raise InputError(
-            f"{path} holds {len(mask.object_ids)} objects, but {argument.text!r} names one; give a mask that shows "
-            f"only that object, or {argument.frame}={path} if all of them are meant"
+            f"{path} holds {len(mask.object_ids)} objects; give a mask of one, or {argument.frame}={path} for all"
         )
     labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
     # The notes say that the object has id 1; here it gets another id.
@@ -131,10 +130,7 @@ def _masks(argument: _Argument, source: FrameSource, known: dict[int, Colour]) -
     path = argument.path
     if path.is_dir():
         if argument.stated:
-            raise UsageError(
-                f"{argument.text!r} gives a frame for a folder, but the files in it are named like their frames; drop "
-                f"{argument.frame}="
-            )
+            raise UsageError(f"{argument.text!r} is a folder of files named like frames; drop {argument.frame}=")
         files, notes = match_mask_folder(path, source)
     else:
         files, notes = {argument.frame: path}, []
@@ -189,8 +185,7 @@ def _numbered(drawn: list[tuple[Annotations, list[int]]]) -> tuple[list[tuple[in
         if not one.tracked:
             name = next(found for found in map(repeated_name, one.pictures) if found is not None)
             raise InputError(
-                f"{one.path} has several objects called '{name}' in one picture, and nothing says which is which in "
-                "the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or its own name"
+                f"{one.path} has several objects called '{name}'; give each a group_id, a track_id, or its own name"
             )
         names = {**one.names, **names}
         notes = _notes(one)
@@ -206,10 +201,7 @@ def _placed(pictures: list[Picture], given: int | None, path: Path, source: Fram
     if given is not None:
         if len(pictures) > 1:
             names = listed([picture.name for picture in pictures], 3)
-            raise InputError(
-                f"{path} has {plural(len(pictures), 'picture')} with objects ({names}); "
-                f"say which with {given}={path}#NAME"
-            )
+            raise InputError(f"{path} has {len(pictures)} pictures with objects ({names}); give {given}={path}#NAME")
         return [(pictures[0], given)]
     of_video = [(picture, picture.frame) for picture in pictures if picture.frame is not None]
     if of_video:
@@ -225,9 +217,7 @@ def _placed(pictures: list[Picture], given: int | None, path: Path, source: Fram
         return [(pictures[0], index)]
     if len(stems) < len(pictures):
         twice = next(picture for picture in pictures if picture is not stems[_frame_name(picture)])
-        raise InputError(
-            f"{path} has several pictures called {_frame_name(twice)}; give one as FRAME={path}#{twice.name}"
-        )
+        raise InputError(f"{path} has several pictures called {_frame_name(twice)}; give FRAME={path}#{twice.name}")
     matched, _ = match_frames(stems, source, path)
     return [(picture, index) for index, picture in matched.items()]
 

@@ -121,8 +121,7 @@ def _ids(several: Sequence[Annotations], keyed: bool) -> dict[tuple[str, Key], i
         other = first.setdefault(known[1], known)
         if other[0] != known[0] and paths[other] != path:
             raise InputError(
-                f"{path} calls object {known[1]} '{known[0]}' and {paths[other]} calls it '{other[0]}'; give each "
-                "object its own number"
+                f"object {known[1]} is '{known[0]}' in {path} and '{other[0]}' in {paths[other]}; number them apart"
             )
     wanted = {key for key in first if isinstance(key, int) and 0 < key <= MAX_ID}
     free = (number for number in range(1, MAX_ID + 1) if number not in wanted)

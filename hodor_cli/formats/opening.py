@@ -137,10 +137,7 @@ def explain_folder(folder: Path) -> str:
     if annotation_files(folder):
         return ""  # the reader of these annotations reports what is wrong with them
     if _has_text_labels(folder):
-        return (
-            f"{folder} has text files in labels/ without outlines (perhaps boxes); export segmentation (YOLO's "
-            "polygons, or COCO's instances.json)"
-        )
+        return f"{folder} has text files in labels/ without outlines (perhaps boxes); export segmentation"
     images, below = pictures_in(folder).values(), visible_folders(folder)
     if images:
         if annotation_files(folder.parent) or find_masks(folder.parent) is not None:
@@ -156,9 +153,8 @@ def explain_folder(folder: Path) -> str:
     else:
         what = "holds no images" if any(folder.iterdir()) else "is empty"
     return (
-        f"{folder} {what}: photographs need annotations of a known tool next to them, such as LabelMe's or COCO's "
-        "instances.json, or the folders images/ and masks/ with files of the same names; clips need the folders "
-        "JPEGImages/SEQUENCE and Annotations/SEQUENCE with label PNGs named like the frames"
+        f"{folder} {what}: photographs need annotations of a known tool, or images/ and masks/ with the same names; "
+        "clips need JPEGImages/SEQUENCE and Annotations/SEQUENCE with label PNGs named like the frames"
     )
 
 
@@ -201,8 +197,5 @@ def mask_folder(path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
 def _tracked(path: Path) -> Annotations:
     found = read_annotations(path)
     if not found.tracked:
-        raise InputError(
-            f"{path} does not say which object is which from frame to frame, so it cannot be scored; give each object "
-            "a group, a track or its own name"
-        )
+        raise InputError(f"{path} does not say which object is which; give each a group, a track or its own name")
     return found

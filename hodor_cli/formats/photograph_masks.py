@@ -78,7 +78,4 @@ def _doubts(labels: NDArray[np.integer]) -> Iterator[str]:
         return
     areas = [cv2.connectedComponentsWithStats((labels == one).astype(np.uint8))[2][1:, 4] for one in ids]
     if any(np.count_nonzero(pieces >= pieces.max() / 10) > 1 for pieces in areas):
-        yield (
-            "a value has separate pieces: if each piece is an object, give each its own value, for example with "
-            "skimage.measure.label"
-        )
+        yield "a value has separate pieces: if each is an object, give each its own value (skimage.measure.label does)"

@@ -87,9 +87,7 @@ def _read_file(file: Path, names: dict[int, str], size: Size | None) -> Picture 
         return None
     shown = size if picture is None else read_header(picture).size
     if shown is None:
-        raise InputError(
-            f"YOLO's {file} has coordinates relative to a picture that is missing; put it into images/ next to labels/"
-        )
+        raise InputError(f"YOLO's {file} is relative to a missing picture; put that into images/ next to labels/")
     shapes = drawable(_shapes(file, shown, names), file.name, shown, file)
     return Picture(picture.name if picture else file.stem, shown, shapes, file=picture)
 
@@ -101,24 +99,16 @@ def _shapes(path: Path, size: Size, names: dict[int, str]) -> Iterator[Shape]:
             continue
         index, values = _class_index(fields[0]), _numbers(fields[1:])
         if index is None or values is None:
-            raise InputError(
-                f"{path}, line {number}, is not a class and x y x y ... as fractions of the picture's size"
-            )
+            raise InputError(f"{path}, line {number}, is not a class and x y x y ... as fractions of the picture")
         if len(values) in (4, 5):
-            raise InputError(
-                f"{path}, line {number}, is a box, not an outline; export segmentation, or give a box in a video "
-                "with `box`"
-            )
+            raise InputError(f"{path}, line {number}, is a box, not an outline; export segmentation, or use `box`")
         if len(values) < 6 or len(values) % 2:
             raise InputError(
                 f"{path}, line {number}, has {plural(len(values), 'number')}, not at least three x y pairs"
                 + ("; if the last is a confidence, leave it out" if len(values) > 6 else "")
             )
         if not -0.05 <= (outermost := max(values, key=lambda value: abs(value - 0.5))) <= 1.05:
-            raise InputError(
-                f"{path}, line {number}, reaches outside the picture ({outermost:g}); YOLO's numbers are "
-                "fractions from 0 to 1"
-            )
+            raise InputError(f"{path}, line {number}, has {outermost:g}; YOLO's numbers are fractions from 0 to 1")
         points = [value * size[1 - place % 2] for place, value in enumerate(values)]
         yield Shape(names.get(index, f"class {index}"), [points])
 
@@ -147,9 +137,7 @@ def _class_names(path: Path, given: Path | None) -> dict[int, str]:
     try:
         data = msgspec.yaml.decode(read_utf8(file), type=_Data, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{file} has no valid names of classes; give them as a list, or as numbers with names"
-        ) from error
+        raise InputError(f"{file} has no valid class names; give a list, or numbers with names") from error
     pairs = data.names.items() if isinstance(data.names, dict) else enumerate(data.names)
     return {index: str(name) for index, name in pairs}
 

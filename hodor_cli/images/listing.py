@@ -33,16 +33,10 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
         left_out.append(f"{folder}: {summarise_files(unknown)} left out, which do not have the ending of a picture")
     masks = _masks_among(files)
     if len(masks) == 1:
-        left_out.append(
-            f"{next(iter(masks))} looks like a mask among the frames and is left out; rename it if it is a frame, or "
-            "move it to another folder"
-        )
+        left_out.append(f"{next(iter(masks))} looks like a mask among the frames and is left out; rename or move it")
     elif masks:
         some = listed((file.name for file in files if file in masks), 3)
-        left_out.append(
-            f"{folder}: {some} look like masks among the frames and are left out; rename them if they are frames, or "
-            "move them to another folder"
-        )
+        left_out.append(f"{folder}: {some} look like masks among the frames and are left out; rename or move them")
     return list(files_by_frame(file for file in files if file not in masks).values()), left_out
 
 
@@ -59,10 +53,7 @@ def files_by_frame(files: Iterable[Path], error: type[HodorError] = InputError) 
     for file in files:
         other = found.setdefault(frame_name(file), file)
         if other is not file:
-            raise error(
-                f"{file.parent} holds both {other.name} and {file.name} for the same frame; keep only one (masks "
-                "belong in a separate folder)"
-            )
+            raise error(f"{file.parent} holds {other.name} and {file.name} for the same frame; move one elsewhere")
     return found
 
 

@@ -82,9 +82,7 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
     except PIL.UnidentifiedImageError as error:
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes)") from error
-        raise InputError(
-            f"{path} is not {what} that can be read; give a picture such as a PNG, or write the file again"
-        ) from error
+        raise InputError(f"{path} is not {what} that can be read; give a picture, or write the file again") from error
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, MemoryError) as error:
         raise InputError(f"{path} is too large a picture to read; scale it down first") from error
     except OSError as error:

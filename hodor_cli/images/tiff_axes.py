@@ -33,10 +33,7 @@ def read_axes(path: Path) -> Axes:
     for found in _written(text):
         count = math.prod(length for _, length in found)
         if pages == 1 < count and path.stat().st_size - len(text) > count * page_bytes:
-            raise InputError(
-                f"{path} has {count} pages but lists only the first, as ImageJ writes files of more than 4 GiB; save "
-                "it as BigTIFF or as a folder of pictures"
-            )
+            raise InputError(f"{path} lists one page of {count}, as ImageJ writes them; save it as BigTIFF or a folder")
         for axes in (found, [axis for axis in found if axis[0] != "C"]):  # channels may be the colours of a page
             if axes and math.prod(length for _, length in axes) == pages:
                 return [axis for axis in axes if axis[1] > 1]
@@ -60,16 +57,13 @@ def pages_along(path: Path, chosen: str | None) -> Sequence[int] | None:
         shown = ", ".join(f"{name} ({length})" for name, length in axes)
         example = ",".join([names[0], *(f"{name}=0" for name in names[1:])])
         raise InputError(
-            f"{path} has the axes {shown}; say in `axes` which one is time, with an index (from 0) for each other, "
-            f"like {example}"
+            f"{path} has the axes {shown}; say in `axes` which one is time, and an index for each other, like {example}"
         )
     pages = [0]
     for name, length in axes:
         place = fixed.get(name, 0)
         if place >= length:
-            raise InputError(
-                f"{path} has {length} pages along {name}, counted from 0, so {name}={place} is past the end"
-            )
+            raise InputError(f"{path} has {length} pages along {name}, from 0, so {name}={place} is past the end")
         steps = range(length) if name == time else [place]
         pages = [page * length + step for page in pages for step in steps]
     return pages

@@ -45,7 +45,7 @@ def correct(
     try:
         checkpoint = prepare(own, identity, RunOutput(resume=True))
         correction = Correction(folder, earlier, job)
-        part = Part(correction.change, earlier, list(correction.frames))
+        part = Part(correction.change, list(correction.frames), earlier.records, earlier.labels)
         correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, part, MapFolder(own.backward), job.hooks)
         job = replace(job, parts=correction.parts, ticks=correction.ticks, backward=correcting.backward_frames)
         job = replace(job, corrects=correction.change.covers)

@@ -78,8 +78,7 @@ class _Pictures(Collection[Picture]):
                 found = next((frame for frame in frames if frame.index == record.frame), None)
                 if found is None or found.picture.shape[:2] != labels.shape:
                     raise InputError(
-                        f"frame {record.frame} of {self._source.label} is missing or has another size than "
-                        "its mask; give the video of this result with `source`"
+                        f"{self._source.label} lacks frame {record.frame} at its mask's size; give it with `source`"
                     )
                 image, duration = found.image, found.duration
             file = self._files.get(record.name)
@@ -142,9 +141,7 @@ def require_exportable(result: Path, formats: Sequence[str], source: FrameSource
     """Raise UsageError or OutputError before a run if its result could not be exported afterwards."""
     for name in formats:
         if writer_of(name).media and not source.reiterable:
-            raise UsageError(
-                f"{name} reads the frames of {source.label} again, which is impossible; save the video first"
-            )
+            raise UsageError(f"{name} reads {source.label} again, which is impossible; save the video first")
         require_free(OutputFolder(result).exports / writer_of(name).name, overwrite=overwrite)
 
 
@@ -152,10 +149,7 @@ def _read(folder: OutputFolder) -> Report:
     try:
         report = read_record(folder.report, Report)
     except (OSError, OutputError) as error:
-        raise InputError(
-            f"{folder.root} is not the folder of a finished run, because its report.json is missing or damaged; give "
-            "one that `hodor segment` made"
-        ) from error
+        raise InputError(f"{folder.root} has no readable report.json; give a finished run of hodor segment") from error
     masks = (folder.mask(frame.name) for frame in report.frames)
     if missing := next((mask for mask in masks if not mask.exists()), None):
         raise InputError(f"the mask {missing} is missing; recompute the result: `segment_source` with `overwrite`")

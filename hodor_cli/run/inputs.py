@@ -106,10 +106,7 @@ class RunInputs:
             labels = np.asarray(self.labels(frame))
             if labels.shape != (height, width):
                 size = "x".join(str(side) for side in labels.shape[::-1])
-                raise InputError(
-                    f"the mask of frame {frame} is {size} and the frames are {width}x{height}; "
-                    "give a mask of the frames' size"
-                )
+                raise InputError(f"the mask of frame {frame} is {size}; give one of the frames' size, {width}x{height}")
             if labels.dtype.kind not in "biu":
                 raise InputError(f"the mask of frame {frame} is {labels.dtype}; give integers, one id per pixel")
             for extreme in (int(labels.min()), int(labels.max())):
@@ -120,10 +117,7 @@ class RunInputs:
             for box in boxes.values():
                 check_box(box, (height, width))
             if both := set(boxes).intersection(ids_in(self.labels(frame))):
-                raise UsageError(
-                    f"object {min(both)} has a mask and a box in frame {frame}; give one of them, and clicks to"
-                    " correct it"
-                )
+                raise UsageError(f"object {min(both)} has a mask and a box in frame {frame}; give one of them")
         for frame, clicks in self.clicks.items():
             for click in chain.from_iterable(clicks.values()):
                 check_click(click, (height, width))
@@ -197,8 +191,7 @@ class RunInputs:
                 known_length = source.exact_length and source.length is not None
                 count = f" and has {source.length} frames" if known_length else ""
                 raise InputError(
-                    f"there is no frame {frame} to {what}: {source.label} is read from frame {source.start} to {last}"
-                    f"{count}; frames count from 0"
+                    f"there is no frame {frame} to {what}; {source.label} has frames {source.start} to {last}{count}"
                 )
 
     def _check_removals(self, known: Collection[int]) -> None:
@@ -207,9 +200,7 @@ class RunInputs:
             given = self.ids_of(frame)
             for object_id in self.removals.get(frame, ()):
                 if object_id in given:
-                    raise UsageError(
-                        f"object {object_id} is removed in frame {frame} and has a mask or box there; give one of them"
-                    )
+                    raise UsageError(f"object {object_id} is removed and has a mask or box in frame {frame}; give one")
                 if object_id not in followed:
                     others = f"; the objects there are {listed(sorted(followed), 8)}" if followed else ""
                     before = [at for at, ids in self.removals.items() if at < frame and object_id in ids]

@@ -67,9 +67,7 @@ class RunLoop:
             with suppress(*((KeyboardInterrupt,) if self._source.kind == "camera" else ())):
                 self._read_and_segment(writer, depth)
             if self._unfinished:
-                raise InputError(
-                    f"{self._source.label} ends before the last frame done so far; give the same source again"
-                )
+                raise InputError(f"{self._source.label} ends before the last frame done; give the same source again")
             self._check_all_used()
             writer.put(self._save_point())
             writer.close()
@@ -179,8 +177,7 @@ class RunLoop:
         unused, starts = self._job.inputs.unused(first, last), self._job.inputs.starts
         if starts and set(starts) <= set(unused):
             raise NothingToFollowError(
-                f"there is no frame {unused[0]} to start an object in: {self._source.label} has the frames {first} to "
-                f"{last}; choose one of these"
+                f"there is no frame {unused[0]} to start in; {self._source.label} has the frames {first} to {last}"
             )
         if unused:
             frames = listed(unused, 8)

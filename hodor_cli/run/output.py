@@ -140,10 +140,7 @@ class OutputFolder:
             raise OutputError(f"{self.root} is a file; choose another folder with `out`")
         for folder in (self.masks, self.box_masks, self.progress, self.backward, self.correction.root):
             if folder.is_symlink():
-                raise OutputError(
-                    f"{folder} is a link, and results are written only inside {self.root}; remove the link, or choose "
-                    "another folder with `out`"
-                )
+                raise OutputError(f"{folder} is a link out of {self.root}; remove the link, or choose another `out`")
         own = (self.backward, self.correction.root)
         inside = [path for path in self.progress.iterdir() if path not in own] if self.progress.is_dir() else []
         for path in (self.report, self.overlay, self.annotations, self.review, *inside):
@@ -162,10 +159,7 @@ class OutputFolder:
         state = self.state()
         if state != "new" and not output.overwrite and not output.resume:
             what = "results" if state == "finished" else "the results of an unfinished run"
-            raise OutputError(
-                f"{self.root} holds {what} already;"
-                " add `resume` to continue, `overwrite` to replace them, or another `out`"
-            )
+            raise OutputError(f"{self.root} holds {what}; add `resume` or `overwrite`, or choose another `out`")
         return state
 
     def remove_results(self, *, keep_backward: bool = False) -> None:

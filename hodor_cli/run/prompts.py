@@ -135,9 +135,7 @@ def pixels_of(given: Iterable[str | float], argument: str, source: FrameSource) 
     if any(number % 1 for number in numbers) and all(0 <= number <= 1 for number in numbers):
         sides = (source.width, source.height) * 2
         pixels = ",".join(str(round(number * side)) for number, side in zip(numbers, sides, strict=False))
-        raise UsageError(
-            f"{argument!r} looks like fractions of the frame's width and height; give pixels, here {pixels}"
-        )
+        raise UsageError(f"{argument!r} looks like fractions of the frame's size; give pixels, here {pixels}")
     return tuple(map(round, numbers))
 
 
@@ -177,10 +175,7 @@ def check_click(click: Click, size: tuple[int, int]) -> None:
     """Raise UsageError unless the click is inside a frame of `size` (height, width)."""
     height, width = size
     if not (0 <= click.x < width and 0 <= click.y < height):
-        raise UsageError(
-            f"the click {click.x},{click.y} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y from"
-            f" 0 to {height - 1}"
-        )
+        raise UsageError(f"the click {click.x},{click.y} is outside the {width}x{height} frame; x and y count from 0")
 
 
 def clicks_by_frame(
@@ -215,6 +210,4 @@ def check_clicks(clicks: Mapping[int, Sequence[Click]], started: Collection[int]
     """Raise UsageError for an object that has only negative clicks, and no mask or box in the frame (`started`)."""
     for object_id, of_object in clicks.items():
         if object_id not in started and not any(click.positive for click in of_object):
-            raise UsageError(
-                f"object {object_id} has only negative clicks in frame {frame}; add a positive click on the object"
-            )
+            raise UsageError(f"object {object_id} has only negative clicks in frame {frame}; add a positive one")

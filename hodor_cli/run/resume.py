@@ -187,10 +187,7 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
 def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> None:
     """Raise OutputError, naming what differs, unless a run with the identity `now` may be continued in `folder`."""
     if found := differences(then, now):
-        raise OutputError(
-            f"the run in {folder} cannot be resumed because other inputs or settings were given: {listed(found, 8)}; "
-            "give the same ones, or start again with `overwrite`"
-        )
+        raise OutputError(f"{folder} has other inputs or settings: {listed(found, 8)}; give the same, or `overwrite`")
 
 
 def _plain(value: Any) -> str:

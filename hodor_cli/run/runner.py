@@ -167,9 +167,7 @@ def require_adaptable(source: FrameSource, budget: str) -> None:
     """Raise UsageError for a budget that is not like `60s` or `200steps`, or a source that can be read only once."""
     Budget.parse(budget)
     if not source.reiterable:
-        raise UsageError(
-            f"`adapt` reads frames in advance, but {source.label} can be read only once; leave `adapt` out"
-        )
+        raise UsageError(f"`adapt` reads frames in advance, but {source.label} can be read only once; leave it out")
 
 
 def adapted_to_given(

@@ -35,9 +35,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         meant = closest("cuda" if kind == "gpu" else kind, available)
         raise UsageError(f"there is no `device` {device!r}; choose auto, cpu, cuda or mps{meant}")
     if not available[kind]:
-        raise DeviceError(
-            f"this machine has no {kind.upper()} device that PyTorch can use; choose cpu or auto as `device`"
-        )
+        raise DeviceError(f"PyTorch finds no {kind.upper()} device on this machine; choose cpu or auto as `device`")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:

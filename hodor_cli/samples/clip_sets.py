@@ -56,10 +56,7 @@ class ClipFrames:
         with ThreadPoolExecutor(4) as pool:  # reads every mask once
             self.items = [item for item in pool.map(usable, *zip(*pairs, strict=True)) if item[2]] if pairs else []
         if not self.items:
-            raise DataError(
-                f"{clips.dataset.root} has no labelled frame with an object of {limits} (see the limits in"
-                " `check_dataset`)"
-            )
+            raise DataError(f"{clips.dataset.root} has no labelled object of {limits}; see `check_dataset`")
         self.sizes = [clips.clips[clip].size for clip, _, _ in self.items]
         self.object_counts = [len(ids) for _, _, ids in self.items]
         self.groups = [clips.clips[clip].name for clip, _, _ in self.items]

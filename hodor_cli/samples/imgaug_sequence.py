@@ -154,8 +154,7 @@ def load_imgaug() -> tuple[Any, Any]:
             from imgaug.augmentables.segmaps import SegmentationMapsOnImage
     except ImportError as error:
         raise DataError(
-            f"the paper's augmentation needs imgaug, which cannot be loaded ({error}); install it with {_INSTALL}"
-            " (without a display, use opencv-python-headless instead of opencv-python), or train with `augment=fast`,"
-            " which does not need it"
+            f"the paper's augmentation needs imgaug ({error}); install it with {_INSTALL} (without a display, use"
+            " opencv-python-headless), or train with `augment=fast`"
         ) from error
     return augmenters, SegmentationMapsOnImage

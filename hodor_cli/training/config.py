@@ -118,8 +118,7 @@ class TrainConfig:
         micro = min(self.micro_batch or share, share)
         if share % micro:
             raise UsageError(
-                f"`micro_batch={micro}` does not divide the {share} samples that each of {world} processes has of"
-                f" `batch_size={self.batch_size}`"
+                f"`micro_batch={micro}` does not divide `batch_size={self.batch_size}` ({share} per process)"
             )
         return micro
 
@@ -199,7 +198,6 @@ def train_preset(name: str) -> TrainConfig:
     """The preset with this name. Raises UsageError that lists the presets."""
     if name not in PRESETS:
         raise UsageError(
-            f"there is no training preset '{name}'; choose one of {', '.join(PRESETS)}, or a JSON file such as the"
-            f" run.json of a run{closest(name, PRESETS)}"
+            f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}, or a JSON file{closest(name, PRESETS)}"
         )
     return PRESETS[name]

@@ -23,8 +23,7 @@ def not_a_number(
     parameters = list(objective.parameters())
     if not all(map(_finite, parameters)):
         return TrainingError(
-            f"the weights are no longer finite numbers in iteration {number}, because of an earlier step; train again"
-            " with a lower `learning_rate`"
+            f"the weights are no longer finite in iteration {number}; train again with a lower `learning_rate`"
         )
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     faults: dict[str, str] = {}  # sample -> "loss" or "gradient"

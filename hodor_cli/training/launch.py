@@ -77,16 +77,11 @@ def layout_of(settings: LaunchSettings | None = None, environ: Mapping[str, str]
         local, nodes = wanted or 1, settings.nodes
         missing = [variable for variable in _RENDEZVOUS if variable not in environ]
         if nodes > 1 and missing:
-            raise UsageError(
-                f"`nodes={nodes}` needs a way to reach the other machines; start the run on each with torchrun or srun,"
-                f" or set {', '.join(missing)}"
-            )
+            raise UsageError(f"`nodes={nodes}` needs torchrun or srun on each machine, or {', '.join(missing)} set")
         rank = int(environ.get("NODE_RANK", 0)) * local if nodes > 1 else 0
     else:
         if wanted is not None and wanted != local:
-            raise UsageError(
-                f"`{name}={wanted}` contradicts {starter}, which started {local} processes on each machine"
-            )
+            raise UsageError(f"`{name}={wanted}` contradicts {starter}, which started {local} processes per machine")
         if settings.nodes not in (1, nodes):
             raise UsageError(f"`nodes={settings.nodes}` contradicts {starter}, which runs on {nodes} machines")
     if settings.device != "auto":
@@ -139,8 +134,7 @@ def in_processes(layout: Layout, function: Callable[..., Any], *arguments: Any, 
             # The others may notice it first: gloo then says that a connection was closed by its peer.
             if isinstance(error, ProcessExitedException) or "by peer" in str(error):
                 raise DeviceError(
-                    f"one of {layout.local} processes was killed, probably because memory is short; continue with"
-                    " `resume` and fewer of them"
+                    f"one of {layout.local} processes was killed (out of memory?); continue with `resume` and fewer"
                 ) from error
             raise
         finally:

@@ -125,10 +125,7 @@ class _Run:
             self.learner.done = self.state.iteration = earlier.iteration
             self.state.best, self.state.before, self.state.validated = earlier.best, earlier.before, earlier.validated
         if len(set(process.gather(self.learner.done))) > 1:
-            raise UsageError(
-                f"the processes do not see the same run in {plan.run.out}; choose with `out` a folder that all machines"
-                " share"
-            )
+            raise UsageError(f"the processes do not see the same run in {plan.run.out}; all machines must share `out`")
 
     def batches(self, second: SecondThread | None) -> Generator[Batch, None, None]:
         """The remaining batches, up to the time limit. second: a thread that shares the cores with this one."""
@@ -217,9 +214,7 @@ class _Run:
             clear = after - before >= _CLEAR_GAIN
             self.callbacks.note(f"the network {'got better' if clear else 'is about as good as before'}: {change}")
         else:
-            self.callbacks.warn(
-                f"the network did not get better: {change}; train longer, or with another `learning_rate`"
-            )
+            self.callbacks.warn(f"the network did not get better: {change}; train longer or change `learning_rate`")
 
     def stopping(self) -> None:
         """Explain what this Ctrl-C does, and what another one would do."""

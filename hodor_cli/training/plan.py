@@ -112,15 +112,12 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, clips.mode, recipe.changes)
         if state is not None and config.iterations < state.iteration:
-            raise UsageError(
-                f"`iterations={config.iterations}` contradicts `resume`: {out} has done {state.iteration} already"
-            )
+            raise UsageError(f"`iterations={config.iterations}` contradicts `resume`: {out} has done {state.iteration}")
     sources = _named_sources(kind, asked.data, record.data)
     opened = [_opened(source, config, clips) for source in sources]
     if clips.mode in ("sparse", "dense") and not any(isinstance(found, ClipSet) for found in opened):
         raise DataError(
-            f"`mode={clips.mode}` learns from clips and {sources[0].folder} holds photographs: train on them with"
-            " `pretrain`, or put the frames of a clip into images/NAME/ and their masks into masks/NAME/"
+            f"`mode={clips.mode}` learns from clips; for the photographs in {sources[0].folder}, use `pretrain`"
         )
     if layout.rank == 0:
         _remark(config, record, resumed=state is not None, note=callbacks.note)
@@ -148,10 +145,7 @@ def _require_same_start(began: RunRecord, recipe: Recipe, benchmark: str) -> Non
     ):
         if wanted not in ("", had):
             start = f"with `{name}={had}`" if had else f"without `{name}`"
-            raise UsageError(
-                f"`{name}={wanted}` contradicts `resume`: the run began {start}; leave it out, or train into another"
-                " folder"
-            )
+            raise UsageError(f"`{name}={wanted}` contradicts `resume`, as the run began {start}; leave it out")
 
 
 def _clips_of(began: RunRecord, kind: str, clips: ClipOptions, out: Path) -> ClipOptions:
@@ -186,9 +180,7 @@ def _named_sources(kind: str, data: list[DataSource], began: list[DataSource]) -
 def _opened(source: DataSource, config: TrainConfig, clips: ClipOptions) -> StillImages | ClipSet:
     """A data set, opened once for both the check and training. Raises DataError if there is none that fits."""
     if not clips.mode and source.annotations is None and is_clips(source.folder):
-        raise DataError(
-            f"{source.folder} holds clips; train on them with `finetune`, whose mode frames uses each as a photograph"
-        )
+        raise DataError(f"{source.folder} holds clips; use `finetune`, whose mode frames uses each as a photograph")
     return open_set(
         source.folder,
         source.annotations,
@@ -235,14 +227,8 @@ def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Call
     """Note settings that are allowed but rarely intended."""
     rate = config.learning_rate
     if rate.warmup >= config.iterations:
-        note(
-            f"the warm-up ({rate.warmup} iterations) takes the whole run ({config.iterations}), so the learning"
-            f" rate never reaches {rate.peak:g}; shorten it with `warmup`"
-        )
+        note(f"the warm-up takes the whole run, so the learning rate never reaches {rate.peak:g}; shorten `warmup`")
     if config.augment.maker == "imgaug" and (unused := unused_settings(config.augment)):
         note(f"imgaug augments photographs without {listed(unused, 4)}; `augment=fast` uses them")
     if not (resumed or record.weights or record.backbone or config.model == "toy"):
-        note(
-            "the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of"
-            f" {preset(config.model).backbone.imagenet}"
-        )
+        note(f"the backbone starts from random weights; give `backbone` {preset(config.model).backbone.imagenet}")

@@ -76,10 +76,7 @@ def start_of(kind: Kind, recipe: Recipe) -> tuple[str, str | Path | None]:
     if kind == "finetune" and weights is None:
         weights = architecture or (read_preset(recipe.preset)[1].model if recipe.preset else DEFAULT_WEIGHTS)
         if weights not in available_weights():
-            raise UsageError(
-                f"fine-tuning starts from a trained network and there are no weights named '{weights}'; give"
-                " `weights`, a file"
-            )
+            raise UsageError(f"fine-tuning needs a trained network, and none is named '{weights}'; give `weights`")
     if architecture is None and weights is not None and recipe.preset is None:
         architecture = load_checkpoint(weights_path(weights)).config.name
     return preset_name(kind, recipe.preset, architecture), weights
@@ -170,10 +167,7 @@ def check_same(now: Mapping[str, Any], began: Mapping[str, Any], free: Collectio
     different = [name for name, value in now.items() if name not in free and began.get(name, value) != value]
     if different:
         shown = listed((f"{name} was {_text(began[name])}, not {_text(now[name])}" for name in different), 4)
-        raise UsageError(
-            f"`resume` cannot change the settings of a run ({shown}); leave out the options and the preset that change"
-            " them, or train into another folder"
-        )
+        raise UsageError(f"`resume` cannot change settings ({shown}); leave them out, or choose another `out`")
 
 
 def _require(changes: dict[str, Any], mode: str, name: str, value: str, why: str) -> None:

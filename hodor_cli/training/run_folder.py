@@ -35,10 +35,7 @@ STATE_FILE = "training_state.safetensors"
 #: Advice for a file of a run that cannot be written.
 DISK = "free or change its disk, then `resume`"
 #: Advice for a damaged state.
-_DAMAGED = (
-    "so the run cannot be resumed; start over with `overwrite`, or in another folder from its checkpoint `weights`"
-    " last.safetensors"
-)
+_DAMAGED = "so the run cannot be resumed; start over with `overwrite`, or elsewhere with `weights` last.safetensors"
 _LOCK_FILE = ".lock"
 
 
@@ -89,10 +86,7 @@ class RunFolder:
         """Raise OutputError for a run that is neither resumed nor replaced, and for a folder with other files."""
         there = any(path.is_file() for path in self._files)
         if there and not resume and not overwrite:
-            raise OutputError(
-                f"{self.root} already holds a run; continue it with `resume`, replace it with `overwrite`, or choose"
-                " another folder with `out`"
-            )
+            raise OutputError(f"{self.root} already holds a run; add `resume` or `overwrite`, or choose another `out`")
         if not there and os.access(self.root, os.R_OK):
             require_empty(self.root, _LOCK_FILE)
 
@@ -120,10 +114,7 @@ class RunFolder:
         made = [*self._files, *(path for pattern in patterns for path in self.root.glob(pattern))]
         for name, file in (("weights", record.weights), ("backbone", record.backbone)):
             if Path(file).is_file() and any(path.is_file() and path.samefile(file) for path in made):
-                raise UsageError(
-                    f"`{name}={file}` belongs to the run in {self.root} that `overwrite` would remove; choose"
-                    " another folder with `out`"
-                )
+                raise UsageError(f"`overwrite` would remove `{name}={file}`; choose another folder with `out`")
         try:
             for path in made:
                 path.unlink(missing_ok=True)
@@ -143,8 +134,7 @@ class RunFolder:
             return msgspec.json.decode(self.record.read_bytes(), type=RunRecord, dec_hook=lambda kind, text: kind(text))
         except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise DataError(
-                f"{self.record} is not the record of a training run ({error}); restore it, remove it and name `data`"
-                " again, or train into another folder with `out`"
+                f"{self.record} is not a training run's record ({error}); restore it, or choose another `out`"
             ) from error
 
 

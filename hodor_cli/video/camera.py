@@ -32,10 +32,7 @@ class CameraSource(FrameSource):
         opened, first = self._capture.read() if self._capture and self._capture.isOpened() else (False, None)
         if not opened or first is None:
             self.close()
-            raise InputError(
-                f"there is no camera {index} that delivers pictures; check that it is plugged in and that no other "
-                f"program is using it (to read a video file, give its path)"
-            )
+            raise InputError(f"there is no camera {index}, or it is in use; check its plug (for a file, give its path)")
         self.height, self.width = first.shape[:2]
         self._first: Any = first
         fps = float(self._capture.get(5))  # CAP_PROP_FPS; many drivers return 0

@@ -40,9 +40,7 @@ def open_container(file: Any, label: str) -> InputContainer:
     """Open a path, or an object with `read`, with PyAV. Raises `InputError` with the reason, also for playlists and
     other files that refer to other files."""
     if isinstance(file, str) and _PLAYLIST.match(read_start(Path(file), 2048).removeprefix(b"\xef\xbb\xbf")):
-        raise InputError(
-            f"{label} is a playlist, which refers to other files; give one of those, or join them into one video first"
-        )
+        raise InputError(f"{label} is a playlist, which refers to other files; give one of those, or join them")
     allowed = ",".join(sorted(av.formats_available - _REFUSED))
     try:
         # Without the protocol file:, FFmpeg would take "12:30.mp4" for a URL.
@@ -63,9 +61,7 @@ def pick_stream(container: InputContainer, label: str) -> VideoStream:
     """Choose the video stream to read, and set it up to decode on all cores: the default stream, or else the largest;
     cover pictures are the last choice. Raises `InputError` if no stream can be decoded."""
     if container.format.name.endswith("_pipe"):
-        raise InputError(
-            f"{label} is a single picture, not a video; give a video file or the folder that holds the pictures"
-        )
+        raise InputError(f"{label} is a single picture, not a video; give a video or the folder of the pictures")
     streams = sorted(_moving(container), key=_rank, reverse=True)
     if not streams:
         kinds = sorted({stream.type for stream in container.streams})
@@ -76,9 +72,7 @@ def pick_stream(container: InputContainer, label: str) -> VideoStream:
     if codec is None:
         raise InputError(f"{label} holds a video that no installed decoder can decode; convert it to H.264 first")
     if stream.width * stream.height > MOST_PIXELS:
-        raise InputError(
-            f"{label} has frames of {stream.width}x{stream.height}, too large to read; scale it down first"
-        )
+        raise InputError(f"{label} has frames of {stream.width}x{stream.height}, too large to read; scale it down")
     stream.codec_context.thread_type = "AUTO"
     return stream
 
@@ -89,10 +83,7 @@ def describe_unused(container: InputContainer, used: VideoStream, label: str) ->
     if not others:
         return ""
     sizes = ["{}x{}".format(*_size(stream)) for stream in (used, *others)]
-    return (
-        f"{label} holds {len(sizes)} video tracks: number {used.index} ({sizes[0]}) is used, {', '.join(sizes[1:])} "
-        f"left out"
-    )
+    return f"{label} has {len(sizes)} video tracks: {used.index} ({sizes[0]}) is used, {', '.join(sizes[1:])} left out"
 
 
 def _moving(container: InputContainer) -> list[VideoStream]:
@@ -130,10 +121,7 @@ def count_missing_bytes(path: Path) -> int:
     if size == 0:
         raise InputError(f"{path} is empty (0 bytes)")
     if mp4 and not has_index:
-        raise InputError(
-            f"{path} is an MP4 that is cut off before its index (no moov box), so none of its frames can be read; copy "
-            f"or record it again"
-        )
+        raise InputError(f"{path} is an MP4 cut off before its index (moov), so no frame can be read; copy it again")
     return max(0, end - size)
 
 

@@ -50,10 +50,7 @@ class Damage:
             yield f"{label} begins with {frames} that cannot be decoded; frame 0 is the first one that can"
         if self.misnumbered:
             packets = plural(self.failed, "packet")
-            yield (
-                f"{label} is damaged: {packets} could not be decoded and were skipped; later frames are numbered"
-                " without them"
-            )
+            yield f"{label} is damaged: {packets} could not be decoded; later frames are numbered without them"
         parts = []
         if self.missing:
             parts.append(f"{frames_text(self.missing)} could not be decoded, so the previous frame is shown")

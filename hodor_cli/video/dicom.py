@@ -108,9 +108,7 @@ def _ordered(path: Path, headers: list[_Header], warn: Warn) -> list[_Header]:
         raise InputError(f"{path} holds no DICOM file with a picture")
     series = {header.series: header.title for header in headers}
     if len(series) > 1:
-        raise InputError(
-            f"{path} holds {len(series)} DICOM series ({listed(series.values())}); move one into a separate folder"
-        )
+        raise InputError(f"{path} holds {len(series)} DICOM series ({listed(series.values())}); give a folder with one")
     sizes = {header.size for header in headers}
     if len(sizes) > 1:
         raise InputError(f"the pictures of {path} differ in size ({listed(map(size_text, sorted(sizes)))})")
@@ -118,16 +116,11 @@ def _ordered(path: Path, headers: list[_Header], warn: Warn) -> list[_Header]:
         raise InputError(f"the pictures of {path} are too large to read")
     many = next((header.file for header in headers if header.frames > 1), None)
     if many is not None and len(headers) > 1:
-        raise InputError(
-            f"{many} holds many frames, but {path} has {plural(len(headers), 'file')}; give the file itself"
-        )
+        raise InputError(f"{many} has many frames, but {path} has {plural(len(headers), 'file')}; give the file itself")
     numbers = [header.number for header in headers if header.number is not None]
     if len(set(numbers)) < len(headers):
         if len(headers) > 1:
-            warn(
-                f"{path}: the files are read in the order of their names, because instance numbers are missing or "
-                "repeated; if that order is wrong, rename the files or remove copies"
-            )
+            warn(f"{path} has no unique instance numbers, so it is read by file names; rename them if that is wrong")
         return headers
     return sorted(headers, key=lambda header: header.number or 0)
 

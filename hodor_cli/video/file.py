@@ -162,10 +162,7 @@ class VideoPipeSource(DecodedSource):
         self._pipe = pipe
         self._damage = Damage()
         self._used = False
-        unreadable = (
-            f"{label} is not a video that can be read from a pipe; send MPEG-TS or Matroska, or an MP4 with its index "
-            f"at the front (ffmpeg -movflags faststart)"
-        )
+        unreadable = f"{label} is no video that a pipe can send; use MPEG-TS, Matroska, or ffmpeg -movflags faststart"
         try:
             self._container = open_container(_ReadOnly(pipe), label)
         except InputError as error:

@@ -160,9 +160,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
     def require_start(self, count: int, noun: str = "frame") -> None:
         """Raise `InputError` unless `start` is one of the source's `count` frames."""
         if self.start >= count:
-            raise InputError(
-                f"`start` {self.start} is past the end of {self.label}, which has {plural(count, noun)}, counted from 0"
-            )
+            raise InputError(f"`start` {self.start} is past the end of {self.label}, which has {plural(count, noun)}")
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -207,8 +205,7 @@ def backwards(source: FrameSource, first: int, stop: int) -> Iterator[Frame]:
         frames = list(source.between(low, high))
         if len(frames) != high - low:
             raise InputError(
-                f"{source.label} has {len(frames)} of the frames {low} to {high - 1} when it is read backward; convert"
-                " it to a new file first"
+                f"{source.label} has only {len(frames)} of frames {low} to {high - 1} when read backward; convert it"
             )
         while frames:
             yield frames.pop()

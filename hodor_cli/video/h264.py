@@ -44,10 +44,7 @@ class Codec(NamedTuple):
         """The name of the encoder. Raises OutputError if there is none."""
         if found := next((name for name in self.encoders if name in av.codecs_available), None):
             return found
-        raise OutputError(
-            f"this PyAV has no encoder for {self.name}; install av from its wheels (or, for the overlay, set "
-            "`overlay=False`)"
-        )
+        raise OutputError(f"this PyAV has no encoder for {self.name}; install av from wheels, or set `overlay=False`")
 
 
 # No B-frames: they reorder packets, and joining would depend on the encoder's delay. At this quality, the fastest

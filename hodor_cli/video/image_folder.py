@@ -73,8 +73,7 @@ class ImageFolderSource(ListedSource):
                 )
         if paged := [file for file, header in headers.items() if header.pages > 1]:
             self.warn(
-                f"{listed(paged, 1)} {'hold' if len(paged) > 1 else 'holds'} several pictures, of which only the first "
-                "is used; to use all, give the file itself as the source"
+                f"only the first picture of {listed(paged, 1)} is used; to use all, give the file itself as the source"
             )
         deep = [(file, 0) for file, header in headers.items() if header.deep]
         if self.value_range is None and deep:
@@ -108,10 +107,7 @@ def _require_no_masks(folder: Path, first: Path, warn: Warn) -> None:
     # Drawings and thermal images may be black and white too, so a folder name such as Annotations decides.
     white = is_black_and_white(stored)
     if is_label_picture(stored) or (white and any(map(is_called_mask, whole.parts[-3:]))):
-        raise InputError(
-            f"{folder} holds masks, which are not frames; give the video or images they belong to or, if these are "
-            "frames, save them as RGB"
-        )
+        raise InputError(f"{folder} holds masks, not frames; give their video or images, or save them as RGB")
     if white:
         warn(f"{folder} may hold masks, because its first image is black and white; it is read as frames")
 
@@ -123,10 +119,7 @@ def _found_instead(folder: Path, names: list[str]) -> str:
     if len(videos) == 1:
         return f"it holds {summarise_files(names)}; did you mean {folder / videos[0]}?"
     if videos:
-        return (
-            f"it holds {summarise_files(names)}; give one of the videos, for example {folder / videos[0]}, or all of "
-            "them to `segment_videos`"
-        )
+        return f"it holds {summarise_files(names)}; give one, such as {folder / videos[0]}, or all to `segment_videos`"
     deeper = _first_with_pictures(folder)
     folders = visible_folders(folder)
     if deeper is not None:
@@ -213,7 +206,5 @@ def count_pages(path: Path) -> int:
         return read_header(path).pages
     except InputError as error:
         if tiff:
-            raise InputError(
-                f"{path} is a TIFF that cannot be read (perhaps of 64-bit values); save it with 8, 16 or 32 bits"
-            ) from error
+            raise InputError(f"{path} is an unreadable TIFF (64-bit values?); save it with 8, 16 or 32 bits") from error
         return 0  # the video decoder may read an AVIF that this Pillow cannot read

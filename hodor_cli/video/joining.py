@@ -42,19 +42,14 @@ def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
             try:
                 file = av.open(f"file:{piece.path}")
             except (av.FFmpegError, OSError) as error:
-                raise OutputError(
-                    f"the piece {piece.path} of the overlay video is missing or damaged; set `overwrite=True`"
-                ) from error
+                raise OutputError(f"the overlay's piece {piece.path} is missing or damaged; set `overwrite`") from error
             with file:
                 stream = file.streams.video[0]
                 if out is None:
                     out = joined.add_stream_from_template(stream)
                     out.time_base = tick
                 if (stream.width, stream.height) != (out.width, out.height):
-                    raise OutputError(
-                        f"the piece {piece.path} of the overlay video differs in frame size from the first; set "
-                        "`overwrite=True`"
-                    )
+                    raise OutputError(f"the overlay's piece {piece.path} has another frame size; set `overwrite`")
                 begin: int | None = None
                 end = None if piece.length is None else piece.first + piece.length
                 for packet in islice(video_packets(file), piece.first, end):

@@ -50,8 +50,7 @@ def open_source(
     """
     if not isinstance(path_or_camera, str | os.PathLike | Integral):
         raise UsageError(
-            f"a source is a path or a camera index, not a {type(path_or_camera).__name__}; pass frames in memory to"
-            " `Segmenter.step` one by one"
+            f"a source is a path or a camera, not a {type(path_or_camera).__name__}; pass frames to `Segmenter.step`"
         )
     text = str(path_or_camera) if isinstance(path_or_camera, Integral) else os.fsdecode(path_or_camera)
     settings = ReadSettings(start, end, None if value_range is None else ValueRange(*value_range), axes)

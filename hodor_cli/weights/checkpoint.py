@@ -57,10 +57,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if is_pickle(path):
         state_dict = read_pickle(path)
         if not any(name.startswith("feature_extractor.") for name in state_dict):
-            raise WeightsError(
-                f"{path} is not one of the authors' checkpoints (no 'feature_extractor.' parameters); use the released"
-                " .pth or a file that hodor wrote"
-            )
+            raise WeightsError(f"{path} is not one of the authors' .pth files; use one, or a file that hodor wrote")
         return Checkpoint(preset("swin-tiny"), from_authors(state_dict), {"source": path.name})
     header, state_dict = read_safetensors(path)
     if header.get("format") != "hodor":
@@ -68,10 +65,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         what = _OTHERS.get(other, "safetensors but not hodor's; use a file that hodor wrote or the authors' .pth")
         raise WeightsError(f"{path} is {what}")
     if header.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} has checkpoint format {shown(header.get('format_version'), 20)} and this version reads"
-            f" {FORMAT_VERSION}; use the hodor version that wrote it"
-        )
+        raise WeightsError(f"{path} has another format than {FORMAT_VERSION}; use the hodor version that wrote it")
     try:
         config = ModelConfig.from_dict(msgspec.json.decode(header["config"]))
         metadata = json.loads(header.get("metadata", "{}"))  # free-form, may hold NaN
@@ -114,15 +108,12 @@ def network_of(checkpoint: Checkpoint, path: str | Path) -> Hodor:
     count, least = sum(v.numel() for v in checkpoint.state_dict.values()), checkpoint.config.parameters_at_least()
     if count < least:  # checked before building the network takes memory and time
         raise WeightsError(
-            f"{path} does not fit the architecture '{checkpoint.config.name}': it holds {count} numbers and its"
-            f" configuration needs at least {least}; fetch or copy it again"
+            f"{path} does not fit the architecture '{checkpoint.config.name}': it has {count} numbers; fetch it again"
         )
     try:
         model = build_model(checkpoint.config)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"the configuration in {path} does not describe a network ({shown(error)}); fetch or copy it again"
-        ) from error
+        raise WeightsError(f"{path} does not describe a network ({shown(error)}); fetch or copy it again") from error
     load_parameters(model, checkpoint.state_dict, origin=path, architecture=checkpoint.config.name)
     return model
 

@@ -65,10 +65,7 @@ def _check(url: str, received: Path, pinned: str | None) -> None:
     if not (kind := kind_of(received)):
         raise WeightsError(f"the file at {url} is not a checkpoint; give the address of the file itself")
     if pinned not in (None, found := file_sha256(received)):
-        raise WeightsError(
-            f"{url} has the SHA-256 {found} and not the pinned one; either the file was replaced there, or the pin"
-            " belongs to another file"
-        )
+        raise WeightsError(f"{url} has the SHA-256 {found} and not the pinned one; check the file and the pin")
     try:
         (read_safetensors if kind == "safetensors" else read_pickle)(received)
     except WeightsError as error:

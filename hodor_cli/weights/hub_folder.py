@@ -35,9 +35,7 @@ def write_hub_folder(
         require_new(folder / name, overwrite=overwrite)
     there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     if others := [name for name in there if not name.startswith(".") and name not in ours]:
-        raise OutputError(
-            f"{folder} holds {listed(others, 3)}, which would be uploaded as well; choose another folder with `out`"
-        )
+        raise OutputError(f"{folder} holds {listed(others, 3)}, which would be uploaded too; choose another `out`")
     checkpoint = load_checkpoint(path)
     model = network_of(checkpoint, path)
     dtype = next((value.dtype for value in checkpoint.state_dict.values() if value.is_floating_point()), None)

@@ -101,9 +101,7 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
 
         return download(address, cache_folder("weights"), progress)
     if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
-        raise UsageError(
-            f"{address} is not an address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
-        )
+        raise UsageError(f"{address} is no address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://")
     known = available_weights()
     if address in known:
         info = known[address]
@@ -181,10 +179,7 @@ def _explained(error: Exception, api: HfApi, asked: re.Match[str], file: str) ->
 
     repo = asked["repo"]
     if isinstance(error, errors.RepositoryNotFoundError):  # also raised if the owner must grant access first
-        return WeightsError(
-            f"the hub has no model {repo}, or not for you; check the name, or ask its owner for access and run"
-            " `hf auth login`"
-        )
+        return WeightsError(f"the hub has no model {repo}; check the name, or get access and run `hf auth login`")
     if isinstance(error, errors.RevisionNotFoundError):
         return WeightsError(f"{repo} has no revision {asked['revision']}; name a branch, a tag or a commit of it")
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):

@@ -106,10 +106,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds of error for damaged files
         if _CARRIES_CODE.search(str(error)):
-            raise WeightsError(
-                f"{path} is a pickle that carries code or objects other than tensors, so it is refused;"
-                " use weights from a source you trust, saved as plain tensors"
-            ) from error
+            raise WeightsError(f"{path} is a pickle with code or objects; use one of plain tensors") from error
         raise WeightsError(f"{path} is damaged or not a checkpoint; fetch or copy it again") from error
     for key in ("model", "state_dict"):
         content = content.get(key, content) if isinstance(content, dict) else content
@@ -142,8 +139,7 @@ def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], *, origin:
     faults += [f"has the unknown {shown(name)}" for name in tensors if name not in own]
     if faults:
         raise WeightsError(
-            f"{origin} does not fit the architecture '{architecture}': it {listed(faults, 4)};"
-            " use weights of the same architecture"
+            f"{origin} does not fit the architecture '{architecture}': it {listed(faults, 4)}; use weights made for it"
         )
     module.load_state_dict(as_float32(tensors, origin))
 
@@ -154,9 +150,7 @@ def as_float32(values: Mapping[str, Tensor], origin: str | Path) -> dict[str, Te
     broken = [name for name, value in made.items() if not bool(value.isfinite().all())]
     if broken:
         more = f" and {len(broken) - 1} more parameters" if len(broken) > 1 else ""
-        raise WeightsError(
-            f"{origin} holds values that are not finite in {shown(broken[0])}{more}; train or fetch it again"
-        )
+        raise WeightsError(f"{origin} has non-finite values in {shown(broken[0])}{more}; train or fetch it again")
     return made
 
 

@@ -102,10 +102,7 @@ def _combine_frame(frame: int, group: list[PackedMask], explicit: set[int]) -> P
         if clash.any():
             y, x = np.argwhere(clash)[0]
             first, same = owners[int(labels[y, x])], plural(int(clash.sum()), "pixel")
-            raise InputError(
-                f"{first.files[0]} and {entry.files[0]} give the same {same} of frame {frame} to the "
-                f"objects {labels[y, x]} and {mine[y, x]}; a pixel can belong to only one object, so trim one mask"
-            )
+            raise InputError(f"{first.files[0]} and {entry.files[0]} share {same} of frame {frame}; trim one of them")
         labels += mine
         notes += [note for note in entry.notes if note not in notes]
         colours.update(entry.colours or {})

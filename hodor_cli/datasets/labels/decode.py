@@ -66,10 +66,7 @@ class LabelReader:
         size = size_text(values.shape)
         self._size = self._size or size
         if values.ndim != 2 or size != self._size:
-            raise DataError(
-                f"the masks of {self.name} have mixed sizes: frame {frame} is {size}, the first {self._size}; the "
-                "masks of a sequence must have one size"
-            )
+            raise DataError(f"{self.name} has masks of {size} (frame {frame}) and {self._size}; give all one size")
         if values.dtype == np.bool_:
             values = values.view(np.uint8)
         void = None

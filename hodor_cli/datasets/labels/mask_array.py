@@ -27,9 +27,7 @@ def load_npy(path: Path) -> np.ndarray:
     except Exception as error:  # NumPy parses the header as Python, which raises nearly anything when it is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if "mmap length" in reason:
-            raise InputError(
-                f"{path} is cut off: its header declares an array of more bytes than it has; save the mask again"
-            ) from error
+            raise InputError(f"{path} is cut off: its header declares more bytes; save the mask again") from error
         raise InputError(f"{path} is not an .npy array that can be read: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise InputError(f"{path} contains no numbers; a mask is an array of object ids or booleans")
@@ -61,10 +59,7 @@ def mask_from_floats(array: np.ndarray, path: Path) -> MaskFile:
     if np.array_equal(array, np.round(array)) and abs(low) < 2**31 and abs(high) < 2**31:
         return mask_from_values(array.astype(np.int64), path)
     if low < 0 or high > 1:
-        raise InputError(
-            f"{path} has numbers from {low:g} to {high:g} that are not whole; a mask contains object ids, or "
-            "probabilities from 0 to 1"
-        )
+        raise InputError(f"{path} has fractions from {low:g} to {high:g}; give object ids, or probabilities up to 1")
     note = f"{path.name} holds fractions from 0 to 1, read as probabilities: one object with id 1 where above 0.5"
     return MaskFile((array > 0.5).astype(np.uint16), [note])
 
@@ -75,10 +70,7 @@ def _from_stack(stack: np.ndarray, path: Path) -> MaskFile:
     overlap = stack.sum(axis=0, dtype=np.int32) > 1
     if overlap.any():
         first, second = np.flatnonzero(stack[:, overlap][:, 0])[:2]
-        raise InputError(
-            f"{path} gives {plural(int(overlap.sum()), 'pixel')} to several of its masks, such as {first} and {second} "
-            "(counted from 0); a pixel can belong to only one object"
-        )
+        raise InputError(f"{path} gives {plural(int(overlap.sum()), 'pixel')} to several masks, {first} and {second}")
     numbers = np.arange(1, len(stack) + 1, dtype=np.uint16)
     labels = (stack * numbers[:, None, None]).sum(axis=0, dtype=np.uint16)
     return MaskFile(labels, [f"{path.name} is a stack of {len(stack)} masks, read as the objects 1 to {len(stack)}"])

@@ -138,9 +138,7 @@ def _from_jpeg(rgb: np.ndarray, path: Path) -> MaskFile:
     coloured = float((np.ptp(rgb, axis=2) > 48).mean())
     between = float(((grey > 64) & (grey < 192)).mean())
     if coloured > 0.01 or between > 0.05 or not (grey >= 192).any():
-        raise InputError(
-            f"{path} is a JPEG, whose compression changes the values that identify objects; save the mask as PNG"
-        )
+        raise InputError(f"{path} is a JPEG, whose compression changes object ids; save the mask as PNG")
     note = f"{path.name} is a JPEG, which blurs values: it was thresholded at 128 to one object, with id 1"
     return MaskFile((grey >= 128).astype(np.uint16), [note])
 
@@ -175,9 +173,5 @@ def _require_size(path: Path, shape: tuple[int, ...], size: tuple[int, int] | No
         raise InputError(f"{both}: the mask is on its side; rotate it by 90 degrees")
     ratio, want_ratio = (width / height for height, width in (shape, size))
     if abs(ratio / want_ratio - 1) < 0.01:
-        raise InputError(
-            f"{both}, the same aspect ratio at another size; resize the mask without smoothing (nearest neighbour)"
-        )
-    raise InputError(
-        f"{both}, a different aspect ratio ({ratio:.2f} instead of {want_ratio:.2f}); was it made for other frames?"
-    )
+        raise InputError(f"{both}, the same aspect ratio at another size; resize it by nearest neighbour")
+    raise InputError(f"{both}, another aspect ratio ({ratio:.2f}, not {want_ratio:.2f}); was it made for other frames?")

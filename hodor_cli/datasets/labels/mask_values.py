@@ -54,9 +54,7 @@ def require_ids(lowest: int, highest: int, path: Path) -> None:
     """Raise InputError unless all values of a mask file are object ids or 0."""
     if lowest < 0 or highest > MAX_ID:
         wrong = lowest if lowest < 0 else highest
-        raise InputError(
-            f"{path} holds the value {wrong}; object ids must be between 1 and {MAX_ID}, and 0 is background"
-        )
+        raise InputError(f"{path} holds the value {wrong}; object ids must be between 1 and {MAX_ID}, 0 is background")
 
 
 @dataclass(frozen=True)
@@ -209,10 +207,7 @@ def _check_value_edges(
     inner = present[1:-1]
     near = all(i <= 8 or i >= 247 for i in inner) and any(i >= 247 for i in inner)
     if top == VOID and {0, VOID} < set(present) and near:
-        raise InputError(
-            f"{path} holds 0 and 255 but also values close to them ({listed(inner)}), as if a black and white mask had "
-            "been saved as JPEG, and each would become an object; threshold it at 128"
-        )
+        raise InputError(f"{path} has values close to 0 and 255 ({listed(inner)}), as from a JPEG; threshold it at 128")
     # If only white is solid, all other greys must belong to its edge, however few they are.
     if (len(soft) >= 3 and len(soft) > len(solid)) or (soft and solid == [top]):
         raise _soft_edge_error(path, len(ids), len(soft), report.solid_share)
@@ -223,12 +218,8 @@ def _check_value_edges(
 
 def _soft_edge_error(path: Path, values: int, soft: int, solid_share: float) -> InputError:
     if solid_share < 0.2:
-        return InputError(
-            f"{path} holds {values} different values and hardly any even area: it looks like a photograph or a soft "
-            "(probability) map; in a mask, every value is an object"
-        )
+        return InputError(f"{path} looks like a photograph ({values} values); in a mask, every value is an object")
     return InputError(
-        f"{path} has soft edges: {soft} of its {values} different values appear only along edges, an effect of "
-        "anti-aliasing, resizing or JPEG compression, and each would become an object; save it with hard edges (no "
-        "anti-aliasing, resized by nearest neighbour), or if it is black and white, threshold it at 128"
+        f"{path} has soft edges: {soft} of its {values} values appear only along edges, and each would be an object; "
+        "save it with hard edges (resized by nearest neighbour), or if it is black and white, threshold it at 128"
     )

@@ -174,10 +174,7 @@ def find_sources(
         return [replace(found, notes=(*found.notes, *chosen))]
     source = open_source(path)
     if given is None:
-        raise UsageError(
-            f"there are no masks for {path}; name them with `masks`, or segment it first (`segment_source`), which can "
-            "write descriptors in the same pass"
-        )
+        raise UsageError(f"there are no masks for {path}; name them with `masks`, or segment it first")
     return [video_with_masks(source, path, given, every=every, name=name)]
 
 
@@ -207,9 +204,7 @@ def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int
             frames = ImageFolderSource(images, ReadSettings(), _DATASET_FPS)
             sources.append(video_with_masks(frames, images, masks, every=every, name=name, kind=kind))
     if not sources:
-        raise InputError(
-            f"no folder in {predictions or root / 'Annotations'} is named like a sequence of {root}; check the layout"
-        )
+        raise InputError(f"no folder in {predictions or root / 'Annotations'} is named like a sequence of {root}")
     return sources
 
 

@@ -59,10 +59,7 @@ class Comparison:
         if self.by == "descriptor":
             return query.descriptors.astype(np.float32)
         if query.baseline is None:
-            raise InputError(
-                f"{query.label} was saved without baseline features; export it again to get them, or compare "
-                "with `by=descriptor`"
-            )
+            raise InputError(f"{query.label} has no baseline features; export it again, or use `by=descriptor`")
         if self.projection is None:
             return query.baseline.astype(np.float32)
         return self.projection(query.descriptors, query.baseline)
@@ -92,10 +89,7 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
     if projection_file is not None or by == "projection":
         projection = projection_for(store.info.model_fingerprint, projection_file)
         if projection is None:
-            raise InputError(
-                f"there is no projection for the model of {store.path}; learn one with `fit_projection` and "
-                "name it in `projection`"
-            )
+            raise InputError(f"there is no projection for the model of {store.path}; learn one with `fit_projection`")
         return Comparison("projection", projection)
     return Comparison(by) if by is not None else possible_comparisons(store)[-1]
 

@@ -53,10 +53,7 @@ class Projection:
         """(n, C) and (n, B) of the same rows -> (n, D) float32 of unit length. Raises InputError for other widths."""
         channels, features = len(self.mean), len(self.weight) - len(self.mean)
         if descriptors.shape[1] != channels or baseline.shape[1] != features:
-            raise InputError(
-                f"the projection takes {channels} descriptor channels and {features} baseline features, not "
-                f"{descriptors.shape[1]} and {baseline.shape[1]}; use a projection learned for the same weights"
-            )
+            raise InputError(f"the projection needs {channels} and {features} channels; make one for the same weights")
         both = joined(descriptors, baseline, self.mean, self.deviation)
         return unit_length((both - self.centre) @ self.weight).astype(np.float32)
 
@@ -64,9 +61,7 @@ class Projection:
         """Raise InputError, naming the projection's file, unless it was learned for this model."""
         if self.model_fingerprint != model_fingerprint:
             raise InputError(
-                f"the projection{f' {file}' if file else ''} was learned for another model than the descriptors "
-                f"({self.model_fingerprint[:12]} and {model_fingerprint[:12]}); learn one with the same weights "
-                "(`fit_projection`)"
+                f"the projection{f' {file}' if file else ''} is for another model; make one for the same weights"
             )
 
 
@@ -112,10 +107,7 @@ def load_projection(path: str | Path) -> Projection:
     if header.get("format") != FORMAT_NAME or not (fits and sound):
         raise WeightsError(f"{path} is not a projection file; give one that `fit_projection` wrote")
     if header.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} has projection format {header.get('format_version')} and this version reads {FORMAT_VERSION}; "
-            "make it again with `fit_projection`"
-        )
+        raise WeightsError(f"{path} has another format than {FORMAT_VERSION}; make it again with `fit_projection`")
     return Projection(**arrays, model_fingerprint=header.get("model_fingerprint", ""), settings=settings)
 
 

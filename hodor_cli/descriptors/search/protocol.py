@@ -81,10 +81,7 @@ def score_retrieval(
     usable = np.flatnonzero((same > 1) & (gallery > same))
     if not len(usable):
         objects = plural(len(np.unique(instance)), "object") + (" within one video" if within_video else " in all")
-        raise InputError(
-            f"no precision-recall curve is possible: with {objects}, no query has both something to find and "
-            "something to confuse it with; export more objects or frames"
-        )
+        raise InputError(f"with {objects}, no query has something to find and something to confuse; export more")
     asking = usable
     if queries is not None and queries < len(usable):
         asking = np.sort(np.random.default_rng(0).choice(usable, queries, replace=False))

@@ -45,9 +45,7 @@ def parse_reference(argument: str) -> tuple[Path, str, int | None]:
     file, rest = argument[:place], argument[place + 1 :]
     video, slash, number = rest.partition("/")
     if not file or not video or (slash and not (number.isdecimal() and len(number) < 11)):
-        raise UsageError(
-            f"{argument!r} does not name a stored object; write FILE.h5#VIDEO/ID, for example objects.h5#bear/1"
-        )
+        raise UsageError(f"{argument!r} does not name a stored object; write FILE.h5#VIDEO/ID, like objects.h5#bear/1")
     return Path(file), video, int(number) if slash else None
 
 

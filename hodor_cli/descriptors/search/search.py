@@ -88,10 +88,7 @@ def search_objects(
     width = stored.read(0, 1).shape[1]
     vectors = spread(comparison.query_vectors(query), QUERY_ROWS)
     if vectors.shape[1] != width:
-        raise InputError(
-            f"the {comparison.by} vectors of {query.label} have length {vectors.shape[1]} and those in {store.path} "
-            f"{width}; export it again with the same weights"
-        )
+        raise InputError(f"{query.label} has vectors of another length than {store.path}; export it again")
     instance = index.instance
     nearest, row = _nearest(stored, instance, vectors, metric)
     score = unsquared(nearest, metric).mean(axis=0)
@@ -218,9 +215,7 @@ def _read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
         folders = [Path(info.settings["images"])] if "images" in info.settings else image_folders(path)
         found = next(filter(None, (ImageFinder(folder).find(match.image_name) for folder in folders)), None)
         if found is None:
-            raise InputError(
-                f"the image {match.image_name} of {match.video} is no longer in {folders[-1]}; put it back to verify"
-            )
+            raise InputError(f"the image {match.image_name} is no longer in {folders[-1]}; put it back to verify")
         return read_photograph(found)
     with hdf5.reading(store.path, match.video):
         given = info.settings.get("value_range")

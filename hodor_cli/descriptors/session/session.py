@@ -119,10 +119,7 @@ def start_from_store(
     queries = [query for argument in arguments for query in queries_of_store(argument)]
     fingerprint = model_fingerprint(segmenter.model)
     if other := next((query for query in queries if query.model_fingerprint != fingerprint), None):
-        raise InputError(
-            f"{other.store}#{other.label} was saved with other weights than those in use; name the same `weights`, or "
-            "export it again"
-        )
+        raise InputError(f"{other.store}#{other.label} was saved with other `weights`; give these, or export it again")
     ids = [query.object_id for query in queries]
     keep = len(set(ids)) == len(ids) and max(ids) <= MAX_ID
     known = dict(zip(ids if keep else range(1, len(ids) + 1), queries, strict=True))
@@ -141,10 +138,7 @@ def start_from_store(
     projection = projection_for(fingerprint, projection_file) if baseline.keys() == objects.keys() else None
     if projection is None and projection_file is not None:
         missing = next(f"{query.store}#{query.label}" for key, query in known.items() if key not in baseline)
-        raise InputError(
-            f"{missing} was saved without the baseline features that `projection` needs; export it again, or leave out "
-            "`projection`"
-        )
+        raise InputError(f"{missing} lacks the baseline features that `projection` needs; export it again")
     tap = FeatureTap(segmenter) if projection is not None else None
     recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap, labels=labels)
     return recognition, digest.hexdigest()

@@ -66,10 +66,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             held = hdf5.read_attributes(file, StoreInfo)
         if held.model_fingerprint != self.info.model_fingerprint:
             models = (f"{info.model_name or 'model'} {info.model_fingerprint[:12]}" for info in (held, self.info))
-            raise InputError(
-                f"{self.path} holds descriptors of another model ({', now '.join(models)}) and they "
-                "cannot be compared; write to another file"
-            )
+            raise InputError(f"{self.path} is for another model ({', now '.join(models)}); write to another file")
         self.info = held
         for part in hdf5.pending_parts(self.path):
             try:
@@ -108,10 +105,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         if held is not None and not (_same_place(held, info) or held.same_export(info)):
             earlier = f"{held.source} with the masks of {held.result}" if held.result else held.source
             renamed = "" if info.kind.startswith("davis") else "give this one another `name` or "
-            raise UsageError(
-                f"{self.path} already has a video {info.name}, made from {earlier}, and a second one would replace it; "
-                f"{renamed}write it to another file"
-            )
+            raise UsageError(f"{self.path} has a video {info.name} made from {earlier}; {renamed}write to another file")
         folder = hdf5.pending_folder(self.path)
         try:
             folder.mkdir(exist_ok=True)

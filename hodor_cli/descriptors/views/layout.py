@@ -70,9 +70,7 @@ def make_map(
     # Every object keeps the same share of its rows, spread evenly over its frames.
     chosen = np.sort(spread(np.lexsort((index.frame, index.instance)), most))
     if len(chosen) < 3:
-        raise InputError(
-            f"{store.path} has {len(chosen)} rows to show and a map needs at least 3; export more frames or objects"
-        )
+        raise InputError(f"{store.path} has {len(chosen)} rows to show and a map needs at least 3; export more frames")
     comparison = comparison or Comparison()
     places = project(comparison.vectors(store, videos=names).take(chosen), method, seed)
     points: list[MapPoint] = []

@@ -71,9 +71,7 @@ class VideoAttempts:
                 if not self.final.exists():
                     raise
                 if OutputFolder(self.final).state() != "finished":
-                    raise OutputError(
-                        f"{self.final} is in the way of the results; move it, then run again with `resume`"
-                    ) from None
+                    raise OutputError(f"{self.final} is in the way of the results; move it, then `resume`") from None
             self.clear()
 
     def clear(self) -> None:

@@ -105,10 +105,7 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
     if found:
         return found
     if _are_pictures(names):
-        raise InputError(
-            f"{folder} holds images, so it is a single video; give it to `segment_source` with its mask, or give the "
-            "folder that contains it"
-        )
+        raise InputError(f"{folder} holds images, so it is one video; give the folder that contains it")
     inside = f"it holds {summarise_files(names)}" if names else "it has neither a video nor a folder of images"
     raise InputError(f"{folder} holds no videos: {inside}")
 
@@ -117,8 +114,7 @@ def videos_of_list(file: Path) -> list[Path]:
     """The videos that a text file names. Raises InputError for a video file, an empty list, or a missing video."""
     if file.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(
-            f"{file} is neither a folder nor a list of videos ({', '.join(LIST_SUFFIXES)}); give one video to "
-            "`segment_source`, with its mask"
+            f"{file} is no folder or list of videos ({', '.join(LIST_SUFFIXES)}); give it to `segment_source`"
         )
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -131,8 +127,7 @@ def videos_of_list(file: Path) -> list[Path]:
     missing = [name for name, path in zip(named, paths, strict=True) if not exists(path)]
     if missing:
         raise InputError(
-            f"{plural(len(missing), 'video')} of {len(named)} in {file} {'is' if len(missing) == 1 else 'are'} "
-            f"missing ({listed(missing, _SHOWN)}); paths are relative to {file.resolve().parent}"
+            f"{file} names {plural(len(missing), 'video')} not in {file.resolve().parent}: {listed(missing, _SHOWN)}"
         )
     return list(dict.fromkeys(paths))
 

@@ -89,10 +89,7 @@ def connect(address: str) -> Any:
         try:
             socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
-            raise UsageError(
-                f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or check the "
-                "address and the firewall"
-            ) from error
+            raise UsageError(f"there is no Ray cluster at {address} ({error}); use `ray start --head`") from error
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
     except ConnectionError as error:  # Ray's text names its own options
