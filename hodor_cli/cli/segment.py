@@ -100,7 +100,7 @@ def segment(
 
     Many videos: hodor segment-many.
     """
-    from hodor_cli.descriptors.session.session import DescriptorSession
+    from hodor_cli.descriptors.session.session import DescriptorRecorder, DescriptorSession
     from hodor_cli.run.earlier import finished_run
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
     from hodor_cli.run.output import OutputFolder, default_folder
@@ -131,7 +131,10 @@ def segment(
         session = DescriptorSession(settings.offline(model), known=known or (), projection=projection)
         if descriptors is not None:
             prompts = (inputs.boxes, inputs.clicks, inputs.removals, inputs.appears)
-            session.record(descriptors, frames, inputs.masks, prompts=prompts, result=folder)
+            session.recorder = DescriptorRecorder(
+                descriptors, frames, session.segmenter, inputs.masks, prompts=prompts, result=folder,
+                start_from=session.start_from,
+            )  # fmt: skip
         print_known(session)
         exported = result.exported()
         summary = _segmented(frames, inputs, result, session, settings, output)

@@ -34,13 +34,13 @@ MOST_ROWS = 8
 
 
 class DescriptorSession(AbstractContextManager["DescriptorSession"]):
-    """A context around `segment_source`: give it the context's `segmenter` and `on_step`. `record` precedes the run.
+    """A context around `segment_source`: give it the context's `segmenter` and `on_step`.
 
     Within the context, the segmenter's saved state includes that of the watches over drift and identity, so that a
     resumed run reports the same.
 
         with DescriptorSession(segmenter, known=["objects.h5#bear/1"]) as session:
-            session.record("new.h5", source, masks)
+            session.recorder = DescriptorRecorder("new.h5", source, segmenter, masks, start_from=session.start_from)
             segment_source(source, RunInputs(masks), out, session.segmenter, hooks=RunHooks(on_step=session.on_step))
 
     Args:
@@ -55,6 +55,7 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
     def __init__(self, segmenter: Segmenter, *, known: Sequence[str] = (), projection: Path | None = None) -> None:
         #: For the run's settings: the `known` arguments and a hash of their descriptors.
         self.start_from = ""
+        #: Also adds the video to a descriptor file, in the same pass; set it before the run.
         self.recorder: DescriptorRecorder | None = None
         #: Checks whether the objects found look like the saved ones; None without `known`.
         self.recognition: Recognition | None = None
@@ -68,25 +69,6 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
             self._watches["recognition"] = self.recognition
         self.segmenter = segmenter
         segmenter.watches |= self._watches
-
-    def record(
-        self,
-        file: str | Path,
-        source: FrameSource,
-        masks: Mapping[int, ArrayLike] | None = None,
-        *,
-        prompts: Sequence[object] = (),
-        result: Path | None = None,
-    ) -> None:
-        """Also add the video to a descriptor file, in the same pass.
-
-        masks: {frame: label map} that start objects. prompts: what else starts and ends them: boxes, clicks, removals;
-        part of the recorded content hash. result: the run's result folder, which distinguishes results of the same
-        video in the file. Raises what `DescriptorRecorder` raises, OutputError if the file cannot be written.
-        """
-        self.recorder = DescriptorRecorder(
-            file, source, self.segmenter, masks, prompts=prompts, result=result, start_from=self.start_from
-        )
 
     def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
         """Record a frame, and return its objects to review."""
@@ -145,12 +127,13 @@ def start_from_store(
 
 
 class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
-    """Writes the objects that a segmenter finds into a descriptor file, as `DescriptorSession` does with `record`.
+    """Writes the objects that a segmenter finds into a descriptor file.
 
     The video appears in the file when the block ends without an exception. A resumed run, which starts in the middle,
-    cannot be recorded whole; then nothing is written and `incomplete` is True. masks, prompts, start_from: what started
-    the objects, so that the same run is recognised again. Raises UsageError if the file has another result of the same
-    name, InputError and OutputError as `StoreWriter` does.
+    cannot be recorded whole; then nothing is written and `incomplete` is True. masks, prompts, start_from: what starts
+    and ends the objects (label maps by frame; boxes, clicks and removals; saved objects), so that the same run is
+    recognised again. result: the run's result folder, which distinguishes results of the same video. Raises UsageError
+    if the file has another result of the same name, InputError and OutputError as `StoreWriter` does.
     """
 
     def __init__(
