@@ -15,9 +15,10 @@ from hodor_cli.clicks.network import ClickConfig, ClickNet
 from hodor_cli.clicks.network_file import load_click_net, save_click_net
 from hodor_cli.clicks.prompts import Prompts
 from hodor_cli.clicks.shapes import changed_near
-from hodor_cli.clicks.simulation import SimulatedClick, next_click
+from hodor_cli.clicks.simulation import next_click
 from hodor_cli.clicks.view import View
 from hodor_cli.errors import InputError, UsageError, WeightsError
+from hodor_cli.records import Click
 from hodor_cli.weights import weights_path
 
 SIZE = (120, 160)
@@ -211,8 +212,8 @@ def test_frames_of_any_size(net: ClickNet, shape: tuple[int, int, int]) -> None:
 
 def test_the_simulated_user_clicks_the_centre_of_the_largest_error() -> None:
     truth, mask = disc(45, 60, 25), disc(45, 60, 25) | disc(120, 40, 12)
-    assert next_click(truth, np.zeros_like(truth)) == SimulatedClick(45, 60, True)
-    assert next_click(truth, mask) == SimulatedClick(120, 40, False)
+    assert next_click(truth, np.zeros_like(truth)) == Click(45, 60, True)
+    assert next_click(truth, mask) == Click(120, 40, False)
     assert next_click(truth, truth) is None
     clicked = np.zeros_like(truth)
     clicked[60, 45] = True

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-
-class SimulatedClick(NamedTuple):
-    """A click at pixel (x, y): positive where the mask misses the object, negative where it covers something else."""
-
-    x: int
-    y: int
-    positive: bool
+from hodor_cli.records import Click
 
 
 def next_click(
@@ -21,7 +13,7 @@ def next_click(
     mask: NDArray[np.bool_],
     avoid: NDArray[np.bool_] | None = None,
     rng: np.random.Generator | None = None,
-) -> SimulatedClick | None:
+) -> Click | None:
     """The click of a user who wants `truth` and sees `mask`, both (H, W); None if nothing is left to correct.
 
     The click is at the pixel of the missing or of the wrong area that is farthest from the area's border (RITM,
@@ -35,7 +27,7 @@ def next_click(
     depth = missing if positive else extra
     places = np.flatnonzero(depth >= (deepest if rng is None else deepest / 2))
     place = int(places[0] if rng is None else places[int(rng.integers(len(places)))])
-    return SimulatedClick(place % truth.shape[1], place // truth.shape[1], positive)
+    return Click(place % truth.shape[1], place // truth.shape[1], positive)
 
 
 def _depth(error: NDArray[np.bool_], avoid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
