@@ -322,7 +322,7 @@ def test_a_missing_cluster_is_told_without_the_options_of_ray(monkeypatch: pytes
         raise ConnectionError("Could not find any running Ray instance. Please set the `--address` flag.")
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(UsageError, match="use `ray start --head`") as raised:
+    with pytest.raises(UsageError, match="start one with `ray start --head`") as raised:
         connect("auto")
     assert "--address" not in str(raised.value)
 

@@ -150,7 +150,7 @@ def test_npy_kinds(tmp_path: Path) -> None:
     [
         (TWO.astype(np.int32) - 1, "-1"),
         (TWO.astype(np.int32) * 40_000, "80000"),
-        (TWO.astype(np.float64) * 1.5, "not whole"),
+        (TWO.astype(np.float64) * 1.5, "fractions"),
         (np.full((H, W), np.nan), "NaN"),
         (np.zeros((2, H, W, 3)), "shape"),
         (np.ones((2, H, W), bool), f"{H * W} pixels to several"),
@@ -263,7 +263,7 @@ def test_argument_with_and_without_frame(tmp_path: Path) -> None:
 
 def test_argument_frame_errors(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", TWO)
-    with pytest.raises(InputError, match=r"past the end: clip\.mp4 has 10 frames"):
+    with pytest.raises(InputError, match=r"past the end: clip\.mp4 has frames 0 to 9"):
         read_mask_argument(f"10={path}", FakeVideo())
     with pytest.raises(InputError, match="before `start` 4"):
         read_mask_argument(f"3={path}", FakeVideo(start=4))
@@ -340,7 +340,7 @@ def test_given_ids_stay_and_one_object_masks_make_room(tmp_path: Path) -> None:
 def test_masks_that_claim_the_same_pixels(tmp_path: Path) -> None:
     first = save(tmp_path / "a.png", blocks(i1=(0, 0, 10, 10)))
     second = save(tmp_path / "b.png", blocks(i5=(5, 5, 15, 15)))
-    words = r"a\.png and .*b\.png share 25 pixels of frame 2"
+    words = r"a\.png and .*b\.png give 25 pixels of frame 2 to the objects 1 and 5"
     with pytest.raises(InputError, match=words):
         read_given([f"2={first}", f"2={second}"], FakeVideo())
     with pytest.raises(InputError, match="objects 1 and 2"):

@@ -247,7 +247,7 @@ def test_weights_that_are_not_finite_are_refused_by_the_parameter(
     with torch.no_grad():
         spoilt.decoder.bg_query_proj.weight[-1, -1] = value
     save_checkpoint(path, spoilt, dtype=dtype)
-    with pytest.raises(WeightsError, match=r"not finite in decoder\.bg_query_proj\.weight") as caught:
+    with pytest.raises(WeightsError, match=r"non-finite values in decoder\.bg_query_proj\.weight") as caught:
         load_model(path)
     assert str(path) in one_sentence(caught)
 

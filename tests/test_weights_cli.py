@@ -124,7 +124,7 @@ def test_verify_reports_every_file_and_ends_with_the_fault(bundle: Path, toy: Ho
     out, err = weights("verify", "mini", str(broken), str(cut), code=4)
     lines = out.splitlines()
     assert lines[0].startswith("mini: intact")
-    assert "not finite in encoder.fg_query_embed" in lines[1]
+    assert "non-finite values in encoder.fg_query_embed" in lines[1]
     assert "is damaged" in lines[2]
     assert "2 of 3 weights cannot be used" in err
 

@@ -99,7 +99,7 @@ def _extra(parameters: Sequence[Any], found: re.Match[str]) -> str:
     if found[1].isdigit() and "--adapt" in flags:
         return f"{found[1]} belongs to no option; if it is a budget, give its unit: --adapt {found[1]}s"
     such = next((f", such as {flag}," for flag in ("--mask", "--masks", "--data", "--out") if flag in flags), "")
-    return f"{found[1]} belongs to no option: a file follows its option{such}, and numbers are joined by commas"
+    return f"{found[1]} belongs to no option: a file follows its option{such} and numbers are joined by commas"
 
 
 def report(error: BaseException) -> int:

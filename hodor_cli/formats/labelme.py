@@ -84,7 +84,9 @@ def _size(content: _File, file: Path | None, path: Path) -> Size:
     if content.imageHeight and content.imageWidth:
         return content.imageHeight, content.imageWidth
     if file is None:
-        raise InputError(f"{path} has no size and {content.imagePath or 'its picture'} is not next to it; put it there")
+        raise InputError(
+            f"LabelMe's {path} has no size and {content.imagePath or 'its picture'} is not next to it; put it there"
+        )
     return read_header(file).size
 
 

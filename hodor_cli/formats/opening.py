@@ -153,8 +153,8 @@ def explain_folder(folder: Path) -> str:
     else:
         what = "holds no images" if any(folder.iterdir()) else "is empty"
     return (
-        f"{folder} {what}: photographs need annotations of a known tool, or images/ and masks/ with the same names; "
-        "clips need JPEGImages/SEQUENCE and Annotations/SEQUENCE with label PNGs named like the frames"
+        f"{folder} {what}: photographs need annotations such as COCO's instances.json, or images/ and masks/ with the "
+        "same names; clips need JPEGImages/SEQUENCE and Annotations/SEQUENCE with label PNGs named like the frames"
     )
 
 

@@ -106,7 +106,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds of error for damaged files
         if _CARRIES_CODE.search(str(error)):
-            raise WeightsError(f"{path} is a pickle with code or objects; use one of plain tensors") from error
+            raise WeightsError(f"{path} is a pickle that carries code or objects; use plain tensors") from error
         raise WeightsError(f"{path} is damaged or not a checkpoint; fetch or copy it again") from error
     for key in ("model", "state_dict"):
         content = content.get(key, content) if isinstance(content, dict) else content

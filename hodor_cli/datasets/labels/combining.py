@@ -102,7 +102,10 @@ def _combine_frame(frame: int, group: list[PackedMask], explicit: set[int]) -> P
         if clash.any():
             y, x = np.argwhere(clash)[0]
             first, same = owners[int(labels[y, x])], plural(int(clash.sum()), "pixel")
-            raise InputError(f"{first.files[0]} and {entry.files[0]} share {same} of frame {frame}; trim one of them")
+            raise InputError(
+                f"{first.files[0]} and {entry.files[0]} give {same} of frame {frame} to the objects {labels[y, x]} and "
+                f"{mine[y, x]}; trim one mask"
+            )
         labels += mine
         notes += [note for note in entry.notes if note not in notes]
         colours.update(entry.colours or {})
