@@ -105,7 +105,7 @@ def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: P
     (tmp_path / "b").mkdir()
     before = began.last.read_bytes()
     settings = LaunchSettings(processes=2)
-    with pytest.raises(UsageError, match=r"the processes do not see the same run in .* that all machines share"):
+    with pytest.raises(UsageError, match=r"the processes do not see the same run in .*; all machines must share `out`"):
         in_processes(layout_of(settings), train_here, photos, [began.folder, tmp_path / "b"])
     assert began.last.read_bytes() == before
     assert not any((tmp_path / "b").iterdir())

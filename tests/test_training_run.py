@@ -425,7 +425,7 @@ def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path, monkeypatc
     with pytest.raises(InputError, match="there is no data set"):
         run(tmp_path / "nowhere", tmp_path / "run")
     (tmp_path / "clips" / "JPEGImages").mkdir(parents=True)
-    with pytest.raises(DataError, match="train on them with `finetune`"):
+    with pytest.raises(DataError, match="holds clips; use `finetune`"):
         run(tmp_path / "clips", tmp_path / "run")
     broken = make_blobs(tmp_path / "broken")
     whole = (broken / "images" / "2.png").read_bytes()

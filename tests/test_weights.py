@@ -373,7 +373,7 @@ def test_named_weights_load_and_describe_themselves(bundle: Path, toy: Hodor) ->
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are(bundle: Path) -> None:
-    with pytest.raises(WeightsError, match=r"'mnii'; did you mean 'mini'\? the names are: mini, maxi"):
+    with pytest.raises(WeightsError, match=r"'mnii'; the names are: mini, maxi; did you mean mini\?"):
         load_model("mnii")
     with pytest.raises(WeightsError, match=r"'zebra'; the names are: mini, maxi"):
         load_model("zebra")

@@ -132,7 +132,7 @@ def test_verify_reports_every_file_and_ends_with_the_fault(bundle: Path, toy: Ho
 def test_unknown_weights_are_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) -> None:
     for command in ("describe", "verify"):
         assert weights(command, "mino", code=4)[1] == (
-            "error: there are no weights named 'mino'; did you mean 'mini'? the names are: mini\n"
+            "error: there are no weights named 'mino'; the names are: mini; did you mean mini?\n"
         )
         gone = tmp_path / "gone.pth"
         assert f"no weights file {gone}" in weights(command, str(gone), code=3)[1]

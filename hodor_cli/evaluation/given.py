@@ -95,7 +95,8 @@ def evaluate_given(
         clip = _Clip(sequence, segmenter, adapt)
         if len(clip.truth) <= counts[-1] or len(clip.candidates) < counts[-1]:
             raise DataError(
-                f"{sequence.name} has too few labelled frames to give {counts[-1]}; give fewer, or leave it out"
+                f"{sequence.name} has too few labelled frames ({len(clip.truth)}, {len(clip.candidates)} with an"
+                f" object) to give {counts[-1]} and score others; give fewer, or leave it out of `sequences`"
             )
     scores: dict[tuple[Choose, int], GivenScore] = {}
     runs = len(settings.choose) * len(counts)

@@ -31,12 +31,11 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
     unknown = [name for name in names if Path(name).suffix.lower() not in PICTURE_SUFFIXES | _SILENT_SUFFIXES]
     if files and unknown:
         left_out.append(f"{folder}: {summarise_files(unknown)} left out, which do not have the ending of a picture")
-    masks = _masks_among(files)
-    if len(masks) == 1:
-        left_out.append(f"{next(iter(masks))} looks like a mask among the frames and is left out; rename or move it")
-    elif masks:
+    if masks := _masks_among(files):
         some = listed((file.name for file in files if file in masks), 3)
-        left_out.append(f"{folder}: {some} look like masks among the frames and are left out; rename or move them")
+        left_out.append(
+            f"{folder}: left out as masks among the frames: {some}; rename frames, and move masks elsewhere"
+        )
     return list(files_by_frame(file for file in files if file not in masks).values()), left_out
 
 

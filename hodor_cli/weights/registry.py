@@ -6,7 +6,6 @@ Fetched files are read by the same strict rules as any other file: nothing in th
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from hodor_cli.errors import HodorError, InputError, UsageError, WeightsError, extra
+from hodor_cli.errors import HodorError, InputError, UsageError, WeightsError, closest, extra
 from hodor_cli.images.paths import listed
 from hodor_cli.weights.tensor_files import file_sha256
 
@@ -119,9 +118,8 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
         raise InputError(f"{path} is a folder; name a weights file in it ({listed(held, 5) or 'it holds none'})")
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no weights file {path}; check the path, or name one of: {', '.join(known)}")
-    close = difflib.get_close_matches(str(name_or_path), known, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    raise WeightsError(f"there are no weights named '{name_or_path}'; {hint}the names are: {', '.join(known)}")
+    names = f"{', '.join(known)}{closest(address, known)}"
+    raise WeightsError(f"there are no weights named '{address}'; the names are: {names}")
 
 
 def name_in_record(weights: str | Path | None) -> str:
