@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -209,8 +208,8 @@ def test_workers_import_nothing_from_the_current_folder(library: Path, toy: Path
 def test_a_killed_worker_is_replaced(library: Path, toy: Path) -> None:
     killed: list[int] = []
 
-    def kill_one(state: Any) -> None:
-        if not killed and state.frames >= 5:
+    def kill_one(videos: int, failed: int, frames: int) -> None:
+        if not killed and frames >= 5:
             worker = multiprocessing.active_children()[0]
             os.kill(worker.pid or 0, signal.SIGKILL)
             killed.append(worker.pid or 0)
@@ -242,8 +241,8 @@ def test_a_worker_ends_with_a_killed_run(library: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on(library: Path, toy: Path) -> None:
-    def interrupt(state: Any) -> None:
-        if state.videos >= 1:
+    def interrupt(videos: int, failed: int, frames: int) -> None:
+        if videos >= 1:
             raise KeyboardInterrupt
 
     jobs = find_jobs(library / "clips", library / "masks")
@@ -337,8 +336,8 @@ def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pyte
         node = cluster.add_node(num_cpus=1)
         removed = []
 
-        def remove_node(state: Any) -> None:
-            if not removed and state.frames >= 20:
+        def remove_node(videos: int, failed: int, frames: int) -> None:
+            if not removed and frames >= 20:
                 removed.append(cluster.remove_node(node, allow_graceful=False))
 
         monkeypatch.chdir(library)  # the cluster's processes have other working directories

@@ -152,7 +152,7 @@ def test_masks_without_images_are_no_labelled_frames(network: Hodor, tmp_path: P
     root = davis(tmp_path / "short", {"squares": TRUTH})
     for file in sorted((root / "JPEGImages").rglob("*.jpg"))[1:]:
         file.unlink()
-    with pytest.raises(DataError, match=r"too few labelled frames \(1, .* to give 1"):
+    with pytest.raises(DataError, match=r"1 labelled frame .*too few to give 1"):
         evaluated(network, recognise(root), 1, choose=("uniform",))
 
 
@@ -178,7 +178,7 @@ def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_p
     [
         (("--given", "two"), "takes numbers of masks"),
         (("--given", "1", "--choose", "best"), "--choose takes uniform"),
-        (("--given", "1", "--workers", "2"), "leave them out"),
+        (("--given", "1", "--workers", "2"), "--given excludes"),
         (("--given", "1", "--overwrite"), "--overwrite needs the folder of --out"),
         (("--given", "99"), "too few to give 99"),
     ],

@@ -127,7 +127,7 @@ def test_what_a_folder_holds_and_is_not_used_is_named(tmp_path: Path) -> None:
     source = open_source(tmp_path)
     assert [frame.name for frame in source] == ["0", "1", "2", "3"]
     said = "\n".join(source.warnings)
-    assert "1 .psd file" in said and "frames: 2_mask.png;" in said and "the first picture of 3.gif" in said
+    assert "1 .psd file" in said and "frames: 2_mask.png;" in said and "3.gif is used; to use all" in said
 
 
 def test_many_masks_among_the_frames_are_named_in_one_sentence(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _F
         content = decode_json(data, _AuthorsFile)
     except (ValueError, RecursionError) as error:
         reason = error if b'"meta"' in data[:4096] and b'"annotations"' not in data[: 1 << 20] else first
-        raise DataError(f"{path} is not COCO with 'images' and 'annotations': {reason_of(reason)}") from error
+        raise DataError(f"{path} is not in COCO format ('images', 'annotations'): {reason_of(reason)}") from error
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for place, entry in enumerate(content.images):

@@ -23,7 +23,7 @@ from hodor_cli.evaluation.report import write_given_figure
 from hodor_cli.evaluation.settings import Progress
 from hodor_cli.files import write_result
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
 
 Choose = Literal["uniform", "suggest", "random", "one-way"]
@@ -95,8 +95,9 @@ def evaluate_given(
         clip = _Clip(sequence, segmenter, adapt)
         if len(clip.truth) <= counts[-1] or len(clip.candidates) < counts[-1]:
             raise DataError(
-                f"{sequence.name} has too few labelled frames ({len(clip.truth)}, {len(clip.candidates)} with an"
-                f" object) to give {counts[-1]} and score others; give fewer, or leave it out of `sequences`"
+                f"{sequence.name} has {plural(len(clip.truth), 'labelled frame')} ({len(clip.candidates)} with an"
+                f" object), too few to give {counts[-1]} and score others; give fewer with `given`, or leave it out of"
+                " `sequences`"
             )
     scores: dict[tuple[Choose, int], GivenScore] = {}
     runs = len(settings.choose) * len(counts)
