@@ -887,7 +887,7 @@ def test_a_video_that_changes_its_size_is_scaled_to_the_first_frame_and_says_so(
     project, reader = Project(folder, (source.height, source.width)), FrameReader(source)
     session = Session(project, reader, toy, SegmentSettings(min_dim=64), lambda *_: None)
     assert {reader.read(index).shape for index in range(reader.start, reader.end)} == {(64, 96, 3)}
-    assert reader.end > 5 and "is 160x64 at frame" in " ".join(source.warnings)
+    assert reader.end > 5 and "changes its size to 160x64" in " ".join(source.warnings)
     session.do(ask.Paint(0, 1, 20, 20, 20, 20), pack_runs(np.ones((20, 20), np.uint16)))
     session.do(ask.Track(0, "forward"))
     assert sorted(project.records) == list(range(reader.end))
