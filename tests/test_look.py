@@ -83,6 +83,7 @@ def test_a_mask_is_shown_with_its_ids(clip: Path) -> None:
         (["clip", "--frame", "9"], 3, "9"),
         (["clip", "--box", "150,100,60,60"], 2, "reaches outside"),
         (["clip", "--mask", "none.png"], 3, "none.png"),
+        (["clip", "-o", "."], 6, ". is a folder; name a picture in it"),
     ],
 )
 def test_mistakes_are_one_sentence(clip: Path, arguments: list[str], code: int, said: str) -> None:

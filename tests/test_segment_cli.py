@@ -202,6 +202,16 @@ def test_existing_results_resume_and_overwrite(tmp_path: Path, clip: Path, toy: 
     assert json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["history"] == 2
 
 
+def test_the_results_of_a_run_are_no_source_of_the_run_that_replaces_them(
+    tmp_path: Path, clip: Path, toy: Path
+) -> None:
+    out = tmp_path / "out"
+    network = ("--weights", toy, "-o", out)
+    segment(clip / "clip.mp4", "--mask", clip / "mask.png", *network)
+    said = segment(out / "overlay.mp4", "--mask", out / "masks" / "00000.png", *network, "--overwrite", code=6).output
+    assert "choose another --out" in said and (out / "overlay.mp4").is_file() and (out / "report.json").is_file()
+
+
 def test_a_correction_without_an_id_never_takes_the_id_of_another_object(tmp_path: Path, clip: Path, toy: Path) -> None:
     options = [clip / "clip.mp4", "--weights", toy, "-o", tmp_path / "out", "--no-overlay"]
     first = ["--box", "2,18,26,28", "--click", "12,30"]

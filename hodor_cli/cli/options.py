@@ -53,6 +53,8 @@ def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Pat
     Raises OutputError for another extension, for one of the `inputs`, for something that is not a file, for a missing
     folder, and, unless `overwrite`, for a file that exists.
     """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a picture in it, for example {path / 'picture.png'}")
     path = path if path.suffix else path.with_suffix(".png")
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} would be a PNG picture; give --out a name that ends in .png")

@@ -119,7 +119,7 @@ def segment(
             return
         folder, formats = out or default_folder(frames.name, source), formats_of(export)
         output, result = RunOutput(overwrite=overwrite, resume=resume), OutputFolder(folder)
-        result.require(output)  # before the click network makes a mask
+        result.require(output, frames.place)  # before the click network makes a mask
         require_exportable(folder, formats, frames, overwrite=overwrite or resume)
         model = load_network(settings)
         if adapt is not None:

@@ -152,14 +152,18 @@ class OutputFolder:
         require_empty(self.root, LOCK_FILE)
         return "new"
 
-    def require(self, output: RunOutput) -> State:
-        """The state of the folder before a run. Raises OutputError for results if `output` does not allow them."""
+    def require(self, output: RunOutput, source: Path | None = None) -> State:
+        """The state of the folder before a run on a source. Raises OutputError for results if `output` does not allow
+        them, and if the source is one of the results that `output` replaces."""
         if output.overwrite and output.resume:
             raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
         state = self.state()
         if state != "new" and not output.overwrite and not output.resume:
             what = "results" if state == "finished" else "the results of an unfinished run"
             raise OutputError(f"{self.root} holds {what}; add `resume` or `overwrite`, or choose another `out`")
+        made = [path.resolve() for path in (self.overlay, self.masks, self.exports)] if output.overwrite else []
+        if source is not None and any(map(source.is_relative_to, made)):
+            raise OutputError(f"{source} is one of the results in {self.root} to replace; choose another `out`")
         return state
 
     def remove_results(self, *, keep_backward: bool = False) -> None:

@@ -76,7 +76,7 @@ def segment_source(
     """
     settings, output, hooks = settings or SegmentSettings(), output or RunOutput(), hooks or RunHooks()
     folder = OutputFolder(Path(out))
-    folder.require(output)
+    folder.require(output, source.place)
     for note in inputs.notes:
         source.warn(note)
     if output.resume and source.kind == "camera":
