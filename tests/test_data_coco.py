@@ -143,7 +143,7 @@ def test_an_image_of_another_size_than_annotated_is_refused(tmp_path):
 
 def test_the_workspace_of_the_authors(tmp_path, monkeypatch):
     monkeypatch.delenv("HODOR_WORKSPACE_DIR", raising=False)
-    with pytest.raises(DataError, match="`data` FOLDER"):
+    with pytest.raises(DataError, match="give `data`"):
         workspace_stills()
     monkeypatch.setenv("HODOR_WORKSPACE_DIR", str(tmp_path))
     with pytest.raises(DataError, match="there is no folder"):
