@@ -145,7 +145,7 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
         del file["videos/bear/baseline"]
     search = ("segment", "davis/JPEGImages/480p/bear", "--from", "plain.h5#bear/1", "-o", "x", *weights)
     said = refused(*search, "--projection", "projection.safetensors")
-    assert "plain.h5#bear/1 lacks the baseline features that --projection needs" in said
+    assert "plain.h5#bear/1 has no baseline features, which --projection needs" in said
     save_projection("other.safetensors", replace(projection, model_fingerprint="0" * 64))
     assert "another model" in refused(*again, "other.safetensors")
 

@@ -83,7 +83,7 @@ def test_failed_sequences_end_with_an_error_after_the_results(
         evaluate([benchmark[0]], predictions=benchmark[1], json_file=str(target))
     assert json.loads(target.read_text())["J&F"] == 1.0
     captured = capsys.readouterr()
-    assert "lacks 1 prediction: 00002" in captured.err
+    assert "has no prediction for frame 00002" in captured.err
     assert "bear" in captured.out
     with pytest.raises(OutputError, match="exists already"):
         evaluate([benchmark[0]], predictions=benchmark[1], json_file=str(target))

@@ -88,7 +88,7 @@ def test_missing_frames_are_listed_and_the_other_sequences_count(benchmark: tupl
         (benchmark[1] / "bear" / f"{index:05d}.png").unlink()
     result = evaluate(benchmark[0], predictions=benchmark[1])
     assert set(result.sequences) == {"camel", "dog"}
-    assert "lacks 27 predictions: 00001, 00002" in result.failed["bear"]
+    assert "has no prediction for frame 00001, 00002" in result.failed["bear"]
     assert "00020 and 7 more" in result.failed["bear"]
     assert "bear" in json.loads(result.to_json())["failed"]
 
@@ -98,7 +98,9 @@ def test_masks_of_the_first_and_last_frame_are_not_needed(benchmark: tuple[Path,
         (benchmark[1] / "bear" / f"{name}.png").unlink()
     assert evaluate(benchmark[0], predictions=benchmark[1]).sequences["bear"].jf == 1.0
     (benchmark[1] / "bear" / "00001.png").unlink()
-    with pytest.raises(InputError, match="lacks 2 predictions: 00001, 00029;"):  # where the last frame counts, too
+    with pytest.raises(
+        InputError, match="has no prediction for frame 00001, 00029;"
+    ):  # where the last frame counts, too
         score_masks(recognise(benchmark[0]).sequences["bear"], benchmark[1] / "bear", YOUTUBE_VOS)
 
 

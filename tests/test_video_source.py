@@ -373,7 +373,7 @@ def test_a_stack_that_lists_only_its_first_page_is_refused(tmp_path: Path) -> No
     assert open_source(tmp_path / "first.ome.tif").length == 1
     with path.open("ab") as file:  # as ImageJ writes large stacks
         file.write(frames[1:].tobytes())
-    with pytest.raises(InputError, match=r"cells\.tif lists one page of 4"):
+    with pytest.raises(InputError, match=r"cells\.tif lists only one of its 4 pages"):
         open_source(path)
 
 

@@ -132,7 +132,7 @@ def workspace_stills() -> tuple[Path, Path]:
     """
     workspace = os.environ.get(VARIABLE, "")
     if not workspace:
-        raise DataError(f"there is nothing to train on; give `data`, or have ${VARIABLE}/dataset_images/{_NAME}")
+        raise DataError(f"there is nothing to train on; give `data`, photographs in COCO format, or set {VARIABLE}")
     images = Path(workspace) / "dataset_images" / _NAME
     if not images.is_dir():
         raise DataError(f"{VARIABLE} names {workspace}, but there is no folder {images}: give `data` FOLDER instead")

@@ -23,7 +23,7 @@ from hodor_cli.evaluation.report import history_figure, save_figure, write_page,
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput
 from hodor_cli.files import replacing, require_empty, write_result, writing
-from hodor_cli.images.paths import listed, plural
+from hodor_cli.images.paths import listed
 
 _OURS = (JSON_NAME, "history.json", ".progress", "predictions")
 _FILES = (
@@ -94,7 +94,7 @@ def pack_submission(dataset: Dataset, places: Mapping[str, Path], target: Path) 
                 wanted = list(sequence.wanted or sequence.images or files)
                 missing = [frame for frame in wanted if frame not in files]
                 if missing:
-                    raise InputError(f"{places[name]} lacks {plural(len(missing), 'mask')}: {listed(missing, 20)}")
+                    raise InputError(f"{places[name]} has no mask for frame {listed(missing, 20)}")
                 for frame in wanted:
                     file = files[frame]
                     values = read_numbers(file)

@@ -28,7 +28,7 @@ from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.evaluation.results import Scored
 from hodor_cli.evaluation.scoring import DAVIS, Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.evaluation.settings import Progress
-from hodor_cli.images.paths import listed, plural, require_exists, visible_files, visible_folders
+from hodor_cli.images.paths import listed, require_exists, visible_files, visible_folders
 from hodor_cli.runtime.threads import end_with_parent, forkable_opencv, usable_cores
 
 _Task = tuple[VideoSequence, Path, Rules]
@@ -110,7 +110,7 @@ def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> Sequence
         hint = "the folder holds no masks" if example is None else f"the folder holds {example.name} and so on"
         if example is not None and len(missing) < len(counted):
             hint = "add their masks, named like the annotations"
-        raise InputError(f"{sequence.name} lacks {plural(len(missing), 'prediction')}: {listed(missing, 20)}; {hint}")
+        raise InputError(f"{sequence.name} has no prediction for frame {listed(missing, 20)}; {hint}")
     scorer = SequenceScorer(sequence.name, rules)
     reader = LabelReader(called, check_edges=False)
     for name, truth in sequence.masks.items():

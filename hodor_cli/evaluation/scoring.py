@@ -194,7 +194,8 @@ class SequenceScorer:
             )
         if extra and not self.rules.every_id:
             notes.append(
-                f"the prediction of {self.name} has id {listed(extra)}, which the truth lacks; it is not scored"
+                f"the prediction of {self.name} has id {listed(extra)}, which is not in the truth; its pixels "
+                "are not scored, and count as missing from other objects"
             )
         counted = range(1, highest + 1) if self.rules.every_id else sorted(self._first_frame)
         if gaps := [object_id for object_id in counted if object_id not in self._first_frame]:

@@ -174,7 +174,7 @@ def _deep_values(found: Opened, path: Path, page: int) -> NDArray[Any]:
     if found.image.mode in ("I", "F") or "16" in found.image.mode:
         return np.asarray(found.image)
     if found.has_planes:  # Pillow and OpenCV garble them
-        raise InputError(f"{path} has 16-bit colours in planes; save it with interleaved colours, or as grey pages")
+        raise InputError(f"{path} has 16-bit colours in separate planes; interleave them, or save grey pages")
     data = np.frombuffer(picture_bytes(path), dtype=np.uint8)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     pages = cv2.imdecodemulti(data, flags)[1] if page else [cv2.imdecode(data, flags)]

@@ -33,7 +33,9 @@ def read_axes(path: Path) -> Axes:
     for found in _written(text):
         count = math.prod(length for _, length in found)
         if pages == 1 < count and path.stat().st_size - len(text) > count * page_bytes:
-            raise InputError(f"{path} lists one page of {count}, as ImageJ writes them; save it as BigTIFF or a folder")
+            raise InputError(
+                f"{path} lists only one of its {count} pages; save it as BigTIFF or as a folder of pictures"
+            )
         for axes in (found, [axis for axis in found if axis[0] != "C"]):  # channels may be the colours of a page
             if axes and math.prod(length for _, length in axes) == pages:
                 return [axis for axis in axes if axis[1] > 1]

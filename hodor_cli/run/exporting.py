@@ -78,7 +78,8 @@ class _Pictures(Collection[Picture]):
                 found = next((frame for frame in frames if frame.index == record.frame), None)
                 if found is None or found.picture.shape[:2] != labels.shape:
                     raise InputError(
-                        f"{self._source.label} lacks frame {record.frame} at its mask's size; give it with `source`"
+                        f"frame {record.frame} of {self._source.label} is missing or is not as large as its mask; give "
+                        "the video of this result with `source`"
                     )
                 image, duration = found.image, found.duration
             file = self._files.get(record.name)

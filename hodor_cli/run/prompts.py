@@ -175,7 +175,7 @@ def check_click(click: Click, size: tuple[int, int]) -> None:
     """Raise UsageError unless the click is inside a frame of `size` (height, width)."""
     height, width = size
     if not (0 <= click.x < width and 0 <= click.y < height):
-        raise UsageError(f"the click {click.x},{click.y} is outside the {width}x{height} frame; x and y count from 0")
+        raise UsageError(f"the click {click.x},{click.y} is outside the {width}x{height} frame, whose corner is 0,0")
 
 
 def clicks_by_frame(

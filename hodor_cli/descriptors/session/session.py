@@ -120,7 +120,7 @@ def start_from_store(
     projection = projection_for(fingerprint, projection_file) if baseline.keys() == objects.keys() else None
     if projection is None and projection_file is not None:
         missing = next(f"{query.store}#{query.label}" for key, query in known.items() if key not in baseline)
-        raise InputError(f"{missing} lacks the baseline features that `projection` needs; export it again")
+        raise InputError(f"{missing} has no baseline features, which `projection` needs; export it again")
     tap = FeatureTap(segmenter) if projection is not None else None
     recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap, labels=labels)
     return recognition, digest.hexdigest()
