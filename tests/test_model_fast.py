@@ -162,6 +162,19 @@ def test_fused_convolutions_follow_a_change_of_the_weights(dtype: torch.dtype) -
         assert not torch.equal(found, old) and torch.equal(found, new)
 
 
+def test_fused_convolutions_follow_what_a_fused_optimiser_learned() -> None:
+    model = build_model("toy")
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)  # does not count its changes
+    before = extracted(model.eval(), torch.float32)
+    model.train()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    wanted = extracted(copy.deepcopy(model.eval()), torch.float32)
+    for found, old, new in zip(extracted(model, torch.float32), before, wanted, strict=True):
+        assert not torch.equal(found, old) and torch.equal(found, new)
+
+
 def test_weights_are_laid_out_for_each_size_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, sizes = some_model("mini"), []
 

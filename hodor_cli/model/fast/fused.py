@@ -88,6 +88,11 @@ class Deriving(nn.Module):
             results.pop(next(iter(results)), None)
         return result
 
+    def train(self, mode: bool = True) -> Deriving:
+        """Forget them when training starts or stops: fused optimisers do not count their changes in `_version`."""
+        self.__dict__.pop("_derived", None)
+        return super().train(mode)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_derived"}
 
