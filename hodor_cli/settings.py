@@ -12,14 +12,16 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from hodor_cli.errors import UsageError, closest
+
+T = TypeVar("T")
 
 #: What a value of each simple type is called in messages.
 _WANTED: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -29,6 +31,15 @@ def about(help: str, *, least: float | None = None, above: float | None = None, 
     """The help text of a field, and its limits: at least `least`, or more than `above`; at most `most`."""
     limits: dict[str, Any] = {"ge": least, "gt": above, "le": most}
     return Meta(description=help, **limits)
+
+
+def options_of(kind: type[T], given: T | None, name: str) -> T:
+    """The given options, or the defaults for None. Raises UsageError, naming the parameter, for another type."""
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        raise UsageError(f"`{name}` is a {type(given).__name__}; give {kind.__name__}(...)")
+    return given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +63,11 @@ class Setting:
         kinds = (int, float) if self.kind is float else self.kind
         if self.kind in _WANTED and (not isinstance(value, kinds) or isinstance(value, bool) != (self.kind is bool)):
             raise UsageError(f"`{self.name}` must be {_WANTED[self.kind]}, not {value!r}")
-        if self.choices and value not in self.choices:
+        origin = typing.get_origin(self.kind) or self.kind
+        if origin in (tuple, Mapping) or dataclasses.is_dataclass(origin):
+            if not isinstance(value, (list, tuple) if origin is tuple else origin):
+                raise UsageError(f"`{self.name}` must be a {origin.__name__}, not {value!r}")
+        elif self.choices and value not in self.choices:
             names = [*filter(None, self.choices)]
             raise UsageError(f"`{self.name}` must be {any_of(names)}, not '{value}'{closest(str(value), names)}")
         if not isinstance(value, int | float) or isinstance(value, bool):

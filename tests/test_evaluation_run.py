@@ -28,6 +28,32 @@ def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) 
     assert seen == sorted(seen)
 
 
+class Own:
+    """A researcher's segmenter: it has nothing but `step` and `reset`, and reuses its array."""
+
+    result = staticmethod(lambda labels: labels)
+
+    def reset(self) -> None:
+        self.labels = np.zeros((48, 80), np.int64)
+
+    def step(self, frame: np.ndarray, masks: dict[int, np.ndarray] | None = None) -> object:
+        self.labels[:] = np.roll(self.labels, 1, axis=1)
+        for object_id, mask in (masks or {}).items():
+            self.labels[mask] = object_id
+        return self.result(self.labels)
+
+
+def test_an_own_segmenter_needs_step_and_reset_alone(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"bear": moving_labels(5)})
+    assert evaluate(root, model=Own()).jf == 1.0
+    assert evaluate(root, model=Own(), output=EvaluationOutput(tmp_path / "out")).frames_per_second > 0
+    for wrong in (lambda labels: labels / 1, lambda labels: labels * 70_000, lambda labels: None):
+        own = Own()
+        own.result = wrong
+        with pytest.raises(DataError, match="the result of frame 00000 of bear"):
+            evaluate(root, model=own)
+
+
 def test_each_sequence_may_continue_with_a_segmenter_made_for_its_start(tmp_path: Path) -> None:
     root = davis(tmp_path, {"bear": moving_labels(5), "camel": moving_labels(6)})
     starts: list[Start] = []

@@ -255,7 +255,7 @@ def test_descriptors_that_do_not_fit_are_refused(toy: Hodor) -> None:
         segmenter.start_from({7: row}, row)
     with pytest.raises(InputError, match="background descriptors"):
         segmenter.start_from({7: row}, np.full((9, 32), np.inf))
-    for rows in (np.zeros((0, 32)), np.zeros((1, 2, 32)), np.full(32, np.nan)):
+    for rows in (np.zeros((0, 32)), np.zeros((1, 2, 32)), np.full(32, np.nan), "x"):
         with pytest.raises(InputError, match=r"object 7 must be \(D,\) or \(K, D\) finite numbers"):
             segmenter.start_from({7: rows})
     for wrong in (0, 1.5, "cat"):

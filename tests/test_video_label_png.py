@@ -32,8 +32,10 @@ def test_label_png_keeps_ids(tmp_path: Path, highest: int) -> None:
 
 
 def test_label_png_refuses(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="65536"):
+    with pytest.raises(InputError, match="65536"):
         write_label_png(tmp_path / "a.png", np.array([[65536]]))
+    with pytest.raises(InputError, match=r"not \(0, 5\) uint8"):
+        write_label_png(tmp_path / "a.png", np.zeros((0, 5), np.uint8))
     with pytest.raises(OutputError, match=r"there is no folder .*nowhere to write a.png into; create it first"):
         write_label_png(tmp_path / "nowhere" / "a.png", np.ones((4, 4), np.uint8))
     Image.new("RGB", (4, 4)).save(tmp_path / "rgb.png")

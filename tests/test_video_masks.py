@@ -186,6 +186,9 @@ def test_wrong_size_names_both_and_the_kind_of_mismatch(tmp_path: Path) -> None:
 def test_empty_mask(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no object"):
         read_mask(save(tmp_path / "a.png", np.zeros((H, W), np.uint8)))
+    np.save(tmp_path / "soft.npy", np.full((H, W), 0.4))
+    with pytest.raises(InputError, match=r"holds no object: .*read as probabilities: one object .* above 0\.5"):
+        read_mask(tmp_path / "soft.npy")
 
 
 def soft_files() -> dict[str, np.ndarray]:

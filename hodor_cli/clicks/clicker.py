@@ -65,7 +65,7 @@ class Clicker:
         if side is not None and (not isinstance(side, Integral) or side < _MIN_SIDE):
             raise UsageError(f"`side` must be a whole number of pixels, at least {_MIN_SIDE}, not {side!r}")
         self.device = choose_device(device)
-        found = net if isinstance(net, ClickNet) else load_click_net(net or CLICK_WEIGHTS)
+        found = net if isinstance(net, ClickNet) else load_click_net(CLICK_WEIGHTS if net is None else net)
         self.net = channels_last(found.to(self.device)).eval()
         self.side = side or found.config.side
         self._image: NDArray[np.uint8] | None = None

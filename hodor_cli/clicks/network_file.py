@@ -12,6 +12,7 @@ import torch
 
 from hodor_cli.clicks.network import ClickConfig, ClickNet
 from hodor_cli.errors import InputError, WeightsError
+from hodor_cli.images.paths import as_path
 from hodor_cli.weights.registry import BUNDLED
 from hodor_cli.weights.tensor_files import load_parameters, read_safetensors, shown, write_safetensors
 
@@ -41,7 +42,7 @@ def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
 
     Raises InputError if the file is missing, WeightsError if it is damaged or holds another network.
     """
-    path = Path(path)
+    path = as_path(path, "`net`")
     if not path.is_file():
         raise InputError(f"there is no weights file {path}; check the path")
     header, tensors = read_safetensors(path)

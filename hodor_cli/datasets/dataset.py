@@ -31,7 +31,7 @@ from hodor_cli.datasets.folders import (
 from hodor_cli.datasets.labels.decode import LabelReader, is_binary
 from hodor_cli.datasets.matching import NameMatch, match_names
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
-from hodor_cli.images.paths import listed, plural, require_exists, visible_folders
+from hodor_cli.images.paths import as_path, listed, plural, require_exists, visible_folders
 
 Kind = Literal["davis-2016", "davis-2017", "youtube-vos", "davis-like", "plain"]
 
@@ -153,7 +153,7 @@ def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: 
     Raises InputError if the folder is missing, DataError if it has no masks or is not a data set (the message says what
     is expected, and where a data set was found instead).
     """
-    root = Path(root)
+    root = as_path(root, "a data set")
     require_exists(root, "data set")
     if not root.is_dir():
         raise DataError(f"{root} is a file; give the data set's folder")

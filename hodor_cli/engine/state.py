@@ -51,7 +51,7 @@ class Followed:
         channels = model.config.descriptor_channels
         for key in objects:
             check_object_id(key, "among the descriptors")
-        rows = {int(key): torch.from_numpy(np.array(values, np.float32, ndmin=2)) for key, values in objects.items()}
+        rows = {int(key): _floats(values, ndmin=2) for key, values in objects.items()}
         for object_id, values in rows.items():
             if values.ndim != 2 or not len(values) or not values.isfinite().all():
                 raise InputError(
@@ -63,7 +63,7 @@ class Followed:
                     f"the descriptor of object {object_id} has {values.shape[1]} channels and the model needs"
                     f" {channels}; export it again with these weights"
                 )
-        scene = None if background is None else torch.from_numpy(np.array(background, np.float32))
+        scene = None if background is None else _floats(background)
         if scene is not None and (scene.shape != (NUM_BACKGROUND, channels) or not scene.isfinite().all()):
             raise InputError(
                 f"the background descriptors are {tuple(scene.shape)} and must be ({NUM_BACKGROUND}, {channels}) finite"
@@ -158,6 +158,14 @@ class Watches(dict[str, Watch]):
             prefix = f"watch/{name}/"
             if own := {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}:
                 watch.load_state(own)
+
+
+def _floats(values: Any, ndmin: int = 0) -> Tensor:
+    """Values as float32; not a number if they are no numbers at all."""
+    try:
+        return torch.from_numpy(np.array(values, np.float32, ndmin=ndmin))
+    except (TypeError, ValueError):
+        return torch.full((1,) * ndmin, torch.nan)
 
 
 def _pack(prefix: str, part: HistoryEntry | StoredFrame | GivenLook | WholeFrame) -> dict[str, np.ndarray]:

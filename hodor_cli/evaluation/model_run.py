@@ -15,10 +15,10 @@ import msgspec
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader
-from hodor_cli.errors import DataError, HodorError, OutputError
+from hodor_cli.errors import DataError, HodorError, InputError, OutputError
 from hodor_cli.evaluation.predictions import score_masks
 from hodor_cli.evaluation.results import Scored, Timing
-from hodor_cli.evaluation.scoring import Rules, SequenceScorer, require_frames, rules_of
+from hodor_cli.evaluation.scoring import Rules, SequenceScorer, label_map, require_frames, rules_of
 from hodor_cli.evaluation.settings import OnStart, Progress, Start, StepSegmenter
 from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import write_label_png
@@ -176,12 +176,15 @@ def _run_sequence(
         if given and not started and on_start is not None:
             segmenter = on_start(segmenter, Start(image, given, list(sequence.images.values())[index + 1 :]))
         started = started or bool(given)
-        predicted = segmenter.step(image, masks=given or None)
-        network_seconds += float(segmenter.last.network_seconds)
+        stepped = time.perf_counter()
+        result = segmenter.step(image, masks=given or None)
+        predicted = label_map(result, f"the result of frame {frame} of {name}", InputError)
+        last = getattr(segmenter, "last", None)  # which other segmenters need not have
+        network_seconds += float(getattr(last, "network_seconds", time.perf_counter() - stepped))
         if masks is not None:
             write_label_png(masks.masks_of(name) / f"{frame}.png", predicted)
         seconds += time.perf_counter() - begun
-        run.notes += [f"{name}: {warning}" for warning in segmenter.last.warnings]
+        run.notes += [f"{name}: {warning}" for warning in getattr(last, "warnings", ())]
         if scorer is not None and truth is not None:
             scorer.add(frame, truth, predicted)
         advance(index + 1)

@@ -24,6 +24,7 @@ from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput
 from hodor_cli.files import replacing, require_empty, write_result, writing
 from hodor_cli.images.paths import listed
+from hodor_cli.settings import options_of
 
 _OURS = (JSON_NAME, "history.json", ".progress", "predictions")
 _FILES = (
@@ -38,7 +39,7 @@ def check_output(output: EvaluationOutput) -> None:
     Raises OutputError if the path is a file, or the folder holds other files or an evaluation that is neither resumed
     nor overwritten. Masks are kept.
     """
-    folder = output.folder
+    folder = options_of(EvaluationOutput, output, "output").folder
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; choose another `out`")
     there = {entry.name for entry in folder.iterdir()} if folder.exists() else set()

@@ -20,9 +20,10 @@ from hodor_cli.evaluation.predictions import require_official, run_official, sco
 from hodor_cli.evaluation.results import EvaluationResult, Scored
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
 from hodor_cli.formats.opening import mask_folder
-from hodor_cli.images.paths import listed, plural
+from hodor_cli.images.paths import as_path, listed, plural
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import device_name
+from hodor_cli.settings import options_of
 from hodor_cli.weights.checkpoint import model_fingerprint
 
 _MOST_NOTES = 20  # of each kind
@@ -46,7 +47,7 @@ def evaluate(
     Args:
         dataset: The data set's folder, or the result of `recognise`.
         model: The network, as `load_model` returns it, or while it is being trained (its mode is restored); or any
-            segmenter with `step`, `reset` and `last`.
+            object with `step` and `reset` as in `StepSegmenter`.
         predictions: Existing masks, SEQ/FRAME.png, or another tool's masks of one sequence, instead of a model.
         settings: Which sequences to evaluate, how the model works, and what is recorded.
         output: Folder for results, report and masks. Without it, only scores are kept, in memory.
@@ -61,7 +62,7 @@ def evaluate(
         UsageError: the arguments contradict each other. InputError, DataError: nothing could be evaluated.
         OutputError: the output exists and is neither resumed nor overwritten, or it cannot be written to.
     """
-    settings = settings or EvaluationSettings()
+    settings = options_of(EvaluationSettings, settings, "settings")
     found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
     if (model is not None) == (predictions is not None):
         raise UsageError("give either `model` or `predictions`: a network to run or a folder of masks")
@@ -76,8 +77,9 @@ def evaluate(
     with ExitStack() as stack:
         if predictions is not None:
             facts["predictions"] = str(predictions)
-            masks, notes = stack.enter_context(mask_folder(Path(predictions)))
-            if masks != Path(predictions) and len(found.sequences) > 1:
+            folder = as_path(predictions, "`predictions`")
+            masks, notes = stack.enter_context(mask_folder(folder))
+            if masks != folder and len(found.sequences) > 1:
                 raise UsageError(f"{predictions} holds the masks of one video; choose its sequence with `sequences`")
         if output is not None:
             check_output(output)

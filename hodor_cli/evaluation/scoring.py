@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -15,9 +14,10 @@ import numpy.typing as npt
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.labels.decode import LabelReader, Labels, present_ids
 from hodor_cli.datasets.labels.mask_values import LabelMap
-from hodor_cli.errors import DataError, InputError
+from hodor_cli.errors import DataError, HodorError, InputError
 from hodor_cli.evaluation.metrics import Statistics, score_frame, statistics
 from hodor_cli.evaluation.remarks import refuse_soft_map, starting_late, swapped_ids
+from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import listed, plural, size_text
 
 
@@ -131,12 +131,23 @@ def score_sequence(
         if true is missing or predicted is missing:
             raise InputError(f"{name} has {'more' if true is missing else 'fewer'} predictions than labelled frames")
         frame = f"{index:05d}"
-        for labels, kind in ((true, DataError), (predicted, InputError)):
-            if isinstance(labels, np.ndarray) and labels.min(initial=0) < 0:
-                raise kind(f"{name} frame {frame} holds {labels.min()}; object ids start at 1, and 255 is void")
-        # Copied, because the scorer holds one frame back, and a generator may reuse its array.
-        scorer.add(frame, copy(true), copy(predicted))  # type: ignore[arg-type]
+        what = f"frame {frame} of {name}"
+        found = None if predicted is None else label_map(predicted, f"the prediction of {what}", InputError)
+        scorer.add(frame, label_map(true, f"the truth of {what}", DataError), found)
     return scorer.finish()
+
+
+def label_map(labels: object, what: str, error: type[HodorError]) -> LabelMap:
+    """A copy of a label map, because the scorer holds one frame back, and the caller may reuse its array.
+
+    Raises `error`, naming the map as `what`, unless it is (H, W) ids from 0 to 65535.
+    """
+    array = np.array(labels)
+    if array.ndim != 2 or array.dtype.kind not in "biu":
+        raise error(f"{what} is {array.dtype} of shape {array.shape}; give (H, W) integers, or threshold a soft map")
+    if array.min(initial=0) < 0 or array.max(initial=0) > MAX_ID:
+        raise error(f"{what} holds ids from {array.min()} to {array.max()}; they must be between 1 and {MAX_ID}")
+    return array
 
 
 def require_frames(name: str, labelled: int, rules: Rules) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import as_path
 from hodor_cli.settings import about
 
 Progress = Callable[[int, int], None]
@@ -33,9 +34,8 @@ OnStart = Callable[[Any, Start], Any]
 
 
 class StepSegmenter(Protocol):
-    """What an evaluation requires of a segmenter; `hodor_cli.engine.Segmenter` is one."""
-
-    last: Any
+    """What an evaluation requires of a segmenter; `hodor_cli.engine.Segmenter` is one. `step` takes {id: (H, W) bool}
+    in frames in which objects start, otherwise None, and returns a label map."""
 
     def step(self, frame: npt.NDArray[np.uint8], masks: Any = None) -> npt.NDArray[np.uint16]: ...
 
@@ -70,6 +70,6 @@ class EvaluationOutput:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))
+        object.__setattr__(self, "folder", as_path(self.folder, "`folder`"))
         if self.resume and self.overwrite:
             raise UsageError("`resume` keeps finished sequences and `overwrite` replaces them; give one of them")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
 from hodor_cli.files import replacing, require_folder, writing_file
-from hodor_cli.images.paths import require_exists
+from hodor_cli.images.paths import as_path, require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
 
 #: The largest object id that label maps and 16-bit PNG files can hold.
@@ -31,14 +31,14 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
         write_label_png("00000.png", labels)
 
     An existing file is replaced atomically. durable: wait until the file is on the disk. Raises `OutputError` if the
-    disk is full or the folder is missing or not writable, ValueError if `labels` is not a label map.
+    disk is full or the folder is missing or not writable, `InputError` if `labels` is not a label map.
     """
-    path, labels = Path(path), np.asarray(labels)
-    if labels.ndim != 2 or labels.dtype.kind not in "uib":
-        raise ValueError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
+    path, labels = as_path(path, "the file"), np.asarray(labels)
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uib":
+        raise InputError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > MAX_ID:
-        raise ValueError(f"object ids must be between 0 and {MAX_ID}, not {low} to {high}")
+        raise InputError(f"object ids must be between 0 and {MAX_ID}, not {low} to {high}")
     image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16 if high > 255 else np.uint8))
     if high <= 255:
         image.putpalette(_PALETTE)  # makes a grey image an indexed one

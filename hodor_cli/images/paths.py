@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hodor_cli.errors import HodorError, InputError
+from hodor_cli.errors import HodorError, InputError, UsageError
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -59,6 +59,13 @@ def exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # too long, or contains a zero byte
         return False
+
+
+def as_path(given: object, what: str) -> Path:
+    """A caller's path as a `Path`. Raises UsageError for another type; what: the thing in words, such as "the mask"."""
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"{what} must be a path, not a {type(given).__name__}")
+    return Path(given)
 
 
 def require_exists(path: Path, what: str) -> None:

@@ -17,9 +17,10 @@ from hodor_cli.formats.tables import detections_of
 from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.listing import files_by_frame, list_pictures
-from hodor_cli.images.paths import listed, require_exists
+from hodor_cli.images.paths import as_path, listed, require_exists
 from hodor_cli.records import Report, ReportRecord, read_record
 from hodor_cli.run.output import OutputFolder
+from hodor_cli.settings import options_of
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.source import open_source
 
@@ -100,9 +101,9 @@ def export_result(
     Raises UsageError for an unknown format, InputError if `result` is not a finished result, or if its video is missing
     and a format needs it or `source` names it, OutputError if an export exists already.
     """
-    options = options or ExportOptions()
+    options = options_of(ExportOptions, options, "options")
     writers = [writer_of(name) for name in dict.fromkeys([formats] if isinstance(formats, str) else formats)]
-    folder = OutputFolder(Path(result))
+    folder = OutputFolder(as_path(result, "`result`"))
     places = {writer.name: (options.out or folder.exports) / writer.name for writer in writers}
     for place in places.values():
         require_free(place, overwrite=options.overwrite)

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hodor_cli.errors import DeviceError, HodorError, UsageError
 from hodor_cli.runtime.device import choose_device, choose_precision
 from hodor_cli.runtime.threads import uninterruptible_children, usable_cores
+from hodor_cli.settings import options_of
 from hodor_cli.training.interrupts import terminated_like_ctrl_c
 from hodor_cli.training.options import LaunchSettings
 
@@ -58,7 +59,7 @@ def layout_of(settings: LaunchSettings | None = None, environ: Mapping[str, str]
 
     Raises UsageError for settings that contradict the launcher, DeviceError for missing GPUs.
     """
-    settings, environ = settings or LaunchSettings(), os.environ if environ is None else environ
+    settings, environ = options_of(LaunchSettings, settings, "launch"), os.environ if environ is None else environ
     starter, rank, local, nodes = "hodor", 0, 1, 1
     # Only `srun` starts several processes; a batch script or an interactive shell of SLURM is a single one.
     tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1

@@ -13,8 +13,8 @@ import msgspec
 
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import UsageError
-from hodor_cli.images.paths import listed, require_exists
-from hodor_cli.settings import about, settings_of
+from hodor_cli.images.paths import as_path, listed, require_exists
+from hodor_cli.settings import about, check_settings, settings_of
 from hodor_cli.training.config import DERIVED, PRESETS, TrainConfig, flat, train_preset
 
 Kind = Literal["pretrain", "finetune"]
@@ -50,6 +50,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.preset is not None:
             object.__setattr__(self, "preset", str(self.preset))  # callers may pass a path
+        check_settings(self)
+        for name in ("weights", "backbone"):
+            as_path(getattr(self, name) or "", f"`{name}`")
         if self.weights is not None and self.backbone is not None:
             raise UsageError("`weights` already holds a backbone, which contradicts `backbone`; give one of them")
 

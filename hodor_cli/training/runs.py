@@ -8,6 +8,7 @@ from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.samples.batches import unknown_sources
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
+from hodor_cli.settings import options_of
 from hodor_cli.training.launch import Process, in_processes, layout_of
 from hodor_cli.training.loop import fit
 from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
@@ -80,7 +81,8 @@ def _train(
 ) -> TrainingResult:
     """Plan a run, check all that can be checked before it starts, and train while its folder is locked."""
     layout = layout_of(launch)
-    plan = decide(asked, recipe or Recipe(), run or RunOptions(), callbacks or Callbacks(), layout)
+    options = options_of(RunOptions, run, "run"), options_of(Callbacks, callbacks, "callbacks")
+    plan = decide(asked, options_of(Recipe, recipe, "recipe"), *options, layout)
     folder, config = plan.folder, plan.config
     config.micro_batch_in(layout.world)
     is_first = layout.rank == 0  # the process that writes the files

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from hodor_cli.errors import HodorError, InputError, UsageError, WeightsError, closest, extra
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import as_path, listed
 from hodor_cli.weights.tensor_files import file_sha256
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
     Raises InputError or WeightsError if there is no such file, it cannot be fetched, or its hash is not the pinned one,
     UsageError for another kind of address or if huggingface_hub is missing.
     """
-    address = str(name_or_path)
+    path, address = as_path(name_or_path, "`weights`"), str(name_or_path)
     if address.startswith("hf://"):
         return _from_hub(address)
     if address.startswith(("https://", "http://")):
@@ -109,7 +109,6 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
         if file_sha256(info.path) != info.sha256:
             raise WeightsError(f"the weights file {info.path} is damaged (its checksum differs); install hodor again")
         return info.path
-    path = Path(name_or_path)
     if path.is_file():
         return path
     if path.is_dir():

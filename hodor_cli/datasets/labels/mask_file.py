@@ -28,7 +28,7 @@ from hodor_cli.datasets.labels.mask_values import (
 from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import require_exists, size_text
+from hodor_cli.images.paths import as_path, require_exists, size_text
 from hodor_cli.images.picture import StoredPicture, read_stored
 
 _CLEAR = 8  # pixels with a lower alpha are always background
@@ -51,7 +51,7 @@ def read_mask(
     their ids. allow_empty: accept a mask without objects. Raises `InputError`, which names the file, for a wrong size,
     soft edges, ids above 65535, or no object.
     """
-    path = Path(path)
+    path = as_path(path, "the mask")
     require_exists(path, "mask")
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a mask file")
@@ -78,7 +78,7 @@ def read_mask(
         if picture.pages > 1:
             mask.notes.append(f"{path.name} holds {picture.pages} pictures; only the first is read")
     if not allow_empty and not mask.labels.any():
-        raise InputError(f"{path} holds no object: every pixel is background")
+        raise InputError("; ".join([f"{path} holds no object: every pixel is background", *mask.notes]))
     if mask.labels.all():
         mask.notes.append(f"{path.name} has no background pixel: its objects fill the whole picture")
     elif covers_edge(mask.labels):

@@ -18,7 +18,7 @@ from hodor_cli.descriptors.store import hdf5
 from hodor_cli.descriptors.store.heap import read_values
 from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, VideoRows
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import as_path, listed
 
 #: The file that is read if none is named.
 DEFAULT_STORE = "objects.h5"
@@ -43,7 +43,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = as_path(path, "the descriptor file")
         self._files: list[h5py.File] = []
         self._groups: dict[str, tuple[Path, h5py.Group]] = {}
         self._datasets: dict[tuple[str, str], h5py.Dataset] = {}
