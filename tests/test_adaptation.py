@@ -14,6 +14,7 @@ from command import hodor
 from conftest import moving_square, write_video
 
 import hodor_cli
+from hodor_cli import SegmentOptions, segment
 from hodor_cli.adaptation.adapt import adapt
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.adaptation.settings import AdaptProgress, AdaptSettings, Budget
@@ -199,5 +200,8 @@ def test_segment_command_adapts_first_at_more_lines_if_the_video_has_them(
     assert read_label_png(tmp_path / "out" / "masks" / "00003.png").shape == masks[0].shape
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["settings"]["min_dim"], report["settings"]["max_dim"]) == used
+    assert report["settings"]["adapt"] == "2steps"
+    again = SegmentOptions(weights=weights, adapt="2steps", resume=True)
+    assert segment(video, mask=tmp_path / "mask.png", out=tmp_path / "out", options=again).already_finished
     hodor(*command, "-o", tmp_path / "other", "--adapt=0", code=2)
     assert not (tmp_path / "other").exists()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,9 @@ def test_results_go_beside_the_working_directory_by_default(clip: Path, first: n
         ({"box": {0: (12, 32, 56, 56)}}, "`box` has the object id 0; ids must be between 1"),
         ({"click": {0: {70_000: (40, 60)}}}, "`click` has the object id 70000; ids must be between 1 and 65535"),
         ({"click": (40, 999)}, "the click 40,999 is outside the 160x120 frame"),
-        ({"options": {"overwrite": True}}, r"`options` is a dict; give SegmentOptions\(overwrite=True\)"),
+        ({"options": {"overwrite": True}}, r"`options` is a dict; give SegmentOptions\(\.\.\.\)"),
+        ({"out": 5}, "`out` must be a path, not a int"),
+        ({"box": None, "click": None}, "there is no object to follow"),
         ({"click": {3: {1: [(40, 60), (-1, 5, False)]}}}, "the click -1,5 is outside the 160x120 frame"),
     ],
 )
@@ -172,6 +175,39 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_done(
     with pytest.raises(UsageError, match=said):
         run(clip, **options)
     assert not Path("<b>clip.hodor").exists()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        hodor_cli.load_model, hodor_cli.read_mask, hodor_cli.Clicker, hodor_cli.DescriptorStore,
+        hodor_cli.EvaluationOutput,
+        lambda path: hodor_cli.Recipe(weights=path),
+        lambda path: hodor_cli.write_label_png(path, np.ones((2, 2), int)),
+        lambda path: hodor_cli.export_result(path, "coco"),
+        lambda path: hodor_cli.evaluate(path, predictions="masks"),
+    ],
+)  # fmt: skip
+def test_what_is_no_path_is_refused(call: Callable[[object], object]) -> None:
+    with pytest.raises(UsageError, match="must be a path, not a int"):
+        call(5)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: hodor_cli.SegmentOptions(remove=[1]), r"`remove` must be a Mapping, not \[1\]"),
+        (lambda: hodor_cli.SegmentOptions(hooks=print), "`hooks` must be a RunHooks"),
+        (lambda: hodor_cli.EvaluationSettings(sequences="bear"), "`sequences` must be a tuple, not 'bear'"),
+        (lambda: hodor_cli.evaluate("DAVIS", settings={}), r"`settings` is a dict; give EvaluationSettings\(\.\.\.\)"),
+        (lambda: hodor_cli.Recipe(changes=None), "`changes` must be a Mapping"),
+        (lambda: hodor_cli.pretrain([], hodor_cli.Recipe("toy"), "runs/mine"), r"`run` is a str; give RunOptions\("),
+        (lambda: hodor_cli.export_result("r", "coco", {}), r"`options` is a dict; give ExportOptions\("),
+    ],
+)
+def test_options_of_another_type_are_refused(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        call()
 
 
 def test_the_review_page_shows_the_moments_and_plays_the_overlay(clip: Path, first: np.ndarray) -> None:

@@ -121,7 +121,7 @@ def continued_settings(folder: OutputFolder, settings: SegmentSettings) -> Segme
     then: dict[str, Any] = dict(report.settings)
     if Path(report.weights.name).is_file():
         then["weights"] = report.weights.name
-    kept = ("device", "start_from")
+    kept = ("device", "start_from", "adapt")
     known = [one for one in fields(settings) if one.name in then and one.name not in kept]
     return dataclasses.replace(
         settings, **{one.name: then[one.name] for one in known if getattr(settings, one.name) == one.default}

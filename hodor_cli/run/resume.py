@@ -175,7 +175,7 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
     changed: dict[str, str] = {}
     for part in ("settings", "used"):  # "auto" may have another value on another machine
         for key, value in getattr(now, part).items():
-            was, name = getattr(then, part).get(key), key.replace("_", "-")
+            was, name = getattr(then, part).get(key, value), key.replace("_", "-")
             same = was == value
             if key == "start_from":  # the saved objects count, by their hash, not where they are saved
                 same, name = str(was).split()[-1:] == str(value).split()[-1:], "`known`"

@@ -20,6 +20,7 @@ from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.files import put_in_place, writing
+from hodor_cli.images.paths import as_path
 from hodor_cli.locks import locked_folder
 from hodor_cli.records import RunIdentity
 from hodor_cli.run.correction import correct, finish_correction, is_moving
@@ -31,6 +32,7 @@ from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.results import join_overlay
 from hodor_cli.run.resume import prepare, run_identity
 from hodor_cli.run.settings import RunHooks, RunJob, RunOutput, RunSegmenter, SegmentSettings, SegmentSummary
+from hodor_cli.settings import options_of
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
@@ -74,8 +76,8 @@ def segment_source(
         OutputError: `out` exists, is being written to, cannot be written to, or belongs to a run with other inputs or
             settings.
     """
-    settings, output, hooks = settings or SegmentSettings(), output or RunOutput(), hooks or RunHooks()
-    folder = OutputFolder(Path(out))
+    settings, output = options_of(SegmentSettings, settings, "settings"), options_of(RunOutput, output, "output")
+    folder, hooks = OutputFolder(as_path(out, "`out`")), options_of(RunHooks, hooks, "hooks")
     folder.require(output, source.place)
     for note in inputs.notes:
         source.warn(note)
@@ -204,4 +206,5 @@ def adapted_to_given(
         if frame.index >= max(*following, *wanted):
             break
     model = placed(model, choose_device(settings.device))
-    return adapted(model, list(examples.values()), budget, settings, progress=progress)
+    network, settings = adapted(model, list(examples.values()), budget, settings, progress=progress)
+    return network, replace(settings, adapt=budget)

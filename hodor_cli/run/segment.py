@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import MAX_ID, Box
+from hodor_cli.images.paths import as_path
 from hodor_cli.records import Click
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.prompts import Placed, pixels_of, prompts_by_frame
 from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
+from hodor_cli.settings import options_of
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def segment(
     *,
     mask: Mask | Mapping[int, Mask] | None = None,
     box: Boxes | Mapping[int, Boxes] | None = None,
-    click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]] = (),
+    click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]] | None = None,
     out: str | os.PathLike[str] | None = None,
     model: Hodor | None = None,
     options: SegmentOptions | None = None,
@@ -66,7 +68,8 @@ def segment(
             object if there is none.
         out: The result folder; NAME.hodor in the working directory by default.
         model: A loaded network, for example to use it for several videos; by default `options.weights` is loaded.
-        options: Weights, history, resolution, device, precision; whether to replace or resume the results in `out`.
+        options: Weights, history, resolution, device, precision; whether to adapt the network to the masks, and to
+            replace or resume the results in `out`.
 
     Returns:
         The files, the frames to review, and warnings, including how ambiguous masks were interpreted.
@@ -77,30 +80,29 @@ def segment(
         OutputError: `out` exists (see `options`) or cannot be written to.
     """
     from hodor_cli.run.earlier import finished_run
-    from hodor_cli.run.runner import segment_source
+    from hodor_cli.run.runner import adapted_to_given, segment_source
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
-    options = SegmentOptions() if options is None else options
-    if not isinstance(options, SegmentOptions):
-        raise UsageError(f"`options` is a {type(options).__name__}; give SegmentOptions(overwrite=True), for example")
+    options = options_of(SegmentOptions, options, "options")
     with open_source(source) as frames:
         place = source if isinstance(source, os.PathLike) else str(source)
-        folder = default_folder(frames.name, place) if out is None else Path(out)
+        folder = default_folder(frames.name, place) if out is None else as_path(out, "`out`")
         earlier = finished_run(OutputFolder(folder)) if options.resume else None
         inputs = _inputs(frames, mask, box, click, options.remove, earlier)
         network = load_model(options.weights) if model is None else model
-        output = RunOutput(overwrite=options.overwrite, resume=options.resume)
-        return segment_source(
-            frames, inputs, folder, network, settings=options.settings, output=output, hooks=options.hooks
-        )
+        output, settings = RunOutput(overwrite=options.overwrite, resume=options.resume), options.settings
+        if options.adapt:
+            OutputFolder(folder).require(output, frames.place)
+            network, settings = adapted_to_given(network, frames, inputs, options.adapt, settings)
+        return segment_source(frames, inputs, folder, network, settings=settings, output=output, hooks=options.hooks)
 
 
 def _inputs(
     frames: FrameSource,
     mask: Mask | Mapping[int, Mask] | None,
     box: Boxes | Mapping[int, Boxes] | None,
-    click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]],
+    click: Clicks | Mapping[int, Clicks] | Mapping[int, Mapping[int, Clicks]] | None,
     remove: Mapping[int, int],
     earlier: EarlierRun | None,
 ) -> RunInputs:
@@ -113,7 +115,7 @@ def _inputs(
     alone = not isinstance(mask, Mapping)
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
     read.masks.update({frame: _packed(one, frame) for frame, one in masks.items() if frame not in files})
-    placed = _placed(() if box is None else box, frames.start, "box", partial(_boxes_of, frames))
+    placed = _placed(box, frames.start, "box", partial(_boxes_of, frames))
     clicked = _placed(click, frames.start, "click", partial(_clicks_of, frames))
     if earlier is not None:
         placed, clicked = earlier.identified(placed), earlier.identified(clicked)
@@ -143,7 +145,7 @@ def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) 
     first: the default frame. name: of the parameter. parse: converts one or several to a list. Raises UsageError.
     """
     if not isinstance(given, Mapping):
-        return [(first, None, one) for one in parse(given)]
+        return [(first, None, one) for one in parse(() if given is None else given)]
     placed: list[Placed[T]] = []
     for frame, by_id in (given if all(isinstance(one, Mapping) for one in given.values()) else {first: given}).items():
         for key, value in by_id.items():
