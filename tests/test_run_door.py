@@ -200,6 +200,8 @@ def test_what_is_no_path_is_refused(call: Callable[[object], object]) -> None:
         (lambda: hodor_cli.SegmentOptions(hooks=print), "`hooks` must be a RunHooks"),
         (lambda: hodor_cli.EvaluationSettings(sequences="bear"), "`sequences` must be a tuple, not 'bear'"),
         (lambda: hodor_cli.evaluate("DAVIS", settings={}), r"`settings` is a dict; give EvaluationSettings\(\.\.\.\)"),
+        (lambda: hodor_cli.finetune([], "sparse"), r"`clips` is a str; give ClipOptions\("),
+        (lambda: hodor_cli.RunOptions(out=5), "`out` must be a path, not a int"),
         (lambda: hodor_cli.Recipe(changes=None), "`changes` must be a Mapping"),
         (lambda: hodor_cli.pretrain([], hodor_cli.Recipe("toy"), "runs/mine"), r"`run` is a str; give RunOptions\("),
         (lambda: hodor_cli.export_result("r", "coco", {}), r"`options` is a dict; give ExportOptions\("),

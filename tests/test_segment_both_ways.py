@@ -141,6 +141,9 @@ def test_adding_a_mask_equals_giving_all_masks_and_keeps_the_other_frames(networ
     assert all(before[index] == after[index] for index in (0, *range(8, COUNT)))
     assert not (tmp_path / "step/.progress").exists()
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("once", "step")]
+    # With PyTorch 2.4 the arithmetic depends on how many frames are processed together.
+    sure = [[one.pop("confidence") for at in report["frames"] for one in at["objects"].values()] for report in reports]
+    assert sure[0] == pytest.approx(sure[1], abs=1e-3)
     assert reports[0]["masks"] == reports[1]["masks"] and reports[0]["frames"] == reports[1]["frames"]
 
 

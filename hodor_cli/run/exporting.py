@@ -47,7 +47,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         if self.out is not None:
-            object.__setattr__(self, "out", Path(self.out))  # callers may pass text
+            object.__setattr__(self, "out", as_path(self.out, "`out`"))  # callers may pass text
         if not 0 <= self.tolerance < math.inf:
             raise UsageError(f"`tolerance` must be at least 0 pixels, not {self.tolerance}")
 

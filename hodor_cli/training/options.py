@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import as_path
 from hodor_cli.settings import about, check_settings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.out is not None:
-            object.__setattr__(self, "out", Path(self.out))  # callers may pass text
+            object.__setattr__(self, "out", as_path(self.out, "`out`"))  # callers may pass text
         check_settings(self)
         if self.resume and self.overwrite:
             raise UsageError("`resume` continues a run and `overwrite` replaces it; give one of them")

@@ -67,8 +67,9 @@ def finetune(
     """
     if recipe is not None and recipe.backbone is not None:
         raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
-    if clips is not None and clips.mode == "frames" and clips.max_gap is not None:
-        raise UsageError(f"`mode=frames` does not use `max_gap={clips.max_gap}`; leave it out")
+    how = options_of(ClipOptions, clips, "clips")
+    if how.mode == "frames" and how.max_gap is not None:
+        raise UsageError(f"`mode=frames` does not use `max_gap={how.max_gap}`; leave it out")
     return _train(RunRecord("finetune", {}, data=parse_sources(data), clips=clips), recipe, run, launch, callbacks)
 
 
