@@ -50,7 +50,8 @@ def explained_workers() -> Iterator[None]:
         if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
             raise
         raise DeviceError(
-            "a loader process was killed (out of memory, or of /dev/shm?); continue with `resume` and fewer `workers`"
+            "a process that makes samples was killed, probably because memory (in a container, /dev/shm) is short;"
+            " continue with `resume` and fewer `workers`"
         ) from error
 
 

@@ -135,7 +135,8 @@ def in_processes(layout: Layout, function: Callable[..., Any], *arguments: Any, 
             # The others may notice it first: gloo then says that a connection was closed by its peer.
             if isinstance(error, ProcessExitedException) or "by peer" in str(error):
                 raise DeviceError(
-                    f"one of {layout.local} processes was killed (out of memory?); continue with `resume` and fewer"
+                    f"one of {layout.local} processes was killed, probably because memory is short; continue with"
+                    " `resume` and fewer of them"
                 ) from error
             raise
         finally:

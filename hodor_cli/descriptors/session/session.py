@@ -101,7 +101,9 @@ def start_from_store(
     queries = [query for argument in arguments for query in queries_of_store(argument)]
     fingerprint = model_fingerprint(segmenter.model)
     if other := next((query for query in queries if query.model_fingerprint != fingerprint), None):
-        raise InputError(f"{other.store}#{other.label} was saved with other `weights`; give these, or export it again")
+        raise InputError(
+            f"{other.store}#{other.label} was saved with other weights; give those as `weights`, or export it again"
+        )
     ids = [query.object_id for query in queries]
     keep = len(set(ids)) == len(ids) and max(ids) <= MAX_ID
     known = dict(zip(ids if keep else range(1, len(ids) + 1), queries, strict=True))
