@@ -187,5 +187,5 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path, monkeypatch: pyte
     assert start_from_store(segmenter, [f"{library}#bear/2"])[0].labels == {1: "bear/2"} and list(given[0]) == [1]
     with pytest.raises(InputError, match="other weights"):
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
-    with pytest.raises(InputError, match=r"other.h5#v0/1 was saved with other `weights`"):
+    with pytest.raises(InputError, match=r"other.h5#v0/1 was saved with other weights"):
         start_from_store(segmenter, [f"{library}#bear/2", f"{tmp_path / 'other.h5'}#v0/1"])
