@@ -158,6 +158,9 @@ def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor) -> None:
     (beside,) = find_sources(tmp_path / "clip.mp4")
     assert any(note.endswith(f"using the masks of {result}") for note in beside.notes)
     assert not any("the masks are those" in note for source in find_sources(result) for note in source.notes)
+    (result / "masks" / "00001.png").unlink()
+    with pytest.raises(InputError, match=r"00001\.png is missing"):
+        find_sources(result)
 
 
 def test_a_match_in_16_bit_frames_is_read_as_it_was_saved(tmp_path: Path, model: Hodor) -> None:

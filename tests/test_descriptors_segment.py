@@ -65,7 +65,7 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
         assert "--from gives the objects to follow; leave out --mask, --box and --click, or --from" in said
     assert "no object 9" in wrong("clip.mp4", "--from", "objects.h5#clip/9")
     clustered_store(tmp_path / "other.h5")
-    assert "saved with other --weights" in wrong("clip.mp4", "--from", "other.h5#v0/1")
+    assert "saved with other weights; give those as --weights" in wrong("clip.mp4", "--from", "other.h5#v0/1")
     assert not (tmp_path / "x").exists()
     # The result folder can be exported afterwards: it knows where its video is.
     result = hodor("export-descriptors", "clip.hodor", "-o", "later.h5", "--weights", "toy.safetensors")

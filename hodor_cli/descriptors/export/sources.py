@@ -188,11 +188,15 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     """The masks in `folder`/masks, with each object's confidence from report.json, on the video they were made from.
 
     video: the video's path; by default the one in the report, or else the video next to the folder.
-    Raises InputError if the video cannot be found, the run is unfinished, or its report cannot be read.
+    Raises InputError if the video cannot be found, the run is unfinished, its report cannot be read, or a mask is
+    missing.
     """
     if not (folder / "report.json").is_file():
         raise InputError(f"{folder} holds an unfinished run of `segment_source`; `resume` it, then export it")
     report = parse_json(folder / "report.json", Report, "the report of a run", "segment the video again")
+    masks = (folder / "masks" / f"{frame.name}.png" for frame in report.frames)
+    if missing := next((mask for mask in masks if not mask.exists()), None):
+        raise InputError(f"the mask {missing} is missing; segment the video again")
     place = report.place.get("source", "")
     path = video or _find_video(folder, place, report.source.name)
     if path is None:
