@@ -452,6 +452,22 @@ def test_masks_in_which_a_value_is_a_class_are_told(tmp_path):
     assert any(told in line for line in check_dataset(tmp_path, limits=LIMITS).lines())
 
 
+def test_folders_of_single_photographs_with_a_mask_for_each_object_are_a_set(tmp_path):
+    for name in ("ab12", "cd34"):
+        for part in ("images", "masks"):
+            (tmp_path / name / part).mkdir(parents=True)
+        Image.new("RGB", (80, 60)).save(tmp_path / name / "images" / f"{name}.png")
+        for place in (5, 45):
+            mask = np.zeros((60, 80), np.uint8)
+            mask[10:40, place : place + 30] = 255
+            Image.fromarray(mask).save(tmp_path / name / "masks" / f"{place}.png")
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert (report.ok, report.kind, report.samples, report.objects) == (True, "coco", 2, 4)
+    assert not is_clips(tmp_path)
+    (tmp_path / "ab12" / "masks" / "5.png").write_bytes(b"broken")
+    assert kinds(check_dataset(tmp_path, limits=LIMITS)) == {"broken mask": "ab12"}
+
+
 @pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("RGB", "truth"), ("footage", "gt")])
 def test_clips_in_two_folders_are_clips_as_for_an_evaluation(tmp_path, images, masks):
     make_clips(tmp_path, {"bear": 3, "cow": 3}, resolution=None)

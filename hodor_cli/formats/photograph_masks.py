@@ -1,4 +1,5 @@
-"""Reads photographs in images/ with label pictures of the same names in masks/."""
+"""Reads photographs in images/ with label pictures of the same names in masks/, and sets with a folder for each
+photograph and a mask for each object."""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import covers_edge
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import as_data_error
-from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
+from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import plural, visible_folders
 
 _FEW = 5  # up to this many values in a mask, each is examined for separate pieces that may be objects
 
@@ -27,8 +29,10 @@ _FEW = 5  # up to this many values in a mask, each is examined for separate piec
 def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
     """The photographs of such a set, and the faults of those that cannot be used; None for any other folder. Raises
     DataError if names cannot be matched."""
-    places = find_masks(folder)
-    return None if places is None else _read_masks(folder, *places)
+    if (places := find_masks(folder)) is not None:
+        return _read_masks(folder, *places)
+    folders = _find_folders(folder)
+    return _read_folders(folder, folders) if folders else None
 
 
 def find_masks(folder: Path) -> tuple[Path, Path] | None:
@@ -67,6 +71,29 @@ def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, F
     faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
     counts = ((doubt, count) for doubt, count in doubts.items() if count > len(pictures) / 2)
     faults.doubts += [f"in {count} of {len(pictures)} masks of {folder} {doubt}" for doubt, count in counts]
+    return Annotations(kind, folder, pictures), faults
+
+
+def _find_folders(folder: Path) -> list[Path]:
+    """The sub-folders NAME with one photograph in NAME/images/ and a mask for each object in NAME/masks/ (Data Science
+    Bowl 2018); empty for any other folder."""
+    found = [sub for sub in visible_folders(folder) if (sub / "images").is_dir() and (sub / "masks").is_dir()]
+    return found if all(len(pictures_in(sub / "images")) == 1 for sub in found) else []
+
+
+def _read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Faults]:
+    """Read the photographs of `_find_folders`."""
+    faults, pictures = Faults(folder), []
+    kind = "a folder for each photograph, with a mask for each object"
+    faults.facts.append(f"{folder} holds {kind}")
+    for sub in folders:
+        with faults.noting("broken mask", sub.name), as_data_error():
+            (photograph,) = pictures_in(sub / "images").values()
+            masks = [LabelReader(file.name).read(file).ids > 0 for file in masks_in(sub / "masks").values()]
+            shapes = tuple(Shape("", run_lengths(mask)) for mask in masks if mask.any())
+            if shapes:
+                height, width = masks[0].shape
+                pictures.append(Picture(photograph.name, (height, width), shapes, file=photograph))
     return Annotations(kind, folder, pictures), faults
 
 
