@@ -34,6 +34,8 @@ BROKEN_PIPE = 141
 _NO_MEMORY = "there is not enough memory; close other programs, or use a smaller input or `min_dim`, or fewer workers"
 
 _EXTRA = re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)")
+#: How typer's parser says that a value has the wrong type.
+_PARSED = re.compile(r"Input should be ([^,]*)(, unable to parse string as .*)?")
 
 # click's exceptions, reached through typer because newer versions of it carry click inside.
 _ClickException: Any = typer.BadParameter.__bases__[0].__bases__[0]
@@ -53,6 +55,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         return getattr(error, "exit_code", 2), str(error)
     if isinstance(error, _ClickException):
         text = " ".join(error.format_message().split()).replace("Value error, ", "")
+        text = _PARSED.sub(r"it must be \1", text)
         text = text[:1].lower() + text[1:].rstrip(".")  # click writes a sentence with a capital letter and a full stop
         context = getattr(error, "ctx", None)
         parameters = [] if context is None else context.command.params
