@@ -103,8 +103,8 @@ def _attached(
             if not _LEAST_ATTACHED <= piece.sum() <= mask.sum() / 2 or more[piece].mean() < _MORE_ON_AVERAGE:
                 continue
             around, rest = _grown(piece, 1) & ~piece, mask & ~piece
-            own = (around & mask).sum() < _BRIDGE * around.sum()
-            if own and (around & cells[owner]).any() and carried[row, rest].mean() >= _REST:
+            narrow = (around & mask).sum() < _BRIDGE * around.sum()
+            if narrow and (around & cells[owner]).any() and carried[row, rest].mean() >= _REST:
                 yield _Stray(row, owner, piece)
 
 
