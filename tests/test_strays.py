@@ -65,21 +65,27 @@ def test_an_object_without_a_given_mask_keeps_its_pieces() -> None:
     assert found(0.05, 0.5, given=False) == [True, False, False]
 
 
-def after_contact(own: float, rival: float, *, bridge: bool = True, rest: float = 0.8) -> list[bool]:
-    """Whether each of two touching objects has the piece of 12 cells that hangs on the first one, after the masks given
-    in an earlier frame were carried to it with these values, and to the rest of the first object with `rest`."""
+def after_contact(
+    own: float, rival: float, *, bridge: bool = True, rest: float = 0.8, body: int = 6, rows: int = 3, gap: int = 0
+) -> list[bool]:
+    """Whether each of two objects has the piece that hangs on the first one, after the masks given in an earlier frame
+    were carried to it with these values, and to the rest of the first object with `rest`.
+
+    In cells, body: the width of that rest; rows: the height of the piece; gap: how far it is from the second object.
+    """
     logits = torch.full((1, NUM_NON_OBJECT + 2, 24, 32), -5.0)
     logits[:, 0] = 0.0
     carried = torch.zeros(1, 2, 12, 16)
-    body, piece, other = (slice(1, 10), slice(0, 6)), (slice(4, 7), slice(7, 11)), (slice(1, 10), slice(11, 16))
+    high = slice(1, 10) if body == 6 else slice(4, 7)
+    whole, piece, other = (high, slice(6 - body, 6)), (slice(4, 4 + rows), slice(7, 11)), (high, slice(11 + gap, 16))
     joint = (slice(5, 6) if bridge else slice(3, 8), slice(6, 7))
-    for row, (rows, columns), value in ((0, body, rest), (0, piece, own), (1, piece, rival), (1, other, 0.8)):
-        carried[0, row, rows, columns] = value
-    for row, (rows, columns) in ((0, body), (0, joint), (0, piece), (1, other)):
-        logits[0, NUM_NON_OBJECT + row, 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop] = 5.0
+    for row, (lines, columns), value in ((0, whole, rest), (0, piece, own), (1, piece, rival), (1, other, 0.8)):
+        carried[0, row, lines, columns] = value
+    for row, (lines, columns) in ((0, whole), (0, joint), (0, piece), (1, other)):
+        logits[0, NUM_NON_OBJECT + row, 2 * lines.start : 2 * lines.stop, 2 * columns.start : 2 * columns.stop] = 5.0
     changed = without_strays(logits, Cue(torch.zeros_like(carried), carried), [True, True])
     assert torch.equal(changed[..., :12], logits[..., :12]) and torch.equal(changed[..., 22:], logits[..., 22:])
-    likeliest = changed[0, :, 8:14, 14:22].argmax(dim=0)
+    likeliest = changed[0, :, 8 : 8 + 2 * rows, 14:22].argmax(dim=0)
     return [bool((likeliest == NUM_NON_OBJECT + row).all()) for row in (0, 1)]
 
 
@@ -88,9 +94,8 @@ def test_a_piece_on_a_narrow_bridge_goes_to_the_object_that_it_looks_like() -> N
     assert after_contact(0.6, 0.2) == after_contact(0.3, 0.45) == [True, False]
 
 
-def test_a_piece_that_is_well_attached_stays() -> None:
-    assert after_contact(0.2, 0.6, bridge=False) == [True, False]
-
-
-def test_a_piece_stays_if_the_rest_of_its_object_has_changed_as_well() -> None:
-    assert after_contact(0.2, 0.6, rest=0.3) == [True, False]
+@pytest.mark.parametrize("change", [{"bridge": False}, {"rest": 0.3}, {"body": 2}, {"rows": 2}, {"gap": 1}])
+def test_a_piece_on_a_bridge_stays(change: dict[str, float]) -> None:
+    """It is well attached; the rest of its object has changed as well; it is most of its object; it is small; it
+    touches no other object."""
+    assert after_contact(0.2, 0.6, **change) == [True, False]  # type: ignore[arg-type]
