@@ -85,9 +85,11 @@ def require_folder(path: Path) -> None:
 
 
 def require_place(path: Path, *, overwrite: bool) -> None:
-    """Raise OutputError unless a file can be written to `path` later: its folder exists, and the file does not exist or
-    is a regular file that `overwrite` allows to replace."""
+    """Raise OutputError unless a file can be written to `path` later: its folder exists and may be written to, and the
+    file does not exist or is a regular file that `overwrite` allows to replace."""
     require_folder(path)
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path} cannot be written (no permission for its folder); {ELSEWHERE}")
     require_replaceable(path)
     require_new(path, overwrite=overwrite)
 

@@ -13,6 +13,7 @@ from data_fakes import make_coco
 from hodor_cli import files
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
+from hodor_cli.errors import OutputError
 from hodor_cli.locks import locked_file
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.loader import quiet_worker
@@ -64,6 +65,14 @@ def test_what_workers_get_survives_a_start_anew(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps((batches, quiet_worker)))[0]
     one, other = batches[0], again[0]
     assert isinstance(one, dict) and np.array_equal(one["frames"], other["frames"]) and one["names"] == other["names"]
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
+    with pytest.raises(OutputError, match="no permission for its folder"):
+        files.require_place(tmp_path / "scores.json", overwrite=True)
 
 
 def test_names_are_drawn_in_the_letters_that_the_font_has() -> None:

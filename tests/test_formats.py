@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import tracemalloc
@@ -150,6 +151,15 @@ def test_tracks_of_the_cell_tracking_challenge_name_the_track_before(tmp_path: P
     highest = [replace(one, shapes=shapes_of((one.labels == 3) * np.uint16(65535))) for one in clip().pictures]
     folder = written("ctc", tmp_path / "highest", replace(clip(), pictures=highest))
     assert (folder / "res_track.txt").read_text().split("\n")[:2] == ["65535 0 1 0", "1 3 3 65535"]
+
+
+def test_a_disk_that_is_full_during_ctc_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        written("ctc", tmp_path)
 
 
 def test_frames_that_a_video_of_cvat_does_not_list_are_empty_in_ctc(tmp_path: Path) -> None:

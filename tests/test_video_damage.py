@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -13,8 +15,9 @@ import pytest
 from test_video_source import write
 from video_fakes import damaged
 
+from hodor_cli.video import decoding
 from hodor_cli.video.container import is_torn
-from hodor_cli.video.damage import frames_text
+from hodor_cli.video.damage import Damage, SentPackets, frames_text
 from hodor_cli.video.source import open_source
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -53,6 +56,18 @@ def test_a_frame_that_cannot_be_decoded_shows_the_one_before_and_later_ones_keep
         assert jumped.index == index and jumped.time == pytest.approx(index / 10)
         assert np.array_equal(jumped.image, frames[index].image)
         assert (jumping.warnings == [said]) == (index >= lost)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN])  # the latter if no thread can be started
+def test_a_lack_of_memory_is_not_called_damage_of_the_file(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def decode(packet: object) -> None:
+        av.error.err_check(-number)
+
+    container: Any = None
+    stream: Any = SimpleNamespace(codec_context=SimpleNamespace(decode=decode))
+    monkeypatch.setattr(decoding, "packets_of", lambda *_: iter(()))
+    with pytest.raises(MemoryError):
+        list(decoding._decode(container, stream, Damage(), SentPackets(1)))
 
 
 def test_frames_that_the_decoder_completed_are_named(tmp_path: Path) -> None:

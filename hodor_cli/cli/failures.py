@@ -33,6 +33,9 @@ BROKEN_PIPE = 141
 
 _NO_MEMORY = "there is not enough memory; close other programs, or use a smaller input or `min_dim`, or fewer workers"
 
+#: How PyTorch, oneDNN and the system report that memory for arrays, libraries or threads is short.
+_OF_MEMORY = re.compile("allocate memory|create a primitive|failed to map segment|can't start new thread")
+
 _EXTRA = re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)")
 #: How typer's parser says that a value has the wrong type.
 _PARSED = re.compile(r"Input should be ([^,]*)(, unable to parse string as .*)?")
@@ -73,9 +76,10 @@ def _fault(error: BaseException) -> tuple[int, str]:
     if isinstance(error, HodorError):
         return error.exit_code, with_flags(str(error))
     name, text = type(error).__name__, " ".join(str(error).split())[:300]
-    # PyTorch reports a lack of host or device memory in several ways.
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or _OF_MEMORY.search(str(error)):
         return DeviceError.exit_code, with_flags(_NO_MEMORY)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return DeviceError.exit_code, "too many files are open; allow more (`ulimit -n 1024`), or use fewer workers"
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         where = f" writing {error.filename}" if error.filename else ""
         sentence = f"the disk is full{where}; free some space and run again with --resume if the command has it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
             tracks[latest[object_id]][2] = frame
             if (label := tracks[latest[object_id]][0]) != object_id:
                 labels[picture.labels == object_id] = label
-        PIL.Image.fromarray(labels).save(out.place(f"mask{frame:0{digits}d}.tif"), compression="tiff_deflate")
+        file = io.BytesIO()  # because libtiff does not say why it cannot write to a full disk
+        PIL.Image.fromarray(labels).save(file, "TIFF", compression="tiff_deflate")
+        out.place(f"mask{frame:0{digits}d}.tif").write_bytes(file.getvalue())
     out.text("res_track.txt", "\n".join(" ".join(map(str, track)) for track in tracks))
 
 

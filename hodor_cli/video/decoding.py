@@ -87,6 +87,8 @@ def _decode(container: InputContainer, stream: VideoStream, damage: Damage, sent
             yield from stream.codec_context.decode(packet)
         except av.error.EOFError:
             break  # the first flush returned all frames
+        except (av.error.MemoryError, av.error.BlockingIOError) as error:  # no memory or thread: no damage in the file
+            raise MemoryError from error
         except (av.error.FFmpegError, ValueError):
             damage.failed += 1
 

@@ -130,10 +130,11 @@ class _Worker:
         # A new interpreter, because a forked one shares its parent's CUDA state and locks.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
+        process = context.Process(
             target=_serve, args=(theirs, self._options, self._threads), name=f"hodor-worker-{self._number}", daemon=True
         )
-        self._process.start()
+        process.start()
+        self._process = process  # not before, because `end` waits for it
         theirs.close()
 
 
