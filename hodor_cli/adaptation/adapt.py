@@ -28,7 +28,7 @@ from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.device import choose_precision, precision_name
+from hodor_cli.runtime.device import choose_device, choose_precision, placed, precision_name
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.samples.sample import collate
 from hodor_cli.training.cycles import Objective, inputs_of, schedule
@@ -98,11 +98,12 @@ def adapted(
     progress: Callable[[AdaptProgress], None] | None = None,
 ) -> tuple[Hodor, Settings]:
     """A network adapted within a budget (`60s`, `200steps`) or taken from the cache, and the settings to use it with.
+    It learns on the device of the settings.
 
     The settings have the resolution of adapted runs, unless the user chose one. Raises UsageError for an invalid
     budget, and the errors of `adapt`.
     """
-    lines = min(examples[0].labels.shape)
+    model, lines = placed(model, choose_device(settings.device)), min(examples[0].labels.shape)
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted_lines=lines)
     how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
     network = adapt(model, examples, how, cache=cache_folder("adapted"), progress=progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +111,7 @@ def evaluate_given(
     console: Console,
 ) -> str:
     """Compute and print the curve over the number of given masks, from --given and --choose; returns it as JSON."""
-    from hodor_cli.evaluation.adapting import Adapting
-    from hodor_cli.evaluation.given import GivenSettings, evaluate_given, given_json, write_given
+    from hodor_cli.evaluation.given import GivenSettings, adapted_segmenter, evaluate_given, given_json, write_given
     from hodor_cli.formats.opening import open_benchmark
     from hodor_cli.weights import load_model
 
@@ -129,7 +129,7 @@ def evaluate_given(
         console.print(found.describe())
         model = load_model(settings.weights or "")
         segmenter = settings.offline(model)
-        adapt = None if settings.adapt is None else Adapting(model, settings).offline
+        adapt = None if settings.adapt is None else partial(adapted_segmenter, model, settings)
         if output is not None:  # fail now rather than after the run
             with writing(output.folder):
                 output.folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from hodor_cli.adaptation.adapt import adapted
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.labels.decode import LabelReader, Labels
@@ -19,12 +20,13 @@ from hodor_cli.engine.step_result import ObjectResult
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
 from hodor_cli.errors import DataError, UsageError, closest
 from hodor_cli.evaluation.metrics import score_frame
-from hodor_cli.evaluation.report import write_given_figure
-from hodor_cli.evaluation.settings import Progress
+from hodor_cli.evaluation.output import write_given_figure
+from hodor_cli.evaluation.settings import EvaluationSettings, Progress
 from hodor_cli.files import write_result
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
+from hodor_cli.model.hodor import Hodor
 
 Choose = Literal["uniform", "suggest", "random", "one-way"]
 #: Makes a segmenter whose network is adapted to examples.
@@ -115,6 +117,12 @@ def evaluate_given(
                 if progress is not None:
                     progress(done, total)
     return list(scores.values())
+
+
+def adapted_segmenter(model: Hodor, settings: EvaluationSettings, examples: Sequence[Example]) -> OfflineSegmenter:
+    """A segmenter whose network is adapted to examples within the budget of the settings."""
+    network, settings = adapted(model, examples, settings.adapt or "", settings)
+    return settings.offline(network)
 
 
 class _Clip:

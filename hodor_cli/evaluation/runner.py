@@ -6,21 +6,31 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hodor_cli
+from hodor_cli.adaptation.adapt import adapted
+from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.evaluation.adapting import Adapting
 from hodor_cli.evaluation.model_run import MaskFolder, run_model
 from hodor_cli.evaluation.output import check_output, pack_submission, write_everything, write_sweep
 from hodor_cli.evaluation.predictions import require_official, run_official, score_predictions
 from hodor_cli.evaluation.results import EvaluationResult, Scored
-from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
+from hodor_cli.evaluation.settings import (
+    EvaluationOutput,
+    EvaluationSettings,
+    OnStart,
+    Progress,
+    Start,
+    StepSegmenter,
+)
 from hodor_cli.formats.opening import mask_folder
 from hodor_cli.images.paths import as_path, listed, plural
+from hodor_cli.images.picture import read_picture
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import device_name
 from hodor_cli.settings import options_of
@@ -86,7 +96,7 @@ def evaluate(
         if isinstance(model, Hodor):
             stack.callback(model.train, model.training)
             if settings.adapt is not None:
-                on_start = on_start or Adapting(model, settings).on_start
+                on_start = on_start or partial(_adapted_to_start, model, settings)
         if model is None:
             run = score_predictions(found, masks, workers=settings.workers, progress=progress)
             run.notes += notes
@@ -109,6 +119,14 @@ def evaluate(
                 result = replace(result, submission=packed)
             write_everything(result, found, run.places, output.folder)
     return result
+
+
+def _adapted_to_start(model: Hodor, settings: EvaluationSettings, _: StepSegmenter, start: Start) -> Segmenter:
+    """A segmenter adapted to the first masks of a sequence, as `segment` does with `adapt`."""
+    after = [read_picture(start.following[n - 1]) for n in followed_after([0], len(start.following) + 1)[0]]
+    example = Example.of(start.frame, start.masks, following=after)
+    network, settings = adapted(model, [example], settings.adapt or "", settings)
+    return settings.segmenter(network)
 
 
 @contextmanager

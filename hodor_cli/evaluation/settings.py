@@ -10,6 +10,7 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hodor_cli.adaptation.settings import Budget
 from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import as_path
@@ -55,6 +56,11 @@ class EvaluationSettings(SegmenterSettings):
     workers: Annotated[int | None, about("Processes that score masks [default: one per core].", least=1)] = None
     weights: Annotated[str | None, about("Weights: a name (see `hodor weights list`) or a file.")] = None
     adapt: Annotated[str | None, about("Budget for adapting to each sequence's first masks.")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adapt is not None:
+            Budget.parse(self.adapt)
 
 
 @dataclass(frozen=True)

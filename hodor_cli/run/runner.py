@@ -189,7 +189,6 @@ def adapted_to_given(
     """
     from hodor_cli.adaptation.adapt import adapted
     from hodor_cli.adaptation.examples import Example, Rgb, followed_after
-    from hodor_cli.runtime.device import choose_device, placed
 
     require_adaptable(source, budget)
     inputs.check(source)
@@ -205,6 +204,5 @@ def adapted_to_given(
             seen[wanted[frame.index]].append(frame.image)
         if frame.index >= max(*following, *wanted):
             break
-    model = placed(model, choose_device(settings.device))
     network, settings = adapted(model, list(examples.values()), budget, settings, progress=progress)
     return network, replace(settings, adapt=budget)
