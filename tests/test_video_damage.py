@@ -70,6 +70,17 @@ def test_a_lack_of_memory_is_not_called_damage_of_the_file(monkeypatch: pytest.M
         list(decoding._decode(container, stream, Damage(), SentPackets(1)))
 
 
+def test_a_file_that_is_still_being_written_is_told(tmp_path: Path) -> None:
+    path = clip(tmp_path, "clip.ts")
+    source = open_source(path)
+    frames = iter(source)
+    next(frames)
+    with path.open("ab") as file:
+        file.write(bytes(188))
+    list(frames)
+    assert any("clip.ts grew while it was read" in said for said in source.warnings)
+
+
 def test_frames_that_the_decoder_completed_are_named(tmp_path: Path) -> None:
     source = open_source(damaged(clip(tmp_path, "clip.mp4"), 12, 20, skip=400))
     assert len(list(source)) == 24

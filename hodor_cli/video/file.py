@@ -41,7 +41,7 @@ class VideoFileSource(DecodedSource):
         self._counted, self._counted_all = 0, False
         #: The first frame found so far whose number may not match its time stamp.
         self._misnumbered_from: float = math.inf
-        self._missing_bytes = count_missing_bytes(path)
+        self._missing_bytes, self._size = count_missing_bytes(path), path.stat().st_size
         with open_container(str(path), self.label) as container:
             no_frame = f"{self.label} holds no frame that can be decoded"
             damage = Damage()
@@ -81,6 +81,8 @@ class VideoFileSource(DecodedSource):
             self.length, self.exact_length = count - self.start, True
             if damage.finished:
                 self._warn_of_loss(damage, count)
+                if self.path.exists() and self.path.stat().st_size > self._size:
+                    self.warn(f"{self.label} grew while it was read: frames at its end may be missing; read it again")
 
     def _warn_of_loss(self, damage: Damage, count: int) -> None:
         """Warn if the file has lost packets, inside or at its end. count: the number of frames read."""
