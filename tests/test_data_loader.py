@@ -14,7 +14,7 @@ from data_fakes import make_coco, save_coco
 
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import DataError, UsageError
+from hodor_cli.errors import DataError, DeviceError, UsageError
 from hodor_cli.samples.batches import Batches, bucket_size, group_shares
 from hodor_cli.samples.loader import make_loader
 from hodor_cli.samples.sample import TrainingSample, collate
@@ -70,6 +70,15 @@ def test_the_order_is_the_same_for_any_number_of_workers_and_after_a_resume(stil
         assert all(torch.equal(one[key], two[key]) for key in TENSORS)
     assert not torch.equal(reference[0]["frames"], other[0]["frames"])
     assert not torch.equal(reference[0]["frames"], reference[1]["frames"])
+
+
+def test_full_shared_memory_is_one_sentence_and_no_waiting_for_ever(stills, monkeypatch):
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(DeviceError, match=r"/dev/shm \(No space left on device \(28\)\); enlarge it"):
+        next(make_loader(Batches([stills], TINY), 0, 1, workers=1))
 
 
 def test_workers_start_although_opencv_has_threads_already(stills):

@@ -29,6 +29,7 @@ def make_loader(batches: Batches, first: int, end: int, *, workers: int = 2, pin
         sampler=range(first, end),
         num_workers=workers,
         prefetch_factor=2 if workers else None,
+        collate_fn=_shared if workers else None,
         worker_init_fn=quiet_worker,
         pin_memory=pinned,
     )
@@ -53,6 +54,21 @@ def explained_workers() -> Iterator[None]:
             "a process that makes samples was killed, probably because memory (in a container, /dev/shm) is short;"
             " continue with `resume` and fewer `workers`"
         ) from error
+
+
+def _shared(batch: Batch | HodorError) -> Batch | HodorError:
+    """The batch in shared memory, or an error if that is full. PyTorch would move it there later, in a thread whose
+    errors lose the batch, and the training would wait for it forever."""
+    try:
+        for value in batch.values() if isinstance(batch, dict) else ():
+            if isinstance(value, torch.Tensor):
+                value.share_memory_()
+    except RuntimeError as error:
+        return DeviceError(
+            f"a batch cannot be moved to shared memory, in a container /dev/shm ({str(error).rpartition(': ')[2]}); "
+            "enlarge it, or use `workers` 0, and continue with `resume`"
+        )
+    return batch
 
 
 def _raised(batch: Batch | HodorError) -> Batch:
