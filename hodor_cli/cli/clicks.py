@@ -77,8 +77,7 @@ def evaluate_clicks(
         raise UsageError("`weights`, `side` and `device` are for the click network; leave them out with grabcut")
     require_new_json(json_file)
     from hodor_cli.clicks.clicker import Clicker
-    from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
-    from hodor_cli.clicks.grabcut import GrabCutClicker
+    from hodor_cli.clicks.evaluation import REPORTED, TARGETS, GrabCutClicker, cases_of, evaluate_clicks
 
     count, cases = cases_of(dataset, limit, warn=warn)
     clicker = GrabCutClicker() if method == "grabcut" else Clicker(weights, device=settings.device, side=side)

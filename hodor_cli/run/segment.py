@@ -129,7 +129,7 @@ def _inputs(
 def _packed(mask: Any, frame: int) -> PackedMask:
     """An array interpreted like a mask file. Raises UsageError, InputError."""
     from hodor_cli.datasets.labels.combining import PackedMask
-    from hodor_cli.datasets.labels.mask_array import mask_from_array
+    from hodor_cli.datasets.labels.mask_file import mask_from_array
 
     array, name = np.asarray(mask), f"the `mask` of frame {frame}"
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":

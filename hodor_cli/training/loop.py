@@ -32,8 +32,7 @@ from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.sheets import write_predictions
-from hodor_cli.training.watching import HeldOut, Report
+from hodor_cli.training.watching import HeldOut, Report, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 _CLEAR_GAIN = 0.01  # on a few pictures, a smaller gain of mean IoU may be chance

@@ -1,4 +1,4 @@
-"""Reports of a run: speed, metrics.csv, TensorBoard events, and the network's quality on held-out pictures."""
+"""Reports of a run: speed, metrics.csv, TensorBoard events, sheets of predictions, quality on held-out pictures."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.errors import DataError
 from hodor_cli.files import ELSEWHERE, replacing, writing_file
 from hodor_cli.images.paths import plural
+from hodor_cli.images.sheet import Picture, captioned, joined, save_sheet, scaled
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import Batch, collate
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Objective, inputs_of, schedule
+from hodor_cli.training.cycles import Objective, Prediction, inputs_of, schedule
 from hodor_cli.training.launch import Process
+from hodor_cli.training.losses import merge_background
 from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.run_folder import DISK
+from hodor_cli.video.overlay import draw_overlay
 
 #: The columns of metrics.csv.
 COLUMNS = (
@@ -33,6 +38,7 @@ COLUMNS = (
 )  # fmt: skip
 _EVENTS_EVERY = 10  # iterations between two entries of TensorBoard
 _WHOLE = 20  # the fewest iterations for which a separate run is suggested
+_HEIGHT, _ROWS = 144, 4  # largest height of a picture on a sheet, and most rows of a sheet
 #: Weight of the newest iteration in the running means of the speed.
 _NEW = 0.05
 
@@ -209,3 +215,30 @@ class HeldOut:
         ious = [float(objective(*inputs_of(batch, process.device), steps)[0].iou) for batch in self._batches]
         network.train(training)
         return sum(ious) / len(ious)
+
+
+def write_predictions(path: Path, batch: Batch, predictions: list[Prediction]) -> None:
+    """Write a PNG with a row for each sample (at most 4), which shows the truth, if known, beside each prediction.
+
+    path: its folder is created. batch: from the loader. predictions: of its first samples, in the order of the cycle.
+    Raises OutputError.
+    """
+    size = tuple(batch["frames"].shape[2:4])
+    scale = min(1.0, _HEIGHT / size[0])
+    rows: list[list[Picture]] = [[] for _ in batch["names"][:_ROWS]]
+    for prediction in predictions:
+        merged = merge_background(prediction.logits[:_ROWS].float())
+        upsampled = F.interpolate(merged, size=size, mode="bilinear", align_corners=False)
+        for row, labels in enumerate(upsampled.argmax(dim=1).cpu().numpy().astype(np.uint16)):
+            frame = batch["frames"][row, prediction.frame].numpy()
+            target = prediction.target[row].cpu().numpy().astype(np.uint16)
+            known = bool(batch["labelled"][row, prediction.frame])
+            truth = draw_overlay(frame, target) if known else frame
+            both = scaled(np.concatenate([truth, draw_overlay(frame, labels)], axis=1), scale)
+            caption = f"frame {prediction.frame}: {'truth' if known else 'no labels'}, prediction"
+            rows[row].append(captioned(both, caption))
+    named = zip(rows, batch["names"], strict=False)
+    strips = [captioned(joined(groups, axis=1), name) for groups, name in named if groups]
+    with writing_file(path.parent, DISK):
+        path.parent.mkdir(exist_ok=True)
+    save_sheet(path, joined(strips, axis=0), DISK)
