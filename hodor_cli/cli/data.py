@@ -6,21 +6,14 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from hodor_cli.cli.lazy import HodorCommand
+from hodor_cli.cli.lazy import HodorCommand, group
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, warn, with_flags
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.training.config import train_preset
 
-app = typer.Typer(
-    help="Check a data set, and draw training samples made from it.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+app = group("Check a data set, and draw training samples made from it.")
 
 PathArgument = Annotated[
     Path,

@@ -123,6 +123,11 @@ class CommandSpec:
         return keep_examples(command)
 
 
+def group(help: str) -> typer.Typer:
+    """An empty group of subcommands, for `CommandSpec`."""
+    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
 def keep_examples(command: Any) -> Any:
     """Keep the line breaks of example paragraphs (indented, or lines that start with `hodor `) in help texts.
 

@@ -6,21 +6,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from hodor_cli.cli.lazy import HodorCommand
+from hodor_cli.cli.lazy import HodorCommand, group
 from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import fetched
 from hodor_cli.cli.terminal import note, say, say_json, stdout_console, warn
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
 from hodor_cli.files import require_place
 
-app = typer.Typer(
-    help="List, describe, verify, average and publish weights.\n\nhodor weights describe mini",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+app = group("List, describe, verify, average and publish weights.\n\nhodor weights describe mini")
 
 
 @app.command("list", cls=HodorCommand)
