@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -56,7 +57,7 @@ def explained_workers() -> Iterator[None]:
         ) from error
 
 
-def _shared(batch: Batch | HodorError) -> Batch | HodorError:
+def _shared(batch: Any) -> Batch | HodorError:
     """The batch in shared memory, or an error if that is full. PyTorch would move it there later, in a thread whose
     errors lose the batch, and the training would wait for it forever."""
     try:
