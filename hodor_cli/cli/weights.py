@@ -138,8 +138,8 @@ def average(
     """
     import torch
 
-    from hodor_cli.weights.checkpoint import average_models, model_fingerprint, model_from_checkpoint, save_checkpoint
-    from hodor_cli.weights.hub_folder import bundled_origin
+    from hodor_cli.weights import average_models, model_fingerprint, model_from_checkpoint, save_checkpoint
+    from hodor_cli.weights.checkpoint import bundled_origin
     from hodor_cli.weights.registry import weights_path
 
     require_place(out, overwrite=overwrite)
@@ -181,7 +181,8 @@ def push(
 
     hodor weights push runs/mine/last.safetensors -o hub --name me/birds --license cc-by-nc-4.0
     """
-    from hodor_cli.weights.hub_folder import bundled_origin, write_hub_folder
+    from hodor_cli.weights.checkpoint import bundled_origin
+    from hodor_cli.weights.hub_folder import write_hub_folder
     from hodor_cli.weights.registry import weights_path
 
     path = weights_path(str(fetched(weights)))

@@ -29,7 +29,7 @@ from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, RunOptions
 from hodor_cli.training.recipe import Recipe, choose_config, read_preset, resumed_config, start_of
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
-from hodor_cli.weights.hub_folder import bundled_origin
+from hodor_cli.weights.checkpoint import bundled_origin
 from hodor_cli.weights.published import load_imagenet_backbone
 from hodor_cli.weights.registry import load_model, name_in_record, weights_path
 

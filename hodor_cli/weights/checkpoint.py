@@ -19,7 +19,9 @@ from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.presets import preset
 from hodor_cli.weights.published import from_authors
+from hodor_cli.weights.registry import available_weights
 from hodor_cli.weights.tensor_files import (
+    file_sha256,
     is_pickle,
     load_parameters,
     read_pickle,
@@ -116,6 +118,19 @@ def network_of(checkpoint: Checkpoint, path: str | Path) -> Hodor:
         raise WeightsError(f"{path} does not describe a network ({shown(error)}); fetch or copy it again") from error
     load_parameters(model, checkpoint.state_dict, origin=path, architecture=checkpoint.config.name)
     return model
+
+
+def bundled_origin(path: Path) -> str | None:
+    """The bundled weights that a checkpoint is, was trained from or averaged with, also through other checkpoints.
+
+    None if it is another file and its metadata names none.
+    """
+    saved = load_checkpoint(path).metadata
+    of = saved.get("mean_of")
+    sources = [saved.get("run"), *(of if isinstance(of, list) else [])]
+    names = [source.get(key) for source in sources if isinstance(source, dict) for key in ("weights", "origin")]
+    known, digest = available_weights(), file_sha256(path)
+    return next((name for name, info in known.items() if name in names or info.sha256 == digest), None)
 
 
 def model_fingerprint(model: Hodor) -> str:

@@ -11,7 +11,6 @@ from hodor_cli.files import require_new, write_whole, writing
 from hodor_cli.images.paths import listed
 from hodor_cli.weights.checkpoint import load_checkpoint, network_of, save_checkpoint
 from hodor_cli.weights.registry import HUB_FILE, available_weights
-from hodor_cli.weights.tensor_files import file_sha256
 
 _CARD, _CONFIG = "README.md", "config.json"
 _TAGS = ("video-object-segmentation", "object-tracking", "hodor")
@@ -59,19 +58,6 @@ def write_hub_folder(
         write_whole(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
         write_whole(folder / _CARD, "\n".join(lines).encode())
     return licence is not None
-
-
-def bundled_origin(path: Path) -> str | None:
-    """The bundled weights that a checkpoint is, was trained from or averaged with, also through other checkpoints.
-
-    None if it is another file and its metadata names none.
-    """
-    saved = load_checkpoint(path).metadata
-    of = saved.get("mean_of")
-    sources = [saved.get("run"), *(of if isinstance(of, list) else [])]
-    names = [source.get(key) for source in sources if isinstance(source, dict) for key in ("weights", "origin")]
-    known, digest = available_weights(), file_sha256(path)
-    return next((name for name, info in known.items() if name in names or info.sha256 == digest), None)
 
 
 _USE = """Follow objects through video from one mask, with `hodor`:
