@@ -21,7 +21,6 @@ from hodor_cli.runtime.second_thread import SecondThread, second_thread
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.loader import explained_workers, make_loader
 from hodor_cli.samples.sample import Batch
-from hodor_cli.training.config import TrainConfig, flat
 from hodor_cli.training.cycles import Objective, Prediction, Step, inputs_of, schedule
 from hodor_cli.training.damage import Hardship
 from hodor_cli.training.faults import not_a_number
@@ -30,7 +29,6 @@ from hodor_cli.training.interrupts import HalfDone, terminated_like_ctrl_c, unin
 from hodor_cli.training.launch import Process
 from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.plan import Plan
-from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.watching import HeldOut, Report, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint
@@ -53,7 +51,7 @@ def fit(process: Process, plan: Plan) -> TrainingState:
         The number of iterations done, and the scores.
     Raises:
         TrainingError for a loss or gradient that is not a number, naming the sample; OutputError if nothing can be
-        written; UsageError if a run with other settings is resumed, or the processes cannot share the batch evenly.
+        written; UsageError if the processes cannot share the batch evenly, or do not see the same folder.
     """
     if process.device.type == "cpu":
         keep_freed_memory()  # saves a fifth of the time, because all iterations need the same amounts
@@ -119,7 +117,6 @@ class _Run:
             self.held_out = HeldOut(plan.held_out or plan.sets, config, process, separate=bool(plan.held_out))
         earlier = read_state(self.folder.root) if plan.run.resume else None
         if earlier is not None:
-            check_same(flat(config.to_dict()), flat(TrainConfig.from_dict(earlier.config).to_dict()))
             restore_state(self.folder.root, self.learner)
             self.learner.done = self.state.iteration = earlier.iteration
             self.state.best, self.state.before, self.state.validated = earlier.best, earlier.before, earlier.validated
