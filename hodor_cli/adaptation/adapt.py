@@ -168,7 +168,7 @@ class _Adaptation:
             torch.manual_seed(int(rng.integers(2**31)))
             hardship = Hardship(drop_cue=bool(rng.random() < config.drop_cue), damage_cue=config.damage_cue)
             steps = schedule(config.schedule, step, config.sequence)
-            losses, _ = objective(*inputs_of(collate([sample]), self.device), steps, hardship)
+            losses, _ = objective(*inputs_of(collate([sample], (height, width)), self.device), steps, hardship)
             losses.total.backward()
             if not learner.update(rate, losses.values[:2]):
                 raise TrainingError(f"the loss is not finite in step {step + 1} of adapting; leave `adapt` out")

@@ -35,7 +35,7 @@ class FrameReader:
     def __init__(self, source: FrameSource, *, few: bool = False) -> None:
         if not source.reiterable:
             raise UsageError(f"{source.label} can be read only once; save it as a file to annotate it")
-        self.source, self._kept_bytes = source, 0 if few else _KEPT_BYTES
+        self.source, self.fps, self._kept_bytes = source, source.fps, 0 if few else _KEPT_BYTES
         counted = source.count_up_to(1 << 31)
         last = counted if source.end is None else min(source.end, counted or source.end)
         #: The reader has the frames start <= index < end.
@@ -49,10 +49,6 @@ class FrameReader:
     def name(self, index: int) -> str:
         """The frame's name, which is the file name of its mask without the suffix."""
         return self._names[index] if self._names else f"{index:05d}"
-
-    @property
-    def fps(self) -> float:
-        return self.source.fps or 25.0
 
     def blank(self, index: int) -> FrameRecord:
         """The record of a frame without objects."""

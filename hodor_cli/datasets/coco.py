@@ -106,17 +106,17 @@ class StillImages:
         self.annotations_file = annotations.faults.path
         self.finder = ImageFinder(images)
         self.faults: Faults = annotations.faults
+        #: Number of images in the file, with or without objects.
         self.images_listed = 0
-        """Number of images in the file, with or without objects."""
         self.below_limits = 0
+        #: For each outline that reaches far outside its photograph and is cut at the edge, the photograph's name.
         self.cut: list[str] = []
-        """For each outline that reaches far outside its photograph and is cut at the edge, the photograph's name."""
         self.classes = Counter(dict.fromkeys(annotations.classes, 0))
         self._images: list[ImageEntry] = []
+        #: Number of usable objects of each photograph.
         self.object_counts: list[int] = []
-        """Number of usable objects of each photograph."""
+        #: (height, width) of each photograph, as annotated.
         self.sizes: list[tuple[int, int]] = []
-        """(height, width) of each photograph, as annotated."""
         # The usable objects of each image as JSON. As Python objects, COCO's annotations would need gigabytes, copied
         # into every worker process.
         self._packed: list[bytes] = []

@@ -107,8 +107,8 @@ class Dataset:
     sequences: Mapping[str, VideoSequence]
     notes: tuple[str, ...] = ()
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Sequences on disk that are not in the chosen split; `select` finds them by name.
     others: Mapping[str, VideoSequence] = field(default_factory=dict)
-    """Sequences on disk that are not in the chosen split; `select` finds them by name."""
     split: str = ""
 
     @property

@@ -19,7 +19,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 _BF16_CAPABILITY = (8, 0)
 
 
-def choose_device(device: str | torch.device = "auto") -> torch.device:
+def choose_device(device: str | torch.device) -> torch.device:
     """The torch device for "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     Raises UsageError for another name, DeviceError if this machine has no such device.

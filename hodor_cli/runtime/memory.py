@@ -17,17 +17,17 @@ _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory() -> None:
     """Make the process keep large freed blocks for the next frame instead of returning them to the system.
 
     By default glibc maps every block above 32 MiB again for each frame, and the kernel clears it page by page: with
-    Swin-T at 854x480 that is a tenth of the time. The peak memory does not change. Returns whether the allocator
-    accepted it; it does nothing except on Linux with glibc.
+    Swin-T at 854x480 that is a tenth of the time. The peak memory does not change. It does nothing except on Linux with
+    glibc.
     """
     mallopt = _glibc("mallopt")
-    if mallopt is None:
-        return False
-    return bool(mallopt(_MMAP_THRESHOLD, 2**30)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, 2**30)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @dataclass(frozen=True)

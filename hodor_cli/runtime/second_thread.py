@@ -42,7 +42,7 @@ class SecondThread:
 
 
 @contextmanager
-def second_thread(wanted: bool = True) -> Iterator[SecondThread | None]:
+def second_thread(wanted: bool) -> Iterator[SecondThread | None]:
     """A second thread inside the block; None if it is not wanted or PyTorch has only one thread."""
     if not wanted or torch.get_num_threads() == 1:
         yield None

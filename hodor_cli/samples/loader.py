@@ -18,7 +18,7 @@ from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import Batch
 
 
-def make_loader(batches: Batches, first: int, end: int, *, workers: int = 2, pinned: bool = False) -> Iterator[Batch]:
+def make_loader(batches: Batches, first: int, end: int, *, workers: int, pinned: bool = False) -> Iterator[Batch]:
     """The batches of iterations `first` to `end` - 1, made by worker processes, which start immediately.
 
     The batches do not depend on the number of workers; with 0 workers they are made on demand. Raises the errors of

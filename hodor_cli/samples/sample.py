@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from hodor_cli.samples.colour import Look
 
 Masks = list[NDArray[np.bool_]]
-Others = Callable[[np.random.Generator], "tuple[NDArray[np.uint8], Masks]"]
-"""Draws another photograph, (h, w, 3) uint8 RGB, and its masks, for backgrounds, occluders and distractors."""
+#: Draws another photograph, (h, w, 3) uint8 RGB, and its masks, for backgrounds, occluders and distractors.
+Others = Callable[[np.random.Generator], tuple[NDArray[np.uint8], Masks]]
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,16 @@ def sample_of(
     return TrainingSample(frames, masks, valid, (counts > 0) | ~labelled[:, None], name, labelled)
 
 
-def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int] | None = None) -> Batch:
-    """Stack samples with the same numbers of frames T and objects I, padded right and bottom to `pad_size`.
+def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int]) -> Batch:
+    """Stack samples of T frames and I objects each, padded right and bottom to `pad_size` (H, W).
 
     frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool (False in the padding),
     presence (B, T, I) bool, labelled (B, T) bool, names: list of str.
     """
-    height, width = pad_size or tuple(max(sample.masks.shape[axis] for sample in samples) for axis in (1, 2))
     batch: Batch = {"names": [sample.name for sample in samples]}
     for name in ("frames", "masks", "valid"):
         parts = [getattr(sample, name) for sample in samples]
-        padded = np.zeros((len(parts), len(parts[0]), height, width, *parts[0].shape[3:]), dtype=parts[0].dtype)
+        padded = np.zeros((len(parts), len(parts[0]), *pad_size, *parts[0].shape[3:]), dtype=parts[0].dtype)
         for i, part in enumerate(parts):
             padded[i, :, : part.shape[1], : part.shape[2]] = part
         batch[name] = torch.from_numpy(padded)

@@ -24,7 +24,7 @@ def build_sets(
     limits: ObjectLimits,
     augment: AugmentSettings,
     held_out: int = 0,
-) -> tuple[list[TrainingSet], list[TrainingSet]]:
+) -> tuple[Sequence[TrainingSet], Sequence[TrainingSet]]:
     """A training set for each opened data set, and sets of the held-out pictures.
 
     Photographs become augmented sequences; `clips.mode` says how clips are used.
@@ -54,10 +54,10 @@ def build_sets(
         if held:
             apart.append(_training_set(pictures, held, clips, augment))
     if not augment.pasted:
-        return [*kept], [*apart]
+        return kept, apart
     # Held-out pictures also get pasted objects, from the pictures that are trained on.
     composed = [Composites(part, kept, augment, weights) for part in (*kept, *apart)]
-    return [*composed[: len(kept)]], [*composed[len(kept) :]]
+    return composed[: len(kept)], composed[len(kept) :]
 
 
 def _training_set(

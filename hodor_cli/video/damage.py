@@ -12,6 +12,8 @@ from hodor_cli.images.paths import listed, plural
 
 #: A packet closer to a frame than this fraction of the shortest frame interval is part of it, such as its second field.
 _APART = 0.75
+#: Frames, or ranges of frames, that a sentence lists.
+_LISTED = 8
 
 
 @dataclass
@@ -59,18 +61,18 @@ class Damage:
         if parts:
             yield f"{label} is damaged: {', and '.join(parts)}; frames after that may show traces of it"
         if self.jumps and self.torn:
-            jumps = listed((f"{seconds:.2g} s before frame {at}" for at, seconds in self.jumps.items()), 8)
+            jumps = listed((f"{seconds:.2g} s before frame {at}" for at, seconds in self.jumps.items()), _LISTED)
             yield f"{label} is damaged: {jumps} are missing; the remaining frames are numbered without a gap"
         if self.after and not self.cut_tail:
             yield f"{label} is damaged: {plural(self.after, 'frame')} at its end could not be decoded"
 
 
-def frames_text(frames: Sequence[int], most: int = 8) -> str:
+def frames_text(frames: Sequence[int]) -> str:
     """Ascending frame numbers as text: "frame 7", "frames 7, 9-12"."""
     runs = [[at for _, at in run] for _, run in groupby(enumerate(frames), lambda item: item[1] - item[0])]
     parts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
-    more = f" and later ones, {len(frames)} in all" if len(parts) > most else ""
-    return f"frame{'s' * (len(frames) > 1)} {', '.join(parts[:most])}{more}"
+    more = f" and later ones, {len(frames)} in all" if len(parts) > _LISTED else ""
+    return f"frame{'s' * (len(frames) > 1)} {', '.join(parts[:_LISTED])}{more}"
 
 
 class SentPackets:

@@ -47,12 +47,12 @@ class LabelReader:
         """binary: whether the sequence is binary; None to infer it from the masks. check_edges: refuse masks with soft
         edges; to save time, only masks with a new id are examined."""
         self.name, self.binary, self.check_edges = name, binary, check_edges
+        #: Object ids seen so far, in the order of their first masks.
         self.ids: list[int] = []
-        """Object ids seen so far, in the order of their first masks."""
+        #: Whether a mask so far has void pixels.
         self.has_void = False
-        """Whether a mask so far has void pixels."""
+        #: Sentences for the user about which colour is which object.
         self.colour_notes: list[str] = []
-        """Sentences for the user about which colour is which object."""
         self._size = ""
         self._colours: dict[int, Colour] = {}
 

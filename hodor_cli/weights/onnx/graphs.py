@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
+from hodor_cli.model.decoder import ABSENT
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import EncoderLayer
 from hodor_cli.model.fast import plain
@@ -25,9 +26,6 @@ from hodor_cli.model.matching import at_most_one, surroundings, with_recent
 from hodor_cli.model.mobilenet import Conv, InvertedResidual
 from hodor_cli.model.types import Cue, History, KeyedMasks, Maps
 from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
-
-#: Logits of slots without an object; their probability is 0, and unlike minus infinity they can be interpolated.
-_ABSENT = -1e4
 
 
 def exportable(model: Hodor) -> Hodor:
@@ -134,7 +132,7 @@ def _self_attention(layer: nn.MultiheadAttention, asked: Tensor, values: Tensor,
     projected = (F.linear(x, w, b) for x, w, b in zip((asked, asked, values), weights, biases, strict=True))
     q, k, v = (x[0].unflatten(-1, (layer.num_heads, -1)).transpose(0, 1) for x in projected)  # (heads, N, width)
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-    scores = torch.where(present[:, None], scores, _ABSENT)
+    scores = torch.where(present[:, None], scores, ABSENT)
     return layer.out_proj((scores.softmax(dim=-1) @ v).transpose(0, 1).flatten(1)[None])
 
 
@@ -154,7 +152,7 @@ class DecodeGraph(nn.Module):
         stride4, stride8, objects, background, has_object, has_background, *parts = inputs
         geometry, maps = self.geometry, Maps(stride4, stride8)
         history, cue = History(objects, background, has_object, has_background), Cue(*parts) if parts else None
-        logits = self.model.decode(maps, history, cue).clamp(min=_ABSENT)
+        logits = self.model.decode(maps, history, cue).clamp(min=ABSENT)
         shown = resize(logits, geometry.padded).softmax(dim=1)
         height, width = geometry.scaled
         shown = resize(shown[:, :, :height, :width], geometry.original)[0]
