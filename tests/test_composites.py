@@ -91,6 +91,18 @@ def test_what_is_labelled_is_what_was_pasted(clips: ClipSequences) -> None:
         assert sample.frames[sample.masks == 0].mean() < 60
 
 
+def test_a_pasted_object_may_be_mirrored() -> None:
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[:, :8, 0] = image[:, 8:, 2] = 255  # red at the left, blue at the right
+    cutout = cutout_of([image] * 3, [np.ones((16, 16), bool)] * 3, moving=False)
+    red_at_the_left = set()
+    for seed in range(12):
+        sample = add_object(empty_sample(), cutout, np.random.default_rng(seed), SETTINGS)
+        new, (red, _, blue) = sample.masks[0] == 2, sample.frames[0].transpose(2, 0, 1)
+        red_at_the_left.add(np.nonzero(new & (red > blue))[1].mean() < np.nonzero(new & (red < blue))[1].mean())
+    assert red_at_the_left == {True, False}
+
+
 def test_an_object_behind_another_is_hidden_by_it(clips: ClipSequences) -> None:
     whole, hidden = 0, 0
     for seed in range(40):

@@ -90,7 +90,8 @@ def test_only_of_many_photographs_the_quick_check_reads_headers_alone(tmp_path, 
     path.write_bytes(whole[:200])
     assert not check_dataset(tmp_path, limits=LIMITS).ok
     monkeypatch.setattr("hodor_cli.formats.check.OPENED", 1)
-    assert check_dataset(tmp_path, limits=LIMITS).ok
+    quick = check_dataset(tmp_path, limits=LIMITS)
+    assert quick.ok and quick.lines()[-1] == "only the headers of images were read; `full` reads every image and mask"
     assert not check_dataset(tmp_path, limits=LIMITS, full=True).ok
     path.write_bytes(b"no picture")
     assert kinds(check_dataset(tmp_path, limits=LIMITS)) == {"broken image": "001.png"}

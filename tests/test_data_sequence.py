@@ -139,11 +139,20 @@ def test_independent_motion_leaves_the_ground_behind(photo):
 
 def test_an_other_background_comes_from_another_photograph(photo):
     image, masks = photo
-    settings = dataclasses.replace(STILL, independent=1.0, other_background=1.0, object_motion=0.0)
+    settings = dataclasses.replace(
+        STILL, independent=1.0, other_background=1.0, object_motion=0.0, translation=(0.25, 0.25)
+    )
     white = np.full((50, 200, 3), 255, dtype=np.uint8)
     sample = make_still_sequence(image, masks, np.random.default_rng(1), settings, SIZE, others=lambda rng: (white, []))
     assert (sample.frames[0][sample.masks[0] == 0] > 250).mean() > 0.9
     assert np.array_equal(np.median(sample.frames[0][sample.masks[0] == 1], axis=0), image[30, 30])
+
+
+@pytest.mark.parametrize("zoom", [{"frame_scale": (0.5, 0.5)}, {"scale_jump": 1.0, "scale_jump_range": (0.5, 0.5)}])
+def test_frames_are_zoomed(photo, zoom):
+    settings = dataclasses.replace(STILL, **zoom)
+    sample = make_still_sequence(photo[0], photo[1], np.random.default_rng(0), settings, SIZE)
+    assert np.allclose((sample.masks == 1).sum(axis=(1, 2)), photo[1][0].sum() / 4, rtol=0.1)
 
 
 def test_occluders_hide_objects_but_never_all_of_one_in_frame_0(photo):

@@ -198,6 +198,11 @@ def test_heatmaps_say_what_is_drawn_beside_them(tmp_path: Path) -> None:
     assert shown[0].size and all(np.any(shown[0] != other) for other in shown[1:]) and np.any(shown[1] != shown[2])
     assert Image.open(tmp_path / "heat.png").size[0] > 1500
     assert not model.decoder._forward_hooks
+    means = []
+    for value in (0.0, 1.0):
+        write_heatmaps(tmp_path / "heat.png", replace(found, catch_all=np.full_like(found.catch_all, value)))
+        means.append(np.asarray(Image.open(tmp_path / "heat.png")).mean())
+    assert means[0] < means[1]  # from black for 0 to yellow for 1
     with pytest.raises(InputError, match="no frame 9"):
         compute_heatmaps(frames_of(images), {0: labels[0]}, 9, Segmenter(model))
     with pytest.raises(InputError, match="no mask is given at or before frame 1"):

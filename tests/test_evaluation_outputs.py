@@ -48,6 +48,7 @@ def test_pictures_of_failures_show_colours_as_they_were_scored(tmp_path: Path) -
     failures = find_failures(evaluate(dataset, predictions=guess), dataset, {"truth": guess})
     later = [frame.pictures for failure in failures for frame in failure.frames if frame.name in "345"]
     assert later and all((picture[..., 0] <= picture[..., 1]).all() for shown in later for picture in shown)  # no red
+    assert all(abs(picture.shape[0] / picture.shape[1] - 60 / 80) < 0.02 for shown in later for picture in shown)
 
 
 def test_json_and_csv(tmp_path: Path) -> None:

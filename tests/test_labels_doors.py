@@ -13,7 +13,7 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.descriptors.export.sources import video_with_masks
-from hodor_cli.errors import HodorError
+from hodor_cli.errors import DataError, HodorError
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.source import open_source
@@ -153,3 +153,10 @@ def test_what_a_value_means_is_remembered_over_a_sequence() -> None:
     many = LabelReader("many")
     many.read(TWO.astype(np.uint16) * 400)
     assert set(np.unique(many.read(np.where(TWO == 2, 255, TWO)).ids)) == {0, 1, 255}, "255 is an id beside 800"
+
+
+def test_all_masks_of_a_sequence_have_one_size() -> None:
+    reader = LabelReader("bear")
+    reader.read(TWO, "00000")
+    with pytest.raises(DataError, match=r"bear has masks of 40x60 \(frame 00001\) and 60x40; give all one size"):
+        reader.read(TWO.T, "00001")

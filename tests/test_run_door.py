@@ -19,6 +19,7 @@ from segment_fakes import ColourSegmenter
 import hodor_cli
 from hodor_cli import MaskFile
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.evaluation.output import check_output
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.records import (
     FrameRecord,
@@ -200,6 +201,7 @@ def test_what_is_no_path_is_refused(call: Callable[[object], object]) -> None:
         (lambda: hodor_cli.SegmentOptions(hooks=print), "`hooks` must be a RunHooks"),
         (lambda: hodor_cli.EvaluationSettings(sequences="bear"), "`sequences` must be a tuple, not 'bear'"),
         (lambda: hodor_cli.evaluate("DAVIS", settings={}), r"`settings` is a dict; give EvaluationSettings\(\.\.\.\)"),
+        (lambda: check_output("results"), r"`output` is a str; give EvaluationOutput\("),
         (lambda: hodor_cli.finetune([], "sparse"), r"`clips` is a str; give ClipOptions\("),
         (lambda: hodor_cli.RunOptions(out=5), "`out` must be a path, not a int"),
         (lambda: hodor_cli.Recipe(changes=None), "`changes` must be a Mapping"),

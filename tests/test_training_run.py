@@ -314,6 +314,7 @@ def test_a_limit_on_time_says_how_far_it_reaches_and_how_to_have_a_whole_run_in_
     assert "after about 53 of them, while the learning rate still rises (300 iterations)" in sooner
     assert sooner.endswith("start over with `iterations=53` and `warmup=5`")
     assert len(outlook(progress._replace(limited=False), config, until=9000.0)) == 1
+    assert not outlook(progress._replace(iteration=1003), config, until=None)
     assert "the remaining 1 iteration (" in outlook(progress._replace(iteration=1002), config, until=None)[0]
     LiveLine()(progress)
     LiveLine()(progress._replace(limited=False))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.model import build_model
 from hodor_cli.samples.settings import (
     AugmentSettings,
     BatchSettings,
@@ -21,7 +22,7 @@ from hodor_cli.samples.settings import (
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, flat, train_preset
 from hodor_cli.training.launch import layout_of
-from hodor_cli.training.learner import rate_at
+from hodor_cli.training.learner import freeze_stages, rate_at
 from hodor_cli.training.options import LaunchSettings, RunOptions
 from hodor_cli.training.recipe import (
     Recipe,
@@ -243,3 +244,10 @@ def test_mistakes_in_a_file_of_settings(tmp_path: Path, text: str | None, error:
 def test_launches_that_contradict_themselves(settings: dict[str, Any], environ: dict[str, str], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         layout_of(LaunchSettings(**settings), environ)
+
+
+def test_frozen_stages_do_not_learn() -> None:
+    backbone = build_model("toy").backbone
+    freeze_stages(backbone, 2)
+    parts = [[part for layer in stage for part in layer.parameters()] for stage in backbone.stages()]
+    assert [{part.requires_grad for part in stage} for stage in parts] == [{False}, {False}, {True}, {True}]
