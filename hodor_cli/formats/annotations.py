@@ -162,6 +162,12 @@ def shapes_of(labels: NDArray[np.integer], names: Mapping[int, str] | None = Non
     )
 
 
+def picture_of(name: str, labels: NDArray[np.integer], file: Path | None = None, frame: int | None = None) -> Picture:
+    """An (H, W) label map as a `Picture`. file: the picture itself, whose name replaces `name`."""
+    size = (labels.shape[0], labels.shape[1])
+    return Picture(file.name if file else name, size, shapes_of(labels), frame, file=file)
+
+
 def drawable(shapes: Iterable[Shape], picture: str, size: Size, path: Path) -> tuple[Shape, ...]:
     """Check that shapes can be drawn, and drop those that cover no pixel.
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hodor_cli.datasets.folders import masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.matching import match_names
-from hodor_cli.formats.annotations import Annotations, Picture, Size, shapes_of
+from hodor_cli.formats.annotations import Annotations, Size, picture_of
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import write_label_png
 
@@ -36,7 +32,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     reader = LabelReader(path.name)
     shown = shown_pictures(path, files)
     pictures = [
-        replace(picture_of(name, reader.read(file).ids, shown.get(name)), frame=place)
+        picture_of(name, reader.read(file).ids, shown.get(name), frame=place)
         for place, (name, file) in enumerate(files.items())
     ]
     return Annotations("label pictures", path, pictures, notes=tuple(reader.notes), video=path.name)
@@ -47,14 +43,6 @@ def shown_pictures(folder: Path, masks: Iterable[str]) -> dict[str, Path]:
     images = next(filter(None, (pictures_in(folder / name) for name in _PICTURES)), {})
     match = match_names(list(masks), list(images)).frames if images else {}
     return {name: images[frame] for name, frame in match.items()}
-
-
-def picture_of(
-    name: str, labels: NDArray[np.integer], file: Path | None = None, names: dict[int, str] | None = None
-) -> Picture:
-    """An (H, W) label map as a `Picture`. file: the picture itself. names: object id -> class."""
-    size = (labels.shape[0], labels.shape[1])
-    return Picture(file.name if file else name, size, shapes_of(labels, names), file=file)
 
 
 def write(annotations: Annotations, out: FolderWriter, sequence: str = "") -> None:

@@ -12,7 +12,7 @@ import PIL.Image
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_values import mask_from_values
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Size, require_clip, shapes_of
+from hodor_cli.formats.annotations import Annotations, Picture, Size, picture_of, require_clip
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import MAX_ID, ids_in
 from hodor_cli.images.picture import read_header, read_stored
@@ -35,7 +35,7 @@ def read(path: Path, size: Size | None = None) -> Annotations:
             raise InputError(f"page {page} of {path} differs in size from the first; all pages must have one size")
         mask_from_values(values, path)  # raises for values that are not ids, and for soft edges
         labels = reader.read(values.astype(np.uint16)).ids
-        pictures.append(Picture(f"{page:05d}", (labels.shape[0], labels.shape[1]), shapes_of(labels), page))
+        pictures.append(picture_of(f"{page:05d}", labels, frame=page))
     return Annotations("a label TIFF", path, pictures, notes=tuple(reader.notes), video=path.stem)
 
 

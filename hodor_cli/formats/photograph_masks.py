@@ -18,7 +18,7 @@ from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import covers_edge
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import as_data_error
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, picture_of
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import plural, visible_folders
@@ -61,8 +61,7 @@ def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, F
         file = files[name]
         with faults.noting("broken mask", file.name), as_data_error():
             labels = LabelReader(file.name).read(file).ids  # a new reader, because ids start over in each mask
-            size = labels.shape[0], labels.shape[1]
-            pictures.append(Picture(photographs[frame].name, size, shapes_of(labels), file=photographs[frame]))
+            pictures.append(picture_of(name, labels, photographs[frame]))
             doubts.update(_doubts(labels))
     bare = len(photographs) - len(match.frames)
     kind = "photographs and their masks: each colour or value is an object"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader
-from hodor_cli.formats.annotations import Annotations, Size
-from hodor_cli.formats.label_png import picture_of, shown_pictures
+from hodor_cli.formats.annotations import Annotations, Size, picture_of
+from hodor_cli.formats.label_png import shown_pictures
 from hodor_cli.images.label_png import ids_in, voc_palette
 from hodor_cli.images.paths import read_utf8
 from hodor_cli.images.picture import read_stored
@@ -35,8 +35,9 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         labels = reader.read(file).ids
         notes.update(dict.fromkeys(reader.notes[len(reader.colour_notes) :]))
         names = _names(labels, of_classes[name], colours) if colours and name in of_classes else {}
-        picture = picture_of(name, labels, shown.get(name), names)
-        pictures.append(replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes)))
+        picture = picture_of(name, labels, shown.get(name))
+        shapes = (replace(shape, name=names.get(shape.object_id, ""), key=None) for shape in picture.shapes)
+        pictures.append(replace(picture, shapes=tuple(shapes)))
     bare = () if of_objects else (f"{path} has no {_OBJECTS}, so each class in a picture is read as one object",)
     return Annotations("Pascal VOC", path, pictures, notes=(*notes, *bare))
 
