@@ -335,6 +335,19 @@ def test_a_result_of_a_tiff_with_several_axes_opens_its_frames_again(
     assert export_result(out, ["matte"], ExportOptions(source=clip))
 
 
+def test_a_video_that_was_replaced_since_its_masks_were_made_is_told(tmp_path: Path) -> None:
+    frames, first = two_squares(4)
+    with open_source(write_video(tmp_path / "clip.mp4", frames)) as source:
+        segment_source(source, RunInputs({0: first}), tmp_path / "out", ColourSegmenter())
+    for replaced in (False, True):
+        said: list[str] = []
+        export_result(tmp_path / "out", "matte", ExportOptions(out=tmp_path / f"{replaced}", warn=said.append))
+        (exported,) = find_sources(tmp_path / "out")
+        assert list(exported.warnings()) == said and len(said) == replaced
+        write_video(tmp_path / "clip.mp4", [255 - frame for frame in frames])
+    assert said[0].endswith("clip.mp4 is not as it was when the masks were made; segment it again unless they fit")
+
+
 def test_heic_photographs_stand_upright(tmp_path: Path) -> None:
     heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
 

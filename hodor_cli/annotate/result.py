@@ -28,6 +28,7 @@ from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
+from hodor_cli.video.content import content_hash
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
@@ -104,9 +105,9 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):
         run = read_record(folder.report, ReportRecord)
-        then, now = run.source, run_identity(frames, RunInputs(), SegmentSettings(), None).source
+        same = (run.source.size, run.source.content) == ((frames.height, frames.width), content_hash(frames))
         frames.close()
-        if (then.size, then.content) != (now.size, now.content):
+        if not same:
             raise OutputError(f"{folder.root} holds the masks of another video; choose another folder with `out`")
         frames = open_again(run, source)
     return frames, folder

@@ -21,6 +21,7 @@ from hodor_cli.images.paths import as_path, listed, require_exists
 from hodor_cli.records import Report, ReportRecord, read_record
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.settings import options_of
+from hodor_cli.video.content import warn_if_changed
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.source import open_source
 
@@ -175,7 +176,9 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
 def open_again(report: ReportRecord, place: Path | str) -> FrameSource:
     """The source of a run, opened with the run's options. place: where it is now. Raises as `open_source` does."""
     then, axes = report.source, report.axes_at(place)
-    return open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
+    source = open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
+    warn_if_changed(source, then.content)
+    return source
 
 
 def require_named(names: Iterable[int], objects: Collection[int]) -> None:

@@ -25,9 +25,9 @@ from hodor_cli.records import RunFile, RunIdentity, SourceRecord, WeightsRecord,
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.settings import RunOutput, RunSegmenter, SegmentSettings
+from hodor_cli.video.content import content_hash
 from hodor_cli.video.frames import FrameSource
 
-_SAMPLE_BYTES = 1 << 20  # hashed at the start, middle and end of a video file
 _STATE = "state:"
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -138,7 +138,7 @@ def run_identity(
             fps=float(source.fps),
             start=source.start,
             end=source.end,
-            content=_content_hash(source),
+            content=content_hash(source),
             value_range=None if (scale := source.value_range) is None else (float(scale.low), float(scale.high)),
         ),
         masks=digests,
@@ -194,22 +194,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "default" if value is None else str(value) or "none"
-
-
-def _content_hash(source: FrameSource) -> str | None:
-    """A fingerprint of a video file (size and samples of its bytes) or an image folder (names and sizes); else None."""
-    digest = hashlib.sha256()
-    if source.kind == "folder" and hasattr(source, "files"):
-        for file in source.files:
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
-        return digest.hexdigest()
-    path = getattr(source, "path", None)
-    if source.kind != "video" or path is None or not Path(path).is_file():
-        return None
-    size = Path(path).stat().st_size
-    digest.update(str(size).encode())
-    with Path(path).open("rb") as file:
-        for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
-            file.seek(start)
-            digest.update(file.read(_SAMPLE_BYTES))
-    return digest.hexdigest()

@@ -22,6 +22,7 @@ from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import path_text, reading_file, visible_folders
 from hodor_cli.records import Report
+from hodor_cli.video.content import warn_if_changed
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
@@ -206,6 +207,7 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }
     source = open_source(path, value_range=report.source.value_range, axes=report.axes_at(path))
+    warn_if_changed(source, report.source.content)
     found = video_with_masks(
         source, path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment"
     )
