@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from command import hodor
 from conftest import moving_square, write_video
 
 import hodor_cli
-from hodor_cli import SegmentOptions, segment
+from hodor_cli import RunInputs, SegmentOptions, SegmentSettings, SegmentSummary, open_source, segment, segment_source
 from hodor_cli.adaptation.adapt import adapt
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.adaptation.settings import AdaptProgress, AdaptSettings, Budget
@@ -24,6 +25,9 @@ from hodor_cli.engine.step_result import ObjectResult, StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
+from hodor_cli.run.many.jobs import VideoJob
+from hodor_cli.run.many.run import WorkOptions, segment_job
+from hodor_cli.run.runner import UNADAPTED
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
 
@@ -205,3 +209,33 @@ def test_segment_command_adapts_first_at_more_lines_if_the_video_has_them(
     assert segment(video, mask=tmp_path / "mask.png", out=tmp_path / "out", options=again).already_finished
     hodor(*command, "-o", tmp_path / "other", "--adapt=0", code=2)
     assert not (tmp_path / "other").exists()
+
+
+def test_every_run_whose_settings_say_so_adapts_and_warns_if_the_network_stays_as_it_is(
+    tmp_path: Path, toy: Hodor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, masks = moving_square(4)
+    video, mask, weights = (
+        write_video(tmp_path / "clip.mp4", frames),
+        tmp_path / "mask.png",
+        tmp_path / "toy.safetensors",
+    )
+    write_label_png(mask, masks[0].astype(np.uint16))
+    save_checkpoint(weights, toy)
+    monkeypatch.setenv("HODOR_CACHE_DIR", str(tmp_path / "cache"))
+    settings = SegmentSettings(weights=str(weights), adapt="2steps")
+
+    def run(out: Path) -> SegmentSummary:
+        with open_source(video) as source:
+            return segment_source(source, RunInputs({0: masks[0].astype(np.uint16)}), out, toy, settings=settings)
+
+    assert not run(tmp_path / "library").warnings
+    report = json.loads((tmp_path / "library" / "report.json").read_text())
+    assert report["weights"]["fingerprint"] != model_fingerprint(toy)
+    monkeypatch.setattr("hodor_cli.adaptation.adapt.trust_in", lambda *_: 0.0)
+    settings = dataclasses.replace(settings, adapt="3steps")
+    assert run(tmp_path / "same").warnings == (UNADAPTED,)
+    job = segment_job(VideoJob("clip", video, mask), WorkOptions(tmp_path / "many", settings=settings))
+    assert not job.error and job.warnings == (UNADAPTED,)  # also if the network comes from the cache
+    alone = hodor("segment", video, "--mask", mask, "--weights", weights, "-o", tmp_path / "one", "--adapt", "3steps")
+    assert alone.output.count("the network stays as it is") == 1

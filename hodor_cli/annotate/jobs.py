@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,7 @@ class Jobs:
     def adapt(self, _: messages.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""
         from hodor_cli.run.runner import adapted_to_given
+        from hodor_cli.weights.checkpoint import model_fingerprint
 
         if not self._project.given_frames():
             raise UsageError("there are no masks made by hand to adapt to; click an object first")
@@ -110,14 +112,15 @@ class Jobs:
         self._events.send("progress", job="adapt", share=0.0, left=float(_ADAPT_SECONDS))
         try:
             model, settings = adapted_to_given(
-                self._model, self._reader.source, inputs_by_hand(self._project), f"{_ADAPT_SECONDS}s", self._settings,
-                progress=progress,
+                self._model, self._reader.source, inputs_by_hand(self._project),
+                replace(self._settings, adapt=f"{_ADAPT_SECONDS}s"), progress=progress,
             )  # fmt: skip
         except Stopped:
             self._done("adapt", "adaptation stopped", stopped=True)
             return
         self.segmenter = settings.offline(model)
-        self._done("adapt", "adapted; track again to use it")
+        same = model_fingerprint(model) == model_fingerprint(self._model)  # the source's warnings say why
+        self._done("adapt", "the network stays as it is" if same else "adapted; track again to use it")
 
     def export(self, request: messages.Export, stop: threading.Event) -> None:
         clock = JobProgress(self._events, "export", self._reader.end - self._reader.start, stop)

@@ -127,7 +127,7 @@ def segment(
         earlier, alone = finished_run(result) if resume else None, not (resume or known)
         inputs = marks.read(frames, remove=remove, appear=appear, names=name, alone=alone, earlier=earlier)
         if adapt is not None:
-            model, settings = adapted_to(model, frames, inputs, adapt, settings)
+            model, settings = adapted_to(model, frames, inputs, replace(settings, adapt=adapt))
         session = DescriptorSession(settings.offline(model), known=known or (), projection=projection)
         if descriptors is not None:
             prompts = (inputs.boxes, inputs.clicks, inputs.removals, inputs.appears)
@@ -184,20 +184,14 @@ def _segmented(
 
 
 def adapted_to(
-    model: Hodor, source: FrameSource, inputs: RunInputs, budget: str, settings: SegmentSettings
+    model: Hodor, source: FrameSource, inputs: RunInputs, settings: SegmentSettings
 ) -> tuple[Hodor, SegmentSettings]:
-    """The model adapted to the given masks within the budget (`60s`), and the settings to use it with."""
+    """The model adapted to the given masks within the budget of the settings, and the settings to use it with."""
     from hodor_cli.run.runner import adapted_to_given
 
-    blends: list[float] = []
     with progress_bar("adapting", 100, "%") as show:
 
         def progress(state: AdaptProgress) -> None:
             show(int(100 * state.share))
-            if state.blend is not None:
-                blends.append(state.blend)
 
-        adapted = adapted_to_given(model, source, inputs, budget, settings, progress=progress)
-    if blends and blends[-1] == 0:
-        note("The objects change so much that adapting to the given masks would do harm; the network stays as it is.")
-    return adapted
+        return adapted_to_given(model, source, inputs, settings, progress=progress)

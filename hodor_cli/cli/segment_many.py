@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,11 +69,10 @@ def segment_many(
     name = path.resolve().name if path.is_dir() else path.stem
     options = WorkOptions(
         out=out or default_folder(name, path),
-        settings=settings,
+        settings=replace(settings, adapt=adapt or ""),
         start=reading.start,
         end=reading.end,
         export=tuple(formats_of(export)),
-        adapt=adapt,
         resume=resume,
         overwrite=overwrite,
     )
@@ -81,7 +81,7 @@ def segment_many(
         verb = "belongs" if len(unused) == 1 else "belong"
         warn(f"{counted(len(unused), 'mask')} in {masks} {verb} to no video: {listed(unused, 8)}")
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
-    load_network(settings, adapt=adapt, here=ray is None)  # an error common to all videos is raised once
+    load_network(options.settings, here=ray is None)  # an error common to all videos is raised once
     note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
     try:
         with progress_bar("segmenting", len(jobs), unit="videos") as show:

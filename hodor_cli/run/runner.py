@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from hodor_cli.adaptation.settings import AdaptProgress
     from hodor_cli.model.hodor import Hodor
 
+#: The warning about a network that adaptation leaves as it is.
+UNADAPTED = "the objects change so much that adapting to the given masks would do harm; the network stays as it is"
 _ADVICE = "wait until it ends, or choose another folder with `out`"
 
 
@@ -63,8 +65,9 @@ def segment_source(
         inputs: The masks, boxes and removals by frame.
         out: The result folder, described in `hodor_cli/run/output.py`. It is locked during the run.
         network: The network that `load_model` returns; or a segmenter that is new, reset, or started from saved
-            descriptors, with its own history, resolution, device and precision.
-        settings: History, working resolution, device, precision, and whether to draw the overlay.
+            descriptors, with its own history, resolution, device and precision, and adapted or not.
+        settings: History, working resolution, device, precision, whether to adapt the network to the masks, and whether
+            to draw the overlay.
         output: Whether to replace or resume the results in `out`.
         hooks: Functions to call after each frame.
 
@@ -83,6 +86,8 @@ def segment_source(
         source.warn(note)
     if output.resume and source.kind == "camera":
         raise UsageError("a camera's frames cannot be read again, so its run cannot be resumed; use `overwrite`")
+    if settings.adapt and not isinstance(network, RunSegmenter):
+        network, settings = adapted_to_given(network, source, inputs, settings)
     segmenter = network if isinstance(network, RunSegmenter) else settings.offline(network)
     if output.resume and is_moving(folder):
         with locked_folder(folder.root, advice=_ADVICE):
@@ -147,17 +152,17 @@ def _follow_backward(job: RunJob, segmenter: OfflineSegmenter, folder: OutputFol
         )
 
 
-def load_network(settings: SegmentSettings, *, adapt: str | None = None, here: bool = True) -> Hodor:
+def load_network(settings: SegmentSettings, *, here: bool = True) -> Hodor:
     """Load the network of a run and check the settings against it, before anything is read or written.
 
-    adapt: the budget for adapting it. here: whether it runs on this machine, whose device is then checked, too. Raises
-    UsageError, WeightsError or DeviceError.
+    here: whether it runs on this machine, whose device is then checked, too. Raises UsageError, WeightsError or
+    DeviceError.
     """
     from hodor_cli.runtime.device import choose_device, choose_precision
     from hodor_cli.weights import load_model
 
-    if adapt is not None:
-        Budget.parse(adapt)
+    if settings.adapt:
+        Budget.parse(settings.adapt)
     model = load_model(settings.weights)
     if here:
         choose_precision(settings.precision, choose_device(settings.device))
@@ -176,21 +181,21 @@ def adapted_to_given(
     model: Hodor,
     source: FrameSource,
     inputs: RunInputs,
-    budget: str,
     settings: SegmentSettings,
     *,
     progress: Callable[[AdaptProgress], None] | None = None,
 ) -> tuple[Hodor, SegmentSettings]:
     """A copy of the model adapted to `inputs` (from the cache if possible), and the settings to run it with: they have
-    the resolution of adapted runs unless the user chose one.
+    the resolution of adapted runs unless the user chose one. If the copy is as the model was, the source warns of it.
 
-    budget: such as `60s` or `200steps`. Raises UsageError for any other budget or a source that can be read only once,
-    InputError for masks that do not fit.
+    settings: `adapt` is the budget, such as `60s` or `200steps`. Raises UsageError for any other budget or a source
+    that can be read only once, InputError for masks that do not fit.
     """
     from hodor_cli.adaptation.adapt import adapted
     from hodor_cli.adaptation.examples import Example, Rgb, followed_after
+    from hodor_cli.weights.checkpoint import model_fingerprint
 
-    require_adaptable(source, budget)
+    require_adaptable(source, settings.adapt)
     inputs.check(source)
     following = followed_after(inputs.starts)
     wanted = {index: mark for mark, indices in following.items() for index in indices}
@@ -204,5 +209,7 @@ def adapted_to_given(
             seen[wanted[frame.index]].append(frame.image)
         if frame.index >= max(*following, *wanted):
             break
-    network, settings = adapted(model, list(examples.values()), budget, settings, progress=progress)
-    return network, replace(settings, adapt=budget)
+    network, settings = adapted(model, list(examples.values()), settings.adapt, settings, progress=progress)
+    if model_fingerprint(network) == model_fingerprint(model):
+        source.warn(UNADAPTED)
+    return network, settings

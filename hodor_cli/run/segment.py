@@ -80,7 +80,7 @@ def segment(
         OutputError: `out` exists (see `options`) or cannot be written to.
     """
     from hodor_cli.run.earlier import finished_run
-    from hodor_cli.run.runner import adapted_to_given, segment_source
+    from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
@@ -91,11 +91,10 @@ def segment(
         earlier = finished_run(OutputFolder(folder)) if options.resume else None
         inputs = _inputs(frames, mask, box, click, options.remove, earlier)
         network = load_model(options.weights) if model is None else model
-        output, settings = RunOutput(overwrite=options.overwrite, resume=options.resume), options.settings
-        if options.adapt:
-            OutputFolder(folder).require(output, frames.place)
-            network, settings = adapted_to_given(network, frames, inputs, options.adapt, settings)
-        return segment_source(frames, inputs, folder, network, settings=settings, output=output, hooks=options.hooks)
+        output = RunOutput(overwrite=options.overwrite, resume=options.resume)
+        return segment_source(
+            frames, inputs, folder, network, settings=options.settings, output=output, hooks=options.hooks
+        )
 
 
 def _inputs(

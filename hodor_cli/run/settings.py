@@ -33,7 +33,7 @@ class SegmentSettings(SegmenterSettings):
     start_from: Annotated[
         str, about("Objects known from a descriptor file: what was named, and a hash of the descriptors.")
     ] = ""
-    adapt: Annotated[str, about("Budget for adapting to the given masks, such as 60s; `segment` adapts.")] = ""
+    adapt: Annotated[str, about("Budget for adapting the network to the given masks, such as 60s.")] = ""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ class WorkOptions:
 
     settings: As for `segment_source`. If `weights` is a file, it must have the same path on every machine.
     start, end: The frames to read, as for `open_source`.
-    adapt: The budget for adapting the network to each video's masks (`60s`, `200steps`); None for no adaptation.
     export: Formats to which each result is exported (`hodor_cli.run.exporting`).
     resume, overwrite: Whether to continue or to replace the results in `out`.
     """
@@ -39,7 +38,6 @@ class WorkOptions:
     start: int = 0
     end: int | None = None
     export: tuple[str, ...] = ()
-    adapt: str | None = None
     resume: bool = False
     overwrite: bool = False
 
@@ -186,24 +184,22 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
     from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.exporting import ExportOptions, export_result
     from hodor_cli.run.inputs import RunInputs
-    from hodor_cli.run.runner import adapted_to_given, segment_source
+    from hodor_cli.run.runner import segment_source
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
 
     with open_source(job.source, start=options.start, end=options.end) as source:
         given = read_given([str(job.masks)], source)
         inputs = RunInputs(masks=given.masks, names=given.names, notes=given.notes)
-        settings = options.settings
-        if options.adapt is not None:
-            model, settings = adapted_to_given(model, source, inputs, options.adapt, settings)
         attempts = VideoAttempts(options.out, job.name)
         there = attempts.final.exists() and not options.overwrite
         if options.overwrite:
             OutputFolder(attempts.final).state()  # raises now, and not after the work, if it cannot be replaced
         # Adapting again gives a different network, with which a run cannot be resumed.
-        folder = attempts.final if there else attempts.begin(resume=resume and options.adapt is None)
+        folder = attempts.final if there else attempts.begin(resume=resume and not options.settings.adapt)
         try:
-            summary = segment_source(source, inputs, folder, model, settings=settings, output=RunOutput(resume=True))
+            output = RunOutput(resume=True)
+            summary = segment_source(source, inputs, folder, model, settings=options.settings, output=output)
         except HodorError:
             attempts.drop_if_empty(folder)
             raise
