@@ -309,7 +309,7 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
 def test_a_closed_cluster_address_is_told_at_once(library: Path, toy: Path) -> None:
     pytest.importorskip("ray", reason="Ray is an optional extra")
     arguments = (library / "clips", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
-    assert "no Ray cluster at 127.0.0.1:9" in many(*arguments, "--ray", "127.0.0.1:9", code=2)
+    assert "no Ray cluster is at 127.0.0.1:9" in many(*arguments, "--ray", "127.0.0.1:9", code=2)
     assert "HOST:PORT" in many(*arguments, "--ray", "somewhere", code=2)
     assert not (library / "out").exists()
 

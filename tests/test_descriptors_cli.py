@@ -146,7 +146,7 @@ def test_from_a_data_set_to_curves_search_and_map(tmp_path: Path) -> None:
 def test_failures_are_one_sentence_with_a_way_out(tmp_path: Path) -> None:
     weights = ("--weights", "toy.safetensors")
     clustered_store(tmp_path / "other.h5")
-    assert "name a descriptor file" in refused("retrieval", "--pr-curve")
+    assert "made by `hodor export-descriptors`" in refused("retrieval", "--pr-curve")
     assert "--pr-curve" in refused("retrieval", "other.h5")
     assert "--query" in refused("retrieval", "other.h5", "--mask", "m.png")
     assert "FILE.h5#VIDEO/ID" in refused("retrieval", "other.h5", "--query", "photo.jpg")

@@ -67,7 +67,7 @@ def test_the_projection_ignores_what_varies_within_objects(tmp_path: Path) -> No
     loaded = load_projection(tmp_path / "p.safetensors")
     np.testing.assert_array_equal(loaded(other.descriptors, other.baseline), projected)
     assert loaded.model_fingerprint == "f" * 64 and loaded.settings["objects"] == 40
-    with pytest.raises(InputError, match="needs 16 and 4 channels"):
+    with pytest.raises(InputError, match="takes 16 and 4 channels, not 8 and 4"):
         loaded(other.descriptors[:, :8], other.baseline)
     with pytest.raises(DataError, match="two objects with two views each"):
         fit_projection(ObjectViews(other.descriptors[:4], other.baseline[:4], np.arange(4)), "f" * 64)
@@ -87,7 +87,7 @@ def test_search_by_a_projection_needs_the_same_model(tmp_path: Path, monkeypatch
         best = search_objects(store, query, comparison=comparison, include_itself=True)[0]
         assert (best.video, best.object_id) == ("v1", 2)
         foreign = Comparison("projection", replace(projection, model_fingerprint="0" * 64))
-        with pytest.raises(InputError, match="is for another model"):
+        with pytest.raises(InputError, match="is for other weights; learn one with `fit_projection`"):
             search_objects(store, query, comparison=foreign)
         with pytest.raises(InputError, match="there is no projection for the model of"):
             choose_comparison(store, "projection")
@@ -147,7 +147,7 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     said = refused(*search, "--projection", "projection.safetensors")
     assert "plain.h5#bear/1 has no baseline features, which --projection needs" in said
     save_projection("other.safetensors", replace(projection, model_fingerprint="0" * 64))
-    assert "another model" in refused(*again, "other.safetensors")
+    assert "other weights" in refused(*again, "other.safetensors")
 
 
 def test_the_same_seed_draws_the_same_views(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_the_official_package_is_given_the_data_set_as_it_reads_it(
         assert evaluate(root, predictions=guesses, settings=EvaluationSettings(official=True)).jf == result.jf
         assert OfficialPackage.seen == {"dog": {0, 1}}
     else:
-        with pytest.raises(InputError, match=r"0000\d\.png has colours, but `official` needs ids"):
+        with pytest.raises(InputError, match=r"0000\d\.png has colours, not ids; .* or omit it"):
             evaluate(root, predictions=guesses, settings=EvaluationSettings(official=True))
 
 

@@ -175,7 +175,11 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
         ("pretrain --preset toy --val-every 5 -o out", 2, "--val-every needs a benchmark to validate on; give --val"),
         ("finetune --mode dense --weights {weights} --preset mini-finetune --data {clips} -o out", 4, "'toy' network"),
         ("finetune --mode dense --weights {weights} -o out", 7, "give --data, a folder with JPEGImages"),
-        ("finetune --mode dense --weights {weights} --data {photos} -o out", 7, "learns from clips;"),
+        (
+            "finetune --mode dense --weights {weights} --data {photos} -o out",
+            7,
+            "needs clips: images/NAME, masks/NAME;",
+        ),
         ("finetune --mode dense --weights {weights} --data {clips} --val nowhere -o out", 3, "nowhere"),
         ("finetune --mode dense --weights {weights} --data {clips} --val masks -o out", 7, "has masks but no images"),
     ],

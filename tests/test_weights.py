@@ -215,7 +215,7 @@ def test_a_header_that_is_not_ours_is_refused(tmp_path: Path, header: dict[str, 
         ({"encoder_layers": 10**6}, "encoder_layers"),
         ({"backbone": {"kind": "mobilenet-v2", "groups": [[1, 8, 1, 1]]}}, "does not describe a network"),
         # Widths within the limits, tens of GB together: the tensors in the file are compared before any is made.
-        ({"encoder_ffn_channels": 8192, "channels": 8192, "encoder_layers": 64}, "does not fit the architecture"),
+        ({"encoder_ffn_channels": 8192, "channels": 8192, "encoder_layers": 64}, r"it has \d+ of \d{9,} numbers"),
     ],
 )
 def test_a_configuration_that_makes_no_network_is_refused(

@@ -171,7 +171,7 @@ class _Adaptation:
             losses, _ = objective(*inputs_of(collate([sample], (height, width)), self.device), steps, hardship)
             losses.total.backward()
             if not learner.update(rate, losses.values[:2]):
-                raise TrainingError(f"the loss is not finite in step {step + 1} of adapting; leave `adapt` out")
+                raise TrainingError(f"no finite loss in step {step + 1} of adapting; drop `adapt` or change `weights`")
             self.loss = float(losses.values[:2].sum())
             self._report()
 

@@ -89,7 +89,7 @@ def evaluate(
     if given is not None:
         others = (predictions is not None, resume, settings.official, settings.workers is not None)
         if any(others) or len(lengths) > 1:
-            raise UsageError("--given excludes --predictions, --resume, --official, --workers and lengths of --history")
+            raise UsageError("--given excludes --predictions, --resume, --official, --workers and several --history")
         settings = replace(settings, history=lengths[0], weights=settings.weights or "mini")
         write_json(evaluate_given(dataset[0], names, given, choose, settings, output, console), json_file)
         return

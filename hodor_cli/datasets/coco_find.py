@@ -142,4 +142,4 @@ def workspace_stills() -> tuple[Path, Path]:
     try:
         return find_coco(images)
     except DataError as error:
-        raise DataError(f"{images} has no annotations; give COCO's instances_train2017.json as well") from error
+        raise DataError(f"{images} has no annotations; put instances_train2017.json into its annotations/") from error

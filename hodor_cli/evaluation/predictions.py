@@ -225,5 +225,5 @@ def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Pa
                 continue
             ids = (read_labels(source).ids != 0).astype(np.uint8) if binary else read_numbers(source)
             if ids is None:
-                raise InputError(f"{source} has colours, but `official` needs ids; save indexed or grey PNGs")
+                raise InputError(f"{source} has colours, not ids; give `official` indexed or grey PNGs, or omit it")
             Image.fromarray(ids).save(folder / f"{name}.png")

@@ -185,7 +185,7 @@ def _numbered(drawn: list[tuple[Annotations, list[int]]]) -> tuple[list[tuple[in
         if not one.tracked:
             name = next(found for found in map(repeated_name, one.pictures) if found is not None)
             raise InputError(
-                f"{one.path} has several objects called '{name}'; give each a group_id, a track_id, or its own name"
+                f"{one.path} has several objects called '{name}'; give each a group_id, track, track_id or its own name"
             )
         names = {**one.names, **names}
         notes = _notes(one)

@@ -118,7 +118,7 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
     opened = [_opened(source, config, clips) for source in sources]
     if clips.mode in ("sparse", "dense") and not any(isinstance(found, ClipSet) for found in opened):
         raise DataError(
-            f"`mode={clips.mode}` learns from clips; for the photographs in {sources[0].folder}, use `pretrain`"
+            f"`mode={clips.mode}` needs clips: images/NAME, masks/NAME; {sources[0].folder} has photographs: `pretrain`"
         )
     if layout.rank == 0:
         _remark(config, record, resumed=state is not None, note=callbacks.note)
@@ -146,7 +146,7 @@ def _require_same_start(began: RunRecord, recipe: Recipe, benchmark: str) -> Non
     ):
         if wanted not in ("", had):
             start = f"with `{name}={had}`" if had else f"without `{name}`"
-            raise UsageError(f"`{name}={wanted}` contradicts `resume`, as the run began {start}; leave it out")
+            raise UsageError(f"`{name}={wanted}` contradicts `resume`: it began {start}; leave it out, or change `out`")
 
 
 def _clips_of(began: RunRecord, kind: str, clips: ClipOptions, out: Path) -> ClipOptions:
@@ -228,7 +228,7 @@ def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Call
     """Note settings that are allowed but rarely intended."""
     rate = config.learning_rate
     if rate.warmup >= config.iterations:
-        note(f"the warm-up takes the whole run, so the learning rate never reaches {rate.peak:g}; shorten `warmup`")
+        note(f"in {config.iterations} iterations `warmup` ({rate.warmup}) never reaches rate {rate.peak:g}; shorten it")
     if config.augment.maker == "imgaug" and (unused := unused_settings(config.augment)):
         note(f"imgaug augments photographs without {listed(unused, 4)}; `augment=fast` uses them")
     if not (resumed or record.weights or record.backbone or config.model == "toy"):

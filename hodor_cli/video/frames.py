@@ -160,7 +160,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
     def require_start(self, count: int, noun: str = "frame") -> None:
         """Raise `InputError` unless `start` is one of the source's `count` frames."""
         if self.start >= count:
-            raise InputError(f"`start` {self.start} is past the end of {self.label}, which has {plural(count, noun)}")
+            raise InputError(f"`start` {self.start} is past the end: {self.label} has {plural(count, noun)}, from 0")
 
     def __exit__(self, *error: object) -> None:
         self.close()

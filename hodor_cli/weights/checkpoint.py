@@ -110,7 +110,7 @@ def network_of(checkpoint: Checkpoint, path: str | Path) -> Hodor:
     count, least = sum(v.numel() for v in checkpoint.state_dict.values()), checkpoint.config.parameters_at_least()
     if count < least:  # checked before building the network takes memory and time
         raise WeightsError(
-            f"{path} does not fit the architecture '{checkpoint.config.name}': it has {count} numbers; fetch it again"
+            f"{path} does not fit '{checkpoint.config.name}': it has {count} of {least} numbers; fetch it again"
         )
     try:
         model = build_model(checkpoint.config)

@@ -221,7 +221,7 @@ def _from_floats(array: np.ndarray, path: Path) -> MaskFile:
     if np.array_equal(array, np.round(array)) and abs(low) < 2**31 and abs(high) < 2**31:
         return mask_from_values(array.astype(np.int64), path)
     if low < 0 or high > 1:
-        raise InputError(f"{path} has fractions from {low:g} to {high:g}; give object ids, or probabilities up to 1")
+        raise InputError(f"{path} has fractions from {low:g} to {high:g}; give object ids, or probabilities of 0 to 1")
     note = f"{path.name} holds fractions from 0 to 1, read as probabilities: one object with id 1 where above 0.5"
     return MaskFile((array > 0.5).astype(np.uint16), [note])
 
@@ -232,7 +232,9 @@ def _from_stack(stack: np.ndarray, path: Path) -> MaskFile:
     overlap = stack.sum(axis=0, dtype=np.int32) > 1
     if overlap.any():
         first, second = np.flatnonzero(stack[:, overlap][:, 0])[:2]
-        raise InputError(f"{path} gives {plural(int(overlap.sum()), 'pixel')} to several masks, {first} and {second}")
+        raise InputError(
+            f"{path} gives {plural(int(overlap.sum()), 'pixel')} to several masks: {first}, {second} (from 0)"
+        )
     numbers = np.arange(1, len(stack) + 1, dtype=np.uint16)
     labels = (stack * numbers[:, None, None]).sum(axis=0, dtype=np.uint16)
     return MaskFile(labels, [f"{path.name} is a stack of {len(stack)} masks, read as the objects 1 to {len(stack)}"])

@@ -174,7 +174,7 @@ def find_sources(
         return [replace(found, notes=(*found.notes, *chosen))]
     source = open_source(path)
     if given is None:
-        raise UsageError(f"there are no masks for {path}; name them with `masks`, or segment it first")
+        raise UsageError(f"there are no masks for {path}; name them with `masks`, or use `segment_source` first")
     return [video_with_masks(source, path, given, every=every, name=name)]
 
 

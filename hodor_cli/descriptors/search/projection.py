@@ -53,7 +53,8 @@ class Projection:
         """(n, C) and (n, B) of the same rows -> (n, D) float32 of unit length. Raises InputError for other widths."""
         channels, features = len(self.mean), len(self.weight) - len(self.mean)
         if descriptors.shape[1] != channels or baseline.shape[1] != features:
-            raise InputError(f"the projection needs {channels} and {features} channels; make one for the same weights")
+            given = f"{descriptors.shape[1]} and {baseline.shape[1]}"
+            raise InputError(f"the projection takes {channels} and {features} channels, not {given}; learn another")
         both = joined(descriptors, baseline, self.mean, self.deviation)
         return unit_length((both - self.centre) @ self.weight).astype(np.float32)
 
@@ -61,7 +62,7 @@ class Projection:
         """Raise InputError, naming the projection's file, unless it was learned for this model."""
         if self.model_fingerprint != model_fingerprint:
             raise InputError(
-                f"the projection{f' {file}' if file else ''} is for another model; make one for the same weights"
+                f"the projection{f' {file}' if file else ''} is for other weights; learn one with `fit_projection`"
             )
 
 

@@ -154,7 +154,7 @@ def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels:
         if not isinstance(dataset, h5py.Dataset):
             raise ValueError(f"{name} is not a data set")
         if dataset.is_virtual or dataset.external:
-            raise InputError(f"{path} takes {name} of {video} from another file, which is never read; export it again")
+            raise InputError(f"{path} takes {name} of {video} from another file, never read; move it, export again")
         kind, *rest = DATASETS[name]
         shape = tuple(channels if size == "C" else size for size in rest)
         own = tuple(size if wanted is None else wanted for size, wanted in zip(dataset.shape[1:], shape, strict=False))
@@ -174,7 +174,7 @@ def _own_members(path: Path, group: h5py.Group, where: str) -> Iterator[bytes]:
     for raw in group.id:
         if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
             name = raw.decode("utf-8", "replace")
-            raise InputError(f"{path} holds a link, {where}/{name}, which is never followed; export it again")
+            raise InputError(f"{path} holds a link, {where}/{name}, which is never followed; give another file")
         yield raw
 
 

@@ -210,4 +210,4 @@ def find_store(path: Path | None) -> Path:
     for folder in ("", os.environ.get("HODOR_WORKSPACE_DIR", "")):
         if (place := Path(folder) / DEFAULT_STORE).exists():
             return place
-    raise InputError(f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file")
+    raise InputError(f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name one made by `export_sources`")

@@ -77,7 +77,7 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
         some, has = listed(missing, _SHOWN), "has" if len(missing) == 1 else "have"
         raise InputError(
             f"{plural(len(missing), 'video')} of {len(sources)} {has} no mask in {masks} ({some}): each needs "
-            f"{missing[0]}.png for its first frame or a folder {missing[0]} with masks named like its frames"
+            f"{missing[0]}.png for its first frame or a folder {missing[0]} of masks by frame; a list may leave it out"
         )
     return jobs
 
@@ -105,7 +105,7 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
     if found:
         return found
     if _are_pictures(names):
-        raise InputError(f"{folder} holds images, so it is one video; give the folder that contains it")
+        raise InputError(f"{folder} holds images, so it is one video; use `segment_source`, or give its folder")
     inside = f"it holds {summarise_files(names)}" if names else "it has neither a video nor a folder of images"
     raise InputError(f"{folder} holds no videos: {inside}")
 

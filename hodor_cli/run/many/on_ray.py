@@ -89,7 +89,7 @@ def connect(address: str) -> Any:
         try:
             socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
-            raise UsageError(f"there is no Ray cluster at {address} ({error}); use `ray start --head`") from error
+            raise UsageError(f"no Ray cluster is at {address} ({error}); check it, or `ray start --head`") from error
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
     except ConnectionError as error:  # Ray's text names its own options
