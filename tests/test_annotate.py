@@ -11,6 +11,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from command import hodor
 from conftest import moving_square, write_video
 from pycocotools import mask as coco
 from segment_fakes import read_video
@@ -546,8 +548,28 @@ def test_tracking_says_which_objects_are_too_small_to_be_followed(desk: Desk, di
     desk.paint(2, 2, 70, 40, side=1)
     desk.do(ask.Track(2, direction))
     (text,) = desk.told("warnings")[-1]["texts"]
-    assert text.startswith("a mask of object 2 is too small") and "raise --min-dim" in text
+    assert text.startswith("a mask of object 2 is too small") and "raise `min_dim`" in text
     assert set(np.unique(desk.labels(3))) == {0, 1}
+
+
+def test_warnings_of_tracking_are_kept_in_the_report(desk: Desk) -> None:
+    desk.paint(2, 1, 20, 20, side=20)
+    desk.paint(2, 2, 70, 40, side=1)
+    desk.do(ask.Track(2, "both"))
+    desk.session.save()
+    (warning,) = json.loads((desk.folder / "report.json").read_text())["warnings"]
+    assert warning.startswith("a mask of object 2 is too small")
+
+
+def test_the_page_of_the_command_names_flags(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[AnnotateOptions] = []
+    monkeypatch.setattr(
+        "hodor_cli.annotate.opening.annotate_source",
+        lambda source, settings, options, opened: asked.append(options) or video,
+    )
+    hodor("annotate", video)
+    with ThreadPoolExecutor(1) as pool:  # as the session
+        assert pool.submit(asked[0].wording, "raise `min_dim`").result() == "raise --min-dim"
 
 
 def test_what_has_no_mask_in_a_frame_is_not_made_absent_by_other_tools(desk: Desk) -> None:

@@ -19,10 +19,13 @@ Item = TypeVar("Item")
 
 
 class EventSender:
-    """Sends events about changes to a project. dirty: whether it has changed since the report was written."""
+    """Sends events about changes to a project. dirty: whether it has changed since the report was written.
 
-    def __init__(self, project: Project, emit: Emit) -> None:
-        self._project, self._emit = project, emit
+    wording: turns a sentence with parameters in backticks into one for the user.
+    """
+
+    def __init__(self, project: Project, emit: Emit, wording: Callable[[str], str] = str) -> None:
+        self._project, self._emit, self.wording = project, emit, wording
         self.dirty = False
 
     def send(self, event: str, payload: bytes = b"", **fields: Any) -> None:

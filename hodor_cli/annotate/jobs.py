@@ -81,7 +81,7 @@ class Jobs:
                     self._events.frame(record.frame, labels, streamed=True)
             made.tracked_by = tracked_by
         self._events.changed()
-        self._events.send("warnings", texts=[text.replace("`min_dim`", "--min-dim") for text in tracker.warnings])
+        self._events.send("warnings", texts=[self._events.wording(text) for text in tracker.warnings])
         unchanged = change is not None and not change.ranges
         text = clock.text(len(made.frames)) if made.frames else "tracking stopped before the first frame"
         text = "nothing to track: no mask has changed" if unchanged else text

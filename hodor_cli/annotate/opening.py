@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """out: the project folder. masks: masks to start from, in any supported format."""
+    """out: the project folder. masks: masks to start from, in any supported format. wording: see `EventSender`."""
 
     out: Path | None = None
     masks: Path | None = None
     address: Address = field(default_factory=Address)
+    wording: Callable[[str], str] = str
 
 
 def annotate_source(
@@ -70,7 +71,7 @@ def annotate_source(
             sessions: list[Session] = []
 
             def make(emit: Emit) -> Session:
-                sessions.append(Session(project, readers[0], model, settings, emit))
+                sessions.append(Session(project, readers[0], model, settings, emit, options.wording))
                 return sessions[0]
 
             serve(make, (readers[1], readers[2]), listening, lambda url: opened(url, folder.root))

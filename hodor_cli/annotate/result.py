@@ -78,7 +78,7 @@ def write_project_report(
     folder = project.folder
     identity = run_identity(source, inputs_by_hand(project), settings, segmenter)
     records = [record for _, record in sorted(project.records.items())]
-    report = report_of(identity, SpeedRecord(len(records), 0.0), tuple(source.warnings), lambda: records)
+    report = report_of(identity, SpeedRecord(len(records), 0.0), source.warnings, lambda: records)
     with writing(folder.root, again="open the project again"):
         write_report(folder.report, report, records, annotated=project.mark)
     return report.review, report.suggest

@@ -43,14 +43,21 @@ _TIDYING: dict[str, tuple[Callable[[NDArray[np.bool_]], NDArray[np.bool_]], Chan
 class Session:
     """A project with its frames and networks, and the page's operations on them.
 
-    emit: sends an event to the page. All methods except `snapshot` must be called from the same thread.
+    emit: sends an event to the page. wording: see `EventSender`. All methods except `snapshot` must be called from the
+    same thread.
     """
 
     def __init__(
-        self, project: Project, reader: FrameReader, model: Hodor, settings: SegmentSettings, emit: Emit
+        self,
+        project: Project,
+        reader: FrameReader,
+        model: Hodor,
+        settings: SegmentSettings,
+        emit: Emit,
+        wording: Callable[[str], str] = str,
     ) -> None:
         self.project, self.reader, self._settings = project, reader, settings
-        self._events = EventSender(project, emit)
+        self._events = EventSender(project, emit, wording)
         self._objects = Objects(project, self._events)
         self._jobs = Jobs(project, reader, self._events, model, settings)
         self._prompter: Prompter | None = None

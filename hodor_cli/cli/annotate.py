@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from pathlib import Path
 from typing import Annotated
 
 from hodor_cli.cli.options import FOLLOW_FIELDS, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import MACHINE
-from hodor_cli.cli.terminal import note, say
+from hodor_cli.cli.terminal import note, say, with_flags
 from hodor_cli.errors import extra
 from hodor_cli.run.settings import SegmentSettings
 
@@ -56,7 +57,9 @@ def annotate(
         if browser and not _open_browser(url):
             note("No browser could be opened; open the address above in a browser on this machine.")
 
-    options = AnnotateOptions(out, masks, Address(host, port or 0))
+    # The session runs in a thread of its own, to which the flags of this command have to go along.
+    flags = copy_context()
+    options = AnnotateOptions(out, masks, Address(host, port or 0), lambda text: flags.run(with_flags, text))
     folder = annotate_source(source, settings, options, opened)
     say(f"Everything is saved in {folder}.")
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,7 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, run: RunProgress, *,
             seconds=round(run.seconds, 3),
             network_seconds=round(run.network_seconds, 3),
         )
-        warnings = dict.fromkeys(run.warnings)  # of the source and the inputs, then of the frames
-        for record in records():
-            warnings.update(dict.fromkeys(record.warnings))
-        report = report_of(identity, speed, tuple(warnings), records)
+        report = report_of(identity, speed, run.warnings, records)
         page, file = (folder.progress / path.name for path in (folder.review, folder.report))
         write_review_page(page, report, records(), folder.overlay if folder.overlay.exists() else None)
         put_in_place(page, folder.review)
@@ -83,13 +81,15 @@ def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary
 
 
 def report_of(
-    identity: RunIdentity, speed: SpeedRecord, warnings: tuple[str, ...], records: Callable[[], Iterable[FrameRecord]]
+    identity: RunIdentity, speed: SpeedRecord, warnings: Iterable[str], records: Callable[[], Iterable[FrameRecord]]
 ) -> ReportRecord:
-    """The report of a run, without its frames. records: returns the records of the frames, in order."""
+    """The report of a run, without its frames. records: returns the records of the frames, in order. warnings: of the
+    source and the inputs; those of the frames follow them."""
+    of_frames = chain.from_iterable(record.warnings for record in records())
     return ReportRecord(
         **{name: getattr(identity, name) for name in RunIdentity.__struct_fields__}, format="hodor-report", speed=speed,
-        warnings=warnings, objects=summarise_objects(records()), review=tuple(review_frames(records())),
-        suggest=suggested(records()),
+        warnings=tuple(dict.fromkeys(chain(warnings, of_frames))), objects=summarise_objects(records()),
+        review=tuple(review_frames(records())), suggest=suggested(records()),
     )  # fmt: skip
 
 
