@@ -21,12 +21,12 @@ from hodor_cli.descriptors.export.export import find_sources
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.formats.opening import open_set
-from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.run.exporting import ExportOptions, export_result, names_of
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.runner import segment_source
-from hodor_cli.run.settings import SegmentSummary
+from hodor_cli.run.settings import RunOutput, SegmentSummary
 from hodor_cli.video.source import open_source
 
 
@@ -229,7 +229,11 @@ def test_a_missing_mask_and_an_unreadable_picture_are_named(tmp_path: Path, monk
         patch.setattr("hodor_cli.formats.writing.picture_bytes", unreadable)
         arguments = (out / "export" / "labelme", tmp_path / "coco", "--to", "coco", "--frames")
         assert refused("convert", *arguments, code=3).endswith("0.png cannot be read: Permission denied")
-    (out / "masks" / "1.png").unlink()
+    mask = out / "masks" / "1.png"
+    write_label_png(mask, np.zeros((5, 6), np.uint16))
+    said = refused("export", out, "--to", "csv", code=3)
+    assert "1.png is not of the frames' size; recompute it: `hodor segment` with --overwrite" in said
+    mask.unlink()
     said = refused("export", out, "--to", "csv", code=3)
     assert said.endswith("1.png is missing; recompute the result: `hodor segment` with --overwrite")
 
@@ -323,6 +327,12 @@ def test_a_result_of_a_tiff_with_several_axes_opens_its_frames_again(
     with open_source(cells, axes="T,Z=1", value_range=(0, 500)) as source:
         segment_source(source, RunInputs({0: two_squares(1)[1]}), out, ColourSegmenter())
         frames = [frame.image for frame in source]
+    with (
+        open_source(cells, axes="T,Z=0", value_range=(0, 500)) as source,
+        pytest.raises(OutputError, match=r"other inputs or settings: `axes` \(T,Z=1 then, T,Z=0 now\)"),
+    ):
+        given = RunInputs({0: two_squares(1)[1]})
+        segment_source(source, given, out, ColourSegmenter(), output=RunOutput(resume=True))
     monkeypatch.chdir(tmp_path)  # where the result is by default
     for video, place in ((out, None), (cells, out), (cells, None)):
         with open_target(video, place)[0] as again:

@@ -74,7 +74,9 @@ class _Pictures(Collection[Picture]):
         frames: Iterator[Frame] = iter(self._source or ())
         for record in self._result.frames:
             self._each()
-            labels = read_label_png(self._folder.mask(record.name))
+            labels = read_label_png(mask := self._folder.mask(record.name))
+            if labels.shape != self._result.source.size:
+                raise InputError(f"{mask} is not of the frames' size; recompute it: `segment_source` with `overwrite`")
             image = duration = None
             if self._source is not None:
                 found = next((frame for frame in frames if frame.index == record.frame), None)
@@ -85,10 +87,9 @@ class _Pictures(Collection[Picture]):
                     )
                 image, duration = found.image, found.duration
             file = self._files.get(record.name)
-            size = (labels.shape[0], labels.shape[1])
             yield Picture(
-                file.name if file and image is not None else record.name, size, shapes_of(labels, self.names),
-                record.frame, record.time, file=file, image=image, duration=duration,
+                file.name if file and image is not None else record.name, self._result.source.size,
+                shapes_of(labels, self.names), record.frame, record.time, file=file, image=image, duration=duration,
             )  # fmt: skip
 
 
