@@ -74,10 +74,10 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with DescriptorStore(library) as store:
         with pytest.raises(InputError, match="another model"):
             search_objects(store, replace(query, model_fingerprint="0" * 64))
-        with pytest.raises(InputError, match="vectors of another length"):
+        with pytest.raises(InputError, match=r"vectors of v1/2 have length 8 and those of .*library\.h5 16; "):
             search_objects(store, replace(query, descriptors=query.descriptors[:, :8]))
         by_baseline = Comparison("baseline")
-        with pytest.raises(InputError, match=r"vectors of another length"):
+        with pytest.raises(InputError, match="have length 3 and"):
             search_objects(store, replace(query, baseline=query.descriptors[:, :3]), comparison=by_baseline)
         with pytest.raises(InputError, match=r"v1/2 has no baseline features"):
             search_objects(store, replace(query, baseline=None), comparison=by_baseline)
@@ -114,9 +114,10 @@ def test_the_contact_sheet_shows_query_and_matches(tmp_path: Path) -> None:
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape[0] > 4 * 100 and (sheet[120:, 300:400] < 250).any()
     assert describe_times(matches[0]).startswith("0:00.0 to 0:00.7, best 0:0")
+    assert f", frame {matches[0].best_frame} ({matches[0].frames} frames)" in describe_times(matches[0])
     assert describe_times(replace(matches[0], first_time=None)).startswith("image")
     late = replace(matches[0], first_time=59.94, last_time=3599.96, best_time=59.96)
-    assert describe_times(late).startswith("0:59.9 to 1:00:00.0, best 1:00.0 ")
+    assert describe_times(late).startswith("0:59.9 to 1:00:00.0, best 1:00.0, ")
 
 
 def test_a_caption_that_is_too_long_keeps_its_beginning_and_its_end() -> None:

@@ -88,7 +88,8 @@ def search_objects(
     width = stored.read(0, 1).shape[1]
     vectors = spread(comparison.query_vectors(query), QUERY_ROWS)
     if vectors.shape[1] != width:
-        raise InputError(f"{query.label} has vectors of another length than {store.path}; export it again")
+        lengths = f"have length {vectors.shape[1]} and those of {store.path} {width}"
+        raise InputError(f"the vectors of {query.label} {lengths}; export it again with the same weights")
     instance = index.instance
     nearest, row = _nearest(stored, instance, vectors, metric)
     score = unsquared(nearest, metric).mean(axis=0)

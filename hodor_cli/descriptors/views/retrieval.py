@@ -19,7 +19,7 @@ from hodor_cli.images.paths import plural
 from hodor_cli.images.sheet import Picture, joined, save_sheet, text_line
 
 TILE = 104
-TEXT_WIDTH = 300
+TEXT_WIDTH = 360
 CROPS = 8
 FAINT = 110
 
@@ -39,7 +39,7 @@ def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matche
 
 
 def describe_times(match: Match) -> str:
-    """When a match is visible: "0:01.2 to 0:04.0, best 0:02.4 (35 frames)"; for a photograph, its file name."""
+    """When a match is visible: "0:01.2 to 0:04.0, best 0:02.4, frame 60 (35 frames)"; for a photograph, its name."""
     if match.first_time is None or match.last_time is None or match.best_time is None:
         return match.image_name or f"image {match.best_frame}"
     shown = []
@@ -47,7 +47,7 @@ def describe_times(match: Match) -> str:
         minutes, rest = divmod(round(seconds, 1), 60)
         hours, minutes = divmod(int(minutes), 60)
         shown.append(f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}")
-    return "{} to {}, best {} ({})".format(*shown, plural(match.frames, "frame"))
+    return "{} to {}, best {}, frame {} ({})".format(*shown, match.best_frame, plural(match.frames, "frame"))
 
 
 def _crops(store: DescriptorStore, match: Match) -> list[bytes | None]:
