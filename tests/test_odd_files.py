@@ -184,6 +184,16 @@ def test_a_named_pipe_among_photographs_is_not_waited_for(tmp_path: Path) -> Non
     assert check_dataset(tmp_path).path == tmp_path / "all.json"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_mask_from_a_pipe_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    """As the shell passes it for `--mask <(command)`."""
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as file:
+        Image.fromarray(LABELS).save(file, format="PNG")
+    with os.fdopen(read, "rb"), pytest.raises(InputError, match=r"is a pipe, .*; save it as a file first"):
+        read_mask(f"/dev/fd/{read}")
+
+
 def test_label_studio_without_outlines_is_called_so(tmp_path: Path) -> None:
     region = {"type": "choices", "value": {"choices": ["x"]}}
     task = {"data": {"image": "a.jpg"}, "annotations": [{"result": [region]}]}

@@ -96,6 +96,7 @@ def test_every_setting_says_what_it_is() -> None:
         ({"augment": "x"}, "is a group of settings"),
         ({"augment.frames": "2"}, "follows from sequence"),
         ({"batch_size": 3, "micro_batch": 2}, "`batch_size=3` must be a multiple of `micro_batch=2`"),
+        ({"batch_size": 10_000_000}, "`batch_size` must be between 1 and 10000"),
         ({"sequence": 2}, "`schedule=paper` needs `sequence=3`"),
         ({"weight_decay": "-1"}, "`weight_decay` must be at least 0, not -1"),
         ({"drop_cue": "7"}, "`drop_cue` must be between 0 and 1, not 7"),

@@ -85,6 +85,8 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
         raise InputError(f"{path} is not {what} that can be read; give a picture, or write the file again") from error
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, MemoryError) as error:
         raise InputError(f"{path} is too large a picture to read; scale it down first") from error
+    except io.UnsupportedOperation as error:  # seeking in a pipe
+        raise InputError(f"{path} is a pipe, which can be read only once; save it as a file first") from error
     except OSError as error:
         require_exists(path, "file")
         reason = error.strerror or str(error)

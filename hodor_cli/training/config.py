@@ -44,7 +44,7 @@ class TrainConfig:
 
     model: Annotated[str, about("Architecture: swin-tiny, mini, toy.")] = "swin-tiny"
     iterations: Annotated[int, about("Number of training iterations.", least=1)] = 250_000
-    batch_size: Annotated[int, about("Samples per iteration, over all processes.", least=1)] = 8
+    batch_size: Annotated[int, about("Samples per iteration, over all processes.", least=1, most=10_000)] = 8
     micro_batch: (
         Annotated[
             int,
