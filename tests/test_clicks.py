@@ -299,3 +299,10 @@ def test_the_network_does_not_mix_objects() -> None:
         both = net(maps.repeat(2), said)
         alone = net(maps, Prompts(*(part[1:] for part in said)))
     assert torch.allclose(both[1:], alone, atol=1e-4)
+
+
+def test_the_network_sees_a_given_mask_where_it_is() -> None:
+    mask = np.zeros((64, 96), bool)
+    mask[:, :48] = True
+    share = View.whole((64, 96), 96).share(mask)[0, 0]
+    assert share.shape == (16, 24) and (share[:, :12] == 1).all() and (share[:, 12:] == 0).all()
