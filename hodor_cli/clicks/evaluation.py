@@ -58,6 +58,7 @@ class ClickScores:
     click_seconds: tuple[float, ...] = ()
 
     def mean_iou(self, clicks: int) -> float:
+        """The mean IoU over all cases after this number of clicks."""
         return float(np.mean([ious[clicks - 1] for ious in self.ious.values()]))
 
     def clicks_for(self, iou: float) -> float:
@@ -72,6 +73,7 @@ class ClickScores:
         return sum(max(ious) < iou for ious in self.ious.values())
 
     def to_dict(self) -> dict[str, Any]:
+        """What `hodor evaluate-clicks --json` writes."""
         return {
             "cases": len(self.ious),
             "mean_iou": {str(n): round(self.mean_iou(n), 4) for n in REPORTED},

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from PIL.ExifTags import Base as Tag
 from PIL.Image import Image
 
 from hodor_cli.errors import InputError
@@ -28,8 +29,6 @@ from hodor_cli.images.paths import require_exists
 MOST_PIXELS = 178_956_970
 # Formats whose other pages are pictures in their own right; in a JPEG (MPO), they are previews and gain maps.
 _PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
-_ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5 to 8 swap height and width
-_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284  # TIFF tags
 
 
 class _File(msgspec.Struct):
@@ -122,12 +121,12 @@ class Opened:
     @property
     def min_is_white(self) -> bool:
         """Whether a TIFF says that 0 is white. Pillow then inverts only values with up to 8 bits."""
-        return self.image.format == "TIFF" and self.image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+        return bool(tiff_tag(self.image, Tag.PhotometricInterpretation) == 0)
 
     @property
     def has_planes(self) -> bool:
         """Whether a TIFF stores each colour in a separate plane."""
-        return self.image.format == "TIFF" and self.image.tag_v2.get(_PLANES) == 2  # type: ignore[attr-defined]
+        return bool(tiff_tag(self.image, Tag.PlanarConfiguration) == 2)
 
     def at(self, page: int) -> Opened:
         """The same file at another page."""
@@ -151,13 +150,19 @@ def opened(path: Path, what: str, page: int = 0) -> Iterator[Opened]:
     """Open a picture at a page. what: names it in messages. Errors inside the block also become InputError."""
     with open_picture(path, what) as image:
         deep, bits = _depth(image)
-        found = 1 if image.format == "PNG" and not _may_be_turned(path) else image.getexif().get(_ORIENTATION, 1)
+        found = 1 if image.format == "PNG" and not _may_be_turned(path) else image.getexif().get(Tag.Orientation, 1)
         orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
         turn, size = orientation, (image.height, image.width)
         if image.format == "TIFF":  # `image.size` is already turned in some versions of Pillow
-            turn, size = 1, (int(image.tag_v2[257]), int(image.tag_v2[256]))  # type: ignore[attr-defined]
+            turn, size = 1, (int(tiff_tag(image, Tag.ImageLength)), int(tiff_tag(image, Tag.ImageWidth)))
+        # From 5 on, an orientation swaps height and width.
         picture = Opened(image, size[::-1] if orientation >= 5 else size, turn, deep, bits)
         yield picture.at(page) if page else picture
+
+
+def tiff_tag(image: Image, tag: Tag, default: Any = None) -> Any:
+    """The value of a tag of a TIFF; the default if it is missing, and for other pictures."""
+    return image.tag_v2.get(tag, default) if image.format == "TIFF" else default  # type: ignore[attr-defined]
 
 
 def _depth(image: Image) -> tuple[bool, int]:
@@ -165,7 +170,7 @@ def _depth(image: Image) -> tuple[bool, int]:
     tiles = getattr(image, "tile", None)
     stored = tiles[0][3] if tiles else None  # how the file stores a pixel, such as "RGB;16B", if Pillow knows
     raw = str(stored[0] if isinstance(stored, tuple) and stored else stored)
-    bits = max(image.tag_v2.get(_BITS, (1,))) if image.format == "TIFF" else 8  # type: ignore[attr-defined]
+    bits = max(tiff_tag(image, Tag.BitsPerSample, (8,)))
     # "BGR;16" is 8-bit colour packed into 16 bits; of colours in separate planes, only the tag says how deep they are.
     deep = image.mode in ("I", "F") or bits > 8 or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
     return deep, {"L;2": 2, "L;4": 4}.get(raw.removesuffix("I"), 0) if image.mode == "L" else 0

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.pillow import open_picture
+from PIL.ExifTags import Base as Tag
 
-_BITS, _DESCRIPTION = 258, 270
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.pillow import open_picture, tiff_tag
+
 Axes = list[tuple[str, int]]
 
 
@@ -28,8 +29,8 @@ def read_axes(path: Path) -> Axes:
     with open_picture(path) as image:
         if image.format != "TIFF":
             return []
-        text, pages = str(image.tag_v2.get(_DESCRIPTION, "")), int(getattr(image, "n_frames", 1))  # type: ignore[attr-defined]
-        page_bytes = image.width * image.height * sum(image.tag_v2.get(_BITS, (1,))) // 8  # type: ignore[attr-defined]
+        text, pages = str(tiff_tag(image, Tag.ImageDescription, "")), int(getattr(image, "n_frames", 1))
+        page_bytes = image.width * image.height * sum(tiff_tag(image, Tag.BitsPerSample, (1,))) // 8
     for found in _written(text):
         count = math.prod(length for _, length in found)
         if pages == 1 < count and path.stat().st_size - len(text) > count * page_bytes:

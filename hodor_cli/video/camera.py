@@ -35,7 +35,7 @@ class CameraSource(FrameSource):
             raise InputError(f"there is no camera {index}, or it is in use; check its plug (for a file, give its path)")
         self.height, self.width = first.shape[:2]
         self._first: Any = first
-        fps = float(self._capture.get(5))  # CAP_PROP_FPS; many drivers return 0
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))  # many drivers return 0
         self.fps = fps if 0 < fps <= 1000 else _DEFAULT_FPS
         self.length = None if self.end is None else self.end - self.start
 

@@ -154,7 +154,7 @@ def as_float32(values: Mapping[str, Tensor], origin: str | Path) -> dict[str, Te
     return made
 
 
-def shown(text: object, limit: int = 300) -> str:
-    """Text from a file made safe to show in a message: control characters escaped, at most `limit` characters."""
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: limit + 1])
-    return plain if len(plain) <= limit else f"{plain[: limit - 3]}..."
+def shown(text: object) -> str:
+    """Text from a file made safe to show in a message: control characters escaped, at most 300 characters."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:301])
+    return plain if len(plain) <= 300 else f"{plain[:297]}..."
