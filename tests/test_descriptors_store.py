@@ -206,6 +206,18 @@ def test_kill_at_any_moment_loses_at_most_the_video_in_progress(tmp_path: Path, 
     assert not (tmp_path / "objects.h5.pending").exists() and not (tmp_path / ".objects.h5.tmp").exists()
 
 
+def test_a_part_of_another_model_is_not_merged(tmp_path: Path) -> None:
+    path, part = tmp_path / "objects.h5", tmp_path / "objects.h5.pending" / "00000001.h5"
+    StoreWriter(path, INFO).close()
+    with StoreWriter(tmp_path / "other.h5", replace(INFO, model_fingerprint="e" * 64)) as writer:
+        add(writer, video_info("bear"))
+    part.parent.mkdir()
+    (tmp_path / "other.h5").rename(part)
+    StoreWriter(path, INFO).close()
+    with DescriptorStore(path) as store:
+        assert not store.videos and not part.exists()
+
+
 def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
     StoreWriter(tmp_path / "objects.h5", INFO).close()
