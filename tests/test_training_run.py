@@ -36,11 +36,11 @@ from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, in_processes, layout_of
 from hodor_cli.training.learner import Learner
 from hodor_cli.training.loop import fit
-from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
+from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingProgress, TrainingResult
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import with_settings
 from hodor_cli.training.run_folder import STATE_FILE, TrainingState, read_state, save_state
-from hodor_cli.training.watching import Events, outlook
+from hodor_cli.training.watching import Events, Report, outlook
 from hodor_cli.weights import load_checkpoint, load_model, save_checkpoint
 from hodor_cli.weights.published import load_imagenet_backbone
 
@@ -303,6 +303,16 @@ def test_a_limit_on_time_ends_a_run_that_can_be_resumed(photos: Path, tmp_path: 
         with pytest.raises(UsageError, match=f"`time_limit` cannot be '{text}'"):
             run(photos, tmp_path / "other", time_limit=text)
     assert [RunOptions(time_limit=text).seconds for text in ("90", "2m30", "1h30m", "1.5h")] == [90, 150, 5400, 5400]
+
+
+def test_the_speed_is_a_mean_without_the_first_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[TrainingProgress] = []
+    report = Report(Plan(train_preset("toy"), RunOptions(tmp_path), Callbacks(progress=told.append)), 0)
+    for done, seconds in enumerate((100.0, 1.0, 1.0, 2.0), 1):  # of 2 samples each
+        monkeypatch.setattr(time, "perf_counter", lambda now=seconds: now)
+        report.write(done, torch.zeros(4), 1e-4, began=0.0, waited=0.0)
+    report.close()
+    assert [progress.samples_per_second for progress in told] == pytest.approx([0.02, 2.0, 2.0, 5 / 3])
 
 
 def test_a_limit_on_time_says_how_far_it_reaches_and_how_to_have_a_whole_run_in_it(
