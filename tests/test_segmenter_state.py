@@ -128,9 +128,9 @@ def test_a_state_of_another_model_or_version_is_refused_and_changes_nothing(toy:
     other.step(frames[0], THREE)
     narrow = {name: value[..., :5] if name.endswith("/objects") else value for name, value in good.items()}
     for state, said in (
-        ({}, "not a segmenter state of version 6"),
+        ({}, "not a segmenter state of version 7"),
         ({"version": np.array(3)}, "not a segmenter state"),
-        ({**good, "version": np.array(1)}, "not a segmenter state of version 6"),
+        ({**good, "version": np.array(1)}, "not a segmenter state of version 7"),
         (other.state(), "made with the model 'toy', not 'mini'"),
         ("state.npz", "this str is not a segmenter state.*that `np.load` opened"),
         ({key: value for key, value in good.items() if key != "motion/time"}, "is damaged .'motion/time'."),

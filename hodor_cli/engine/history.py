@@ -18,13 +18,16 @@ from hodor_cli.model.types import Descriptors, History
 class HistoryEntry:
     """Descriptors of one frame: `objects` (I, D) in the order of `object_ids`, `background` (9, D) or None.
 
-    lasting: the entry outlives the window while it has objects. A frame may have one besides its ordinary entry.
+    palettes (I, K, 7) and background_palettes (9, K, 7): of given masks, see `palettes_of`; None for others. lasting:
+    the entry outlives the window while it has objects. A frame may have one besides its ordinary entry.
     """
 
     frame: int
     object_ids: ObjectIds
     objects: Tensor
     background: Tensor | None = None
+    palettes: Tensor | None = None
+    background_palettes: Tensor | None = None
     lasting: bool = False
 
     @staticmethod
@@ -35,14 +38,21 @@ class HistoryEntry:
         *,
         background: bool = True,
         lasting: bool = False,
+        palettes: tuple[Tensor, Tensor] | None = None,
     ) -> HistoryEntry:
-        """An entry from the descriptors of a batch of one; background: whether to keep the background's."""
+        """An entry from the descriptors of a batch of one; background: whether to keep the background's.
+
+        palettes: of the objects (I, K, 7) and of the background (9, K, 7).
+        """
+        of_objects, of_background = palettes or (None, None)
         return HistoryEntry(
             frame=frame,
             object_ids=ObjectIds(object_ids),
             objects=descriptors.objects[0].float(),
             # Copied even if it is float32: a view would keep all of the encoder's output in memory.
             background=descriptors.background[0].to(torch.float32, copy=True) if background else None,
+            palettes=of_objects,
+            background_palettes=of_background if background else None,
             lasting=lasting,
         )
 
@@ -58,7 +68,9 @@ class HistoryEntry:
         kept = self.object_ids.without(object_id)
         if not kept and self.background is None:
             return None
-        return replace(self, object_ids=kept, objects=self.objects[self.object_ids.rows(kept)])
+        rows = self.object_ids.rows(kept)
+        palettes = None if self.palettes is None else self.palettes[rows]
+        return replace(self, object_ids=kept, objects=self.objects[rows], palettes=palettes)
 
 
 @dataclass
@@ -110,3 +122,14 @@ class HistoryRing:
         complete = bool(has_object.all()) and bool(has_background.all())
         present = has_object[None].to(first.device), has_background[None].to(first.device)
         return History(objects[None], background[None], *present, complete)
+
+    def palettes(self, object_ids: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """The palettes of all T entries that have some: of these objects (T, I, K, 7), and of the background
+        (T, 9, K, 7). Those that an entry does not have are zero; None if no entry has any."""
+        objects, background = [], []
+        for entry in (*self.pinned, *self.entries):
+            if entry.palettes is not None:
+                own, scene = entry.object_ids.aligned(entry.palettes, object_ids)[0], entry.background_palettes
+                objects.append(own)
+                background.append(own.new_zeros(NUM_BACKGROUND, *own.shape[1:]) if scene is None else scene)
+        return (torch.stack(objects), torch.stack(background)) if objects else None

@@ -85,11 +85,11 @@ class OfflineSegmenter(Segmenter):
             return
         with autocast(self.device, self.dtype):
             maps = self.network.extract(image, geometry)
-            objects, descriptors = self.network.encode(maps, full, frame)
+            encoded = self.network.encode(maps, full, frame)
         # If an object of the plan has no mask here, the unmarked pixels are not all background.
         whole = full.keys() >= {*self._plan.forward(frame), *self._plan.backward(frame)}
-        entry = HistoryEntry.of(-1, list(full), descriptors, background=whole)
-        stored = stored_frame(maps, list(full), objects[0]) if self.matching else None
+        entry = HistoryEntry.of(-1, list(full), encoded.descriptors, background=whole, palettes=encoded.palettes)
+        stored = stored_frame(maps, list(full), encoded.masks[0]) if self.matching else None
         self._references.put(frame, entry, stored, geometry)
 
     def backward(self, top: int, *, shown: bool = False) -> OfflineSegmenter:

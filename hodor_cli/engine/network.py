@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hodor_cli.config import COLOUR_CHANNELS
 from hodor_cli.engine.decoded import require_numbers
 from hodor_cli.engine.fitting import fitted_to_frame
 from hodor_cli.engine.matching_memory import Carried, StoredFrame
+from hodor_cli.engine.palette import palettes_of
 from hodor_cli.engine.planned import PlannedStep
 from hodor_cli.engine.state import Followed
 from hodor_cli.model.background import reference_masks, to_stride8
@@ -30,6 +32,15 @@ class Expected(NamedTuple):
     geometry: Geometry
     maps: Future[Maps]
     carried: Future[list[Carried]]
+
+
+class Encoded(NamedTuple):
+    """Given masks at stride 8, (1, I, h, w), and their descriptors; where these are used alone, also their palettes and
+    those of the background."""
+
+    masks: Tensor
+    descriptors: Descriptors
+    palettes: tuple[Tensor, Tensor] | None
 
 
 class Network:
@@ -89,10 +100,9 @@ class Network:
         visible = (to_stride8(prepared)[0] > 0.5).flatten(1).any(dim=1).tolist()
         return {key: mask for key, mask, seen in zip(given, prepared[0], visible, strict=True) if seen}
 
-    def encode(
-        self, maps: Maps, full: Mapping[int, Tensor], frame: int, planned: PlannedStep | None = None
-    ) -> tuple[Tensor, Descriptors]:
-        """Given masks at stride 8, (1, I, h, w), and their descriptors, which a planned step may have already."""
+    def encode(self, maps: Maps, full: Mapping[int, Tensor], frame: int, planned: PlannedStep | None = None) -> Encoded:
+        """Encode given masks, of which a planned step may have the fitted descriptors already."""
+        palettes = None
         masks = torch.stack(list(full.values()))
         objects, background = reference_masks(masks[None])
         descriptors = self.model.encode(maps, objects, background)
@@ -100,4 +110,11 @@ class Network:
         if self.fits:
             known = None if planned is None else planned.fitted(list(full))
             descriptors = known or fitted_to_frame(self.model, maps, descriptors, masks)
-        return objects, descriptors
+            if (codes := self.colours(maps)) is not None:
+                palettes = palettes_of(codes, objects[0]), palettes_of(codes, background[0])
+        return Encoded(objects, descriptors, palettes)
+
+    def colours(self, maps: Maps) -> Tensor | None:
+        """The colour codes (6, h, w) of a frame; None for a model without them."""
+        matcher = self.model.matcher
+        return maps.keys[0, -COLOUR_CHANNELS:] if matcher and matcher.colours and maps.keys is not None else None

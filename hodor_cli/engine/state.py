@@ -24,7 +24,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Matcher
 from hodor_cli.runtime.preprocess import Geometry
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 
 Part = TypeVar("Part", HistoryEntry, StoredFrame, GivenLook, WholeFrame)
 

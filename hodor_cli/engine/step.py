@@ -9,6 +9,7 @@ from typing import SupportsFloat
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
@@ -21,6 +22,7 @@ from hodor_cli.engine.matching_memory import Carried
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.network import Network
 from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.engine.palette import colour_bias
 from hodor_cli.engine.planned import PlannedStep
 from hodor_cli.engine.region import WholeFrame, holds_all, in_whole_frame
 from hodor_cli.engine.state import Followed
@@ -109,14 +111,17 @@ class FrameStep:
             if object_id in known.ids:  # a correction makes earlier results for the object invalid
                 known.forget(object_id)
         known.ids = known.ids.adding(ids)
-        objects, descriptors = network.encode(self.maps, full, self.index, self.planned)
+        masks, descriptors, palettes = network.encode(self.maps, full, self.index, self.planned)
         shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
         known.looks = known.looks | {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
         if join or network.fits:
-            known.ring.put(HistoryEntry.of(self.index, ids, descriptors, background=not existed, lasting=network.fits))
+            entry = HistoryEntry.of(
+                self.index, ids, descriptors, background=not existed, lasting=network.fits, palettes=palettes
+            )
+            known.ring.put(entry)
         if not existed and network.matching:
-            known.memory.remember(self.maps, ids, objects[0], reference=tuple(ids))
-            known.motion.observe(ids, objects[0], self.time)
+            known.memory.remember(self.maps, ids, masks[0], reference=tuple(ids))
+            known.motion.observe(ids, masks[0], self.time)
         return full
 
     def _decode(self, followed: ObjectIds) -> Decoded:
@@ -124,7 +129,7 @@ class FrameStep:
         known = self.known
         matcher = self.network.model.matcher if self.network.matching else None
         if matcher is None or known.memory.previous is None:
-            return Decoded(known.ids, *self._logits(None), {}, followed)
+            return Decoded(known.ids, self._with_colours(self._logits(None)[0]), None, {}, followed)
         before = known.memory.previous.keyed_masks(known.ids).masks[0]
         radii = known.motion.radii(known.ids, matcher.spread, self.time)
         whole = None if self.network.whole_frames else known.whole
@@ -141,6 +146,14 @@ class FrameStep:
         given = [known.memory.has_given(object_id) for object_id in known.ids]
         logits = without_strays(without_absent(logits, cue, given), cue, given)
         return Decoded(known.ids, logits, cue, dict(zip(known.ids, shares, strict=True)), followed)
+
+    def _with_colours(self, logits: Tensor) -> Tensor:
+        """Logits (1, 10 + I, 2h, 2w) of descriptors alone, to which the palettes of objects are added."""
+        palettes, codes = self.known.ring.palettes(self.known.ids), self.network.colours(self.maps)
+        if palettes is None or codes is None:
+            return logits
+        bias = F.interpolate(colour_bias(codes, *palettes)[None], scale_factor=2, mode="bilinear", align_corners=False)
+        return logits + F.pad(bias, (0, 0, 0, 0, NUM_NON_OBJECT, 0))
 
     def _logits(self, region: Region | None) -> tuple[Tensor, Cue | None]:
         """The logits of a region, or of the whole frame if None, and the cue they were decoded with.
@@ -165,7 +178,7 @@ class FrameStep:
         known, model, second = self.known, self.network.model, self.network.second
         # Objects that start here and were not decoded have no channel yet; their reference masks will fill it.
         started = len(known.ids) - len(decoded.object_ids)
-        logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
+        logits = F.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
         found = Measures(cut_off=dict(decoded.cut_off))
         in_second = None if second is None else second.start(self._labels, decoded)
         masks = masks_to_encode(logits, reference, known.ids, self.geometry)
