@@ -345,6 +345,21 @@ def test_a_result_of_a_tiff_with_several_axes_opens_its_frames_again(
     assert export_result(out, ["matte"], ExportOptions(source=clip))
 
 
+def test_the_result_of_a_part_of_a_video_or_folder_is_opened_and_exported(tmp_path: Path) -> None:
+    frames, first = two_squares(5)
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / "frames" / f"{number}.png")
+    for place in (tmp_path / "frames", write_video(tmp_path / "clip.mp4", frames)):
+        out = tmp_path / f"{place.stem}.hodor"
+        with open_source(place, start=1) as source:
+            segment_source(source, RunInputs({1: first}), out, ColourSegmenter())
+        with open_target(out, None)[0] as again:
+            assert [frame.index for frame in again] == [1, 2, 3, 4]
+        (exported,) = find_sources(out)
+        assert [frame.index for frame in exported.frames()] == [1, 2, 3, 4] and not exported.warnings()
+
+
 def test_a_video_that_was_replaced_since_its_masks_were_made_is_told(tmp_path: Path) -> None:
     frames, first = two_squares(4)
     with open_source(write_video(tmp_path / "clip.mp4", frames)) as source:

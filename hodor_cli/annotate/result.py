@@ -105,11 +105,11 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):
         run = read_record(folder.report, ReportRecord)
-        same = (run.source.size, run.source.content) == ((frames.height, frames.width), content_hash(frames))
         frames.close()
-        if not same:
+        frames = open_again(run, source)  # with the run's range, which the fingerprint of a folder covers
+        if (run.source.size, run.source.content) != ((frames.height, frames.width), content_hash(frames)):
+            frames.close()
             raise OutputError(f"{folder.root} holds the masks of another video; choose another folder with `out`")
-        frames = open_again(run, source)
     return frames, folder
 
 

@@ -22,7 +22,7 @@ from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import path_text, reading_file, visible_folders
 from hodor_cli.records import Report
-from hodor_cli.video.content import warn_if_changed
+from hodor_cli.video.content import content_hash, warn_if_changed
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
@@ -94,17 +94,22 @@ def video_with_masks(
     name: str | None = None,
     confidence: Mapping[int, Mapping[int, float]] | None = None,
     kind: str = "video",
+    known: Mapping[int, Path] | None = None,
 ) -> ExportSource:
     """A video file or a folder of frames with a folder of masks named like its frames, or one mask for frame 0.
 
     Frames without a mask file are skipped. every: keep only frames whose index is a multiple of it. name: what to call
     the video in the store, by default the source's name. confidence: {frame: {object id: 0..1}} if the masks are
-    predictions. Raises InputError if no mask belongs to any frame.
+    predictions. known: the masks by frame, if their names need not be matched. Raises InputError if no mask belongs to
+    any frame.
     """
-    if masks.is_dir():
+    notes: list[str] = []
+    if known is not None:
+        files = dict(known)
+    elif masks.is_dir():
         files, notes = match_mask_folder(masks, source)
     elif masks.is_file():
-        files, notes = {source.start: masks}, []
+        files = {source.start: masks}
     else:
         raise InputError(f"no such mask file or folder: {masks}; give a folder of masks named like the frames")
 
@@ -195,8 +200,8 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     if not (folder / "report.json").is_file():
         raise InputError(f"{folder} holds an unfinished run of `segment_source`; `resume` it, then export it")
     report = parse_json(folder / "report.json", Report, "the report of a run", "segment the video again")
-    masks = (folder / "masks" / f"{frame.name}.png" for frame in report.frames)
-    if missing := next((mask for mask in masks if not mask.exists()), None):
+    known = {frame.frame: folder / "masks" / f"{frame.name}.png" for frame in report.frames}
+    if missing := next((mask for mask in known.values() if not mask.exists()), None):
         raise InputError(f"the mask {missing} is missing; segment the video again")
     place = report.place.get("source", "")
     path = video or _find_video(folder, place, report.source.name)
@@ -206,11 +211,13 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }
-    source = open_source(path, value_range=report.source.value_range, axes=report.axes_at(path))
-    warn_if_changed(source, report.source.content)
+    then = report.source
+    source = open_source(path, start=then.start, end=then.end, value_range=then.value_range, axes=report.axes_at(path))
+    warn_if_changed(source, then.content)
     found = video_with_masks(
-        source, path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment"
-    )
+        source, path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment",
+        known=known if content_hash(source) == then.content else None,
+    )  # fmt: skip
     if report.source.name == source.name:
         return found
     other = f"the masks in {folder} were made from {report.source.name} and are now used for {source.name}"
