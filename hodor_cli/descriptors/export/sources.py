@@ -175,7 +175,7 @@ def require_distinct(videos: Iterable[VideoInfo]) -> None:
     by_masks: dict[str, VideoInfo] = {}
     for info in videos:
         if info.result and (other := by_masks.setdefault(info.result, info)).source != info.source:
-            raise UsageError(f"{info.result} is for {other.name} and {info.name}; give `masks` with a folder for each")
+            raise UsageError(f"{info.result} is for both {other.name} and {info.name}; `masks` needs a folder of each")
         if (other := by_name.setdefault(info.name, info)) is not info:
             paths = f"{other.result or other.source} and {info.result or info.source}"
             of_sets = info.kind.startswith("davis") and other.kind.startswith("davis")
