@@ -20,8 +20,9 @@ _COLOURS, _ROUNDS = 6, 8
 #: How sharply colours are told apart (the exponent of the product of two colour codes), and the density below which
 #: all colours are equally unusual. All were chosen on composites of clips that took no part in training.
 _SHARPNESS, _RARE = 50.0, 0.02
-#: The weight of the logarithm of how much more usual a colour is in an object than elsewhere.
-_WEIGHT = 4.0
+#: The weight of the logarithm of how much more usual a colour is in an object than elsewhere, and the most that it adds
+#: to a logit or takes from it: shade makes new colours.
+_WEIGHT, _MOST = 4.0, 4.0
 
 
 def palettes_of(codes: Tensor, masks: Tensor) -> Tensor:
@@ -61,7 +62,8 @@ def colour_bias(codes: Tensor, objects: Tensor, background: Tensor) -> Tensor:
     bias = torch.zeros_like(of_objects)
     if len(densities):
         usual = densities.mean(dim=0)
-        bias[known] = _WEIGHT * ((of_objects[known] + _RARE) / (usual + _RARE)).log()
+        more = ((of_objects[known] + _RARE) / (usual + _RARE)).log()
+        bias[known] = (_WEIGHT * more).clamp(-_MOST, _MOST)
     return bias
 
 
