@@ -17,7 +17,7 @@ from hodor_cli.model.colour import colour_codes
 from hodor_cli.model.decoder import Decoder
 from hodor_cli.model.encoder import Encoder
 from hodor_cli.model.fpn import FeaturePyramid
-from hodor_cli.model.matching import Matcher
+from hodor_cli.model.matching import Matcher, with_recent
 from hodor_cli.model.mobilenet import MobileNetV2
 from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.swin import Swin
@@ -87,12 +87,18 @@ class Hodor(nn.Module):
         """Object descriptors (..., D) without the place of their objects, such as for another video."""
         return objects if self.encoder.place is None else self.encoder.place.forget(objects)
 
-    def match(self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks) -> Cue | None:
+    def match(
+        self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks, recent: KeyedMasks | None = None
+    ) -> Cue | None:
         """The correspondence cue for a frame, or None for a model without a matcher."""
         if self.matcher is None or maps.keys is None:
             return None
         carried, matched = self.matcher.nearby(maps.keys, previous)
-        return Cue(carried, self.matcher.anywhere(maps.keys, reference), matched=matched)
+        found = self.matcher.anywhere(maps.keys, reference)
+        if recent is not None:
+            given = reference.masks.flatten(2).sum(dim=2)
+            found = with_recent(found, self.matcher.anywhere(maps.keys, recent), recent.masks, given)
+        return Cue(carried, found, matched=matched)
 
     def forward(self, frames: Tensor) -> Maps:
         return self.extract(frames)

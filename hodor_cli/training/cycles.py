@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model.background import predicted_masks, reference_masks
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import with_recent
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import normalise
@@ -224,18 +223,12 @@ def _history(sources: list[_Node], hardship: Hardship) -> History:
 
 
 def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, hardship: Hardship) -> Cue | None:
-    """The cue with the newest source as the previous frame, the oldest as the reference, and the middle one as the
-    recent frame."""
-    newest, recent, oldest = sources[-1], sources[len(sources) // 2], sources[0]
-    newest_keys, recent_keys, oldest_keys = (maps[node.frame].keys for node in (newest, recent, oldest))
-    keys = maps[target].keys
-    if newest_keys is None or recent_keys is None or oldest_keys is None or keys is None:
+    """The cue with the newest source as the previous frame, the oldest as the reference, and the middle one of three or
+    more as the recent frame."""
+    known = [KeyedMasks(keys, node.masks) for node in sources if (keys := maps[node.frame].keys) is not None]
+    if not known:
         return None
-    damage = hardship.damage_cue
-    previous = KeyedMasks(newest_keys, with_mistakes(newest.masks, damage) if damage else newest.masks)
-    cue = model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))
-    if cue is None or model.matcher is None or len(sources) < 3:
-        return cue
-    carried = model.matcher.anywhere(keys, KeyedMasks(recent_keys, recent.masks))
-    both = with_recent(cue.reference, carried, recent.masks, oldest.masks.flatten(2).sum(dim=2))
-    return cue._replace(reference=both)
+    previous, damage = known[-1], hardship.damage_cue
+    if damage:
+        previous = previous._replace(masks=with_mistakes(previous.masks, damage))
+    return model.match(maps[target], previous, known[0], known[len(known) // 2] if len(known) > 2 else None)

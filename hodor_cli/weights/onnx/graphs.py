@@ -22,7 +22,7 @@ from hodor_cli.model.encoder import EncoderLayer
 from hodor_cli.model.fast import plain
 from hodor_cli.model.fpn import FeaturePyramid
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import at_most_one, surroundings, with_recent
+from hodor_cli.model.matching import at_most_one, surroundings
 from hodor_cli.model.mobilenet import Conv, InvertedResidual
 from hodor_cli.model.types import Cue, History, KeyedMasks, Maps
 from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
@@ -174,10 +174,9 @@ class MatchGraph(nn.Module):
 
     def forward(self, keys: Tensor, *other_frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         previous, reference, recent = (KeyedMasks(*other_frames[i : i + 2]) for i in (0, 2, 4))
-        cue = self.model.match(Maps(keys, keys, keys), previous, reference)
+        cue = self.model.match(Maps(keys, keys, keys), previous, reference, recent)
         assert cue is not None and cue.matched is not None and self.model.matcher is not None, (
             "models without a matcher have no such graph"
         )
-        carried, given = self.model.matcher.anywhere(keys, recent), reference.masks.flatten(2).sum(dim=2)
-        both = with_recent(cue.reference, carried, recent.masks, given)
-        return cue.previous, at_most_one(both), surroundings(previous.masks, self.model.matcher.spread), cue.matched
+        near = surroundings(previous.masks, self.model.matcher.spread)
+        return cue.previous, at_most_one(cue.reference), near, cue.matched
