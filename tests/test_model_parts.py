@@ -185,26 +185,26 @@ def test_attention_with_an_empty_mask_is_attention_to_the_whole_map() -> None:
 
 
 def test_tokens_start_as_the_mean_inside_their_masks() -> None:
-    pixels, masks = torch.randn(1, 3, 8), torch.zeros(1, 3, 8)
-    masks[0, 0, :2] = 0.6
-    masks[0, 1, 2:5] = 1
-    masks[0, 2, 5:] = torch.tensor([0.1, 0.4, 0.3])
-    start = start_of_tokens(pixels, masks, 1)
-    torch.testing.assert_close(start[0, 0], pixels[0, :, :2].mean(dim=-1))
-    torch.testing.assert_close(start[0, 1], pixels[0, :, 2:5].mean(dim=-1))
-    torch.testing.assert_close(start[0, 2], pixels[0, :, 6])  # nothing above 0.5: the highest pixel
+    pixels, masks = torch.randn(1, 3, 8), torch.zeros(1, 11, 8)
+    masks[0, 8, :2] = 0.6
+    masks[0, 9, 2:5] = 1
+    masks[0, 10, 5:] = torch.tensor([0.1, 0.4, 0.3])
+    start = start_of_tokens(pixels, masks)
+    torch.testing.assert_close(start[0, 8], pixels[0, :, :2].mean(dim=-1))
+    torch.testing.assert_close(start[0, 9], pixels[0, :, 2:5].mean(dim=-1))
+    torch.testing.assert_close(start[0, 10], pixels[0, :, 6])  # nothing above 0.5: the highest pixel
 
 
 def test_an_empty_background_cell_starts_at_zero_and_an_empty_object_does_not() -> None:
-    pixels, masks = torch.randn(1, 3, 8), torch.full((1, 2, 8), 0.2)
-    start = start_of_tokens(pixels, masks, 1)
-    assert (start[0, 0] == 0).all()
-    torch.testing.assert_close(start[0, 1], pixels[0, :, 0])
+    pixels, masks = torch.randn(1, 3, 8), torch.full((1, 10, 8), 0.2)
+    start = start_of_tokens(pixels, masks)
+    assert (start[0, :9] == 0).all()
+    torch.testing.assert_close(start[0, 9], pixels[0, :, 0])
 
 
 def test_the_start_of_a_large_object_fits_half_precision() -> None:
     pixels = torch.full((1, 2, 200_000), 3.0, dtype=torch.float16)
-    start = start_of_tokens(pixels, torch.ones(1, 1, 200_000, dtype=torch.float16), 0)
+    start = start_of_tokens(pixels, torch.ones(1, 1, 200_000, dtype=torch.float16))
     torch.testing.assert_close(start, torch.full((1, 1, 2), 3.0, dtype=torch.float16), rtol=1e-2, atol=0)
 
 

@@ -32,7 +32,7 @@ class DecoderLayer(nn.Module):
         ffn_channels: int,
         norm_groups: int,
         dropout: float,
-        deform_channels: int | None = None,
+        deform_channels: int | None,
     ) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
@@ -55,7 +55,7 @@ class DecoderLayer(nn.Module):
         history: History,
         present: Tensor | None,
         embeddings: tuple[Tensor, Tensor],
-        norms: Norms | None = None,
+        norms: Norms | None,
     ) -> Tensor:
         """x (B, h, w, C) and position (h * w, C); present (B, T * I + T * 9) bool: which descriptors are there, None if
         all are."""
@@ -137,10 +137,11 @@ class Decoder(nn.Module):
         maps: Maps,
         history: History,
         embeddings: tuple[Tensor, Tensor],
-        cue: Cue | None = None,
-        place: Place | None = None,
-        region: Region | None = None,
-        norms: Norms | None = None,
+        *,
+        cue: Cue | None,
+        place: Place | None,
+        region: Region | None,
+        norms: Norms | None,
     ) -> Tensor:
         """(B, 1 + 9 + I, H/4, W/4) float32 logits: the catch-all, the background cells, the objects.
 

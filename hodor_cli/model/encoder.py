@@ -101,7 +101,7 @@ class Encoder(nn.Module):
         """stride8 (B, C, h, w), object_masks (B, I, h, w) and background_masks (B, 9, h, w) in 0..1."""
         pixels = self.pixels(stride8)
         masks = torch.cat((background_masks.flatten(2), object_masks.flatten(2)), dim=1).to(pixels.dtype)
-        x = self.start_proj(start_of_tokens(pixels, masks, NUM_BACKGROUND))
+        x = self.start_proj(start_of_tokens(pixels, masks))
         position = torch.cat((self.bg_query_embed, self.fg_query_embed.expand(object_masks.shape[1], -1)))
         position = position.to(x.dtype).expand_as(x)
         for layer in self.layers:
@@ -118,15 +118,15 @@ class Encoder(nn.Module):
 
 
 @torch.no_grad()
-def start_of_tokens(pixels: Tensor, masks: Tensor, num_background: int) -> Tensor:
-    """The mean of pixels (B, C, HW) inside each mask (B, N, HW): (B, N, C), without gradient.
+def start_of_tokens(pixels: Tensor, masks: Tensor) -> Tensor:
+    """The mean of pixels (B, C, HW) inside each mask (B, 9 + I, HW): (B, 9 + I, C), without gradient.
 
     If a mask has no pixel above 0.5, an object takes the pixel where its mask is largest, a background cell zero.
     """
     inside = masks > 0.5
     empty = ~inside.any(dim=-1)
     highest = F.one_hot(masks.argmax(dim=-1), masks.shape[-1]).bool()
-    highest[:, :num_background] = False
+    highest[:, :NUM_BACKGROUND] = False
     inside = torch.where(empty[..., None], highest, inside).float()
     # Divided before the sum: for a large object, the sum would overflow float16.
     share = inside / inside.sum(dim=-1, keepdim=True).clamp(min=1)

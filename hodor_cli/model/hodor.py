@@ -81,7 +81,8 @@ class Hodor(nn.Module):
         maps, at stride 8, to decode alone; it needs a cue, and the `norms` of a frame that was decoded as a whole.
         """
         embeddings = (self.encoder.fg_query_embed, self.encoder.bg_query_embed)
-        return self.decoder(maps, history, embeddings, cue, self.encoder.place, region, norms)
+        place = self.encoder.place
+        return self.decoder(maps, history, embeddings, cue=cue, place=place, region=region, norms=norms)
 
     def anywhere(self, objects: Tensor) -> Tensor:
         """Object descriptors (..., D) without the place of their objects, such as for another video."""
