@@ -10,7 +10,6 @@ import torch
 
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.runtime.preprocess import Scalable
-from hodor_cli.runtime.second_thread import SecondThread
 
 Item = TypeVar("Item")
 
@@ -63,10 +62,9 @@ class LookAhead(Generic[Item]):
 
     def __enter__(self) -> LookAhead[Item]:
         if self._segmenter is not None:
-            self._segmenter.network.second = SecondThread()
+            self._segmenter.network.start_second()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._segmenter is not None and self._segmenter.network.second is not None:
-            self._segmenter.network.second.close()
-            self._segmenter.network.second, self._segmenter.network.expected = None, []
+        if self._segmenter is not None:
+            self._segmenter.network.stop_second()

@@ -46,7 +46,7 @@ class Encoded(NamedTuple):
 class Network:
     """A network on its device, in its precision, and what it computes from single frames.
 
-    second: a thread that works on the next frame during a step; `LookAhead` sets it.
+    second: a thread that works on the next frame during a step, between `start_second` and `stop_second`.
     maps_are_read: other code reads the backbone's maps of every frame, so no frame is extracted ahead of its step.
     whole_frames: other code reads the decoder's logits, so all of each frame is decoded, not only where objects can be.
     """
@@ -57,7 +57,17 @@ class Network:
         self.fits = model.config.fitted_steps > 0 and not (matching and model.matcher is not None)
         self.second: SecondThread | None = None
         self.maps_are_read = self.whole_frames = False
-        self.expected: list[Expected] = []
+        self._expected: list[Expected] = []
+
+    def start_second(self) -> None:
+        """Start the second thread."""
+        self.second = SecondThread()
+
+    def stop_second(self) -> None:
+        """Stop the second thread, and forget what it has prepared."""
+        if self.second is not None:
+            self.second.close()
+        self.second, self._expected = None, []
 
     def expect(self, frame: np.ndarray | Scalable, geometry: Geometry, known: Followed) -> None:
         """Start extracting a frame's maps in the second thread, while the next step works on the frame before it.
@@ -69,13 +79,13 @@ class Network:
         maps = self.second.start(self.extract, frame, geometry)
         stored = list(known.memory.lasting) if self.matching else []
         carried = self.second.start(self._carry, maps, stored, tuple(known.ids))
-        self.expected = [*self.expected[-1:], Expected(frame, geometry, maps, carried)]
+        self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, carried)]
 
     def prepared(self, frame: np.ndarray | Scalable, geometry: Geometry) -> tuple[Maps, list[Carried]]:
         """The maps of a frame and, if it was expected, the masks already carried to it."""
-        for expected in self.expected:
+        for expected in self._expected:
             if expected.frame is frame and expected.geometry == geometry:
-                self.expected = [other for other in self.expected if other is not expected]
+                self._expected = [other for other in self._expected if other is not expected]
                 return expected.maps.result(), expected.carried.result()
         return self.extract(frame, geometry), []
 
