@@ -75,6 +75,7 @@ def label_map(
     rivals, objects = channels[:, box[0], box[1]].split((background, len(object_ids)))
     merged, cells = rivals.max(dim=0)
     values, slots = objects.max(dim=0)
+    # Below _NOTHING, each background channel has its own number: between cells of two of them, an object may win.
     blocks = _common(slots.where(values > merged, _NOTHING - 1 - cells).short())
     known_far = (blocks < _NOTHING) & (blocks != _UNCLEAR) | (_common(far[box].short()) == 1)
     blocks.masked_fill_(known_far, _NOTHING)

@@ -203,9 +203,9 @@ class _Parts:
         self._sides = np.stack((-top, top + height, -left, left + width), axis=1)
         at_border = np.flatnonzero(np.any(self._sides >= (0, size[0], 0, size[1]), axis=1))
         # Label 0 is the background.
-        coming_in = np.setdiff1d(at_border, [0, *np.unique(self._labels[mask & _pixels(self.near)])])
+        coming_in = np.setdiff1d(at_border, [0, *np.unique(self._labels[mask & pixels_of(self.near)])])
         self.near |= new.cpu().numpy() & ~_cells(np.isin(self._labels, coming_in))
-        inside = _pixels(self.near)
+        inside = pixels_of(self.near)
         self._reaching = np.unique(self._labels[mask & inside])
         self.whole = np.isin(self._labels, self._reaching)
         area = int(self.whole.sum())
@@ -226,7 +226,7 @@ class _Parts:
         return np.isin(self._labels, returned)
 
 
-def _pixels(cells: np.ndarray) -> np.ndarray:
+def pixels_of(cells: np.ndarray) -> np.ndarray:
     """Cells (h, w) at twice the resolution, (2h, 2w)."""
     return cells.repeat(2, axis=0).repeat(2, axis=1)
 

@@ -77,7 +77,7 @@ class Segmenter:
 
     def reset(self) -> None:
         """Forget all objects and frames."""
-        self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
+        self.last = StepResult()
         self._next_frame = 0
         self._geometry: Geometry | None = None
         self._known = Followed(HistoryRing(self.history))
@@ -211,7 +211,7 @@ class Segmenter:
                 f"this {type(state).__name__} is not a segmenter state, or is damaged ({error}); give the arrays that"
                 " `state` returned, or the file that `np.load` opened"
             ) from error
-        self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
+        self.last = StepResult()
         self._known, self._next_frame = known, next_frame
         self._geometry, self._resolution = geometry, resolution
         self.watches.unpack(state)

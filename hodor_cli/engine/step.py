@@ -30,13 +30,11 @@ from hodor_cli.engine.step_result import StepResult
 from hodor_cli.engine.strays import without_strays
 from hodor_cli.errors import InputError
 from hodor_cli.model.background import predicted_masks
+from hodor_cli.model.decoder import ABSENT
 from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.types import Cue, Maps
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import Geometry
-
-#: Logit of an object at a pixel where it cannot be.
-_NOWHERE = -1e4
 
 
 @dataclass
@@ -178,7 +176,7 @@ class FrameStep:
         known, model, second = self.known, self.network.model, self.network.second
         # Objects that start here and were not decoded have no channel yet; their reference masks will fill it.
         started = len(known.ids) - len(decoded.object_ids)
-        logits = F.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
+        logits = F.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=ABSENT)
         found = Measures(cut_off=dict(decoded.cut_off))
         in_second = None if second is None else second.start(self._labels, decoded)
         masks = masks_to_encode(logits, reference, known.ids, self.geometry)

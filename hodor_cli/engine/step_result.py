@@ -37,10 +37,11 @@ class ObjectResult:
 class StepResult:
     """The result of a step: label map (H, W) uint16, a result per object, warnings, and seconds spent in the network.
 
-    An object whose given mask was too small to be encoded is in the result of that frame only.
+    An object whose given mask was too small to be encoded is in the result of that frame only. Without arguments: the
+    result before the first step.
     """
 
-    labels: np.ndarray
+    labels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint16))
     objects: dict[int, ObjectResult] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     network_seconds: float = 0.0

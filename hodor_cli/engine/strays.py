@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine.motion import pixels_of
 from hodor_cli.model.matching import FAR
 from hodor_cli.model.types import Cue
 
@@ -68,7 +69,7 @@ def without_strays(logits: Tensor, cue: Cue, given: Sequence[bool]) -> Tensor:
         return logits
     logits = logits.clone()
     for row, owner, piece in strays:
-        pixels = torch.from_numpy(piece.repeat(2, axis=0).repeat(2, axis=1)).to(logits.device)
+        pixels = torch.from_numpy(pixels_of(piece)).to(logits.device)
         channel = logits[0, NUM_NON_OBJECT + row]
         if owner is not None:
             taker = logits[0, NUM_NON_OBJECT + owner]
