@@ -14,7 +14,7 @@ from hodor_cli.model import Cue, History, Hodor, KeyedMasks, build_model, plain
 from hodor_cli.model.background import reference_masks
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.matching import CueInjection
-from hodor_cli.model.position import PlaceCodes, place_codes
+from hodor_cli.model.position import PositionCodes, position_codes
 from hodor_cli.presets import preset
 from hodor_cli.training import cycles
 from hodor_cli.training.cycles import Objective, schedule
@@ -81,7 +81,7 @@ def test_a_configuration_without_the_new_fields_is_the_network_it_was() -> None:
 
 
 def test_places_have_codes_of_their_own_at_every_size() -> None:
-    small, large = (place_codes(height, width, 64, NOWHERE) for height, width in ((12, 16), (36, 48)))
+    small, large = (position_codes(height, width, 64, NOWHERE) for height, width in ((12, 16), (36, 48)))
     nearness = torch.nn.functional.normalize(small, dim=1) @ torch.nn.functional.normalize(small, dim=1).T
     assert (nearness.argmax(dim=1) == torch.arange(12 * 16)).all()
     assert nearness[0, -1] < 0.5 < nearness[0, 1]
@@ -109,9 +109,9 @@ def test_two_objects_that_look_the_same_get_other_descriptors_from_their_places(
 
 def test_codes_keep_the_memory_layout_of_maps() -> None:
     maps = torch.rand(2, 16, 6, 8).contiguous(memory_format=torch.channels_last)
-    placed = PlaceCodes(16)(maps)
+    placed = PositionCodes(16)(maps)
     assert placed.is_contiguous(memory_format=torch.channels_last)
-    assert placed.dtype == maps.dtype and PlaceCodes(16)(maps.bfloat16()).dtype == torch.bfloat16
+    assert placed.dtype == maps.dtype and PositionCodes(16)(maps.bfloat16()).dtype == torch.bfloat16
 
 
 def test_a_new_gate_believes_the_cue_as_before_and_a_trained_one_decides_by_place() -> None:

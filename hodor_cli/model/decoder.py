@@ -12,7 +12,7 @@ from hodor_cli.config import ModelConfig
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.matching import CueInjection
 from hodor_cli.model.place import Place
-from hodor_cli.model.position import PlaceCodes, sinusoidal_position
+from hodor_cli.model.position import PositionCodes, sinusoidal_position
 from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.types import Cue, History, Maps
 
@@ -121,7 +121,8 @@ class Decoder(nn.Module):
         if config.upsampled_channels is not None:
             self.upsample_reduce = nn.Conv2d(channels, config.upsampled_channels, 1, bias=False)
             stride4_inputs = config.upsampled_channels + reduced_channels
-        self.places = PlaceCodes(mask_channels) if config.position_codes else None
+        # The name `places` is that of the parameters in files of weights.
+        self.places = PositionCodes(mask_channels) if config.position_codes else None
         self.stride4_reduce = nn.Conv2d(config.stride4_channels, reduced_channels, 1, bias=False)
         self.stride4_reduce_norm = nn.GroupNorm(8, reduced_channels)
         self.stride4_conv = nn.Conv2d(stride4_inputs, mask_channels, 3, padding=1, bias=False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, ModelConfig
 from hodor_cli.model.place import Place
-from hodor_cli.model.position import PlaceCodes
+from hodor_cli.model.position import PositionCodes
 from hodor_cli.model.types import Descriptors
 
 
@@ -81,7 +81,8 @@ class Encoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         channels, map_channels = config.descriptor_channels, config.channels
-        self.places = PlaceCodes(map_channels) if config.position_codes else None
+        # The name `places` is that of the parameters in files of weights.
+        self.places = PositionCodes(map_channels) if config.position_codes else None
         self.place = Place(channels) if config.places else None
         self.fg_query_embed = nn.Parameter(torch.randn(channels))
         self.bg_query_embed = nn.Parameter(torch.randn(NUM_BACKGROUND, channels))

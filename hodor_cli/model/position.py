@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.region import Region
 
-#: Periods along a side of the map of the slowest and the fastest wave of `place_codes`.
+#: Periods along a side of the map of the slowest and the fastest wave of `position_codes`.
 _SLOWEST, _FASTEST = 0.25, 8.0
 #: Strength of the codes before any training; maps have about unit variance after their normalisation.
 _START = 0.3
@@ -33,7 +33,7 @@ def sinusoidal_position(height: int, width: int, channels: int, device: torch.de
 
 
 @cached_constant(maxsize=32)
-def place_codes(height: int, width: int, channels: int, device: torch.device) -> Tensor:
+def position_codes(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     """(H * W, C) float32: C/2 waves of y, then C/2 of x; sine at even and cosine at odd channels.
 
     Frequencies are spaced evenly on a logarithmic scale from a quarter of a period along the map to eight periods, so
@@ -57,7 +57,7 @@ def _waves(y: Tensor, x: Tensor, frequency: Tensor) -> Tensor:
     return torch.cat((y[:, None].expand(size), x[None].expand(size)), dim=-1).flatten(0, 1)
 
 
-class PlaceCodes(nn.Module):
+class PositionCodes(nn.Module):
     """Adds a code of each pixel's place to a map, with a learned strength per channel."""
 
     def __init__(self, channels: int) -> None:
@@ -69,6 +69,6 @@ class PlaceCodes(nn.Module):
         height, width = x.shape[-2:]
         if region is None:
             region = Region.all_of(height, width)
-        codes = region.of_pixels(place_codes(*region.whole, len(self.gain), x.device)) * self.gain
+        codes = region.of_pixels(position_codes(*region.whole, len(self.gain), x.device)) * self.gain
         # Channels last in memory, as the maps are.
         return x + codes.view(1, height, width, -1).permute(0, 3, 1, 2).to(x.dtype)
