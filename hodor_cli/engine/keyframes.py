@@ -28,7 +28,7 @@ from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import FrameDescriptors
 from hodor_cli.errors import InputError
 from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import Scalable
+from hodor_cli.runtime.preprocess import Geometry, Scalable
 
 
 class OfflineSegmenter(Segmenter):
@@ -43,6 +43,7 @@ class OfflineSegmenter(Segmenter):
         """Forget all objects, frames, masks and the plan."""
         super().reset()
         self._plan: Plan | None = None
+        self._goes_back = False  # whether the plan has a pass backward
         self._references = References(self.model.matcher)
         self._maps: PackedMaps = {}
         self._first, self._direction, self._shown = 0, 1, True
@@ -52,8 +53,7 @@ class OfflineSegmenter(Segmenter):
         """Reset, and follow a plan from frame `first` on. maps: for the results of the passes backward."""
         self.reset()
         self._plan, self._first, self._maps = plan, first, {} if maps is None else maps
-        # With a pass backward the resolution stays the same: both results are joined cell by cell.
-        self._resolution_changes = next(plan.stretches(first, max(plan.marked, default=first)), None) is None
+        self._goes_back = next(plan.stretches(first, max(plan.marked, default=first)), None) is not None
 
     def choose_resolution(self, masks: Iterable[np.ndarray]) -> None:
         """Choose the working resolution as if these masks (H, W) bool were the first."""
@@ -99,7 +99,7 @@ class OfflineSegmenter(Segmenter):
         """
         other = copy.copy(self)
         Segmenter.reset(other)
-        other._resolution, other._resolution_changes = self._resolution, False
+        other._resolution = self._resolution
         other._first, other._direction, other._shown = top, -1, shown
         return other
 
@@ -140,6 +140,10 @@ class OfflineSegmenter(Segmenter):
             return found
         background = later.descriptors.background if found.background is None else found.background
         return FrameDescriptors({**later.descriptors.objects, **found.objects}, background)
+
+    def _change_resolution(self, geometry: Geometry) -> Geometry:
+        # With a pass backward the resolution stays the same: both results are joined cell by cell.
+        return geometry if self._goes_back else super()._change_resolution(geometry)
 
     def _read_references(self, at: int) -> None:
         """Set the references that a frame is decoded and matched with."""

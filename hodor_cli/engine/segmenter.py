@@ -83,7 +83,6 @@ class Segmenter:
         self._known = Followed(HistoryRing(self.history))
         self._planned: PlannedStep | None = None
         self._resolution = WorkingResolution(self.sides)
-        self._resolution_changes = True
 
     @property
     def min_dim(self) -> int:
@@ -240,7 +239,7 @@ class Segmenter:
     def _change_resolution(self, geometry: Geometry) -> Geometry:
         """The frame's geometry, after a change of resolution if the objects have grown or shrunk."""
         previous = self._known.memory.previous
-        if previous is None or self._resolution.chosen is None or not self._resolution_changes:
+        if previous is None or self._resolution.chosen is None:
             return geometry
         self._resolution = self._resolution.following(previous.areas.values(), geometry)
         new = self._resolution.of(geometry.original)
