@@ -24,9 +24,9 @@ class SegmenterSettings:
     ] = None
     max_dim: Annotated[int | None, about("Limit on the input's longer side [default: the model's].", least=32)] = None
     device: Annotated[str, about("Device to run on; auto picks the fastest.")] = "auto"
-    precision: Annotated[str, about("Arithmetic; auto picks the fastest that keeps the quality on this device.")] = (
-        "auto"
-    )
+    precision: Annotated[
+        str, about("Arithmetic; auto picks the fastest that keeps the quality on this device. CPUs are slow in fp16.")
+    ] = "auto"
     matching: Annotated[
         bool, about("Also propagate masks by matching features, in models that can; else use only descriptors.")
     ] = True

@@ -50,8 +50,7 @@ def choose_precision(precision: str, device: torch.device, *, training: bool = F
     """The dtype for "auto", "fp32", "bf16" or "fp16".
 
     "auto" is bfloat16 if the GPU or CPU multiplies it in hardware, and float32 otherwise and for training on a CPU.
-    Raises UsageError for another name, DeviceError for a dtype that PyTorch does not support on this device, and for
-    float16 on a CPU, where it is slow.
+    Raises UsageError for another name, DeviceError for a dtype that PyTorch does not support on this device.
     """
     if precision == "auto":
         if device.type == "cuda":
@@ -65,8 +64,6 @@ def choose_precision(precision: str, device: torch.device, *, training: bool = F
     dtype = PRECISIONS[precision]
     if dtype != torch.float32 and not torch.amp.is_autocast_available(device.type):
         raise DeviceError(f"this PyTorch supports only fp32 on {device.type}; choose fp32 or auto as `precision`")
-    if dtype == torch.float16 and device.type == "cpu":
-        raise DeviceError("fp16 takes many times as long as fp32 on a CPU; choose fp32 or auto as `precision`")
     return dtype
 
 
