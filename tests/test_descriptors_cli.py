@@ -253,7 +253,7 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
     write_report(result, "dog", str(tmp_path / "dog"))
     weights = ("--weights", "toy.safetensors")
     both = ("export-descriptors", "dog", "cat", "--masks")
-    assert "is for dog and cat" in refused(*both, "dog.hodor", *weights)
+    assert "is for both dog and cat" in refused(*both, "dog.hodor", *weights)
     for name in ("dog", "cat"):
         shutil.copytree(result / "masks", tmp_path / "masks" / name)
     each = hodor(*both, "masks", "-o", "each.h5", *weights)
