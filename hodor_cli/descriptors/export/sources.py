@@ -88,24 +88,23 @@ def reading_of(source: FrameSource) -> dict[str, Any]:
 def video_with_masks(
     source: FrameSource,
     path: Path,
-    masks: Path,
+    masks: Path | Mapping[int, Path],
     *,
     every: int = 1,
     name: str | None = None,
     confidence: Mapping[int, Mapping[int, float]] | None = None,
     kind: str = "video",
-    known: Mapping[int, Path] | None = None,
 ) -> ExportSource:
-    """A video file or a folder of frames with a folder of masks named like its frames, or one mask for frame 0.
+    """A video file or a folder of frames with a folder of masks named like its frames, one mask for frame 0, or the
+    masks by frame, all from the same folder.
 
     Frames without a mask file are skipped. every: keep only frames whose index is a multiple of it. name: what to call
     the video in the store, by default the source's name. confidence: {frame: {object id: 0..1}} if the masks are
-    predictions. known: the masks by frame, if their names need not be matched. Raises InputError if no mask belongs to
-    any frame.
+    predictions. Raises InputError if no mask belongs to any frame.
     """
     notes: list[str] = []
-    if known is not None:
-        files = dict(known)
+    if not isinstance(masks, Path):
+        files, masks = dict(masks), next(iter(masks.values())).parent
     elif masks.is_dir():
         files, notes = match_mask_folder(masks, source)
     elif masks.is_file():
@@ -214,10 +213,9 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     then = report.source
     source = open_source(path, start=then.start, end=then.end, value_range=then.value_range, axes=report.axes_at(path))
     warn_if_changed(source, then.content)
-    found = video_with_masks(
-        source, path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment",
-        known=known if content_hash(source) == then.content else None,
-    )  # fmt: skip
+    same = content_hash(source) == then.content
+    masks = known if known and same else folder / "masks"
+    found = video_with_masks(source, path, masks, every=every, name=name, confidence=confidence, kind="segment")
     if report.source.name == source.name:
         return found
     other = f"the masks in {folder} were made from {report.source.name} and are now used for {source.name}"
