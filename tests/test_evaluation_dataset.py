@@ -128,6 +128,12 @@ def test_true_masks_alone(tmp_path: Path) -> None:
     assert list(recognise(tmp_path / "truth" / "one").sequences) == ["one"]
 
 
+def test_a_photograph_beside_true_masks_makes_no_sequence(tmp_path: Path) -> None:
+    write_sequence(None, tmp_path / "one", moving_labels(2))
+    (tmp_path / "thumbnail.jpg").touch()
+    assert list(recognise(tmp_path).sequences) == ["one"]
+
+
 def test_what_is_no_data_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no data set"):
         recognise(tmp_path / "gone")

@@ -222,7 +222,8 @@ def _plain(root: Path) -> Dataset:
             f" or a folder of images and one of masks{first_folders(root)}"
         )
     name = root.resolve().name
-    flat = not depth(masks)
+    # Beside folders of masks, a picture that is no mask, such as a thumbnail, makes no sequence.
+    flat = bool(masks_in(masks)) if images is None else not depth(masks)
     sequences = {name: _sequence(name, images, masks)} if flat else _sequences(images, masks)
     layout = f"two folders, {images.name} and {masks.name}" if images is not None else "ground-truth masks only"
     layout += ", read as one clip" if flat and images is not None else ""
