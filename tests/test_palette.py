@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from segmenter_fakes import HEIGHT, WIDTH, segmenter_for, square
 
 from hodor_cli.config import MatchingConfig
@@ -81,6 +82,8 @@ def test_palettes_are_the_colours_of_masks_and_their_shares() -> None:
               for palette in palettes]  # fmt: skip
     assert np.allclose(shares, [[2 / 3, 1 / 3, 0], [0, 0, 1], [0, 0, 0]], atol=1e-5)
     assert not palettes[2].any()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(palettes_of(_codes(frame), masks), palettes)
 
 
 def test_an_object_gains_where_its_colours_are_and_one_without_palette_does_not_change() -> None:
@@ -90,7 +93,11 @@ def test_an_object_gains_where_its_colours_are_and_one_without_palette_does_not_
     red, grey = palettes_of(codes, masks)
     bias = colour_bias(codes, torch.stack((red, torch.zeros_like(red)))[None], grey.expand(1, 9, -1, -1))
     assert (bias[0, 2:4, 1] > 1).all() and (bias[0, 0] < -1).all()
-    assert not bias[1].any()
+    assert not bias[1].any() and bias.abs().max() <= 4
+    with torch.autocast("cpu", torch.bfloat16):
+        shaded = F.normalize(codes + 0.02, dim=0)
+        again = colour_bias(shaded, red[None, None], grey.expand(1, 9, -1, -1))
+    torch.testing.assert_close(again, colour_bias(shaded, red[None, None], grey.expand(1, 9, -1, -1)))
     alone = colour_bias(codes, red[None, None], torch.zeros(1, 9, *red.shape))
     assert alone.abs().max() < 1e-5  # with nothing to compare it with
 

@@ -112,11 +112,11 @@ class Network:
 
     def encode(self, maps: Maps, full: Mapping[int, Tensor], frame: int, planned: PlannedStep | None = None) -> Encoded:
         """Encode given masks, of which a planned step may have the fitted descriptors already."""
-        palettes = None
         masks = torch.stack(list(full.values()))
         objects, background = reference_masks(masks[None])
         descriptors = self.model.encode(maps, objects, background)
         require_numbers(descriptors.objects, frame, self.dtype)
+        palettes = None
         if self.fits:
             known = None if planned is None else planned.fitted(list(full))
             descriptors = known or fitted_to_frame(self.model, maps, descriptors, masks)
