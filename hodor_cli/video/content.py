@@ -29,7 +29,10 @@ def content_hash(source: FrameSource) -> str | None:
     return digest.hexdigest()
 
 
-def warn_if_changed(source: FrameSource, then: str | None) -> None:
-    """Add a warning to a source of which masks were made unless its fingerprint is still `then` (None: unknown)."""
-    if then is not None and content_hash(source) != then:
+def warn_if_changed(source: FrameSource, then: str | None) -> bool:
+    """Add a warning to a source of which masks were made unless its fingerprint is still `then` (None: unknown), and
+    return whether it is."""
+    same = content_hash(source) == then
+    if not same and then is not None:
         source.warn(f"{source.label} is not as it was when the masks were made; segment it again unless they fit")
+    return same

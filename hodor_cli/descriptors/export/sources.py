@@ -22,7 +22,7 @@ from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import path_text, reading_file, visible_folders
 from hodor_cli.records import Report
-from hodor_cli.video.content import content_hash, warn_if_changed
+from hodor_cli.video.content import warn_if_changed
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
@@ -212,9 +212,7 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     }
     then = report.source
     source = open_source(path, start=then.start, end=then.end, value_range=then.value_range, axes=report.axes_at(path))
-    warn_if_changed(source, then.content)
-    same = content_hash(source) == then.content
-    masks = known if known and same else folder / "masks"
+    masks = known if warn_if_changed(source, then.content) and known else folder / "masks"
     found = video_with_masks(source, path, masks, every=every, name=name, confidence=confidence, kind="segment")
     if report.source.name == source.name:
         return found
