@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,22 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     again = segment(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--overwrite", "--export", "csv")
     assert not (out / "export" / "coco-video").exists() and (out / "export" / "csv").is_dir()
     assert "hodor export clip.hodor --to coco-video" in again.output
+
+
+def test_the_way_out_of_a_full_disk_at_an_export_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "two words"
+    arguments = ("--weights", toy, "--no-overlay", "-o", out, "--export", "csv,coco")
+    with monkeypatch.context() as patch:
+        patch.setattr("hodor_cli.formats.writing.put_in_place", full)
+        said = refused("segment", clip / "clip.mp4", "--mask", clip / "mask.png", *arguments, code=6)
+    program, *typed = shlex.split(said.partition("make room and run ")[2])
+    hodor(*typed)
+    assert program == "hodor" and {path.name for path in (out / "export").iterdir()} == {"csv", "coco"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -143,7 +144,8 @@ def segment(
         note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
     if formats:
         video = None if frames.place is None else source
-        options = ExportOptions(overwrite=overwrite or resume, source=video, warn=warn)
+        again = f"run hodor export {shlex.quote(str(folder))} --to {','.join(formats)} --overwrite"
+        options = ExportOptions(overwrite=overwrite or resume, source=video, warn=warn, again=again)
         places = export_result(folder, formats, options)
         print_exports(places)
         if coco:  # scripts that use --coco expect it here

@@ -99,16 +99,17 @@ def require_free(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, overwrite: bool = False
-               ) -> Iterator[FolderWriter]:  # fmt: skip
+def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, overwrite: bool = False,
+               again: str = "run the same again") -> Iterator[FolderWriter]:  # fmt: skip
     """Yield a writer for a hidden folder that becomes `path` after the block, or is removed if the block raises.
 
-    With `overwrite`, the files of an earlier export are replaced; other files in the folder stay. Raises OutputError.
+    With `overwrite`, the files of an earlier export are replaced; other files in the folder stay. again: what to do
+    once a full disk has room again. Raises OutputError.
     """
     require_free(path, overwrite=overwrite)
     hidden = path.parent / f".{path.name}.tmp"  # `with_name` refuses "."
     lock = locked_folder(path.parent, name=f".{path.name}.lock", advice="wait until it ends, or choose another `out`")
-    with writing(path.parent, again="run the same again"), lock:
+    with writing(path.parent, again=again), lock:
         shutil.rmtree(hidden, ignore_errors=True)  # left by a killed export
         hidden.mkdir()
         try:

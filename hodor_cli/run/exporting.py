@@ -34,7 +34,8 @@ class ExportOptions:
     tolerance: how far, in pixels, polygons may deviate from the edge of a mask (0: exact, with many points). frames:
     also write the pictures. names: object id -> name, used instead of the report's. source: the video or folder of the
     run, if it was moved. each: called for each frame that is read; an exception that it raises ends the export. warn:
-    called with a sentence about anything that is missing from an export, such as sound.
+    called with a sentence about anything that is missing from an export, such as sound. again: what the error about a
+    full disk says to do once it has room again.
     """
 
     out: Path | None = None
@@ -45,6 +46,7 @@ class ExportOptions:
     source: str | None = None
     each: Callable[[], object] = lambda: None
     warn: Callable[[str], object] = lambda sentence: None
+    again: str = "run the same again"
 
     def __post_init__(self) -> None:
         if self.out is not None:
@@ -118,7 +120,9 @@ def export_result(
                 options.warn(f"{writer.name} cannot have the pictures next to the result, so none are written there")
             frames, place = options.frames and writer.pictures, places[writer.name]
             wants = source if frames or writer.media else None
-            with new_folder(place, tolerance=options.tolerance, frames=frames, overwrite=options.overwrite) as out:
+            with new_folder(
+                place, tolerance=options.tolerance, frames=frames, overwrite=options.overwrite, again=options.again
+            ) as out:
                 pictures = _Pictures(folder, report, options, wants)
                 annotations = Annotations(
                     "hodor", folder.root, pictures, names=pictures.names, video=report.source.name,

@@ -211,7 +211,8 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
     exported = OutputFolder(attempts.final).exported() if there else []
     warnings = [text for text in summary.warnings if text not in given.notes]
     if missing := [name for name in options.export if name not in exported]:
-        export_result(attempts.final, missing, ExportOptions(overwrite=True, warn=warnings.append))
+        exporting = ExportOptions(overwrite=True, warn=warnings.append, again="run again with `resume`")
+        export_result(attempts.final, missing, exporting)
     return JobResult(
         job.name,
         frames=summary.frames,
