@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from hodor_cli.model import build_model
 from hodor_cli.run.many.jobs import find_jobs
 from hodor_cli.run.many.local import LocalExecutor
 from hodor_cli.run.many.on_ray import RayExecutor, connect
-from hodor_cli.run.many.run import WorkOptions, segment_videos
+from hodor_cli.run.many.run import WorkOptions, segment_job, segment_videos
 from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.weights.checkpoint import save_checkpoint
 
@@ -95,6 +96,18 @@ def test_results_are_exported_and_what_is_missing_is_exported_later(library: Pat
         assert "there is no format 'cocoo'" in many(*arguments, "--export", "cocoo", code=2)
 
 
+def test_a_full_disk_at_an_export_names_the_option_that_continues(
+    library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    job = find_jobs(library / "clips", library / "masks")[0]
+    options = WorkOptions(library / "out", SegmentSettings(weights=str(toy), overlay=False), end=2, export=("csv",))
+    monkeypatch.setattr("hodor_cli.formats.writing.put_in_place", full)
+    assert segment_job(job, options).error.endswith("make room and run again with `resume`")
+
+
 def test_a_folder_of_videos(library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(library)
     output = many("clips", "--masks", "masks", "--weights", toy.resolve(), "--workers", 2)
@@ -148,16 +161,17 @@ def test_masks_among_the_videos_are_no_video(library: Path) -> None:
 
 def test_every_kind_of_video_that_is_read_alone_is_found(library: Path) -> None:
     clips, pages = library / "clips", [Image.fromarray(np.full((8, 9, 3), grey, np.uint8)) for grey in (10, 90, 200)]
-    for name in ("tiff.tif", "webp.webp", "apng.png", "a.tif"):
+    for name in ("tiff.tif", "webp.webp", "apng.png", "gif.gif", "a.tif"):
         pages[0].save(clips / name, save_all=True, append_images=pages[1:])
-    pages[0].save(clips / "poster.png")
+    for name in ("poster.png", "logo.gif"):
+        pages[0].save(clips / name)
     (clips / "dicom").mkdir()
     (clips / "dicom" / "1.2.3").write_bytes(bytes(128) + b"DICM")
-    for name in ("tiff", "webp", "apng", "dicom"):
+    for name in ("tiff", "webp", "apng", "gif", "dicom"):
         shutil.copy(library / "masks" / "a.png", library / "masks" / f"{name}.png")
     found = find_jobs(clips, library / "masks")
     assert sorted(job.source.name for job in found) == [
-        "a.mp4", "apng.png", "b.mp4", "c.mp4", "dicom", "tiff.tif", "webp.webp",
+        "a.mp4", "apng.png", "b.mp4", "c.mp4", "dicom", "gif.gif", "tiff.tif", "webp.webp",
     ]  # fmt: skip
 
 

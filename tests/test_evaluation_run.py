@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -141,6 +142,9 @@ def test_a_failed_sequence_does_not_lose_the_others(tmp_path: Path) -> None:
     assert list(result.sequences) == ["bear"]
     assert "out of memory" in result.failed["camel"]
     assert "has no images for 1 labelled frame: 00002" in result.failed["dog"]
+    shutil.rmtree(root / "JPEGImages" / "480p" / "dog")
+    result = evaluate(root, model=FollowingSegmenter(), settings=EvaluationSettings(sequences=("bear", "dog")))
+    assert result.failed["dog"].endswith("; add them, or score masks that exist with `predictions`")
     with pytest.raises(DataError, match="out of memory"):
         evaluate(root, model=FollowingSegmenter(fail_on=1), settings=EvaluationSettings(sequences=("camel",)))
 

@@ -115,6 +115,14 @@ def test_frames_after_the_last_checkpoint_are_recomputed(tmp_path: Path, whole: 
     assert_same_results(out, whole)
 
 
+def test_a_half_written_mask_of_a_box_is_removed_with_the_run(tmp_path: Path) -> None:
+    run(tmp_path, count=2)
+    (tmp_path / "box_masks").mkdir()
+    (tmp_path / "box_masks" / ".00000_id2.png.123.tmp").write_bytes(b"half")
+    run(tmp_path, count=2, overwrite=True)
+    assert not (tmp_path / "box_masks").exists()
+
+
 def test_a_kill_while_the_results_are_assembled(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     for name in ("write_review_page", "write_report"):

@@ -181,7 +181,11 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
             "needs clips: images/NAME, masks/NAME;",
         ),
         ("finetune --mode dense --weights {weights} --data {clips} --val nowhere -o out", 3, "nowhere"),
-        ("finetune --mode dense --weights {weights} --data {clips} --val masks -o out", 7, "has masks but no images"),
+        (
+            "finetune --mode dense --weights {weights} --data {clips} --val masks -o out",
+            7,
+            "has masks but no images to run the network on; add them",
+        ),
     ],
 )
 def test_bad_calls_are_one_sentence(

@@ -266,7 +266,9 @@ def test_the_last_good_checkpoint_survives_a_full_disk(photos: Path, tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert {name: (out / name).read_bytes() for name in before} == before
     assert not list(out.glob(".*.tmp"))
+    (out / ".last.safetensors.123.tmp").write_bytes(b"half")  # of a run that was killed
     assert run(photos, out, 2, resume=True).iterations == 2
+    assert not list(out.glob(".*.tmp"))
 
 
 def test_damaged_files_of_a_run_are_one_sentence_with_a_way_out(photos: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Validation:
         if not benchmark.has_truth:
             raise DataError(f"`val` {dataset} has no annotations to measure against")
         if not any(sequence.images for sequence in benchmark.sequences.values()):
-            raise DataError(f"`val` {dataset} has masks but no images to run the network on")
+            raise DataError(f"`val` {dataset} has masks but no images to run the network on; add them")
         note(f"validation on {benchmark.describe()}")
         names = " to ".join(dict.fromkeys((min(benchmark.sequences), max(benchmark.sequences))))
         return Validation(dataset, precision, f"{benchmark.describe().removeprefix(f'{benchmark.root}: ')}, {names}")

@@ -137,7 +137,7 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
     """Raise DataError for a sequence that cannot be run or scored, before spending any time on it."""
     name = sequence.name
     if not sequence.images:
-        raise DataError(f"{name} has masks but no images, so there is nothing to run a model on")
+        raise DataError(f"{name} has masks but no images; add them, or score masks that exist with `predictions`")
     if not sequence.masks:
         raise DataError(f"{name} has no masks, but a model needs the objects of the first frame")
     missing = [frame for frame in sequence.masks if frame not in sequence.images]

@@ -223,8 +223,9 @@ class OutputFolder:
 
     def remove_leftovers(self) -> None:
         """Remove mask files that a kill left half-written under their temporary names."""
-        for path in self.masks.glob(".*.png.*.tmp"):
-            path.unlink(missing_ok=True)
+        for folder in (self.masks, self.box_masks):
+            for path in folder.glob(".*.png.*.tmp"):
+                path.unlink(missing_ok=True)
 
 
 def default_folder(name: str, source: str | os.PathLike[str]) -> Path:

@@ -100,6 +100,10 @@ class RunFolder:
         advice = "wait until it ends, or train into another folder with `out`"
         with locked_folder(self.root, advice=advice, name=_LOCK_FILE):
             self.require_free(resume=resume, overwrite=overwrite)
+            with writing_file(self.root, DISK):
+                for file in (*self._files, self.sheets / "*"):
+                    for left in file.parent.glob(f".{file.name}.*.tmp"):  # half-written when a run was killed
+                        left.unlink()
             if overwrite:
                 self._remove_run(record)
             with writing_file(self.record, DISK):
@@ -109,8 +113,7 @@ class RunFolder:
 
     def _remove_run(self, record: RunRecord) -> None:
         """Remove a run's files, the state first, so that an incomplete run never looks complete."""
-        patterns = [f".{path.name}.*.tmp" for path in self._files]
-        patterns += ["sheets/*.png", "sheets/.*.tmp", "tensorboard/events.out.tfevents.*"]
+        patterns = ("sheets/*.png", "tensorboard/events.out.tfevents.*")
         made = [*self._files, *(path for pattern in patterns for path in self.root.glob(pattern))]
         for name, file in (("weights", record.weights), ("backbone", record.backbone)):
             if Path(file).is_file() and any(path.is_file() and path.samefile(file) for path in made):

@@ -16,7 +16,7 @@ from hodor_cli.images.paths import (
     visible_files,
     visible_folders,
 )
-from hodor_cli.images.picture import PICTURE_SUFFIXES
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 from hodor_cli.video.dicom import dicom_files
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES, count_pages
 
@@ -97,7 +97,8 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
     Raises InputError if there is none.
     """
     names = visible_files(folder)
-    found = [folder / name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+    videos = (folder / name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES)
+    found = [path for path in videos if not _is_still(path)]
     folders = [sub for sub in visible_folders(folder) if sub.resolve() != masks.resolve()]
     found += [sub for sub in folders if _are_pictures(visible_files(sub)) or dicom_files(sub)]
     taken = {path.stem for path in found}  # a file of many pictures beside clip.mp4 may be the masks of clip.mp4
@@ -130,6 +131,14 @@ def videos_of_list(file: Path) -> list[Path]:
             f"{file} names {plural(len(missing), 'video')} not in {file.resolve().parent}: {listed(missing, _SHOWN)}"
         )
     return list(dict.fromkeys(paths))
+
+
+def _is_still(path: Path) -> bool:
+    """Whether a file is a GIF of one picture; a damaged one counts as a video, so that it is reported."""
+    try:
+        return path.suffix.lower() == ".gif" and read_header(path).pages == 1
+    except InputError:
+        return False
 
 
 def _are_pictures(names: Sequence[str]) -> bool:
