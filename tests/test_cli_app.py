@@ -163,6 +163,14 @@ def test_an_error_becomes_one_line_and_an_exit_code(
     assert result.stderr.count("\n") == (1 if said else 0)
 
 
+def test_a_locale_without_the_letters_of_a_file_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    error = UnicodeEncodeError("ascii", "clip_ü.png", 5, 6, "ordinal not in range(128)")
+    result = CliRunner().invoke(failing_app(monkeypatch, raiser(error)), ["act"])
+    assert result.exit_code == 3
+    assert result.stderr == "error: this locale allows only ascii in file names; set PYTHONUTF8=1\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove a folder in use")
 def test_a_removed_working_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -24,7 +24,7 @@ from typing import Any
 import typer
 
 from hodor_cli.cli.terminal import flush_or_discard, with_flags, write_stderr
-from hodor_cli.errors import DeviceError, HodorError, OutputError
+from hodor_cli.errors import DeviceError, HodorError, InputError, OutputError
 from hodor_cli.files import NO_ROOM, harmless
 
 INTERNAL_FAULT = 70
@@ -90,6 +90,8 @@ def _fault(error: BaseException) -> tuple[int, str]:
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         place = error.filename or "a file"
         return OutputError.exit_code, f"no permission for {place}; choose another place or change its permissions"
+    if isinstance(error, UnicodeEncodeError) and (names := sys.getfilesystemencoding()) != "utf-8":
+        return InputError.exit_code, f"this locale allows only {names} in file names; set PYTHONUTF8=1"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
     return INTERNAL_FAULT, (
