@@ -189,9 +189,16 @@ class ReportRecord(RunIdentity, frozen=True, kw_only=True):
 
 
 class Report(ReportRecord, frozen=True, kw_only=True):
-    """report.json with its frames."""
+    """report.json with its frames, in order."""
 
     frames: list[FrameRecord]
+
+    def __post_init__(self) -> None:
+        last = self.source.start - 1
+        for index in (frame.frame for frame in self.frames):
+            if not last < index < (self.source.end or index + 1):
+                raise ValueError(f"frame {index} is out of order")
+            last = index
 
 
 class MadeFrame(Struct, frozen=True):

@@ -6,6 +6,7 @@ import base64
 import errno
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,16 @@ def test_a_full_disk_names_no_way_that_an_export_has_not(
     monkeypatch.setattr("hodor_cli.formats.writing.put_in_place", full)
     said = refused("export", result.out, "--to", "csv", "-o", tmp_path / "full", code=6)
     assert said.endswith("make room and run the same again") and not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_report_whose_frames_are_out_of_order_is_not_exported(result: SegmentSummary, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(result.out, tmp_path / "out"))
+    report = json.loads((out / "report.json").read_text())
+    report["frames"][2]["frame"] = 9
+    (out / "report.json").write_text(json.dumps(report))
+    assert "no readable report.json" in refused("export", out, "--to", "csv", code=3)
+    said = refused("export-descriptors", out, "-o", tmp_path / "o.h5")
+    assert "frame 3 is out of order" in said and not (out / "export").exists()
 
 
 def test_what_a_killed_export_left_is_removed(result: SegmentSummary, tmp_path: Path) -> None:
