@@ -130,6 +130,16 @@ def test_what_a_folder_holds_and_is_not_used_is_named(tmp_path: Path) -> None:
     assert "1 .psd file" in said and "frames: 2_mask.png;" in said and "3.gif is used; to use all" in said
 
 
+def test_pictures_added_while_a_folder_is_read_are_said_to_be_left_out(tmp_path: Path) -> None:
+    for index in range(2):
+        Image.fromarray(picture(index)).save(tmp_path / f"{index}.png")
+    source, part = open_source(tmp_path), open_source(tmp_path, end=2)
+    assert len(list(source)) == 2 and not source.warnings
+    Image.fromarray(picture(2)).save(tmp_path / "2.png")
+    assert len(list(source)) == 2 and len(list(part)) == 2 and not part.warnings
+    assert source.warnings == [f"{tmp_path} grew while it was read: the new pictures are left out; read it again"]
+
+
 def test_many_masks_among_the_frames_are_named_in_one_sentence(tmp_path: Path) -> None:
     for index in range(12):
         Image.fromarray(picture(index)).save(tmp_path / f"{index}.jpg")

@@ -51,7 +51,7 @@ class ImageFolderSource(ListedSource):
 
     def __init__(self, folder: Path, settings: ReadSettings, fps: float = FOLDER_FPS) -> None:
         super().__init__(str(folder), folder.resolve().name or "images", settings)
-        self.fps = fps
+        self.fps, self._folder, self._count = fps, folder, _count_pictures(folder)
         files, left_out = list_pictures(folder)
         if not files:
             instead = _found_instead(folder, visible_files(folder))
@@ -79,12 +79,22 @@ class ImageFolderSource(ListedSource):
         if self.value_range is None and deep:
             self.value_range = measure_source_range(deep, self.warn)
 
+    def between(self, first: int, stop: int) -> Iterator[Frame]:
+        yield from super().between(first, stop)
+        if self.end is None and stop >= len(self.names) and _count_pictures(self._folder) > self._count:
+            self.warn(f"{self.label} grew while it was read: the new pictures are left out; read it again")
+
     def _read(self, index: int) -> np.ndarray:
         file = self.files[index - self.start]
         image = read_picture(file, value_range=self.value_range, warn=self.warn)
         if image.shape[:2] != (self.height, self.width):
             raise InputError(f"{file} has changed its size; run again when nothing writes to {file.parent}")
         return image
+
+
+def _count_pictures(folder: Path) -> int:
+    names = visible_files(folder) if folder.is_dir() else []  # it may have been removed since
+    return sum(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in names)
 
 
 def _video_of(report: Path) -> str | None:
