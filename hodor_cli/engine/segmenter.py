@@ -51,12 +51,12 @@ class Segmenter:
         self,
         model: Hodor,
         *,
-        history: int = 7,
-        min_dim: int | None = None,
-        max_dim: int | None = None,
-        device: str | torch.device = "auto",
-        precision: str = "auto",
-        matching: bool = True,
+        history: int = SegmenterSettings.history,
+        min_dim: int | None = SegmenterSettings.min_dim,
+        max_dim: int | None = SegmenterSettings.max_dim,
+        device: str | torch.device = SegmenterSettings.device,
+        precision: str = SegmenterSettings.precision,
+        matching: bool = SegmenterSettings.matching,
     ) -> None:
         if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
             found = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
