@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta, Struct, field
 
-from hodor_cli.errors import OutputError
+from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import is_plain_name
 
 ObjectId = Annotated[int, Meta(ge=1, le=65_535)]
@@ -234,6 +234,18 @@ def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
 def read_record(path: Path, schema: type[Schema]) -> Schema:
     """The record in a file of a result folder. Raises OutputError if it is damaged."""
     return decode(path.read_bytes(), schema, str(path))
+
+
+def read_result(folder: Path) -> Report:
+    """The report of a finished run. Raises InputError if it cannot be read, or if a mask of its frames is missing."""
+    try:
+        report = read_record(folder / "report.json", Report)
+    except (OSError, OutputError) as error:
+        raise InputError(f"{folder} has no readable report.json; give a finished run of hodor segment") from error
+    masks = (folder / "masks" / f"{frame.name}.png" for frame in report.frames)
+    if missing := next((mask for mask in masks if not mask.exists()), None):
+        raise InputError(f"the mask {missing} is missing; recompute the result: `segment_source` with `overwrite`")
+    return report
 
 
 def require_inside(name: str, what: str) -> None:

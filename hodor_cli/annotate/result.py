@@ -21,14 +21,13 @@ from hodor_cli.records import (
     read_record,
 )
 from hodor_cli.run.choosing import suggested
-from hodor_cli.run.exporting import open_again
 from hodor_cli.run.finish import report_of, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
-from hodor_cli.video.content import content_hash
+from hodor_cli.video.content import open_again
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
@@ -106,8 +105,8 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
     if is_report(folder.report):
         run = read_record(folder.report, ReportRecord)
         frames.close()
-        frames = open_again(run, source)  # with the run's range, which the fingerprint of a folder covers
-        if (run.source.size, run.source.content) != ((frames.height, frames.width), content_hash(frames)):
+        frames, same = open_again(run, source)  # with the run's range, which the fingerprint of a folder covers
+        if not same or run.source.size != (frames.height, frames.width):
             frames.close()
             raise OutputError(f"{folder.root} holds the masks of another video; choose another folder with `out`")
     return frames, folder

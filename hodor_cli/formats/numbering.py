@@ -31,7 +31,9 @@ def number_together(several: Sequence[Annotations]) -> list[Annotations]:
         numbered = [_with_ids(picture, ids, keyed) for picture in one.pictures]
         named = [shape for picture in numbered for shape in picture.shapes if tracked and shape.name]
         names = dict(sorted({shape.object_id: shape.name for shape in reversed(named)}.items()))
-        notes = (*one.notes, *_outside(one))
+        shapes = [(picture, shape.segmentation) for picture in one.pictures for shape in picture.shapes]
+        cut = [picture.name for picture, outline in shapes if reaches_far_outside(outline, *picture.size)]
+        notes = (*one.notes, *cut_outlines(cut))
         found.append(replace(one, tracked=tracked, names=names, pictures=numbered, notes=notes))
     if found:
         found[-1] = replace(found[-1], notes=(*found[-1].notes, *_differing_names(pictures), *_too_large(ids)))
@@ -74,15 +76,6 @@ def _too_large(ids: Mapping[tuple[str, Key], int]) -> list[str]:
     """A sentence about keys that are too large for object ids; empty if there are none."""
     others = [f"{key} is object {number}" for (_, key), number in ids.items() if isinstance(key, int) and key > MAX_ID]
     return [f"ids above {MAX_ID} are replaced: {listed(others, 3)}"] if others else []
-
-
-def _outside(one: Annotations) -> list[str]:
-    return cut_outlines([
-        picture.name
-        for picture in one.pictures
-        for shape in picture.shapes
-        if reaches_far_outside(shape.segmentation, *picture.size)
-    ])  # fmt: skip
 
 
 def cut_outlines(names: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from hodor_cli.images.sheet import captioned, grid, save_sheet, scaled
 from hodor_cli.records import FrameRecord, Report, SuggestedFrame, is_report, read_record
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
+from hodor_cli.video.content import open_again
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.overlay import draw_overlay
 
@@ -95,12 +96,10 @@ def suggested_in(result: Path, count: int = 5) -> tuple[SuggestedFrame, ...]:
 
 def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> None:
     """Write a PNG page of frames with their masks drawn over them. Raises InputError if the video is missing."""
-    from hodor_cli.run.exporting import open_again
-
     folder = OutputFolder(result)
     report = _report(result)
     tiles = []
-    with open_again(report, report.place.get("source", "")) as source:
+    with open_again(report, report.place.get("source", ""))[0] as source:
         for one in frames:
             for frame in source.between(one.frame, one.frame + 1):
                 drawn = draw_overlay(frame.image, np.asarray(read_label_png(folder.mask(one.name))), ids=True)

@@ -24,9 +24,9 @@ from hodor_cli.run.correcting import ChangedPart, CorrectingSegmenter, Part, Ran
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.finish import finish_run
 from hodor_cli.run.loop import RunLoop
-from hodor_cli.run.output import OutputFolder, read_journal
+from hodor_cli.run.output import OutputFolder, damaged, read_journal
 from hodor_cli.run.results import PIECE_FRAMES, join_overlay
-from hodor_cli.run.resume import damaged, differences, load_run_state, prepare, read_run
+from hodor_cli.run.resume import differences, load_run_state, prepare, read_run
 from hodor_cli.run.settings import RunJob, RunOutput, SegmentSummary
 from hodor_cli.video.joining import Piece, frame_times
 
@@ -47,8 +47,10 @@ def correct(
         correction = Correction(folder, earlier, job)
         part = Part(correction.change, list(correction.frames), earlier.records, earlier.labels)
         correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, part, MapFolder(own.backward), job.hooks)
-        job = replace(job, parts=correction.parts, ticks=correction.ticks, backward=correcting.backward_frames)
-        job = replace(job, corrects=correction.change.covers)
+        job = replace(
+            job, parts=correction.parts, ticks=correction.ticks, backward=correcting.backward_frames,
+            corrects=correction.change.covers,
+        )  # fmt: skip
         run = RunLoop(job, correcting, own, checkpoint)
         run.work()
         if job.overlay:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
 from hodor_cli.formats.recognise import Writer, writer_of
@@ -18,12 +18,11 @@ from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.listing import files_by_frame, list_pictures
 from hodor_cli.images.paths import as_path, listed, require_exists
-from hodor_cli.records import Report, ReportRecord, read_record
+from hodor_cli.records import Report, read_result
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.settings import options_of
-from hodor_cli.video.content import warn_if_changed
+from hodor_cli.video.content import open_again
 from hodor_cli.video.frames import Frame, FrameSource
-from hodor_cli.video.source import open_source
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def export_result(
     places = {writer.name: (options.out or folder.exports) / writer.name for writer in writers}
     for place in places.values():
         require_free(place, overwrite=options.overwrite)
-    report = _read(folder)
+    report = read_result(folder.root)
     require_named(options.names, report.objects)
     confidence = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
     with _opened(report, writers, options) as source:
@@ -138,7 +137,7 @@ def export_result(
 def detections(result: Path) -> Iterator[Any]:
     """`supervision.Detections` of every frame of a finished result, in order. Raises InputError."""
     folder = OutputFolder(result)
-    report = _read(folder)
+    report = read_result(folder.root)
     for record in report.frames:
         labels = read_label_png(folder.mask(record.name))
         confidence = {key: seen.confidence for key, seen in record.objects.items()}
@@ -153,17 +152,6 @@ def require_exportable(result: Path, formats: Sequence[str], source: FrameSource
         require_free(OutputFolder(result).exports / writer_of(name).name, overwrite=overwrite)
 
 
-def _read(folder: OutputFolder) -> Report:
-    try:
-        report = read_record(folder.report, Report)
-    except (OSError, OutputError) as error:
-        raise InputError(f"{folder.root} has no readable report.json; give a finished run of hodor segment") from error
-    masks = (folder.mask(frame.name) for frame in report.frames)
-    if missing := next((mask for mask in masks if not mask.exists()), None):
-        raise InputError(f"the mask {missing} is missing; recompute the result: `segment_source` with `overwrite`")
-    return report
-
-
 def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -> Any:
     """The opened source of the run if an export needs it; otherwise a context that yields None."""
     media = [writer.name for writer in writers if writer.media]
@@ -175,15 +163,7 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
     if not place or not Path(place).exists() or (Path(place).is_dir() and not any(Path(place).iterdir())):
         what, where = ", ".join(media) or "`frames`", f"not at {place}" if place else "not named in its report"
         raise InputError(f"{what} needs the video of the run, which is {where}; give `source`")
-    return open_again(report, place)
-
-
-def open_again(report: ReportRecord, place: Path | str) -> FrameSource:
-    """The source of a run, opened with the run's options. place: where it is now. Raises as `open_source` does."""
-    then, axes = report.source, report.axes_at(place)
-    source = open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
-    warn_if_changed(source, then.content)
-    return source
+    return open_again(report, place)[0]
 
 
 def require_named(names: Iterable[int], objects: Collection[int]) -> None:

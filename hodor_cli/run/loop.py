@@ -14,10 +14,10 @@ from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.paths import listed
 from hodor_cli.records import FrameRecord, ReviewNote
-from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.output import OutputFolder, damaged
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind
 from hodor_cli.run.results import PIECE_FRAMES, FrameResult, Redraw, ResultsWriter
-from hodor_cli.run.resume import RunProgress, RunState, damaged
+from hodor_cli.run.resume import RunProgress, RunState
 from hodor_cli.run.settings import RunJob, RunSegmenter
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.video.frames import Frame

@@ -9,8 +9,7 @@ OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds the data for resuming
 OUT/.hodor.lock         exists while a run writes, or after it was killed
 
-The journal in `.progress` has one line of JSON per finished frame; an incomplete line, and lines after the checkpoint,
-are dropped.
+`resume.py` says how an unfinished run is continued.
 """
 
 from __future__ import annotations
@@ -81,6 +80,11 @@ def _lines(path: Path, from_byte: int, to_byte: int | None) -> Iterator[bytes]:
                 return
             if line.endswith(b"\n"):
                 yield line
+
+
+def damaged(path: Path) -> OutputError:
+    """The error for a damaged file that is needed for resuming."""
+    return OutputError(f"{path} is damaged, so the run cannot be resumed; start it again with `overwrite`")
 
 
 State = Literal["new", "unfinished", "finished"]
@@ -217,7 +221,7 @@ class OutputFolder:
     def remove_after(self, journal_bytes: int) -> None:
         """Remove the masks of frames after the checkpoint, which are recomputed. Raises OutputError."""
         if not self.journal.is_file() or self.journal.stat().st_size < journal_bytes:
-            raise OutputError(f"{self.journal} is damaged, so the run cannot be resumed; start again with `overwrite`")
+            raise damaged(self.journal)
         for frame in list(read_made_frames(self.journal, journal_bytes)):
             self.mask(frame.name).unlink(missing_ok=True)
 

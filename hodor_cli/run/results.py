@@ -21,8 +21,8 @@ from hodor_cli.files import append_whole, write_whole, writing
 from hodor_cli.images.label_png import Box, box_of, window_of, write_label_png
 from hodor_cli.records import FrameRecord, ObjectRecord, ReviewNote
 from hodor_cli.run.inputs import FrameInputs
-from hodor_cli.run.output import OutputFolder, read_journal
-from hodor_cli.run.resume import RunProgress, RunState, damaged, save_run_state
+from hodor_cli.run.output import OutputFolder, damaged, read_journal
+from hodor_cli.run.resume import RunProgress, RunState, save_run_state
 from hodor_cli.run.settings import RunJob
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter

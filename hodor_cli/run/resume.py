@@ -23,7 +23,7 @@ from hodor_cli.files import write_whole, writing
 from hodor_cli.images.paths import listed, path_text
 from hodor_cli.records import RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.output import OutputFolder, damaged
 from hodor_cli.run.settings import RunOutput, RunSegmenter, SegmentSettings
 from hodor_cli.video.content import content_hash
 from hodor_cli.video.frames import FrameSource
@@ -94,11 +94,6 @@ def prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> R
         file = RunFile(**{name: getattr(identity, name) for name in RunIdentity.__struct_fields__})
         write_whole(folder.run, msgspec.json.format(msgspec.json.encode(file), indent=1))
     return checkpoint
-
-
-def damaged(path: Path) -> OutputError:
-    """The error for a damaged file that is needed for resuming."""
-    return OutputError(f"{path} is damaged, so the run cannot be resumed; start it again with `overwrite`")
 
 
 def read_run(path: Path) -> RunIdentity | None:

@@ -1,11 +1,13 @@
-"""Whether a video is still the one that was read before."""
+"""Whether a video is still the one that was read before, and opening the one of a run again."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
+from hodor_cli.records import ReportRecord
 from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.source import open_source
 
 _SAMPLE_BYTES = 1 << 20  # hashed at the start, middle and end of a video file
 
@@ -29,10 +31,14 @@ def content_hash(source: FrameSource) -> str | None:
     return digest.hexdigest()
 
 
-def warn_if_changed(source: FrameSource, then: str | None) -> bool:
-    """Add a warning to a source of which masks were made unless its fingerprint is still `then` (None: unknown), and
-    return whether it is."""
-    same = content_hash(source) == then
-    if not same and then is not None:
+def open_again(report: ReportRecord, place: Path | str) -> tuple[FrameSource, bool]:
+    """The source of a run, opened with the run's options, and whether its content is the same; if not, it warns.
+
+    place: where it is now. Raises as `open_source` does.
+    """
+    then, axes = report.source, report.axes_at(place)
+    source = open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
+    same = content_hash(source) == then.content
+    if not same and then.content is not None:  # older reports have none
         source.warn(f"{source.label} is not as it was when the masks were made; segment it again unless they fit")
-    return same
+    return source, same

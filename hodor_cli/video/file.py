@@ -14,8 +14,8 @@ from typing import BinaryIO
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.paths import plural, reading_file
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import plural
 from hodor_cli.video.container import count_missing_bytes, is_torn, open_container, pick_stream
 from hodor_cli.video.damage import Damage
 from hodor_cli.video.decoding import DecodedSource, decode_frames
@@ -177,20 +177,6 @@ class VideoPipeSource(DecodedSource):
         self._decoded = chain([first], decoded)
         if self._container.streams.audio:
             self.warn(f"the sound of {label} is not copied into the overlay, because a pipe can be read only once")
-
-    @classmethod
-    def from_stdin(cls, settings: ReadSettings) -> VideoPipeSource:
-        """The video on standard input."""
-        if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError('"-" reads a video from standard input, but nothing is piped into it')
-        return cls(sys.stdin.buffer, "standard input", "stdin", settings)
-
-    @classmethod
-    def from_path(cls, path: Path, settings: ReadSettings) -> VideoPipeSource:
-        """The video from a named pipe."""
-        with reading_file(path):
-            pipe = path.open("rb")
-        return cls(pipe, str(path), path.stem, settings)
 
     def __iter__(self) -> Iterator[Frame]:
         if self._used:

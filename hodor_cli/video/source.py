@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from contextlib import suppress
 from numbers import Integral
 from pathlib import Path
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.listing import list_pictures
-from hodor_cli.images.paths import exists, require_exists
+from hodor_cli.images.paths import exists, reading_file, require_exists
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.camera import CameraSource
@@ -59,7 +60,9 @@ def open_source(
     if not text.strip():
         raise UsageError("the source is empty; give a video file, a folder of images, a camera index, or - for a pipe")
     if text == "-":
-        return VideoPipeSource.from_stdin(settings)
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError('"-" reads a video from standard input, but nothing is piped into it')
+        return VideoPipeSource(sys.stdin.buffer, "standard input", "stdin", settings)
     path = Path(text)
     with suppress(RuntimeError):  # "~name" of a user that does not exist
         path = path.expanduser()
@@ -86,7 +89,9 @@ def _open_path(path: Path, settings: ReadSettings) -> FrameSource:
     if stat.S_ISCHR(mode) and path.name.startswith("video") and path.name[5:].isdigit():  # /dev/video0
         return CameraSource(int(path.name[5:]), settings)
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):  # a named pipe, <(command), /dev/stdin
-        return VideoPipeSource.from_path(path, settings)
+        with reading_file(path):
+            pipe = path.open("rb")
+        return VideoPipeSource(pipe, str(path), path.stem, settings)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is neither a file nor a folder")
     pages, suffix = count_pages(path), path.suffix.lower()

@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.matching import match_mask_folder
-from hodor_cli.datasets.parsing import parse_json
-from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
+from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
-from hodor_cli.images.paths import path_text, reading_file, visible_folders
-from hodor_cli.records import Report
-from hodor_cli.video.content import warn_if_changed
+from hodor_cli.images.paths import path_text, reading_file, size_text, visible_folders
+from hodor_cli.records import read_result
+from hodor_cli.video.content import open_again
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
-from hodor_cli.video.source import open_source
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,9 @@ def video_with_masks(
         for frame in source:
             if frame.index in files and frame.index % every == 0:
                 labels = reader.read(files[frame.index]).ids
-                check_size(labels, frame.image, str(files[frame.index]))
+                if labels.shape != frame.image.shape[:2]:
+                    sizes = f"{size_text(labels.shape)} and the image {size_text(frame.image.shape)}"
+                    raise InputError(f"{files[frame.index]}: the mask is {sizes} pixels; give one of the image's size")
                 found = (confidence or {}).get(frame.index, {})
                 yield LabelledFrame(frame.index, frame.image, masks_of_labels(labels), found, time=frame.time)
             if frame.index >= last:
@@ -198,10 +198,8 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     """
     if not (folder / "report.json").is_file():
         raise InputError(f"{folder} holds an unfinished run of `segment_source`; `resume` it, then export it")
-    report = parse_json(folder / "report.json", Report, "the report of a run", "segment the video again")
+    report = read_result(folder)
     known = {frame.frame: folder / "masks" / f"{frame.name}.png" for frame in report.frames}
-    if missing := next((mask for mask in known.values() if not mask.exists()), None):
-        raise InputError(f"the mask {missing} is missing; segment the video again")
     place = report.place.get("source", "")
     path = video or _find_video(folder, place, report.source.name)
     if path is None:
@@ -210,9 +208,8 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }
-    then = report.source
-    source = open_source(path, start=then.start, end=then.end, value_range=then.value_range, axes=report.axes_at(path))
-    masks = known if warn_if_changed(source, then.content) and known else folder / "masks"
+    source, same = open_again(report, path)
+    masks = known if known and same else folder / "masks"
     found = video_with_masks(source, path, masks, every=every, name=name, confidence=confidence, kind="segment")
     if report.source.name == source.name:
         return found

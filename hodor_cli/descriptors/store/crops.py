@@ -56,10 +56,3 @@ def open_crop(data: bytes) -> Image.Image:
         return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"a crop in the descriptor file is damaged ({error}); move it away and export again") from None
-
-
-def check_size(labels: NDArray[np.unsignedinteger], image: NDArray[np.uint8], what: str) -> None:
-    """Raise InputError unless a label map has the image's height and width."""
-    if labels.shape != image.shape[:2]:
-        sizes = f"{size_text(labels.shape)} and the image {size_text(image.shape)}"
-        raise InputError(f"{what}: the mask is {sizes} pixels; give a mask of the image's size")
