@@ -27,9 +27,8 @@ from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
-from hodor_cli.video.content import open_again
 from hodor_cli.video.frames import FrameSource
-from hodor_cli.video.source import open_source
+from hodor_cli.video.source import open_again, open_source
 
 #: Frames that have changed since -> their earlier records, and files with their earlier masks.
 Before = Mapping[int, tuple[FrameRecord, Path]]

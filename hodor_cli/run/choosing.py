@@ -15,9 +15,9 @@ from hodor_cli.images.sheet import captioned, grid, save_sheet, scaled
 from hodor_cli.records import FrameRecord, Report, SuggestedFrame, is_report, read_record
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.video.content import open_again
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.overlay import draw_overlay
+from hodor_cli.video.source import open_again
 
 #: The most grid lines along the longer side, the possible distances between lines in pixels, and their opacity.
 _LINES = 13

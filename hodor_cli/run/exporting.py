@@ -21,8 +21,8 @@ from hodor_cli.images.paths import as_path, listed, require_exists
 from hodor_cli.records import Report, read_result
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.settings import options_of
-from hodor_cli.video.content import open_again
 from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.source import open_again
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from hodor_cli.records import RunFile, RunIdentity, SourceRecord, WeightsRecord,
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, damaged
 from hodor_cli.run.settings import RunOutput, RunSegmenter, SegmentSettings
-from hodor_cli.video.content import content_hash
 from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.source import content_hash
 
 _STATE = "state:"
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -146,7 +146,7 @@ def run_identity(
         settings={key: value for key, value in asdict(settings).items() if key != "weights"},
         used=used,
         place={"source": source.label if source.place is None else path_text(source.place)}
-        | ({"axes": axes} if (axes := getattr(source, "axes", None)) else {}),
+        | ({"axes": source.axes} if source.axes else {}),
     )
 
 

@@ -71,12 +71,8 @@ class DicomSource(ListedSource):
         if len(set(self.names)) < len(self.names):
             raise InputError(f"{path} holds two files of the same name with different suffixes; keep one of them")
         self.require_start(len(self.names), "picture")
-        chosen = self._places[self.start : self.end]
-        self.length = len(chosen)
-        if path.is_file():
-            self.path = path  # like a video file
-        else:
-            self.files = [file for file, _ in chosen]
+        self.files = [file for file, _ in self._places[self.start : self.end]]
+        self.length = len(self.files)
         if self.value_range is None:
             self.value_range = self._measured()
 

@@ -88,6 +88,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
     start, end:   the source reads the frames start <= index < end (end None: to the last).
     value_range:  the values that become black and white in frames of more than 8 bits; None for 8-bit frames, or if it
                   is measured while reading.
+    axes:         the time axis of a TIFF with several axes, and the position on the others, if chosen.
     length:       number of frames from start to end, None if unknown (camera, pipe). An estimate from the file's header
                   unless `exact_length`, which becomes true when the source has been read to its end.
     warnings:     sentences about problems while reading, such as a file that is cut off.
@@ -114,7 +115,8 @@ class FrameSource(AbstractContextManager["FrameSource"]):
         self.label = readable_name(label)
         self.place = Path(label).resolve() if exists(Path(label)) else None
         self.name = readable_name(name)
-        self.start, self.end, self.value_range = settings.start, settings.end, settings.value_range
+        self.start, self.end = settings.start, settings.end
+        self.value_range, self.axes = settings.value_range, settings.axes
         self.warnings: list[str] = []
 
     @abstractmethod

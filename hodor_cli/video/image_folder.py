@@ -169,7 +169,7 @@ class PictureStackSource(FrameSource):
 
     def __init__(self, path: Path, settings: ReadSettings) -> None:
         super().__init__(str(path), path.stem, settings)
-        self.path, self.axes = path, settings.axes
+        self.path = path
         header = read_header(path)
         self._chosen = pages_along(path, self.axes)
         pages = range(header.pages) if self._chosen is None else self._chosen

@@ -1,7 +1,9 @@
-"""`open_source` opens a video file, a folder of images, a camera, or a video on standard input."""
+"""`open_source` opens a video file, a folder of images, a camera, or a video on standard input; `open_again` opens that
+of an earlier run, and `content_hash` shows whether it is still the same."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -15,6 +17,7 @@ from hodor_cli.images.listing import list_pictures
 from hodor_cli.images.paths import exists, reading_file, require_exists
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 from hodor_cli.images.value_range import ValueRange
+from hodor_cli.records import ReportRecord
 from hodor_cli.video.camera import CameraSource
 from hodor_cli.video.dicom import DicomSource, dicom_files, is_dicom
 from hodor_cli.video.file import VideoFileSource, VideoPipeSource
@@ -23,6 +26,7 @@ from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, 
 
 #: Files with these suffixes are read by the video decoder, unless `count_pages` finds pages in them.
 _ALSO_VIDEOS = {".gif", ".avif"}
+_SAMPLE_BYTES = 1 << 20  # hashed at the start, middle and end of a video file
 
 
 def open_source(
@@ -100,3 +104,34 @@ def _open_path(path: Path, settings: ReadSettings) -> FrameSource:
     if is_dicom(path):
         return DicomSource(path, [path], settings)
     return VideoFileSource(path, settings)
+
+
+def content_hash(source: FrameSource) -> str | None:
+    """A fingerprint of a video file (size and samples of its bytes) or an image folder (names and sizes); else None."""
+    digest = hashlib.sha256()
+    if source.kind == "folder" and hasattr(source, "files"):
+        for file in source.files:
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+    if source.kind != "video" or source.place is None or not source.place.is_file():
+        return None
+    size = source.place.stat().st_size
+    digest.update(str(size).encode())
+    with source.place.open("rb") as file:
+        for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
+            file.seek(start)
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def open_again(report: ReportRecord, place: Path | str) -> tuple[FrameSource, bool]:
+    """The source of a run, opened with the run's options, and whether its content is the same; if not, it warns.
+
+    place: where it is now. Raises as `open_source` does.
+    """
+    then, axes = report.source, report.axes_at(place)
+    source = open_source(place, start=then.start, end=then.end, value_range=then.value_range, axes=axes)
+    same = content_hash(source) == then.content
+    if not same and then.content is not None:  # older reports have none
+        source.warn(f"{source.label} is not as it was when the masks were made; segment it again unless they fit")
+    return source, same

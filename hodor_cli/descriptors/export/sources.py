@@ -21,9 +21,9 @@ from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import path_text, reading_file, size_text, visible_folders
 from hodor_cli.records import read_result
-from hodor_cli.video.content import open_again
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
+from hodor_cli.video.source import open_again
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def content_files(path: Path | None) -> list[Path]:
 
 def reading_of(source: FrameSource) -> dict[str, Any]:
     """The options of `open_source` that a source's pixels depend on, for `VideoInfo.settings`."""
-    options = {"value_range": source.value_range, "axes": getattr(source, "axes", None)}
+    options = {"value_range": source.value_range, "axes": source.axes}
     return {name: value for name, value in options.items() if value is not None}
 
 
