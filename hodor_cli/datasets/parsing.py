@@ -6,15 +6,13 @@ import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+from xml.etree.ElementTree import Element, ParseError
 
 import msgspec
 
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.paths import read_utf8, reading_file
-
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
 
 T = TypeVar("T")
 
@@ -79,8 +77,6 @@ def _keys(path: Path, _time: int, _size: int) -> frozenset[str]:
 def xml_elements(path: Path, what: str) -> Iterator[Element]:
     """Yield each element of an XML file as soon as it is complete. Entities and external files are never loaded. Raises
     InputError if the file is not `what`."""
-    from xml.etree.ElementTree import ParseError
-
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import iterparse
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -26,9 +26,6 @@ from hodor_cli.images.label_png import window_of
 from hodor_cli.images.paths import plural, read_start, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.images.pillow import MOST_PIXELS
-
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
 
 _WHAT = "CVAT's XML"
 _AREAS = ("polygon", "mask", "box", "ellipse")

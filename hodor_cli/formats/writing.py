@@ -7,22 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import harmless, is_plain_name, put_in_place, require_replaceable, writing
+from hodor_cli.formats.annotations import Picture
 from hodor_cli.images.paths import path_text, reading_file, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.images.pillow import picture_bytes
 from hodor_cli.locks import locked_folder
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from hodor_cli.formats.annotations import Picture
 
 #: The file that lists what an export wrote, so that a later export replaces only these files.
 _LIST = ".hodor-export"

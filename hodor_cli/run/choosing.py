@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,8 +41,6 @@ def frame_to_show(source: FrameSource, inputs: RunInputs, index: int | None = No
 
 def draw_look(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None = None) -> NDArray[np.uint8]:
     """The (H, W, 3) RGB picture with its objects and a grid with pixel coordinates drawn over it."""
-    import cv2
-
     drawn = image.copy() if labels is None else draw_overlay(image, labels, ids=True)
     height, width = drawn.shape[:2]
     step = grid_step(max(height, width))
@@ -65,8 +64,6 @@ def grid_step(side: int) -> int:
 
 def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int], scale: float) -> None:
     """Draw white digits with a black outline, in place."""
-    import cv2
-
     stroke = max(1, round(scale * 1.6))
     for colour, wide in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
         cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, wide, cv2.LINE_AA)

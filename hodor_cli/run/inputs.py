@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hodor_cli.clicks.shapes import owners
+from hodor_cli.datasets.matching import require_frame
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
@@ -232,8 +233,6 @@ def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int
 
 def ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> Iterator[tuple[int, int]]:
     """Yield (object id, frame) from texts "ID=FRAME". Raises the same errors as `removals_by_frame`."""
-    from hodor_cli.datasets.matching import require_frame
-
     for argument in arguments:
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", argument)
         if match is None:

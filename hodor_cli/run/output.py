@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
@@ -37,9 +37,7 @@ from hodor_cli.records import (
     read_record,
     require_inside,
 )
-
-if TYPE_CHECKING:
-    from hodor_cli.run.settings import RunOutput
+from hodor_cli.run.settings import RunOutput
 
 
 def read_journal(path: Path, to_byte: int | None = None) -> Iterator[FrameRecord]:

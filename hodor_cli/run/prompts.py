@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.datasets.labels.mask_colours import smallest_free_id
 from hodor_cli.datasets.matching import require_frame
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import MAX_ID, Box, box_of
 from hodor_cli.images.paths import listed
 from hodor_cli.records import Click
-
-if TYPE_CHECKING:
-    from hodor_cli.datasets.labels.combining import PackedMask
-    from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.frames import FrameSource
 
 T = TypeVar("T")
 #: A frame, an object id (None if none is given), and a box or a click.

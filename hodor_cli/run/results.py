@@ -10,12 +10,13 @@ import io
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.engine.step_result import StepResult
 from hodor_cli.errors import OutputError
 from hodor_cli.files import append_whole, write_whole, writing
 from hodor_cli.images.label_png import Box, box_of, window_of, write_label_png
@@ -29,9 +30,6 @@ from hodor_cli.video.h264 import Timeline, VideoWriter
 from hodor_cli.video.joining import Piece, join_videos
 from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
-
-if TYPE_CHECKING:
-    from hodor_cli.engine import StepResult
 
 #: Frames in one finished piece of the overlay video.
 PIECE_FRAMES = 48
@@ -206,8 +204,6 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
 
 def _elsewhere(mask: NDArray[np.bool_], box: Box) -> float:
     """The share (0..1) of an (H, W) mask with this box that is outside its largest connected component."""
-    import cv2
-
     step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
     part = mask[window_of(box)][::step, ::step].astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)

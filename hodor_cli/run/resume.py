@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.paths import listed, path_text
@@ -27,6 +28,7 @@ from hodor_cli.run.output import OutputFolder, damaged
 from hodor_cli.run.settings import RunOutput, RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import content_hash
+from hodor_cli.weights.checkpoint import model_fingerprint
 
 _STATE = "state:"
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -112,9 +114,6 @@ def run_identity(
 ) -> RunIdentity:
     """The inputs and settings that determine the results of a run, independent of where its files are; those that a
     segmenter uses are known of a `Segmenter` only."""
-    from hodor_cli.engine.segmenter import Segmenter
-    from hodor_cli.weights.checkpoint import model_fingerprint
-
     used: dict[str, Any] = {"device": "", "precision": "", "min_dim": None, "max_dim": None}
     fingerprint, digests = "", {}
     if isinstance(segmenter, Segmenter):

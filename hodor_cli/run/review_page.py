@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +19,9 @@ from hodor_cli.files import write_whole
 from hodor_cli.images.sheet import scaled
 from hodor_cli.pages import render
 from hodor_cli.records import FrameRecord, ObjectRecord, ObjectSummary, ReportRecord, read_record
+from hodor_cli.run.settings import SegmentSummary
 from hodor_cli.video.overlay import colour_of
 from hodor_cli.video.source import open_source
-
-if TYPE_CHECKING:
-    from hodor_cli.run.settings import SegmentSummary
-
 
 #: Ranges shown with a picture; later ones have only text.
 _MOST_PICTURES = 12

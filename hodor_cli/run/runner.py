@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hodor_cli.adaptation.settings import Budget
+from hodor_cli.adaptation.adapt import adapted
+from hodor_cli.adaptation.examples import Example, Rgb, followed_after
+from hodor_cli.adaptation.settings import AdaptProgress, Budget
 from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.engine.following import GivenMasks, passes_backward
 from hodor_cli.engine.keyframes import OfflineSegmenter
@@ -22,6 +23,7 @@ from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.files import put_in_place, writing
 from hodor_cli.images.paths import as_path
 from hodor_cli.locks import locked_folder
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.records import RunIdentity
 from hodor_cli.run.correction import correct, finish_correction, is_moving
 from hodor_cli.run.earlier import corrected_run
@@ -32,12 +34,10 @@ from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.results import join_overlay
 from hodor_cli.run.resume import prepare, run_identity
 from hodor_cli.run.settings import RunHooks, RunJob, RunOutput, RunSegmenter, SegmentSettings, SegmentSummary
+from hodor_cli.runtime.device import choose_device, choose_precision
 from hodor_cli.settings import options_of
 from hodor_cli.video.frames import FrameSource
-
-if TYPE_CHECKING:
-    from hodor_cli.adaptation.settings import AdaptProgress
-    from hodor_cli.model.hodor import Hodor
+from hodor_cli.weights import load_model, model_fingerprint
 
 #: The warning about a network that adaptation leaves as it is.
 UNADAPTED = "the objects change so much that adapting to the given masks would do harm; the network stays as it is"
@@ -158,9 +158,6 @@ def load_network(settings: SegmentSettings, *, here: bool = True) -> Hodor:
     here: whether it runs on this machine, whose device is then checked, too. Raises UsageError, WeightsError or
     DeviceError.
     """
-    from hodor_cli.runtime.device import choose_device, choose_precision
-    from hodor_cli.weights import load_model
-
     if settings.adapt:
         Budget.parse(settings.adapt)
     model = load_model(settings.weights)
@@ -191,10 +188,6 @@ def adapted_to_given(
     settings: `adapt` is the budget, such as `60s` or `200steps`. Raises UsageError for any other budget or a source
     that can be read only once, InputError for masks that do not fit.
     """
-    from hodor_cli.adaptation.adapt import adapted
-    from hodor_cli.adaptation.examples import Example, Rgb, followed_after
-    from hodor_cli.weights.checkpoint import model_fingerprint
-
     require_adaptable(source, settings.adapt)
     inputs.check(source)
     following = followed_after(inputs.starts)

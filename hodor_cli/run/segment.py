@@ -6,26 +6,29 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.labels.combining import PackedMask
+from hodor_cli.datasets.labels.mask_file import mask_from_array
 from hodor_cli.errors import UsageError
+from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import MAX_ID, Box
 from hodor_cli.images.paths import as_path
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.records import Click
+from hodor_cli.run.earlier import EarlierRun, finished_run
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.prompts import Placed, pixels_of, prompts_by_frame
+from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.settings import options_of
 from hodor_cli.video.frames import FrameSource
-
-if TYPE_CHECKING:
-    from hodor_cli.datasets.labels.combining import PackedMask
-    from hodor_cli.model.hodor import Hodor
-    from hodor_cli.run.earlier import EarlierRun
+from hodor_cli.video.source import open_source
+from hodor_cli.weights import load_model
 
 T = TypeVar("T", Box, Click)
 
@@ -79,11 +82,6 @@ def segment(
         WeightsError, DeviceError: The network cannot be loaded or cannot run on this machine.
         OutputError: `out` exists (see `options`) or cannot be written to.
     """
-    from hodor_cli.run.earlier import finished_run
-    from hodor_cli.run.runner import segment_source
-    from hodor_cli.video.source import open_source
-    from hodor_cli.weights import load_model
-
     options = options_of(SegmentOptions, options, "options")
     with open_source(source) as frames:
         place = source if isinstance(source, os.PathLike) else str(source)
@@ -105,8 +103,6 @@ def _inputs(
     remove: Mapping[int, int],
     earlier: EarlierRun | None,
 ) -> RunInputs:
-    from hodor_cli.formats.mask_arguments import read_given
-
     asked = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
     masks: Mapping[int, Mask] = {_frame(frame, "mask"): one for frame, one in asked.items()}
     # One file may have masks of several frames.
@@ -127,9 +123,6 @@ def _inputs(
 
 def _packed(mask: Any, frame: int) -> PackedMask:
     """An array interpreted like a mask file. Raises UsageError, InputError."""
-    from hodor_cli.datasets.labels.combining import PackedMask
-    from hodor_cli.datasets.labels.mask_file import mask_from_array
-
     array, name = np.asarray(mask), f"the `mask` of frame {frame}"
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":
         found = f"{array.dtype} of shape {array.shape}" if array.ndim else f"a {type(mask).__name__}"
