@@ -241,7 +241,8 @@ def read_result(folder: Path) -> Report:
     try:
         report = read_record(folder / "report.json", Report)
     except (OSError, OutputError) as error:
-        raise InputError(f"{folder} has no readable report.json; give a finished run of hodor segment") from error
+        why = error.strerror if isinstance(error, OSError) else error.__cause__ or error
+        raise InputError(f"{folder} has no readable report.json ({why}); give a finished result") from error
     masks = (folder / "masks" / f"{frame.name}.png" for frame in report.frames)
     if missing := next((mask for mask in masks if not mask.exists()), None):
         raise InputError(f"the mask {missing} is missing; recompute the result: `segment_source` with `overwrite`")
