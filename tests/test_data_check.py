@@ -113,7 +113,8 @@ def test_missing_photographs_are_left_out_and_all_of_them_can_be_listed(tmp_path
     (tmp_path / "images" / "006.png").unlink()
     report = check_dataset(tmp_path, limits=LIMITS)
     assert not report.ok and "missing image (6, such as 001.png); put" in report.sentence()
-    assert "nothing is left" in report.sentence()
+    assert "nothing is left" in report.sentence() and "min_area" not in report.sentence()
+    assert "fault: nothing is left to train on" in report.lines()
 
 
 @pytest.mark.parametrize(

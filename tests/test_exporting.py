@@ -117,6 +117,16 @@ def test_videos_with_alpha_have_the_size_of_the_source_even_if_it_is_odd(tmp_pat
         assert (picture.height, picture.width) == (frames[0].shape[0] - 1, frames[0].shape[1] - 3), name
 
 
+def test_a_webm_of_a_video_with_wide_pixels_is_warned_about(tmp_path: Path) -> None:
+    frames, labels = two_squares(2)
+    write_video(tmp_path / "clip.mp4", frames, options={"x264-params": "sar=4/3"})
+    with open_source(tmp_path / "clip.mp4") as source:
+        segment_source(source, RunInputs({0: labels}), tmp_path / "out", ColourSegmenter())
+    said: list[str] = []
+    export_result(tmp_path / "out", ["prores", "webm"], ExportOptions(out=tmp_path, warn=said.append))
+    assert said == ["clip.webm has square pixels; those of its source are 1.33 times as wide"]
+
+
 def test_exported_videos_show_every_frame_as_long_as_the_source_does(tmp_path: Path) -> None:
     import av
 

@@ -202,7 +202,8 @@ def test_objects_can_start_from_saved_descriptors(model: Hodor) -> None:
     source.step(frames[0], THREE)
     saved = source.descriptors()
     segmenter = segmenter_for(model)
-    segmenter.start_from({7: saved.objects[7], 300: np.stack([saved.objects[300]] * 2)}, saved.background)
+    tensor = torch.tensor(saved.objects[7], requires_grad=True)
+    segmenter.start_from({7: tensor, 300: np.stack([saved.objects[300]] * 2)}, saved.background)
     assert segmenter.object_ids == [7, 300]
     for frame in frames:
         assert set(np.unique(segmenter.step(frame))) <= {0, 7, 300}

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,7 +166,10 @@ def test_the_average_of_a_resumed_run_keeps_what_is_not_learned(photos: Path, tm
     model.encoder.place.offset += 0.25  # a buffer
     save_checkpoint(tmp_path / "start.safetensors", model)
     run(photos, tmp_path / "run", 2, weights=str(tmp_path / "start.safetensors"), settings={"average": 0.9})
-    result = run(photos, tmp_path / "run", 4, settings={"average": 0.9}, resume=True)
+    notes: list[str] = []
+    moved = shutil.copytree(photos, tmp_path / "moved")
+    result = run(moved, tmp_path / "run", 4, settings={"average": 0.9}, resume=True, note=notes.append)
+    assert f"{moved} takes the place of {photos}, with which the run began" in notes
     assert load_model(result.last).encoder.place.offset.tolist() == [0.25] * 4
 
 
@@ -177,7 +181,7 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
         run(photos, out)
     with pytest.raises(UsageError, match=r"`resume`.*`overwrite`"):
         run(photos, out, resume=True, overwrite=True)
-    with pytest.raises(UsageError, match=r"batch_size was 2, not 4"):
+    with pytest.raises(UsageError, match=r"settings \(batch_size was 2, not 4\)"):
         run(photos, out, 3, resume=True, settings={"batch_size": 4})
     with pytest.raises(UsageError, match=r"`iterations=1` contradicts `resume`: .* has done 2"):
         run(photos, out, 1, resume=True)

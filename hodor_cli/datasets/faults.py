@@ -14,12 +14,13 @@ from hodor_cli.images.paths import plural
 #: Faults of one kind that are kept; further ones are only counted.
 _KEPT = 1000
 CROWDS = "masks marked as crowds"
-MISSING, OUTSIDE = "missing image", "image outside the folder"
+MISSING, OUTSIDE, BELOW = "missing image", "image outside the folder", "objects below the limits"
 _WAYS_OUT = {
     "broken image": "; delete its file to train without it",
     MISSING: "; put the images next to their annotations, or give their folder, and the annotations as `annotations`",
 }
-_EMPTY = "nothing is left to train on within the limits; lower `limits.min_area` or `limits.min_side`"
+_EMPTY = "nothing is left to train on"
+_LIMITS = " within the limits; lower `limits.min_area` or `limits.min_side`"
 _LONGEST = 400  # characters of a name or a detail
 
 
@@ -93,6 +94,9 @@ class Faults:
         missing = f"{plural(count, 'image')} of {self.path} {are} missing and left out"
         return [*self.doubts, f"{missing}, such as {first}; `check_dataset` lists them"]
 
+    def _nothing_left(self) -> str:
+        return _EMPTY if set(self.counts) - {BELOW} else _EMPTY + _LIMITS
+
     def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:
         """The serious faults in one sentence, for an error message; "" if there are none. empty: no sample is left, so
         say this and name all faults. use: what the data set cannot be."""
@@ -102,7 +106,7 @@ class Faults:
             if found[0].serious or empty
         ]
         if empty:
-            parts.append(_EMPTY)
+            parts.append(self._nothing_left())
         return f"{self.path} cannot be {use}: {', '.join(parts)}; see `check_dataset`" if parts else ""
 
 
@@ -143,7 +147,7 @@ class CheckReport(Faults):
             if count > examples:
                 out.append(f"  and {count - examples} more (`examples={min(count, _KEPT)}` lists them)")
         if not self.samples:
-            out.append(f"fault: {_EMPTY}")
+            out.append(f"fault: {self._nothing_left()}")
         if not self.full:
             read = "only the headers of images were read" if self.kind == "coco" else "images and masks were not read"
             out.append(f"{read}; `full` reads every image and mask")

@@ -154,7 +154,7 @@ class Segmenter:
 
     def remove(self, object_id: int) -> None:
         """Stop following an object; a later mask starts it again. Raises UsageError if it is not being followed."""
-        if object_id not in self._known.ids:
+        if object_id not in self.object_ids:
             raise UsageError(f"object {object_id} is not followed; the ids are {self.object_ids or 'none'}")
         self._known.remove(object_id)
 

@@ -162,6 +162,8 @@ class Watches(dict[str, Watch]):
 
 def _floats(values: Any, ndmin: int = 0) -> Tensor:
     """Values as float32; not a number if they are no numbers at all."""
+    if isinstance(values, Tensor):  # NumPy takes none that has a gradient or is on a GPU
+        values = values.detach().cpu()
     try:
         return torch.from_numpy(np.array(values, np.float32, ndmin=ndmin))
     except (TypeError, ValueError):

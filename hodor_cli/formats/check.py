@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
-from hodor_cli.datasets.faults import MISSING, OUTSIDE, CheckReport, Faults
+from hodor_cli.datasets.faults import BELOW, MISSING, OUTSIDE, CheckReport, Faults
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import as_data_error
 from hodor_cli.formats.numbering import cut_outlines
@@ -124,5 +124,5 @@ def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits,
         if not present:
             faults.add("empty mask", where, "no pixel of any object", serious=False)
         elif present > usable:
-            faults.add("objects below the limits", where, f"{present - usable} of {present}", serious=False)
+            faults.add(BELOW, where, f"{present - usable} of {present}", serious=False)
     return usable

@@ -1,6 +1,7 @@
 """Writes objects cut out of the frames: pictures and videos with alpha, videos on green, and mattes.
 
-Videos keep the source's frame times, pixel aspect, colour coding and sound. Alpha is straight (not premultiplied).
+Videos keep the source's frame times, pixel aspect (except WebM), colour coding and sound. Alpha is straight (not
+premultiplied).
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def _write_video(annotations: Annotations, out: FolderWriter, codec: Codec, draw
     source = annotations.source
     assert source is not None
     path = out.place(f"{annotations.video}.{codec.container}")
+    if codec is _VP9 and (aspect := float(source.pixel_aspect)) != 1:  # PyAV cannot set a WebM's display size
+        source.warn(f"{path.name} has square pixels; those of its source are {aspect:.3g} times as wide")
     with VideoWriter(path, annotations.fps, source.pixel_aspect, source.colours, codec) as video:
         for picture in annotations.pictures:
             drawn = draw(_image(picture), picture.labels > 0)

@@ -221,6 +221,8 @@ def _checked(
                 f"{now.folder} has {now.samples} samples, but {was}had {earlier.samples} when the run began, so"
                 " `resume` cannot go on; restore the data, or start another run with its last.safetensors as `weights`"
             )
+        if now.folder != earlier.folder:
+            callbacks.note(f"{now.folder} takes the place of {earlier.folder}, with which the run began")
     return found
 
 

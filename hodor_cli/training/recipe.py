@@ -167,6 +167,7 @@ def check_same(now: Mapping[str, Any], began: Mapping[str, Any], free: Collectio
 
     now, began: from `flat`; settings that are missing from `began` are not compared. free: settings that may differ.
     """
+    free = {*free, *DERIVED}
     different = [name for name, value in now.items() if name not in free and began.get(name, value) != value]
     if different:
         shown = listed((f"{name} was {_text(began[name])}, not {_text(now[name])}" for name in different), 4)
