@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hodor_cli.adaptation.settings import AdaptProgress
 from hodor_cli.annotate import messages
 from hodor_cli.annotate.events import EventSender, JobProgress, Stopped
 from hodor_cli.annotate.export import export_path, write_export
@@ -17,18 +18,16 @@ from hodor_cli.annotate.history import ChangeKind
 from hodor_cli.annotate.project import Project, tracker_of
 from hodor_cli.annotate.result import inputs_by_hand
 from hodor_cli.annotate.tracking import Tracked, Tracker, ways
+from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.run.correcting import ChangedPart
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.resume import run_identity
+from hodor_cli.run.runner import adapted_to_given
 from hodor_cli.run.settings import SegmentSettings
-
-if TYPE_CHECKING:
-    from hodor_cli.adaptation.settings import AdaptProgress
-    from hodor_cli.engine.keyframes import OfflineSegmenter
-    from hodor_cli.model.hodor import Hodor
-
+from hodor_cli.weights.checkpoint import model_fingerprint
 
 #: How long the network is fine-tuned.
 _ADAPT_SECONDS = 60
@@ -97,9 +96,6 @@ class Jobs:
 
     def adapt(self, _: messages.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""
-        from hodor_cli.run.runner import adapted_to_given
-        from hodor_cli.weights.checkpoint import model_fingerprint
-
         if not self._project.given_frames():
             raise UsageError("there are no masks made by hand to adapt to; click an object first")
 

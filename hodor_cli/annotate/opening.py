@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,14 +20,13 @@ from hodor_cli.annotate.result import continued_settings, open_target, write_pro
 from hodor_cli.annotate.server import Address, listen, serve
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import InputError, OutputError
+from hodor_cli.formats.mask_arguments import Given, read_given
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.locks import locked_folder
+from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.settings import SegmentSettings
-
-if TYPE_CHECKING:
-    from hodor_cli.formats.mask_arguments import Given
-    from hodor_cli.run.output import OutputFolder
-    from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.frames import FrameSource
+from hodor_cli.weights import load_model
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,6 @@ def annotate_source(
     the server starts if the source or project cannot be opened, and OutputError after it stopped if the report cannot
     be written.
     """
-    from hodor_cli.weights import load_model
-
     frames, folder = open_target(source, options.out)
     with frames, listen(options.address) as listening:
         settings = continued_settings(folder, settings)
@@ -82,8 +79,6 @@ def annotate_source(
 
 def _masks_to_start_from(path: Path, folder: OutputFolder, frames: FrameSource) -> Given:
     """Read masks in any supported format. Raises what `read_given` does, and OutputError if the project has masks."""
-    from hodor_cli.formats.mask_arguments import read_given
-
     if any(folder.masks.glob("*.png")):
         raise OutputError(f"{folder.root} already holds masks; leave out `masks` to continue, or choose another `out`")
     return read_given([str(path)], frames)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,8 @@ from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.clicks.shapes import largest_piece, without_enclosed, without_holes, without_unclicked
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.run.settings import SegmentSettings
-
-if TYPE_CHECKING:
-    from hodor_cli.model.hodor import Hodor
 
 #: How to tidy -> the function that makes the new mask from the old one, and the kind of the change.
 _TIDYING: dict[str, tuple[Callable[[NDArray[np.bool_]], NDArray[np.bool_]], ChangeKind]] = {

@@ -11,27 +11,24 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Labels, Project, made_by_hand
 from hodor_cli.annotate.result import inputs_by_hand
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.following import GivenMasks, follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
+from hodor_cli.engine.step_result import StepResult
 from hodor_cli.records import FrameRecord
 from hodor_cli.run.correcting import ChangedPart, CorrectingSegmenter, Part
 from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.results import FrameResult, frame_record
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import Frame
-
-if TYPE_CHECKING:
-    from hodor_cli.annotate.frames import FrameReader
-    from hodor_cli.engine import StepResult
 
 #: A tracked frame: its record and label map.
 Tracked = tuple[FrameRecord, Labels]

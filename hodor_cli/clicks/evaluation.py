@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -158,8 +159,6 @@ class GrabCutClicker:
 
     def set_frame(self, image: NDArray[np.uint8]) -> None:
         """Take a frame (H, W, 3) uint8 RGB."""
-        import cv2
-
         self._size = (image.shape[0], image.shape[1])
         self._scale = min(1.0, _GRABCUT_SIDE / max(self._size))
         size = (max(1, round(self._size[1] * self._scale)), max(1, round(self._size[0] * self._scale)))
@@ -169,8 +168,6 @@ class GrabCutClicker:
 
     def click(self, x: float, y: float, *, positive: bool = True) -> NDArray[np.bool_]:
         """Add a click at pixel (x, y). Returns the mask, (H, W) bool."""
-        import cv2
-
         sure = cv2.GC_FGD if positive else cv2.GC_BGD
         place = (round(x * self._scale), round(y * self._scale))
         cv2.circle(self._clicked, place, _RADIUS, int(sure), thickness=-1)

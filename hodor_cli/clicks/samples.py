@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -100,8 +101,6 @@ class CropMaker:
     def _cut(
         self, image: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator
     ) -> Crop | None:
-        import cv2
-
         target = masks[int(rng.integers(len(masks)))]
         box = box_of(target)
         if box is None:

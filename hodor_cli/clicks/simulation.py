@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,8 +33,6 @@ def next_click(
 
 def _depth(error: NDArray[np.bool_], avoid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
     """Distance of each pixel of an error from the error's and the picture's border; 0 outside it and at `avoid`."""
-    import cv2
-
     padded = np.pad(error, 1).astype(np.uint8)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 0)[1:-1, 1:-1]
     if avoid is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -141,8 +142,6 @@ def _loose_box(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np
 
 def _wrong(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
     """A mask with the errors of tracking: grown or shrunk, shifted, with a piece removed or added."""
-    import cv2
-
     size = 2 * int(rng.integers(1, 6)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     change = cv2.dilate if rng.random() < 0.5 else cv2.erode

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -82,8 +83,6 @@ class View:
 
     def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cut the view out of a frame (H, W, 3): (h, w, 3) uint8."""
-        import cv2
-
         left, top, right, bottom = self.piece
         way = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(image[top:bottom, left:right], self.scaled[::-1], interpolation=way), np.uint8)
@@ -120,8 +119,6 @@ class View:
     def to_frame(self, logits: Tensor, frame: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Logits (1, 1, h, w) at stride 2 of the view, resized to the frame (H, W). frame: logits (H, W) to keep
         outside the view; without them, the result is far below 0 there."""
-        import cv2
-
         left, top, right, bottom = self.piece
         fine = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
         fine = fine[: self.scaled[0], : self.scaled[1]]

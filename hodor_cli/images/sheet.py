@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -16,8 +17,6 @@ Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 
 def scaled(picture: Picture, scale: float) -> Picture:
     """The picture at another size, of at least one pixel per side."""
-    import cv2
-
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, size, interpolation=way), dtype=np.uint8)

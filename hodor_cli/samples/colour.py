@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +26,6 @@ class ColourChange:
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The (H, W, 3) uint8 RGB image with this change."""
-        import cv2
-
         ramp = (np.arange(256, dtype=np.float32) / 255) ** self.gamma * 255
         table = np.empty((1, 256, 3), dtype=np.uint8)
         for channel, gain in enumerate(self.gain):
@@ -92,8 +91,6 @@ class Look:
 
 def degrade(image: NDArray[np.uint8], rng: np.random.Generator, settings: AugmentSettings) -> NDArray[np.uint8]:
     """Degrade an (H, W, 3) frame as a camera does: defocus or motion blur, a lower resolution, JPEG artefacts."""
-    import cv2
-
     out: Any = image
     if rng.random() < settings.blur:
         if rng.random() < 0.5:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,8 +53,6 @@ def still_cutout(image: NDArray[np.uint8], mask: NDArray[np.bool_], frames: int)
 
 def soften(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A mask (0..255) with an edge one pixel wide, so that pasting leaves no staircase."""
-    import cv2
-
     return np.asarray(cv2.GaussianBlur(alpha, (3, 3), 0), dtype=np.uint8)
 
 
@@ -70,8 +69,6 @@ def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], alpha: NDArray[np
 
 def fill_hole(image: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The photograph (H, W, 3) with the hole (H, W) filled smoothly from its surroundings, from coarse to fine."""
-    import cv2
-
     if not hole.any():
         return image
     wide = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8))

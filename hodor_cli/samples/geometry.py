@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -111,8 +112,6 @@ class Warp:
     def apply(self, image: NDArray[Any], *, nearest: bool = False, mirrored: bool = False) -> NDArray[Any]:
         """The (h, w) or (h, w, c) image in the target. Pixels that it does not cover are 0 or, if `mirrored`, a
         reflection of the image."""
-        import cv2
-
         border = cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_CONSTANT
         matrix, source = self.matrix, image
         shrink = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,8 +39,6 @@ def draw_with_imgaug(
     out_size: tuple[int, int],
 ) -> list[DrawnFrame]:
     """The frames of a sequence, for `make_still_sequence`. Raises DataError if imgaug is not installed."""
-    import cv2
-
     size = (out_size[1], out_size[0])
     image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     labels: Any = cv2.resize(labels_of_masks(masks), size, interpolation=cv2.INTER_NEAREST)

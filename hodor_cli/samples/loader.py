@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import torch
 from torch.utils.data import DataLoader
 
@@ -81,8 +82,6 @@ def _raised(batch: Batch | HodorError) -> Batch:
 def quiet_worker(_: int) -> None:
     """Use one thread in each worker, because the workers already run in parallel, and hide the traceback that
     multiprocessing prints if Ctrl-C ends the training while it receives a batch."""
-    import cv2
-
     sys.excepthook = lambda *_: None  # the errors of the worker itself do not reach it
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

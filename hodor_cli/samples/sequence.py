@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -180,8 +181,6 @@ class _Scene:
 
     def _turned(self, zoom: float, shift: tuple[float, float], strength: float) -> LayerMotion:
         """A motion with this zoom and shift, and with random rotation, shear and deformation."""
-        import cv2
-
         rng, settings = self.rng, self.settings
         turns = [signed(rng, bounds, strength) for bounds in (settings.rotation, settings.shear, settings.shear)]
         bend = None
