@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from hodor_cli.config import COLOUR_CHANNELS
-from hodor_cli.engine.matching_memory import MAX_REFERENCES, RECENT, MatchingMemory, stored_frame
+from hodor_cli.engine.matching_memory import MAX_REFERENCES, RECENT, MatchingMemory
+from hodor_cli.engine.stored_frame import stored_frame
 from hodor_cli.model import Hodor, Maps, build_model
 from hodor_cli.runtime.preprocess import Geometry
 

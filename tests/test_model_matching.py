@@ -42,7 +42,7 @@ def test_a_frame_matched_with_itself_brings_its_masks_back(matcher: Matcher) -> 
     masks[0, 0, 2:4, 2:6] = masks[0, 1, 2:6, 6:10] = 1
     for local in (True, False):
         source = KeyedMasks(keys, masks)
-        carried = matcher.nearby(keys, source)[0] if local else matcher.anywhere(keys, source)
+        carried = matcher.nearby(keys, source)[0] if local else matcher.anywhere(matcher.every_second(keys), source)
         assert ((carried > 0.5) == (masks > 0.5)).all()
         assert carried.min() >= 0 and carried.sum(dim=1).max() <= 1 + 1e-5
 
@@ -53,7 +53,7 @@ def test_masks_follow_the_keys_and_only_local_matching_minds_the_distance(matche
     masks[0, 0, 2:4, 2:6] = 1
     for step, found_locally in ((2, True), (20, False)):
         moved_keys, moved_masks = keys.roll(step, dims=3), masks.roll(step, dims=3)
-        anywhere = matcher.anywhere(moved_keys, KeyedMasks(keys, masks))
+        anywhere = matcher.anywhere(matcher.every_second(moved_keys), KeyedMasks(keys, masks))
         assert ((anywhere > 0.5) == (moved_masks > 0.5)).all()
         nearby, matched = matcher.nearby(moved_keys, KeyedMasks(keys, masks))
         same = (nearby > 0.5) == (moved_masks > 0.5)
@@ -162,7 +162,7 @@ def test_frames_farther_back_are_matched_by_colour_where_features_are_alike(form
     swapped = torch.cat((alike, colour_codes(colours.flip(3), ones, ones)), dim=1)
     for dtype in (torch.float32, torch.bfloat16):
         with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
-            anywhere = matcher.anywhere(swapped, KeyedMasks(before, masks))
+            anywhere = matcher.anywhere(matcher.every_second(swapped), KeyedMasks(before, masks))
             nearby = matcher.nearby(swapped, KeyedMasks(before, masks))[0]
         assert (anywhere[:, 0, :, 9:] > 0.99).all() and (anywhere[:, 1, :, :7] > 0.99).all()
         assert (nearby[:, 0, :, :4] > 0.8).all(), "nearby, features alone decide"

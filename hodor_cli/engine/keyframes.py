@@ -18,7 +18,6 @@ import torch
 
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.masks import Masks, reference_masks_by_id
-from hodor_cli.engine.matching_memory import stored_frame
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.planned import PlannedStep
 from hodor_cli.engine.references import References
@@ -26,6 +25,7 @@ from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.soft_maps import PackedMaps, SoftMap
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import FrameDescriptors
+from hodor_cli.engine.stored_frame import stored_frame
 from hodor_cli.errors import InputError
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import Geometry, Scalable

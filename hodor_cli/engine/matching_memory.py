@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from hodor_cli.engine.matched_ahead import NOTHING_AHEAD, Carried, MatchedAhead
 from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.engine.stored_frame import StoredFrame, stored_frame
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import FEW, Matcher, at_most_one, with_recent
 from hodor_cli.model.region import Region
-from hodor_cli.model.types import Cue, KeyedMasks, Maps
+from hodor_cli.model.types import Cue, Maps
 from hodor_cli.runtime.preprocess import Geometry
 
 #: How many reference frames are kept; an object given before them is carried by the previous frame alone.
@@ -29,87 +28,6 @@ RECENT = 10
 #: earlier frame shows too little of what has come near. On six composites in which objects grow for 20 frames, J is
 #: 0.807 instead of 0.764; with a factor of 1.6 it is 0.809, but other composites lose 0.007.
 _GROWN = 2.0
-#: The int16 value that stands for the largest magnitude in a frame's keys.
-KEY_PEAK = 32767
-
-
-@dataclass(frozen=True)
-class StoredFrame:
-    """Keys (K, h, w) int16, in which KEY_PEAK stands for `peak`, and soft masks (I, h, w) float32, both at stride 8.
-
-    The masks are in the order of `object_ids`. With sixteen bits the state takes about 2 MB, and a key that is rounded
-    the other way because the last bit of a float differs changes no logit by 1e-3 (with eight bits some changed). Keys
-    are rounded when they are stored, so that a resumed run equals an uninterrupted one.
-    """
-
-    object_ids: ObjectIds
-    keys: Tensor
-    peak: float
-    masks: Tensor
-
-    def keyed_masks(self, object_ids: Sequence[int]) -> KeyedMasks:
-        """Keys and masks for these objects, as a batch of one; objects that the frame does not have get zero masks."""
-        masks, _ = self.object_ids.aligned(self.masks, object_ids)
-        return KeyedMasks(self.keys.float()[None] * (self.peak / KEY_PEAK), masks[None])
-
-    @cached_property
-    def areas(self) -> dict[int, float]:
-        """The area of each object's mask, in cells."""
-        return dict(zip(self.object_ids, self.masks.flatten(1).sum(dim=1).tolist(), strict=True))
-
-    def resized(self, old: Geometry, new: Geometry, matcher: Matcher) -> StoredFrame:
-        """The frame in another working resolution."""
-        keys = matcher.unit(self.keyed_masks(self.object_ids).keys)
-        masks = _resampled(self.masks[None], old, new)[0]
-        height, width = (-(-side // 8) for side in new.scaled)
-        masks[:, height:], masks[:, :, width:] = 0, 0  # the padding shows nothing
-        return _stored(self.object_ids, matcher.unit(_resampled(keys, old, new))[0], masks)
-
-    def without(self, object_id: int) -> StoredFrame | None:
-        """The frame without an object; None if it has no other."""
-        if object_id not in self.object_ids:
-            return self
-        kept = self.object_ids.without(object_id)
-        return replace(self, object_ids=kept, masks=self.masks[self.object_ids.rows(kept)]) if kept else None
-
-
-class Carried(NamedTuple):
-    """Masks (1, I, h, w) of these objects, carried from a stored frame to another by matching with all of it."""
-
-    source: StoredFrame
-    object_ids: tuple[int, ...]
-    masks: Tensor
-
-    @staticmethod
-    def of(matcher: Matcher, maps: Maps, source: StoredFrame, object_ids: Sequence[int]) -> Carried:
-        """Match the frame with these maps with a stored one."""
-        assert maps.keys is not None
-        masks = matcher.anywhere(maps.keys, source.keyed_masks(object_ids))
-        return Carried(source, tuple(object_ids), masks)
-
-
-def stored_frame(maps: Maps, object_ids: Sequence[int], masks: Tensor) -> StoredFrame | None:
-    """A frame's keys with its soft masks (I, h, w) at stride 8; None for a model that does not match."""
-    return None if maps.keys is None else _stored(ObjectIds(object_ids), maps.keys[0], masks)
-
-
-def _stored(object_ids: ObjectIds, keys: Tensor, masks: Tensor) -> StoredFrame:
-    """Unit-length keys (K, h, w) and soft masks (I, h, w), in the form in which they are kept."""
-    peak = float(keys.abs().amax())
-    # Contiguous, because the last bits of a matrix product depend on the order in memory.
-    rounded = (keys * (KEY_PEAK / max(peak, 1e-12))).round().to(torch.int16).contiguous()
-    return StoredFrame(object_ids, rounded, peak, masks.float().contiguous())
-
-
-def _resampled(maps: Tensor, old: Geometry, new: Geometry) -> Tensor:
-    """Maps (1, C, h, w) at stride 8, resampled from one geometry to the cells of another; bilinear."""
-    axes = []
-    for side in (1, 0):
-        cells = torch.arange(new.padded[side] // 8, device=maps.device) + 0.5
-        # `grid_sample` counts from -1 to 1 between the outer edges of the first and the last cell.
-        axes.append(cells * (16 * old.scaled[side] / (new.scaled[side] * old.padded[side])) - 1)
-    grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1)[None]
-    return F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @dataclass
@@ -177,30 +95,34 @@ class MatchingMemory:
         model: Hodor,
         maps: Maps,
         object_ids: Sequence[int],
-        ready: Sequence[Carried] = (),
+        ready: MatchedAhead = NOTHING_AHEAD,
         region: Region | None = None,
     ) -> Cue | None:
         """Masks of all objects, carried to the frame with these maps; None if there is nothing to match with.
 
-        ready: masks carried to this frame in advance, used where they are from the same stored frame and objects.
+        ready: what was matched in advance, used where it is of the same stored frames and objects.
         region: the part of the frame to which masks are carried from the previous frame; None for all of it.
         """
         if maps.keys is None or model.matcher is None or self.previous is None:
             return None
 
-        def carried_from(frame: StoredFrame) -> Tensor:
-            for known in ready:
-                if known.source is frame and known.object_ids == tuple(object_ids):
-                    return known.masks
-            return Carried.of(matcher, maps, frame, object_ids).masks
-
         matcher = model.matcher
-        previous, matched = matcher.nearby(maps.keys, self.previous.keyed_masks(object_ids), region)
+        affinity = ready.affinity(self.previous, region)
+        before = self.previous.keyed_masks(object_ids)
+        if affinity is None:
+            affinity = matcher.affinity(maps.keys, before.keys, region)
+        previous, matched = matcher.carried(affinity, before.masks, region)
+        references = self.references or [self.previous]
+        sources = references if self.recent is None else [*references, self.recent]
+        found = [known for known in ready.carried if known.object_ids == tuple(object_ids)]
+        missing = [frame for frame in sources if all(known.source is not frame for known in found)]
+        found += Carried.all_of(matcher, maps.keys, missing, object_ids) if missing else []
+        carried_from = {id(known.source): known.masks for known in found}
         reference = previous  # stays for objects whose reference frame is no longer kept
         counted = torch.zeros(len(object_ids), 1, 1, device=previous.device)
-        for number, frame in enumerate(self.references or [self.previous]):
+        for number, frame in enumerate(references):
             # Frames are matched one by one: in another object's frame, this one's pixels are unmarked and would say no.
-            carried = carried_from(frame)
+            carried = carried_from[id(frame)]
             weight = carried.new_tensor([self._weight(number, frame, object_id) for object_id in object_ids])
             weight = weight[:, None, None]
             counted = counted + weight if self.weights else (weight > 0).float()
@@ -215,7 +137,7 @@ class MatchingMemory:
             areas |= frame.areas
         given_areas = reference.new_tensor([[areas.get(object_id, 0.0) for object_id in object_ids]])
         recent = self.recent.keyed_masks(object_ids).masks
-        both = with_recent(reference, carried_from(self.recent), recent, given_areas)
+        both = with_recent(reference, carried_from[id(self.recent)], recent, given_areas)
         return Cue(previous, at_most_one(both), matched=matched, given=given)
 
     def _weight(self, number: int, frame: StoredFrame, object_id: int) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from hodor_cli.config import COLOUR_CHANNELS
 from hodor_cli.engine.decoded import require_numbers
 from hodor_cli.engine.fitting import fitted_to_frame
-from hodor_cli.engine.matching_memory import Carried, StoredFrame
+from hodor_cli.engine.matched_ahead import NOTHING_AHEAD, Carried, KnownAffinity, MatchedAhead
 from hodor_cli.engine.palette import palettes_of
 from hodor_cli.engine.planned import PlannedStep
 from hodor_cli.engine.state import Followed
@@ -26,12 +26,12 @@ from hodor_cli.runtime.second_thread import SecondThread
 
 
 class Expected(NamedTuple):
-    """An upcoming frame, and what the second thread prepares for it: its maps, and the masks carried to it."""
+    """An upcoming frame, and what the second thread prepares for it."""
 
     frame: np.ndarray | Scalable
     geometry: Geometry
     maps: Future[Maps]
-    carried: Future[list[Carried]]
+    matched: Future[MatchedAhead]
 
 
 class Encoded(NamedTuple):
@@ -77,17 +77,17 @@ class Network:
         if self.second is None or self.maps_are_read or not known.ids:
             return
         maps = self.second.start(self.extract, frame, geometry)
-        stored = list(known.memory.lasting) if self.matching else []
-        carried = self.second.start(self._carry, maps, stored, tuple(known.ids))
-        self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, carried)]
+        before = self._expected[-1].maps if self._expected else None
+        matched = self.second.start(self._match, maps, before, known.copy())
+        self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, matched)]
 
-    def prepared(self, frame: np.ndarray | Scalable, geometry: Geometry) -> tuple[Maps, list[Carried]]:
-        """The maps of a frame and, if it was expected, the masks already carried to it."""
+    def prepared(self, frame: np.ndarray | Scalable, geometry: Geometry) -> tuple[Maps, MatchedAhead]:
+        """The maps of a frame and, if it was expected, what it was already matched with."""
         for expected in self._expected:
             if expected.frame is frame and expected.geometry == geometry:
                 self._expected = [other for other in self._expected if other is not expected]
-                return expected.maps.result(), expected.carried.result()
-        return self.extract(frame, geometry), []
+                return expected.maps.result(), expected.matched.result()
+        return self.extract(frame, geometry), NOTHING_AHEAD
 
     @torch.inference_mode()
     def extract(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
@@ -97,12 +97,21 @@ class Network:
             return self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
 
     @torch.inference_mode()
-    def _carry(self, maps: Future[Maps], stored: list[StoredFrame], ids: tuple[int, ...]) -> list[Carried]:
-        """Masks carried to a frame from stored frames; its step uses those whose source is still stored by then."""
-        if self.model.matcher is None:
-            return []
+    def _match(self, maps: Future[Maps], before: Future[Maps] | None, known: Followed) -> MatchedAhead:
+        """Match a frame in advance; its step uses what is from frames that are still stored by then.
+
+        before: the maps of the frame before it, if they are known. known: what was known before that frame's step.
+        """
+        matcher, keys = self.model.matcher, maps.result().keys
+        if matcher is None or keys is None or not self.matching:
+            return NOTHING_AHEAD
         with autocast(self.device, self.dtype):
-            return [Carried.of(self.model.matcher, maps.result(), source, ids) for source in stored]
+            carried = Carried.all_of(matcher, keys, known.memory.lasting, known.ids)
+            earlier = None if before is None else before.result().keys
+            if earlier is None or earlier.shape != keys.shape:
+                return MatchedAhead(carried, None)
+            region = None if self.whole_frames else known.region_ahead(matcher)
+            return MatchedAhead(carried, KnownAffinity.of(matcher, keys, earlier, region))
 
     def visible(self, given: Mapping[int, np.ndarray], geometry: Geometry) -> dict[int, Tensor]:
         """Those of the masks that are large enough to be encoded, as the network sees them: (padded H, padded W)."""

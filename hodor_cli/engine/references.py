@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from hodor_cli.engine.history import HistoryEntry
-from hodor_cli.engine.matching_memory import StoredFrame
 from hodor_cli.engine.resolution import WorkingResolution
+from hodor_cli.engine.stored_frame import StoredFrame
 from hodor_cli.model.matching import Matcher
 from hodor_cli.runtime.preprocess import Geometry
 

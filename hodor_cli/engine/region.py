@@ -8,7 +8,7 @@ part in training, J&F is 84.8 both with regions, which are half of the frame on 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,8 @@ from hodor_cli.model.region import Region
 
 #: Width, in cells of stride 8, of the margin that is decoded around the cells where an object can be.
 _MARGIN = 2
+#: How many cells most objects move at most from one frame to the next.
+_AHEAD = 1
 #: One frame out of this many, or more, is decoded as a whole.
 _EVERY = 8
 #: Regions start and end at multiples of this many cells.
@@ -55,6 +57,11 @@ class WholeFrame:
             return None
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
         return None if area > _LARGEST * height * width else Region(rows, columns, (height, width))
+
+    def region_ahead(self, object_ids: ObjectIds, masks: Tensor, radii: Sequence[int]) -> Region | None:
+        """What `region` will most likely return for the frame after the next, or more."""
+        later = replace(self, age=1 if self.age >= _EVERY else self.age + 1)
+        return later.region(object_ids, masks, [radius + _AHEAD for radius in radii])
 
 
 def holds_all(logits: Tensor, region: Region) -> bool:

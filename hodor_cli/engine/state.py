@@ -15,13 +15,15 @@ from hodor_cli.config import NUM_BACKGROUND, ModelConfig
 from hodor_cli.engine.evidence import GivenLook
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.masks import check_object_id
-from hodor_cli.engine.matching_memory import MatchingMemory, StoredFrame
+from hodor_cli.engine.matching_memory import MatchingMemory
 from hodor_cli.engine.motion import Motion
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.region import WholeFrame
+from hodor_cli.engine.stored_frame import StoredFrame
 from hodor_cli.errors import InputError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Matcher
+from hodor_cli.model.region import Region
 from hodor_cli.runtime.preprocess import Geometry
 
 STATE_VERSION = 7
@@ -99,6 +101,13 @@ class Followed:
         self.memory = self.memory.resized(old, new, matcher)
         self.motion = self.motion.scaled(new.scaled[0] / old.scaled[0])
         self.whole = None
+
+    def region_ahead(self, matcher: Matcher) -> Region | None:
+        """The part of the frame after the next in which objects will be looked for, or more; None for all of it."""
+        if self.whole is None or self.memory.previous is None:
+            return None
+        masks = self.memory.previous.keyed_masks(self.ids).masks[0]
+        return self.whole.region_ahead(self.ids, masks, self.motion.radii(self.ids, matcher.spread, None))
 
     def pack(self) -> dict[str, np.ndarray]:
         """The object as arrays that `np.savez` can write. They are copies, independent of later steps."""

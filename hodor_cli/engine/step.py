@@ -18,7 +18,7 @@ from hodor_cli.engine.decoded import Decoded, Measures, hold_lost, masks_to_enco
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import label_map_of_logits
-from hodor_cli.engine.matching_memory import Carried
+from hodor_cli.engine.matched_ahead import MatchedAhead
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.network import Network
 from hodor_cli.engine.objects import ObjectIds
@@ -41,8 +41,8 @@ from hodor_cli.runtime.preprocess import Geometry
 class FrameStep:
     """A step: `result` updates what is known about the objects, and returns the frame's result.
 
-    index, time (in seconds), geometry, maps: of the frame. carried: masks that were carried to it in advance. given:
-    the masks given in it, by object id. warnings: the list to which the step adds its own.
+    index, time (in seconds), geometry, maps: of the frame. matched: what it was matched with in advance. given: the
+    masks given in it, by object id. warnings: the list to which the step adds its own.
     """
 
     network: Network
@@ -52,7 +52,7 @@ class FrameStep:
     time: float | None
     geometry: Geometry
     maps: Maps
-    carried: list[Carried]
+    matched: MatchedAhead
     given: dict[int, np.ndarray]
     warnings: list[str]
 
@@ -160,7 +160,7 @@ class FrameStep:
         """
         known, maps, model, cue = self.known, self.maps, self.network.model, None
         if self.network.matching:
-            cue = known.memory.cue(model, maps, known.ids, self.carried, region)
+            cue = known.memory.cue(model, maps, known.ids, self.matched, region)
         whole = None if region is None else known.whole
         norms = None if cue is None else Norms(None if whole is None else whole.norms)
         logits = model.decode(maps, known.ring.stacked(known.ids), cue, region, norms)

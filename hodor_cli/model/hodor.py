@@ -95,10 +95,11 @@ class Hodor(nn.Module):
         if self.matcher is None or maps.keys is None:
             return None
         carried, matched = self.matcher.nearby(maps.keys, previous)
-        found = self.matcher.anywhere(maps.keys, reference)
+        coarse = self.matcher.every_second(maps.keys)
+        found = self.matcher.anywhere(coarse, reference)
         if recent is not None:
             given = reference.masks.flatten(2).sum(dim=2)
-            found = with_recent(found, self.matcher.anywhere(maps.keys, recent), recent.masks, given)
+            found = with_recent(found, self.matcher.anywhere(coarse, recent), recent.masks, given)
         return Cue(carried, found, matched=matched)
 
     def forward(self, frames: Tensor) -> Maps:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hodor_cli.config import COLOUR_CHANNELS
 from hodor_cli.model.region import Region
-from hodor_cli.model.types import Cue, History, KeyedMasks
+from hodor_cli.model.types import Affinity, Cue, History, KeyedMasks
 from hodor_cli.runtime.device import without_autocast
 
 #: The log-nearness of cells out of reach, which makes their weight exactly zero. A slightly larger number would give
@@ -82,45 +82,63 @@ class Matcher(nn.Module):
     def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> tuple[Tensor, Tensor]:
         """The masks of `source`, carried to the frame with these keys from nearby cells, (B, I, h, w); and how well
         each cell is matched, (B, 1, h, w) in 0..1. Both are zero outside of `region`."""
+        return self.carried(self.affinity(keys, source.keys, region), source.masks, region)
+
+    def affinity(self, keys: Tensor, source: Tensor, region: Region | None = None) -> Affinity:
+        """Match the cells of a region with those within `reach` in the frame with the keys `source`."""
         if self.colours:
-            keys, source = keys[:, :-COLOUR_CHANNELS], source._replace(keys=source.keys[:, :-COLOUR_CHANNELS])
+            keys, source = keys[:, :-COLOUR_CHANNELS], source[:, :-COLOUR_CHANNELS]
         with without_autocast(keys.device):  # scores reach 40, where bfloat16 has steps of 1/4
-            carried, best = self._nearby(keys, source, region)
+            weights, best, covered = self._affinity(keys, source, region or Region.all_of(*keys.shape[2:]))
             matched = ((best / self.log_scale.exp() + (1 - _ALIKE)) / _ALIKE_WIDTH).sigmoid()
+            return Affinity(weights, matched, covered)
+
+    def carried(self, affinity: Affinity, masks: Tensor, region: Region | None = None) -> tuple[Tensor, Tensor]:
+        """As `nearby`, by an affinity that covers `region` with a frame of these masks (B, I, h, w)."""
+        with without_autocast(masks.device):
+            carried, matched = self._carried(affinity, masks), affinity.matched
             return (carried, matched) if region is None else (region.alone(carried), region.alone(matched))
 
-    def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
-        """The masks of `source`, carried to the frame with these keys from anywhere: (B, I, h, w)."""
-        with without_autocast(keys.device):
-            return self._anywhere(keys, source)
+    def anywhere(self, coarse: Tensor, source: KeyedMasks) -> Tensor:
+        """The masks of `source`, carried from anywhere in it to a frame of the same size: (B, I, h, w).
 
-    def _nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None) -> tuple[Tensor, Tensor]:
+        coarse: the frame's keys at half the resolution (`every_second`).
+        """
+        with without_autocast(coarse.device):
+            carried = self._anywhere(coarse, source).unflatten(-1, coarse.shape[-2:])
+            return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def _affinity(self, keys: Tensor, source: Tensor, region: Region) -> tuple[Tensor, Tensor, Region]:
         """Match every cell, or at least those of a region, with the cells within `reach`, preferring nearer ones.
 
-        Returns the carried masks (B, I, h, w) and the score of each cell's best match (B, 1, h, w), which is at most 0.
+        Returns the weights of the cells, the score of each cell's best match (B, 1, h, w), which is at most 0, and the
+        region in which they are right.
         """
         y, x = (self._nearness(size, keys.device) for size in keys.shape[-2:])
         near = (y[:, None, :, None] + x[None, :, None, :]).clamp(min=FARTHEST).flatten(2).flatten(0, 1)  # (hw, hw)
-        carried, best = self._carried(keys, source, near)
-        return carried.unflatten(-1, keys.shape[-2:]), best.unflatten(-1, keys.shape[-2:])
+        scores = self._scores(keys, source) + near
+        return (
+            scores.softmax(dim=-1),
+            scores.amax(dim=-1)[:, None].unflatten(-1, region.whole),
+            Region.all_of(*region.whole),
+        )
 
-    def _anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
-        """Match keys at half the resolution with the whole frame."""
-        height, width = keys.shape[-2:]
-        coarse = self.every_second(keys)
-        carried = self._carried(coarse, source, 0.0)[0].unflatten(-1, coarse.shape[-2:])
-        return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+    def _carried(self, affinity: Affinity, masks: Tensor) -> Tensor:
+        """Masks carried to the cells of the affinity's region; (B, I, h, w)."""
+        return _weighted(affinity.weights, masks).unflatten(-1, masks.shape[-2:])
+
+    def _anywhere(self, coarse: Tensor, source: KeyedMasks) -> Tensor:
+        """Match each of these keys with the whole frame: (B, I, cells)."""
+        return _weighted(self._scores(coarse, source.keys).softmax(dim=-1), source.masks)
 
     def every_second(self, keys: Tensor) -> Tensor:
-        """Keys at half the resolution."""
-        return self.unit(F.avg_pool2d(keys, 2, ceil_mode=True))
+        """Keys (B, K, h, w), with even sides, at half the resolution."""
+        rows = keys[:, :, ::2] + keys[:, :, 1::2]  # faster than `avg_pool2d`
+        return self.unit(rows[..., ::2] + rows[..., 1::2])
 
-    def _carried(self, keys: Tensor, source: KeyedMasks, near: Tensor | float) -> tuple[Tensor, Tensor]:
-        """The masks of the cells that each key matches, weighted by how well, (B, I, cells); and its best score."""
-        scale = self.log_scale.exp()
-        scores = scale * (keys.flatten(2).transpose(1, 2) @ source.keys.flatten(2) - 1) + near
-        masks = source.masks.float().flatten(2)
-        return (scores.softmax(dim=-1) @ masks.transpose(1, 2)).transpose(1, 2), scores.amax(dim=-1)[:, None]
+    def _scores(self, keys: Tensor, source: Tensor) -> Tensor:
+        """How well each key (row) matches each of `source` (column): (B, cells, cells), at most 0."""
+        return self.log_scale.exp() * (keys.flatten(2).transpose(1, 2) @ source.flatten(2) - 1)
 
     def _nearness(self, size: int, device: torch.device) -> Tensor:
         """(size, size): the logarithm of a Gaussian of the distance along one side; FARTHEST out of reach."""
@@ -128,6 +146,11 @@ class Matcher(nn.Module):
         distance = position[:, None] - position
         nearness = -distance.float().square() / (2 * self.sigma**2)
         return nearness.masked_fill(distance.abs() > self.reach, FARTHEST)
+
+
+def _weighted(weights: Tensor, masks: Tensor) -> Tensor:
+    """Masks (B, I, h, w), weighted for each of some cells (B, cells, hw): (B, I, cells)."""
+    return (weights @ masks.float().flatten(2).transpose(1, 2)).transpose(1, 2)
 
 
 class CueInjection(nn.Module):

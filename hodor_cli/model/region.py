@@ -25,6 +25,11 @@ class Region(NamedTuple):
         """The region that is the whole map."""
         return Region(slice(0, height), slice(0, width), (height, width))
 
+    def covers(self, other: Region) -> bool:
+        """Whether this region contains another one of a map of the same size."""
+        sides = zip(self[:2], other[:2], strict=True)
+        return self.whole == other.whole and all(own.start <= its.start and its.stop <= own.stop for own, its in sides)
+
     def doubled(self) -> Region:
         """The same part of a map of twice the resolution."""
         rows, columns = (slice(2 * side.start, 2 * side.stop) for side in (self.rows, self.columns))

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hodor_cli.model.region import Region
+
 
 class Maps(NamedTuple):
     """Feature maps of B frames: all that encoding, decoding and matching need of a frame, whatever its masks are.
@@ -61,6 +63,18 @@ class KeyedMasks(NamedTuple):
 
     keys: Tensor
     masks: Tensor
+
+
+class Affinity(NamedTuple):
+    """How much each cell of a frame resembles the cells around it in another frame (`Matcher.affinity`).
+
+    weights: of the cells that masks are carried from, in the matcher's own order. matched: (B, 1, h, w) in 0..1, how
+    well the best of them matches. region: the part of the frame that both cover, or more.
+    """
+
+    weights: Tensor
+    matched: Tensor
+    region: Region
 
 
 class Cue(NamedTuple):

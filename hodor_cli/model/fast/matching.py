@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,11 +11,13 @@ from torch import Tensor
 from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.matching import FARTHEST, Matcher
 from hodor_cli.model.region import Region
-from hodor_cli.model.types import KeyedMasks
+from hodor_cli.model.types import Affinity, KeyedMasks
 from hodor_cli.runtime.device import autocast_dtype
 
 #: How many cells are matched with the whole reference frame at a time.
-_BLOCK = 128
+_BLOCK = 1024
+#: The least sum of weights to divide by.
+_LEAST = 1e-30
 #: Side, in cells, of the tiles that are matched with their surroundings in the previous frame.
 TILE = 8
 
@@ -22,85 +26,105 @@ class TiledMatcher(Matcher):
     """A matcher that computes no scores for cells out of reach, and computes scores in half precision under autocast.
 
     Scores of up to 40 have steps of 1/4 in bfloat16. So the score of a perfect match is subtracted within the matrix
-    product, before rounding: cells that match well score near 0, where the steps are smallest.
+    product, before rounding: cells that match well score near 0, where the steps are smallest. As no score is above 0,
+    bfloat16, which has the range of float32, needs no softmax with its search for the highest: `_weights` takes powers
+    of 2, which are the fastest.
     """
 
-    def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> tuple[Tensor, Tensor]:
-        return super().nearby(keys, _in_use(source, keys), region)
+    def affinity(self, keys: Tensor, source: Tensor, region: Region | None = None) -> Affinity:
+        return super().affinity(keys, _in_use(source), region)
 
-    def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
-        return super().anywhere(keys, _in_use(source, keys))
+    def carried(self, affinity: Affinity, masks: Tensor, region: Region | None = None) -> tuple[Tensor, Tensor]:
+        return super().carried(affinity, masks.to(affinity.weights.dtype), region)
 
-    def _nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None) -> tuple[Tensor, Tensor]:
+    def anywhere(self, coarse: Tensor, source: KeyedMasks) -> Tensor:
+        return super().anywhere(coarse, KeyedMasks(*map(_in_use, source)))
+
+    def _affinity(self, keys: Tensor, source: Tensor, region: Region) -> tuple[Tensor, Tensor, Region]:
         """Match the cells of each tile with those of the tile and its surroundings."""
-        height, width = keys.shape[-2:]
-        rows, columns = (
-            slice(side.start // TILE, -(-side.stop // TILE)) for side in (region or Region.all_of(height, width))[:2]
-        )
+        height, width = region.whole
+        rows, columns = (slice(side.start // TILE, -(-side.stop // TILE)) for side in region[:2])
         of_all_tiles = (
             _cells(height, width, 0, keys.device),
             _cells(height, width, self.reach, keys.device),
-            _nearness(height, width, self.sigma, self.reach, keys.device, source.keys.dtype),
+            _nearness(height, width, self.sigma, self.reach, keys.device, source.dtype),
         )
         inside, around, near = (values[rows, columns].flatten(0, 1) for values in of_all_tiles)
-        queries = _rows(self._scaled(keys, source.keys.dtype), inside)  # (B, tiles, TILE ** 2, K)
-        answers = _rows(source.keys, around)  # (B, tiles, (TILE + 2 reach) ** 2, K)
-        masks = _rows(source.masks, around)
-        scores = self._scores(queries.flatten(0, 1), answers.flatten(0, 1)).unflatten(0, queries.shape[:2]) + near
+        queries = _rows(self._scaled(keys, source.dtype), inside)  # (B, tiles, TILE ** 2, K)
+        answers = _rows(source, around)  # (B, tiles, (TILE + 2 reach) ** 2, K)
+        scores = self._scores_of(queries.flatten(0, 1), answers.flatten(0, 1)).unflatten(0, queries.shape[:2]) + near
         best = scores.amax(dim=-1)[:, None].float()  # (B, 1, tiles, TILE ** 2)
-        best = best if scores.dtype != torch.float32 else best - self.log_scale.exp()
-        corner, size = (rows.start * TILE, columns.start * TILE), (height, width)
-        carried = _carried(masks, scores).transpose(1, 2).float()
-        tile_rows = rows.stop - rows.start
-        return _untiled(carried, tile_rows, corner, size), _untiled(best, tile_rows, corner, size)
+        best = best - self.log_scale.exp() if scores.dtype == torch.float32 else best / _base(scores.dtype)
+        covered = (slice(TILE * side.start, TILE * side.stop) for side in (rows, columns))
+        tiles = Region(next(covered), next(covered), region.whole)
+        return _weights(scores), _untiled(best, tiles), tiles
 
-    def _anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+    def _carried(self, affinity: Affinity, masks: Tensor) -> Tensor:
+        tiles = affinity.region
+        rows, columns = (slice(side.start // TILE, side.stop // TILE) for side in tiles[:2])
+        around = _cells(*tiles.whole, self.reach, masks.device)[rows, columns].flatten(0, 1)
+        return _untiled(_weighted(affinity.weights, _rows(masks, around)).transpose(1, 2).float(), tiles)
+
+    def _anywhere(self, coarse: Tensor, source: KeyedMasks) -> Tensor:
         """Match cells with the whole frame in blocks."""
-        height, width = keys.shape[-2:]
-        coarse = self._scaled(self.every_second(keys), source.keys.dtype)
-        queries, answers = (x.flatten(2).transpose(1, 2) for x in (coarse, source.keys))
+        scaled = self._scaled(coarse, source.keys.dtype)
+        queries, answers = (x.flatten(2).transpose(1, 2) for x in (scaled, source.keys))
         masks = source.masks.flatten(2).transpose(1, 2)
         parts = 1 + self.colours
-        blocks = [_carried(masks, self._scores(some, answers, parts)) for some in queries.split(_BLOCK, dim=1)]
-        carried = torch.cat(blocks, dim=-1).unflatten(-1, coarse.shape[-2:]).float()
-        return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+        blocks = (self._scores_of(some, answers, parts) for some in queries.split(_BLOCK, dim=1))
+        return torch.cat([_weighted(_weights(scores), masks) for scores in blocks], dim=-1).float()
 
     def _scaled(self, keys: Tensor, dtype: torch.dtype) -> Tensor:
-        return (keys * self.log_scale.exp()).to(dtype)
+        return (keys * (self.log_scale.exp() * _base(dtype))).to(dtype)
 
-    def _scores(self, queries: Tensor, answers: Tensor, parts: int = 1) -> Tensor:
+    def _scores_of(self, queries: Tensor, answers: Tensor, parts: int = 1) -> Tensor:
         """queries (B, Q, K) and answers (B, S, K) -> (B, Q, S); in half precision, a perfect match scores 0.
 
         parts: of how many unit vectors a key consists.
         """
         if queries.dtype == torch.float32:
             return queries @ answers.transpose(1, 2)
-        perfect = (parts * self.log_scale.detach().exp()).to(queries.dtype)  # the same for all, so softmax ignores it
+        # The same for all, so it changes no weight.
+        perfect = (parts * _base(queries.dtype) * self.log_scale.detach().exp()).to(queries.dtype)
         perfect = perfect.expand(len(queries), queries.shape[1], answers.shape[1])
         return torch.baddbmm(perfect, queries, answers.transpose(1, 2), beta=-1)
 
 
-def _in_use(source: KeyedMasks, keys: Tensor) -> KeyedMasks:
-    """Keys and masks in autocast's dtype."""
-    dtype = autocast_dtype(keys.device) or keys.dtype
-    return KeyedMasks(source.keys.to(dtype), source.masks.to(dtype))
+def _in_use(values: Tensor) -> Tensor:
+    """Keys or masks in autocast's dtype."""
+    return values.to(autocast_dtype(values.device) or values.dtype)
 
 
-def _untiled(tiles: Tensor, rows: int, corner: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Values (B, C, tiles, TILE ** 2) of some rows of tiles, placed with their corner at `corner` in (B, C, *size)."""
-    maps = tiles.unflatten(3, (TILE, TILE)).unflatten(2, (rows, -1))
-    maps = maps.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, C, rows * TILE, columns * TILE)
-    below, right = size[0] - corner[0] - maps.shape[2], size[1] - corner[1] - maps.shape[3]
-    return F.pad(maps, (corner[1], right, corner[0], below))  # negative padding crops
+def _untiled(values: Tensor, tiles: Region) -> Tensor:
+    """Values (B, C, T, TILE ** 2) of the T tiles in a region, placed in maps (B, C, *tiles.whole) of zeros."""
+    maps = values.unflatten(3, (TILE, TILE)).unflatten(2, ((tiles.rows.stop - tiles.rows.start) // TILE, -1))
+    maps = maps.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+    height, width = tiles.whole
+    around = (tiles.columns.start, width - tiles.columns.stop, tiles.rows.start, height - tiles.rows.stop)
+    return F.pad(maps, around)  # negative padding crops
 
 
-def _carried(masks: Tensor, scores: Tensor) -> Tensor:
-    """Masks (..., S, I) of the cells matched with, weighted by scores (..., Q, S): (..., I, Q)."""
-    weights = scores.softmax(dim=-1)
+def _weights(scores: Tensor) -> Tensor:
+    """Weights (..., Q, S) of the cells matched with; in bfloat16 they do not sum to 1."""
+    return scores.exp2() if scores.dtype == torch.bfloat16 else scores.softmax(dim=-1)
+
+
+def _weighted(weights: Tensor, masks: Tensor) -> Tensor:
+    """Masks (..., S, I) of the cells matched with, weighted by `_weights` (..., Q, S): (..., I, Q)."""
     if weights.dtype == torch.float32:
         # In float32 up to ten times faster than the product below, in half precision slower.
         return masks.transpose(-1, -2) @ weights.transpose(-1, -2)
-    return (weights @ masks).transpose(-1, -2)
+    if weights.dtype != torch.bfloat16:
+        return (weights @ masks).transpose(-1, -2)
+    ones = torch.ones_like(masks[..., :1])
+    sums = (weights @ torch.cat((masks, ones), dim=-1)).float()
+    # Where all weights are 0, the cell matches nothing, and no mask is carried to it.
+    return (sums[..., :-1] / sums[..., -1:].clamp(min=_LEAST)).transpose(-1, -2)
+
+
+def _base(dtype: torch.dtype) -> float:
+    """What scores are multiplied by: 2 to that power is e, where `_weights` takes powers of 2."""
+    return math.log2(math.e) if dtype == torch.bfloat16 else 1.0
 
 
 def _rows(maps: Tensor, cells: Tensor) -> Tensor:
@@ -132,7 +156,7 @@ def _nearness(height: int, width: int, sigma: float, reach: int, device: torch.d
         own, other = _coordinates(size, 0, device)[:, :, None], _coordinates(size, reach, device)[:, None]
         distance = (own - other).float()
         out = (distance.abs() > reach) | (other < 0) | (other >= size)
-        return (-distance.square() / (2 * sigma**2)).masked_fill(out, FARTHEST)
+        return (-distance.square() / (2 * sigma**2) * _base(dtype)).masked_fill(out, FARTHEST)
 
     y, x = along(height), along(width)
     near = y[:, None, :, None, :, None] + x[None, :, None, :, None, :]

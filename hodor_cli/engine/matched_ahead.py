@@ -1,0 +1,63 @@
+"""Matching that a second thread does before the step: what does not depend on the masks of the frame before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hodor_cli.engine.stored_frame import StoredFrame, rounded, unrounded
+from hodor_cli.model.matching import Matcher
+from hodor_cli.model.region import Region
+from hodor_cli.model.types import Affinity
+
+
+class Carried(NamedTuple):
+    """Masks (1, I, h, w) of these objects, carried from a stored frame to another by matching with all of it."""
+
+    source: StoredFrame
+    object_ids: tuple[int, ...]
+    masks: Tensor
+
+    @staticmethod
+    def all_of(
+        matcher: Matcher, keys: Tensor, sources: Sequence[StoredFrame], object_ids: Sequence[int]
+    ) -> list[Carried]:
+        """Match the frame with these keys with stored ones."""
+        coarse = matcher.every_second(keys)
+        ids = tuple(object_ids)
+        return [Carried(source, ids, matcher.anywhere(coarse, source.keyed_masks(ids))) for source in sources]
+
+
+class KnownAffinity(NamedTuple):
+    """A frame's affinity with the one before it, whose keys are kept as in its `StoredFrame`."""
+
+    keys: Tensor
+    affinity: Affinity
+
+    @staticmethod
+    def of(matcher: Matcher, keys: Tensor, before: Tensor, region: Region | None) -> KnownAffinity:
+        """Match the frame with these keys (1, K, h, w) with the one before."""
+        kept, peak = rounded(before[0])
+        return KnownAffinity(kept, matcher.affinity(keys, unrounded(kept, peak), region))
+
+
+class MatchedAhead(NamedTuple):
+    """What a frame was matched with in advance: lasting frames, and the frame before it if that was known."""
+
+    carried: Sequence[Carried]
+    before: KnownAffinity | None
+
+    def affinity(self, previous: StoredFrame, region: Region | None) -> Affinity | None:
+        """The affinity with the previous frame in a region, or in all of the frame; None if it is not known."""
+        if self.before is None:
+            return None
+        keys, affinity = self.before
+        needed = region or Region.all_of(*previous.keys.shape[1:])
+        known = affinity.region.covers(needed) and torch.equal(keys, previous.keys)
+        return affinity if known else None
+
+
+NOTHING_AHEAD = MatchedAhead((), None)
