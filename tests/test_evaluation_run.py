@@ -135,6 +135,18 @@ def test_sets_without_truth_are_packed_for_the_server(tmp_path: Path) -> None:
     assert zipfile.ZipFile(result.submission).namelist() == [f"golf/{i:05d}.png" for i in range(4)]
 
 
+def test_masks_that_do_not_fit_their_images_are_named(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {name: moving_labels(4) for name in ("ant", "bee")})
+    for path in (root / "Annotations/480p/ant").iterdir():
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    for path in (root / "Annotations/480p/bee").iterdir():
+        write_labels(path, read_numbers(path)[::2, ::2])
+    with pytest.raises(DataError, match=r"00000_mask is 00000; rename them"):
+        evaluate(root, model=FollowingSegmenter(), settings=EvaluationSettings(sequences=("ant",)))
+    with pytest.raises(DataError, match=r"bee/00000\.png is \d+x\d+ but 00000\.jpg is \d+x\d+; give masks"):
+        evaluate(root, model=FollowingSegmenter(), settings=EvaluationSettings(sequences=("bee",)))
+
+
 def test_a_failed_sequence_does_not_lose_the_others(tmp_path: Path) -> None:
     root = davis(tmp_path / "set", {name: moving_labels(4) for name in ("bear", "camel", "dog")})
     (root / "JPEGImages" / "480p" / "dog" / "00002.jpg").unlink()

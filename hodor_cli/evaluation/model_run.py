@@ -22,7 +22,7 @@ from hodor_cli.evaluation.scoring import Rules, SequenceScorer, label_map, requi
 from hodor_cli.evaluation.settings import OnStart, Progress, Start, StepSegmenter
 from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import write_label_png
-from hodor_cli.images.paths import listed, plural
+from hodor_cli.images.paths import listed, plural, size_text
 from hodor_cli.images.picture import read_picture
 from hodor_cli.weights.tensor_files import file_sha256
 
@@ -142,7 +142,8 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
         raise DataError(f"{name} has no masks, but a model needs the objects of the first frame")
     missing = [frame for frame in sequence.masks if frame not in sequence.images]
     if missing:
-        raise DataError(f"{name} has no images for {plural(len(missing), 'labelled frame')}: {listed(missing, 20)}")
+        wrong = f"{name} has no images for {plural(len(missing), 'labelled frame')}: {listed(missing, 8)}"
+        raise DataError(wrong + (f"; it has {names}" if (names := sequence.check_names()) else ""))
     if sequence.has_truth:
         require_frames(name, len(sequence.masks), rules)
 
@@ -173,6 +174,9 @@ def _run_sequence(
             shown[frame] = file_sha256(sequence.masks[frame])
         begun = time.perf_counter()
         image = read_picture(file)
+        if truth is not None and truth.ids.shape != image.shape[:2]:
+            sizes = f"{size_text(truth.ids.shape)} but {file.name} is {size_text(image.shape)}"
+            raise DataError(f"{sequence.masks[frame]} is {sizes}; give masks of the images' size")
         if given and not started and on_start is not None:
             segmenter = on_start(segmenter, Start(image, given, list(sequence.images.values())[index + 1 :]))
         started = started or bool(given)
