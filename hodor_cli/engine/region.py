@@ -59,9 +59,10 @@ class WholeFrame:
         return None if area > _LARGEST * height * width else Region(rows, columns, (height, width))
 
     def region_ahead(self, object_ids: ObjectIds, masks: Tensor, radii: Sequence[int]) -> Region | None:
-        """What `region` will most likely return for the frame after the next, or more."""
+        """What `region` will most likely return for the frame after the next, or a little more."""
         later = replace(self, age=1 if self.age >= _EVERY else self.age + 1)
-        return later.region(object_ids, masks, [radius + _AHEAD for radius in radii])
+        larger = later.region(object_ids, masks, [radius + _AHEAD for radius in radii])
+        return larger or later.region(object_ids, masks, radii)
 
 
 def holds_all(logits: Tensor, region: Region) -> bool:
