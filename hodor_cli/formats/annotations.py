@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,7 @@ from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import Box, box_of, ids_in
 from hodor_cli.images.paths import size_text
 from hodor_cli.images.pillow import MOST_PIXELS
-
-if TYPE_CHECKING:
-    from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.frames import FrameSource
 
 Key = int | str
 #: (height, width) in pixels.
