@@ -162,6 +162,10 @@ def test_results_go_beside_the_working_directory_by_default(clip: Path, first: n
         ({"mask": {"a": np.zeros((120, 160), int)}}, "`mask` has the frame 'a'; give a frame number"),
         ({"box": {0: (12, 32, 56, 56)}}, "`box` has the object id 0; ids must be between 1"),
         ({"click": {0: {70_000: (40, 60)}}}, "`click` has the object id 70000; ids must be between 1 and 65535"),
+        (
+            {"options": hodor_cli.SegmentOptions(remove={"1": 5})},  # type: ignore[dict-item]
+            "`remove` has the object id '1'; ids must be between 1",
+        ),
         ({"click": (40, 999)}, "the click 40,999 is outside the 160x120 frame"),
         ({"options": {"overwrite": True}}, r"`options` is a dict; give SegmentOptions\(\.\.\.\)"),
         ({"out": 5}, "`out` must be a path, not a int"),
@@ -203,9 +207,13 @@ def test_what_is_no_path_is_refused(call: Callable[[object], object]) -> None:
         (lambda: hodor_cli.evaluate("DAVIS", settings={}), r"`settings` is a dict; give EvaluationSettings\(\.\.\.\)"),
         (lambda: check_output("results"), r"`output` is a str; give EvaluationOutput\("),
         (lambda: hodor_cli.finetune([], "sparse"), r"`clips` is a str; give ClipOptions\("),
+        (lambda: hodor_cli.finetune([], hodor_cli.Recipe("toy"), hodor_cli.RunOptions()), "`clips` is a Recipe; give"),
         (lambda: hodor_cli.RunOptions(out=5), "`out` must be a path, not a int"),
         (lambda: hodor_cli.Recipe(changes=None), "`changes` must be a Mapping"),
         (lambda: hodor_cli.pretrain([], hodor_cli.Recipe("toy"), "runs/mine"), r"`run` is a str; give RunOptions\("),
+        (lambda: hodor_cli.RunInputs(np.ones((2, 2), int)), "`masks` must be a dict whose keys are whole numbers"),
+        (lambda: hodor_cli.RunInputs(removals=[1]), "`removals` must be a dict whose keys are whole numbers"),  # type: ignore[arg-type]
+        (lambda: hodor_cli.segment_source("a.mp4", {}, "r", None), r"`source` is a str; give open_source\("),
         (lambda: hodor_cli.export_result("r", "coco", {}), r"`options` is a dict; give ExportOptions\("),
     ],
 )

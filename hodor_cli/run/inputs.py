@@ -70,6 +70,10 @@ class RunInputs:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        for name in ("masks", "boxes", "removals", "clicks", "names", "appears"):
+            given = getattr(self, name)
+            if not isinstance(given, Mapping) or not all(isinstance(key, (int, np.integer)) for key in given):
+                raise UsageError(f"`{name}` must be a dict whose keys are whole numbers, such as masks={{0: labels}}")
         # Ids and frames are often NumPy's integers, which reports cannot store.
         object.__setattr__(self, "masks", {_plain(frame): given for frame, given in self.masks.items()})
         for name in ("boxes", "removals", "clicks", "names", "appears"):

@@ -81,6 +81,9 @@ def segment_source(
     """
     settings, output = options_of(SegmentSettings, settings, "settings"), options_of(RunOutput, output, "output")
     folder, hooks = OutputFolder(as_path(out, "`out`")), options_of(RunHooks, hooks, "hooks")
+    if not isinstance(source, FrameSource):
+        raise UsageError(f"`source` is a {type(source).__name__}; give open_source(...)")
+    inputs = options_of(RunInputs, inputs, "inputs")
     folder.require(output, source.place)
     for note in inputs.notes:
         source.warn(note)

@@ -117,7 +117,7 @@ def _inputs(
     boxes, clicks = prompts_by_frame(placed, clicked, read.masks)
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
-        removals.setdefault(_frame(frame, "remove"), []).append(object_id)
+        removals.setdefault(_frame(frame, "remove"), []).append(_id(object_id, "remove"))
     return RunInputs(read.masks, boxes, removals, clicks=clicks, names=read.names, notes=read.notes)
 
 
@@ -141,9 +141,7 @@ def _placed(given: Any, first: int, name: str, parse: Callable[[Any], list[T]]) 
     placed: list[Placed[T]] = []
     for frame, by_id in (given if all(isinstance(one, Mapping) for one in given.values()) else {first: given}).items():
         for key, value in by_id.items():
-            if not isinstance(key, (int, np.integer)) or not 1 <= key <= MAX_ID:
-                raise UsageError(f"`{name}` has the object id {key!r}; ids must be between 1 and {MAX_ID}")
-            placed += [(_frame(frame, name), int(key), one) for one in parse(value)]
+            placed += [(_frame(frame, name), _id(key, name), one) for one in parse(value)]
     return placed
 
 
@@ -151,6 +149,12 @@ def _frame(frame: Any, name: str) -> int:
     if isinstance(frame, (int, np.integer)):
         return int(frame)
     raise UsageError(f"`{name}` has the frame {frame!r}; give a frame number, counted from 0")
+
+
+def _id(key: Any, name: str) -> int:
+    if isinstance(key, (int, np.integer)) and 1 <= key <= MAX_ID:
+        return int(key)
+    raise UsageError(f"`{name}` has the object id {key!r}; ids must be between 1 and {MAX_ID}")
 
 
 def _boxes_of(source: FrameSource, given: Any) -> list[Box]:

@@ -65,9 +65,9 @@ def finetune(
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    if recipe is not None and recipe.backbone is not None:
+    how, recipe = options_of(ClipOptions, clips, "clips"), options_of(Recipe, recipe, "recipe")
+    if recipe.backbone is not None:
         raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
-    how = options_of(ClipOptions, clips, "clips")
     if how.mode == "frames" and how.max_gap is not None:
         raise UsageError(f"`mode=frames` does not use `max_gap={how.max_gap}`; leave it out")
     return _train(RunRecord("finetune", {}, data=parse_sources(data), clips=clips), recipe, run, launch, callbacks)
