@@ -8,23 +8,19 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import write_whole, writing
-from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.paths import listed
 from hodor_cli.locks import locked_folder
-from hodor_cli.model.hodor import Hodor
-from hodor_cli.run.exporting import ExportOptions, export_result
-from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.many.attempts import UNFINISHED, VideoAttempts
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunOutput, SegmentSettings
-from hodor_cli.video.source import open_source
-from hodor_cli.weights import load_model
+
+if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
 
 
 @dataclass(frozen=True)
@@ -179,10 +175,19 @@ def segment_job(job: VideoJob, options: WorkOptions, *, retry: bool = False) -> 
 @lru_cache(maxsize=1)
 def _network(weights: str) -> Hodor:
     """The network of this process, which it uses for one video after another."""
+    from hodor_cli.weights import load_model
+
     return load_model(weights)
 
 
 def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool) -> JobResult:
+    # Not at the top: a worker process ignores Ctrl-C before it loads PyTorch, which takes seconds.
+    from hodor_cli.formats.mask_arguments import read_given
+    from hodor_cli.run.exporting import ExportOptions, export_result
+    from hodor_cli.run.inputs import RunInputs
+    from hodor_cli.run.runner import segment_source
+    from hodor_cli.video.source import open_source
+
     with open_source(job.source, start=options.start, end=options.end) as source:
         given = read_given([str(job.masks)], source)
         inputs = RunInputs(masks=given.masks, names=given.names, notes=given.notes)
