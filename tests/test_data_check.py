@@ -449,6 +449,10 @@ def test_masks_in_which_a_value_is_a_class_are_told(tmp_path):
         Image.fromarray(cells).save(tmp_path / "masks" / f"{number}.png")
     assert not any("pieces" in line for line in check_dataset(tmp_path, limits=LIMITS).lines())
     for number in range(3):
+        pages = [Image.fromarray(np.where(cells == part, 255, 0).astype(np.uint8)) for part in (1, 2)]
+        pages[0].save(tmp_path / "masks" / f"{number}.png", save_all=True, append_images=pages[1:])
+    assert any("3 of 3 masks" in one and "only the first page" in one for one in check_dataset(tmp_path).doubts)
+    for number in range(3):
         Image.fromarray(np.where(cells, 0, 255).astype(np.uint8)).save(tmp_path / "masks" / f"{number}.png")
     told = f"in 3 of 3 masks of {tmp_path} objects cover the whole edge of the picture: if that is the background, give"
     assert any(told in line for line in check_dataset(tmp_path, limits=LIMITS).lines())

@@ -117,6 +117,16 @@ def test_videos_with_alpha_have_the_size_of_the_source_even_if_it_is_odd(tmp_pat
         assert (picture.height, picture.width) == (frames[0].shape[0] - 1, frames[0].shape[1] - 3), name
 
 
+def test_pages_of_frames_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    frames, labels = two_squares(4)
+    pages = [Image.fromarray(labels.astype(np.uint8))] * 4
+    pages[0].save(tmp_path / "labels.tif", save_all=True, append_images=pages[1:])
+    with open_source(write_video(tmp_path / "clip.mp4", frames), end=3) as source:
+        given = read_given([str(tmp_path / "labels.tif")], source)
+    notes = [note for mask in given.masks.values() for note in mask.notes]
+    assert f"{tmp_path / 'labels.tif'}: 1 not used, because their frames are not read, such as 00003" in notes
+
+
 def test_a_webm_of_a_video_with_wide_pixels_is_warned_about(tmp_path: Path) -> None:
     frames, labels = two_squares(2)
     write_video(tmp_path / "clip.mp4", frames, options={"x264-params": "sar=4/3"})

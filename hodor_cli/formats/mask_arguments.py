@@ -174,6 +174,10 @@ def _annotated(argument: _Argument, found: Found, source: FrameSource) -> tuple[
         )
         sizes = f"on a picture of {size_text(wrong.size)} pixels but the frames are {size_text(size)}"
         raise InputError(f"{path} was drawn {sizes}: {way_out}")
+    used = {id(picture) for picture, _ in placed}
+    if unread := [picture.name for picture in pictures if picture.shapes and id(picture) not in used]:
+        outside = f"{path}: {len(unread)} not used, because their frames are not read, such as {unread[0]}"
+        one = replace(one, notes=(*one.notes, outside))
     return replace(one, pictures=[picture for picture, _ in placed]), [index for _, index in placed]
 
 

@@ -22,6 +22,7 @@ from hodor_cli.formats.annotations import Annotations, Picture, Shape, picture_o
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import plural, visible_folders
+from hodor_cli.images.picture import read_header
 
 _FEW = 5  # up to this many values in a mask, each is examined for separate pieces that may be objects
 
@@ -63,6 +64,7 @@ def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, F
             labels = LabelReader(file.name).read(file).ids  # a new reader, because ids start over in each mask
             pictures.append(picture_of(name, labels, photographs[frame]))
             doubts.update(_doubts(labels))
+            doubts["only the first page is used: draw all objects into one"] += read_header(file).pages > 1
     bare = len(photographs) - len(match.frames)
     kind = "photographs and their masks: each colour or value is an object"
     faults.facts.append(f"{folder} holds {kind}")
