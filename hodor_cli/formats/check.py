@@ -77,8 +77,11 @@ def _check_photograph(stills: StillImages, index: int, full: bool, report: Check
     """Read the header of a photograph or, with `full`, the photograph and all its masks."""
     name = Path(stills.name(index)).name
     with report.noting("broken image", name), as_data_error():
+        header = read_header(stills.path(index))
+        if header.pages > 1:
+            report.add("pages after the first", name, plural(header.pages - 1, "page"), serious=False)
         if not full:
-            return stills.require_size(index, read_header(stills.path(index)).size)
+            return stills.require_size(index, header.size)
         for item in stills.load(index).objects:
             if not item.mask.any():
                 report.add("empty mask", f"annotation {item.annotation_id} of {name}", "no pixel", serious=False)
