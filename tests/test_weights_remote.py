@@ -236,14 +236,16 @@ def test_push_prepares_a_folder_that_the_hub_reads(toy: Hodor, tmp_path: Path) -
     assert "is a file or is inside one" in said
 
 
-def test_push_warns_of_a_licence_that_allows_more_than_the_weights_it_continues(toy: Hodor, tmp_path: Path) -> None:
-    command = ["weights", "push", "-o", str(tmp_path / "hub"), "--overwrite"]
+def test_push_refuses_a_licence_that_allows_more_than_the_weights_it_continues(toy: Hodor, tmp_path: Path) -> None:
+    command = ["weights", "push", "-o", str(tmp_path / "hub")]
+    refused = errors.UsageError.exit_code
     for saved in ({"run": {"weights": "mini"}}, {"mean_of": [{"weights": "mini"}, {"weights": "mine.safetensors"}]}):
         save_checkpoint(tmp_path / "tuned.safetensors", toy, saved)
-        free = hodor(*command, tmp_path / "tuned.safetensors", "--license", "mit")
-        assert "continue mini, which forbids commercial use" in free.stderr
-        kept = hodor(*command, tmp_path / "tuned.safetensors", "--license", "cc-by-nc-4.0")
-        assert "forbids commercial use" not in kept.stderr
+        free = hodor(*command, tmp_path / "tuned.safetensors", "--license", "mit", code=refused)
+        assert "continue mini, which forbids commercial use" in free.stderr and not (tmp_path / "hub").exists()
+        for kept in ("cc-by-nc-4.0", "other"):
+            hodor(*command, tmp_path / "tuned.safetensors", "--license", kept)
+            shutil.rmtree(tmp_path / "hub")
     for name in "ab":
         save_checkpoint(tmp_path / f"{name}.safetensors", toy, {"run": {"weights": "mini"}})
     mean = tmp_path / "mean.safetensors"
@@ -253,7 +255,8 @@ def test_push_warns_of_a_licence_that_allows_more_than_the_weights_it_continues(
     run = pretrain(make_blobs(tmp_path / "photos"), recipe, RunOptions(tmp_path / "run", workers=0))
     copy = shutil.copyfile(weights_path("mini"), tmp_path / "copy.safetensors")
     for file in (mean, run.last, "mini", copy):
-        assert "continue mini, which forbids commercial use" in hodor(*command, file, "--license", "mit").stderr
+        said = hodor(*command, file, "--license", "mit", code=refused).stderr
+        assert "continue mini, which forbids commercial use" in said
 
 
 def test_the_bundled_weights_keep_their_card_and_their_licence(tmp_path: Path) -> None:

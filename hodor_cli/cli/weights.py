@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from hodor_cli.cli.lazy import HodorCommand, group
 from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import fetched
-from hodor_cli.cli.terminal import note, say, say_json, stdout_console, warn
+from hodor_cli.cli.terminal import note, say, say_json, stdout_console
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
 from hodor_cli.files import require_place
 
@@ -181,7 +181,6 @@ def push(
 
     hodor weights push runs/mine/last.safetensors -o hub --name me/birds --license cc-by-nc-4.0
     """
-    from hodor_cli.weights.checkpoint import bundled_origin
     from hodor_cli.weights.hub_folder import write_hub_folder
     from hodor_cli.weights.registry import weights_path
 
@@ -193,8 +192,6 @@ def push(
     say(f"Use it:     hodor segment clip.mp4 --mask first.png --weights hf://{repository}")
     if not licensed:
         note("The card names no licence, so nobody may use the weights; give --license.")
-    if (origin := bundled_origin(path)) is not None and "nc" not in (licence or "nc").split("-"):
-        warn(f"these weights are or continue {origin}, which forbids commercial use; give cc-by-nc-4.0, not {licence}")
 
 
 def _indented(values: dict[str, Any], indent: str) -> list[str]:

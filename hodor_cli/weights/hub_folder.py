@@ -9,7 +9,7 @@ from pathlib import Path
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import require_new, write_whole, writing
 from hodor_cli.images.paths import listed
-from hodor_cli.weights.checkpoint import load_checkpoint, network_of, save_checkpoint
+from hodor_cli.weights.checkpoint import bundled_origin, load_checkpoint, network_of, save_checkpoint
 from hodor_cli.weights.registry import HUB_FILE, available_weights
 
 _CARD, _CONFIG = "README.md", "config.json"
@@ -22,13 +22,17 @@ def write_hub_folder(
     """Write the three files, and return whether the card names a licence.
 
     weights: the weights as the user named them; path: their file. repository: `OWNER/NAME` on the hub. licence: the
-    hub's identifier of one. Raises UsageError for a name or licence that the hub would not accept, OutputError if a
-    file exists already (unless `overwrite`) or the folder holds other files, and the errors of `load_checkpoint`.
+    hub's identifier of one. Raises UsageError for a name or licence that the hub would not accept, or a licence that
+    the weights forbid, OutputError if a file exists already (unless `overwrite`) or the folder holds other files, and
+    the errors of `load_checkpoint`.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError(f"`name` {repository} is not a name on the hub; give OWNER/NAME")
     if licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", licence):
         raise UsageError(f"`license` {licence} is not an identifier of the hub; give one such as cc-by-nc-4.0 or mit")
+    if (origin := bundled_origin(path)) is not None and "nc" not in (licence or "nc").split("-") and licence != "other":
+        kept = f"these weights are or continue {origin}, which forbids commercial use"
+        raise UsageError(f"{kept}; give cc-by-nc-4.0 as `license`, not {licence}")
     ours = (_CARD, _CONFIG, HUB_FILE)
     for name in ours:
         require_new(folder / name, overwrite=overwrite)
