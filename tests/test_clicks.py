@@ -176,6 +176,9 @@ def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
         clicker.click(45, 60, positive=False)
     with pytest.raises(UsageError, match="has no area"):
         clicker.box((200, 10, 20, 20))
+    with pytest.raises(UsageError, match=r"reaches outside the 160x120 picture; .* two corners it is 90,38,50,44"):
+        clicker.box((90, 38, 140, 82))
+    assert clicker.object_ids == [] and clicker.box((19.6, 34.7, 140.6, 50)).any()  # a detector's box of fractions
     with pytest.raises(UsageError, match=r"\(1, 2, 3\) is not a valid `box`"):
         clicker.box((1, 2, 3))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"\[\('left', 4\)\] is not a valid click; give x and y in pixels"):

@@ -20,6 +20,7 @@ from hodor_cli.clicks.shapes import PromptedMask, changed_near, owners, without_
 from hodor_cli.clicks.view import View
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import UsageError
+from hodor_cli.images.label_png import outside_fault
 from hodor_cli.images.spacing import evenly_spaced
 from hodor_cli.runtime.device import choose_device
 from hodor_cli.runtime.preprocess import frame_fault, normalise
@@ -128,7 +129,8 @@ class Clicker:
         """Replace the object's prompts by a box (x, y, width, height) around it. Returns the mask.
 
         Pieces that are much smaller than the largest one are removed, also after further clicks, unless they have a
-        positive click. Raises UsageError for a box without an area in the frame, or of other than four numbers.
+        positive click. Raises UsageError for a box that reaches outside the frame or has no area, or of other than four
+        numbers.
         """
         height, width = self._frame().shape[:2]
         try:
@@ -138,6 +140,8 @@ class Clicker:
         left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
         if not (right - left >= 1 and bottom - top >= 1):
             raise UsageError(f"the box {x:g},{y:g},{w:g},{h:g} has no area in the {width}x{height} frame")
+        if wrong := outside_fault((x, y, w, h), (height, width)):
+            raise UsageError(wrong)
         self._states(object)
         return self._prompt(object, PromptState(box=(left, top, right - left, bottom - top)))
 

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import replacing, require_folder, writing_file
 from hodor_cli.images.paths import as_path, require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
@@ -36,6 +36,8 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
     path, labels = as_path(path, "the file"), np.asarray(labels)
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uib":
         raise InputError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path} would be a PNG picture; give it a name that ends in .png")
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > MAX_ID:
         raise InputError(f"object ids must be between 0 and {MAX_ID}, not {low} to {high}")
@@ -138,6 +140,18 @@ def box_of(mask: NDArray[np.bool_] | NDArray[np.unsignedinteger]) -> Box | None:
     x, y, width, height = found
     left, right = x // mask.itemsize, -(-(x + width) // mask.itemsize)
     return (left, y, right - left, height) if width else None
+
+
+def outside_fault(box: tuple[float, float, float, float], size: tuple[int, int]) -> str:
+    """A sentence about a box that reaches outside a picture of `size` (height, width) by a pixel or more; "" if none
+    does."""
+    x, y, width, height = box
+    if x > -1 and y > -1 and x + width < size[1] + 1 and y + height < size[0] + 1:
+        return ""
+    hint = "a box is x,y,width,height"
+    if 0 <= x < width <= size[1] and 0 <= y < height <= size[0]:  # very likely two corners
+        hint += f", so if these are two corners it is {x:g},{y:g},{width - x:g},{height - y:g}"
+    return f"the box {x:g},{y:g},{width:g},{height:g} reaches outside the {size[1]}x{size[0]} picture; {hint}"
 
 
 def window_of(box: Box) -> tuple[slice, slice]:

@@ -11,7 +11,7 @@ from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.datasets.labels.mask_colours import smallest_free_id
 from hodor_cli.datasets.matching import require_frame
 from hodor_cli.errors import UsageError
-from hodor_cli.images.label_png import MAX_ID, Box, box_of
+from hodor_cli.images.label_png import MAX_ID, Box, box_of, outside_fault
 from hodor_cli.images.paths import listed
 from hodor_cli.records import Click
 from hodor_cli.video.frames import FrameSource
@@ -144,11 +144,8 @@ def check_box(box: Box, size: tuple[int, int]) -> None:
     picture = f"the {size[1]}x{size[0]} picture"
     if width < _MIN_SIDE or height < _MIN_SIDE:
         raise UsageError(f"{text} is too small; its width and height must be at least {_MIN_SIDE} pixels")
-    if x < 0 or y < 0 or x + width > size[1] or y + height > size[0]:
-        hint = "a box is x,y,width,height"
-        if 0 <= x < width <= size[1] and 0 <= y < height <= size[0]:  # very likely two corners
-            hint += f", so if these are two corners it is {x},{y},{width - x},{height - y}"
-        raise UsageError(f"{text} reaches outside {picture}; {hint}")
+    if wrong := outside_fault(box, size):
+        raise UsageError(wrong)
     if (width, height) == (size[1], size[0]):
         raise UsageError(f"{text} covers all of {picture} and leaves no background to compare with; draw it tighter")
 
