@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from functools import cache
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -67,6 +68,8 @@ class Setting:
         if origin in (tuple, Mapping) or dataclasses.is_dataclass(origin):
             if not isinstance(value, (list, tuple) if origin is tuple else origin):
                 raise UsageError(f"`{self.name}` must be a {origin.__name__}, not {value!r}")
+            if origin in (tuple, Mapping):
+                self._check_items(value)
         elif self.choices and value not in self.choices:
             names = [*filter(None, self.choices)]
             raise UsageError(f"`{self.name}` must be {any_of(names)}, not '{value}'{closest(str(value), names)}")
@@ -77,6 +80,17 @@ class Setting:
         if not inside or (low is not None and not (value > low if self.above is not None else value >= low)):
             wanted = self._limits() if math.isfinite(value) else "a finite number"
             raise UsageError(f"`{self.name}` must be {wanted}, not {value:g}")
+
+    def _check_items(self, value: Any) -> None:
+        """Raise UsageError unless a tuple's items, or a mapping's values, have the declared number and type."""
+        parts = typing.get_args(self.kind)
+        of_tuple = typing.get_origin(self.kind) is tuple
+        item, items = (parts[0], value) if of_tuple else (parts[1], value.values())
+        number = len(parts) if of_tuple and parts[-1] is not Ellipsis else None
+        kind = {float: Real, int: Integral, str: str}.get(item, object)
+        if number not in (None, len(value)) or not all(isinstance(one, kind) for one in items):
+            wanted = "text" if item is str else "numbers"
+            raise UsageError(f"`{self.name}` must hold {f'{number} ' if number else ''}{wanted}, not {value!r}")
 
     def parse(self, text: str, called: str) -> Any:
         """Convert a text such as `0.5`, `off` or `0,15` to this type. Raises UsageError; called: its name in that."""

@@ -143,6 +143,11 @@ def raiser(error: BaseException) -> Callable[[], None]:
             6,
             "error: the file name x.hodor is too long;",
         ),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "photographs/a/b"),
+            6,
+            "error: the file name photographs is too long;",
+        ),
         (MemoryError("Unable to allocate 9 TiB"), 5, "error: there is not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: ..."), 5, "error: there is not enough memory"),
         (RuntimeError("could not create a primitive"), 5, "error: there is not enough memory"),

@@ -448,6 +448,8 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     done = hodor("data", "check", tmp_path / "yolo", "--min-area", "50", "--min-side", "5")
     assert "is YOLO's" in done.output, done.output
     (tmp_path / "b.jpg").unlink()
+    both = hodor("convert", tmp_path, tmp_path / "both", "--to", "coco,yolo", code=2)
+    assert both.stderr == "error: --to takes one format here, not 'coco,yolo'; convert once for each\n"
     done = hodor("convert", tmp_path, tmp_path / "less", "--to", "coco", "--frames")
     assert "warning: 1 picture of" in done.output and done.exit_code == 0, done.output
     done = hodor("convert", tmp_path / "yolo", tmp_path / "yolo", "--to", "coco", "--overwrite", code=2)

@@ -593,7 +593,7 @@ def test_files_that_call_one_object_differently_are_refused() -> None:
         ("a.json", '{"shapes": [', "is not JSON that can be read: input data was truncated"),
         ("a.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotations>&b;</annotations>", "is not CVAT's XML"),
         ("a.xml", "<annotations></annotations>", "without an annotated image or track"),
-        ("a.txt", "0 0.1 0.1 0.5 0.5", "is a box, not an outline"),
+        ("a.txt", "0 0.1 0.1 0.5 0.5", "is a box, not an outline; export segmentation$"),
         ("a.txt", "0 10 10 50 10 50 50", "fractions from 0 to 1"),
         ("a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5", "a missing picture"),
     ],

@@ -7,6 +7,7 @@ import os
 import re
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from segment_fakes import ColourSegmenter
 
 import hodor_cli
 from hodor_cli import MaskFile
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.evaluation.output import check_output
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.records import (
@@ -34,6 +35,7 @@ from hodor_cli.records import (
 from hodor_cli.run.finish import report_of
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
+from hodor_cli.samples.settings import AugmentSettings, BatchSettings
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def test_one_call_follows_masks_given_as_arrays_or_files(clip: Path, first: np.n
     assert result.frames == 8 and result.object_ids == (1, 2) and result.out == Path("a")
     Image.fromarray(first).save("first.png")
     run(clip, mask="first.png", out="b")
+    assert run(clip, mask=np.ma.masked_equal(first, 2), out="masked").object_ids == (1,)  # hidden pixels are background
     (entry,) = (entry for entry in os.scandir(tmp_path) if entry.name == clip.name)  # an os.PathLike without a `str`
     (file,) = (entry for entry in os.scandir(tmp_path) if entry.name == "first.png")
     assert hodor_cli.segment(entry, model=ColourSegmenter(), mask={0: file}).out == Path(f"{clip.name}.hodor")
@@ -198,9 +201,36 @@ def test_what_is_no_path_is_refused(call: Callable[[object], object]) -> None:
         call(5)
 
 
+@pytest.mark.parametrize(("name", "said"), [("a" * 300, "has a name that is too long"), ("a\0", "has a zero byte")])
+def test_names_that_no_file_can_have_are_refused(clip: Path, first: np.ndarray, name: str, said: str) -> None:
+    for call in (
+        lambda: hodor_cli.segment(clip, mask=first, out=name),
+        lambda: hodor_cli.write_label_png(f"{name}.png", first),
+        lambda: hodor_cli.RunOptions(out=name),
+        lambda: hodor_cli.load_model(name),
+    ):
+        with pytest.raises(UsageError, match=said):
+            call()
+    with pytest.raises(InputError, match="there is no data set"):
+        hodor_cli.pretrain(name, hodor_cli.Recipe("toy"))
+
+
+def test_a_label_png_is_called_png(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"x\.jpg would be a PNG picture"):
+        hodor_cli.write_label_png(tmp_path / "x.jpg", np.ones((2, 2), int))
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        (lambda: AugmentSettings(rotation=(0, "a")), r"`rotation` must hold 2 numbers, not \(0, 'a'\)"),
+        (lambda: AugmentSettings(rotation=(5,)), "`rotation` must hold 2 numbers"),
+        (lambda: BatchSettings(aspects=("wide",)), "`aspects` must hold numbers, not"),
+        (lambda: BatchSettings(source_weights={"coco": "2"}), "`source_weights` must hold numbers, not"),  # type: ignore[dict-item]
+        (lambda: hodor_cli.EvaluationSettings(sequences=(1,)), "`sequences` must hold text, not"),
+        (partial(hodor_cli.read_mask, "a.png", size="a"), r"`size` must be \(height, width\) in pixels, not 'a'"),
+        (partial(hodor_cli.read_mask, "a.png", size=(48,)), "`size` must be"),
         (lambda: hodor_cli.SegmentOptions(remove=[1]), r"`remove` must be a Mapping, not \[1\]"),
         (lambda: hodor_cli.SegmentOptions(hooks=print), "`hooks` must be a RunHooks"),
         (lambda: hodor_cli.EvaluationSettings(sequences="bear"), "`sequences` must be a tuple, not 'bear'"),

@@ -26,6 +26,15 @@ from hodor_cli.model import Hodor
 # --- masks that cannot be used
 
 
+def test_pixels_that_a_masked_array_hides_are_background(toy: Hodor) -> None:
+    shown, hidden = square(2, 2), square(20, 20)
+    for given in (
+        np.ma.masked_array((shown | hidden).astype(int), hidden),
+        {1: np.ma.masked_array(shown | hidden, hidden)},
+    ):
+        np.testing.assert_array_equal(segmenter_for(toy).step(frames_of(1)[0], given), shown)
+
+
 @pytest.mark.parametrize(
     ("masks", "said"),
     [

@@ -348,6 +348,11 @@ def test_masks_that_claim_the_same_pixels(tmp_path: Path) -> None:
         read_given([f"2={first}", f"2={second}"], FakeVideo())
     with pytest.raises(InputError, match="objects 1 and 2"):
         read_given([str(first), str(first)], FakeVideo())
+    white = save(tmp_path / "white.png", blocks(i1=(0, 0, 10, 10)) * 255)
+    both = save(tmp_path / "both.png", blocks(i1=(5, 5, 15, 15), i2=(20, 20, 30, 30)))
+    for given in (white, both), (both, white):
+        with pytest.raises(InputError, match=r"of one object gets a free id: white\.png is 3\); trim one mask"):
+            read_given([*map(str, given)], FakeVideo())
     assert list(read_given([f"2={first}", f"3={second}"], FakeVideo()).masks) == [2, 3]
 
 

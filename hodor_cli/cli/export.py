@@ -77,6 +77,8 @@ def convert(
     if to == "list":
         _list_formats()
         return
+    if len(names_in(to)) > 1:
+        raise UsageError(f"--to takes one format here, not '{to}'; convert once for each")
     writer = writer_of(to)
     if writer.media:
         raise UsageError(f"{to} needs a result: hodor export RESULT --to {to}")

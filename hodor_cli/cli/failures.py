@@ -85,7 +85,7 @@ def _fault(error: BaseException) -> tuple[int, str]:
         sentence = f"the disk is full{where}; free some space and run again with --resume if the command has it"
         return OutputError.exit_code, sentence
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        name = os.path.basename(error.filename or "")
+        name = max(str(error.filename or "").split(os.sep), key=len)
         return OutputError.exit_code, f"the file name {name} is too long; give a shorter one, of results with --out"
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         place = error.filename or "a file"

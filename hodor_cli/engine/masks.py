@@ -25,6 +25,7 @@ def reference_masks_by_id(
     masks, other types, masks of another size, ids that are not between 1 and 65535, and masks that overlap.
     """
     if isinstance(masks, np.ndarray):
+        masks = np.ma.filled(masks, 0)  # pixels that a masked array hides are background
         if not np.issubdtype(masks.dtype, np.integer) and masks.dtype != bool:
             raise InputError(f"the label map of frame {frame} is {masks.dtype}; give integers, one id per pixel")
         _check_size(masks, size, f"the label map of frame {frame}")
@@ -39,7 +40,7 @@ def reference_masks_by_id(
     by_id: dict[int, np.ndarray] = {}
     for object_id, values in given.items():
         check_object_id(object_id, f"in frame {frame}")
-        what, mask = f"the mask of object {object_id} in frame {frame}", np.asarray(values)
+        what, mask = f"the mask of object {object_id} in frame {frame}", np.asarray(np.ma.filled(values, 0))
         _check_size(mask, size, what)
         if mask.dtype.kind not in "biu":
             raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")

@@ -101,7 +101,7 @@ def _shapes(path: Path, size: Size, names: dict[int, str]) -> Iterator[Shape]:
         if index is None or values is None:
             raise InputError(f"{path}, line {number}, is not a class and x y x y ... as fractions of the picture")
         if len(values) in (4, 5):
-            raise InputError(f"{path}, line {number}, is a box, not an outline; export segmentation, or use `box`")
+            raise InputError(f"{path}, line {number}, is a box, not an outline; export segmentation")
         if len(values) < 6 or len(values) % 2:
             raise InputError(
                 f"{path}, line {number}, has {plural(len(values), 'number')}, not at least three x y pairs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import errno
 import os
 import re
 import unicodedata
@@ -62,10 +63,19 @@ def exists(path: Path) -> bool:
 
 
 def as_path(given: object, what: str) -> Path:
-    """A caller's path as a `Path`. Raises UsageError for another type; what: the thing in words, such as "the mask"."""
+    """A caller's path as a `Path`. Raises UsageError for another type, or a name that no file can have; what: the thing
+    in words, such as "the mask"."""
     if not isinstance(given, str | os.PathLike):
         raise UsageError(f"{what} must be a path, not a {type(given).__name__}")
-    return Path(given)
+    path = Path(given)
+    try:
+        os.lstat(path)
+    except ValueError:
+        raise UsageError(f"{what} has a zero byte in its name; leave that out") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and "://" not in str(given):  # an address may be longer
+            raise UsageError(f"{what} has a name that is too long; choose a shorter one") from None
+    return path
 
 
 def require_exists(path: Path, what: str) -> None:

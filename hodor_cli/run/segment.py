@@ -123,7 +123,7 @@ def _inputs(
 
 def _packed(mask: Any, frame: int) -> PackedMask:
     """An array interpreted like a mask file. Raises UsageError, InputError."""
-    array, name = np.asarray(mask), f"the `mask` of frame {frame}"
+    array, name = np.asarray(np.ma.filled(mask, 0)), f"the `mask` of frame {frame}"
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":
         found = f"{array.dtype} of shape {array.shape}" if array.ndim else f"a {type(mask).__name__}"
         raise UsageError(f"{name} is {found}; give a file, or an (H, W) integer array whose values are object ids")

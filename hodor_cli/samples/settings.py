@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import exists
 from hodor_cli.settings import about, check_settings, settings_of
 
 Range = tuple[float, float]
@@ -46,7 +47,7 @@ def parse_source(text: str | Path | DataSource) -> DataSource:
     if isinstance(text, DataSource):
         return text
     folder, colon, weight = str(text).rpartition(":")
-    if not colon or not folder or Path(text).exists():
+    if not colon or not folder or exists(Path(text)):
         return DataSource(Path(text))
     try:
         return DataSource(Path(folder), float(weight))

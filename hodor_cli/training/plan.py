@@ -15,7 +15,7 @@ from hodor_cli.datasets.coco_find import workspace_stills
 from hodor_cli.errors import DataError, UsageError, WeightsError
 from hodor_cli.formats.check import check_opened
 from hodor_cli.formats.opening import is_clips, open_set
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, require_exists
 from hodor_cli.model.build import build_model
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
@@ -180,6 +180,7 @@ def _named_sources(kind: str, data: list[DataSource], began: list[DataSource]) -
 
 def _opened(source: DataSource, config: TrainConfig, clips: ClipOptions) -> StillImages | ClipSet:
     """A data set, opened once for both the check and training. Raises DataError if there is none that fits."""
+    require_exists(source.folder, "data set")
     if not clips.mode and source.annotations is None and is_clips(source.folder):
         raise DataError(f"{source.folder} holds clips; use `finetune`, whose mode frames uses each as a photograph")
     return open_set(

@@ -102,9 +102,10 @@ def _combine_frame(frame: int, group: list[PackedMask], explicit: set[int]) -> P
         if clash.any():
             y, x = np.argwhere(clash)[0]
             first, same = owners[int(labels[y, x])], plural(int(clash.sum()), "pixel")
+            given = f" (a mask of one object gets a free id: {listed(renamed)})" if renamed else ""
             raise InputError(
                 f"{first.files[0]} and {entry.files[0]} give {same} of frame {frame} to the objects {labels[y, x]} and "
-                f"{mine[y, x]}; trim one mask"
+                f"{mine[y, x]}{given}; trim one mask"
             )
         labels += mine
         notes += [note for note in entry.notes if note not in notes]

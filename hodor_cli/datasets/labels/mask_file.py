@@ -26,7 +26,7 @@ from hodor_cli.datasets.labels.mask_values import (
     pack_rgb,
 )
 from hodor_cli.datasets.parsing import parse_json
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import MAX_ID, ids_in
 from hodor_cli.images.paths import as_path, plural, read_start, require_exists, size_text
 from hodor_cli.images.picture import StoredPicture, read_stored
@@ -54,6 +54,12 @@ def read_mask(
     soft edges, ids above 65535, or no object.
     """
     path = as_path(path, "the mask")
+    if size is not None:
+        try:
+            height, width = map(int, size)
+        except (TypeError, ValueError):
+            raise UsageError(f"`size` must be (height, width) in pixels, not {size!r}") from None
+        size = (height, width)
     require_exists(path, "mask")
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a mask file")
@@ -168,7 +174,7 @@ def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | 
 
 
 def _require_size(path: Path, shape: tuple[int, ...], size: tuple[int, int] | None) -> None:
-    if size is None or tuple(shape) == tuple(size):
+    if size is None or tuple(shape) == size:
         return
     both = f"{path} is {size_text(shape)} but the frames are {size_text(size)}"
     if tuple(shape) == size[::-1]:
