@@ -25,7 +25,6 @@ CPU = torch.device("cpu")
 def test_auto_on_a_cpu_depends_on_its_instructions(monkeypatch: pytest.MonkeyPatch, has_units: bool) -> None:
     monkeypatch.setattr(device, "cpu_multiplies_bf16", lambda: has_units)
     assert device.choose_precision("auto", CPU) == (torch.bfloat16 if has_units else torch.float32)
-    assert device.choose_precision("auto", CPU, training=True) == torch.float32
     assert device.choose_precision("fp32", CPU) == torch.float32
 
 

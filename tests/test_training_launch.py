@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -42,9 +43,11 @@ def test_two_processes_with_half_the_batch_each_follow_one(
         monkeypatch.setenv(name, str(torch.get_num_threads()))
     settings = {"iterations": 5, "batch_size": 4}
     common = {"preset": "toy", "workers": 0, "settings": settings, "sheet_every": 1000}
-    alone = start(hodor_cli.pretrain, photos, out=tmp_path / "one", **common)
+    exact = LaunchSettings(precision="fp32")
+    alone = start(hodor_cli.pretrain, photos, out=tmp_path / "one", launch=exact, **common)
     before = dict(os.environ)
-    two = start(hodor_cli.pretrain, photos, out=tmp_path / "two", launch=LaunchSettings(processes=2), **common)
+    both = dataclasses.replace(exact, processes=2)
+    two = start(hodor_cli.pretrain, photos, out=tmp_path / "two", launch=both, **common)
     assert dict(os.environ) == before
     assert two.iterations == 5
     # Halves of a batch are rounded differently on some CPUs, and one kink may then be taken on its other side: 2e-4.
@@ -63,6 +66,7 @@ def test_two_machines_follow_one(photos: Path, tmp_path: Path) -> None:
     def begin(folder: str, *flags: str, **environ: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "hodor_cli", "pretrain", "--preset", "toy", "--data", str(photos), *flags]
         command += ["--iterations", "3", "--batch-size", "4", "--workers", "0", "-o", str(tmp_path / folder)]
+        command += ["--precision", "fp32"]
         places = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(root)}
         return subprocess.Popen(
             command, env={**os.environ, **places, **environ}, stderr=subprocess.PIPE, text=True, cwd=tmp_path

@@ -78,7 +78,7 @@ def measure_training(
         names = listed(f"`{name}`" for name in other)
         raise UsageError(f"the measurement of training has no {names}; leave this out, or measure segmentation")
     device = choose_device(settings.device)
-    precision = precision_name(choose_precision(settings.precision, device, training=True))
+    precision = precision_name(choose_precision(settings.precision, device))
     model, trained = bench_model(settings.weights)
     config = _endless_config(model.config.name, batch_size, most=2 if device.type == "cpu" else None)
     machine = describe_machine(device)

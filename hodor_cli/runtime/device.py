@@ -46,17 +46,17 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def choose_precision(precision: str, device: torch.device, *, training: bool = False) -> torch.dtype:
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """The dtype for "auto", "fp32", "bf16" or "fp16".
 
-    "auto" is bfloat16 if the GPU or CPU multiplies it in hardware, and float32 otherwise and for training on a CPU.
+    "auto" is bfloat16 if the GPU or CPU multiplies it in hardware, and float32 otherwise.
     Raises UsageError for another name, DeviceError for a dtype that PyTorch does not support on this device.
     """
     if precision == "auto":
         if device.type == "cuda":
             fast = cuda_multiplies_bf16(device)
         else:
-            fast = device.type == "cpu" and not training and cpu_multiplies_bf16()
+            fast = device.type == "cpu" and cpu_multiplies_bf16()
         return torch.bfloat16 if fast else torch.float32
     if precision not in PRECISIONS:
         meant = closest(precision, PRECISIONS)

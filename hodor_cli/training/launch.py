@@ -207,7 +207,7 @@ class Process:
         unused: bool = False,
     ) -> None:
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device, training=True)
+        self.dtype = choose_precision(precision, self.device)
         self.rank, self.world, self._unused = rank, world, unused
         self.is_first = rank == 0
 

@@ -70,7 +70,9 @@ class LaunchSettings:
     """
 
     device: Annotated[str, about("Device to run on: auto, cpu, cuda, cuda:N or mps.")] = "auto"
-    precision: Annotated[Literal["auto", "fp32", "bf16"], about("Arithmetic; auto: bf16 on CUDA, else fp32.")] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16"], about("Arithmetic; auto: bf16 if the hardware has it.")] = (
+        "auto"
+    )
     gpus: Annotated[int, about("CUDA devices per machine.", least=1)] | None = None
     processes: Annotated[int, about("Processes on the CPU instead of GPUs.", least=1)] | None = None
     nodes: Annotated[int, about("Number of machines; detected under torchrun and SLURM.", least=1)] = 1
