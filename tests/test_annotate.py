@@ -266,8 +266,10 @@ def full_disk(at: int) -> Iterator[None]:
 def test_a_full_disk_leaves_a_project_that_opens_again(open_desk: Callable[[], Desk]) -> None:
     desk = open_desk()
     journal = desk.folder / ".annotate" / "journal.jsonl"
-    while not journal.exists() or journal.stat().st_size < 4000:
-        desk.paint(0, 1, 10, 10)
+    desk.paint(0, 1, 10, 10)
+    while journal.stat().st_size < 4000:
+        desk.paint(0, 1, 12, 12, side=4, add=False)
+        desk.paint(0, 1, 12, 12, side=4)
     with (
         full_disk(journal.stat().st_size + 10),
         pytest.raises(OutputError, match=r"disk is full.*repeat the last step"),
@@ -279,6 +281,20 @@ def test_a_full_disk_leaves_a_project_that_opens_again(open_desk: Callable[[], D
     again = open_desk()
     assert set(again.session.project.records[0].objects) == {1, 2}
     assert np.array_equal(again.labels(0), labels)
+
+
+def test_an_edit_that_changes_nothing_is_no_step_of_undo(desk: Desk) -> None:
+    desk.paint(0, 1, 5, 5)
+    desk.paint(0, 2, 40, 40)
+    for _ in range(2):
+        desk.do(ask.Tidy(3, 1, "clear"))
+        desk.paint(0, 1, 6, 6, side=4)
+        desk.do(ask.Tidy(0, 2, "fill"))
+    frames = len(desk.told("frame"))
+    desk.do(ask.Undo())
+    assert 3 not in desk.session.project.records
+    desk.do(ask.Undo())
+    assert set(np.unique(desk.labels(0))) == {0, 1} and len(desk.told("frame")) == frames + 2
 
 
 def test_an_undo_that_fails_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

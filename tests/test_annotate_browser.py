@@ -932,6 +932,14 @@ def test_every_size_shows_every_tool(page: Page) -> None:
         assert browser.run("document.querySelector('#stop').getBoundingClientRect().right <= innerWidth")
         assert browser.run(stage) == before  # the picture does not jump
         page.run("state.set({ job: null })")
+    for width, height in ((320, 480), (480, 320)):  # too small for everything at once: the page scrolls
+        browser.resize(width, height)
+        assert browser.run(f"{stage}[1]") >= 120
+        part = "(one) => document.querySelector(one).getBoundingClientRect()"
+        assert browser.run(f"document.body.scrollHeight > innerHeight && ({part})('#side').height >= 96")
+        bottom = f"(document.querySelector('#timeline').scrollIntoView(), ({part})('#timeline').bottom)"
+        assert 100 < browser.run(bottom) <= height
+        browser.run("document.body.scrollTo(0, 0)")
     browser.resize(390, 844)
     browser.key("?")
     first = "document.querySelector('#help-title').getBoundingClientRect().top"

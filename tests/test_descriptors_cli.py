@@ -232,12 +232,13 @@ def test_what_was_decoded_is_only_called_found_below_the_limit(capsys: pytest.Ca
     match = Match("bear", 1, 0.9, 5, 0, 4, 2, 2, 0.0, 0.4, 0.2, "bear.mp4", None)
     checks = [VerifiedMatch(match, True, 0.9, 0.5, distance) for distance in (0.9, 1.2)]
     store = SimpleNamespace(path="objects.h5")
-    for limit, alike in ((1.0, ["; found there", "; something else found there"]), (None, ["; found there"] * 2)):
+    found = "found there", "something else found there"
+    for limit, alike in ((1.0, found), (None, ["something found there"] * 2)):
         query: dict[str, Any] = {"query": "bear/2", "by": "projection", "metric": "euclidean", "alike_below": limit}
         query |= {"contact_sheet": "sheet.png", "matches": [(match, check) for check in checks]}
         show_matches(store, [query], False)  # type: ignore[arg-type]
         shown = [line for line in capsys.readouterr().out.splitlines() if "confidence" in line]
-        assert all(f"{words}, distance" in line for words, line in zip(alike, shown, strict=True))
+        assert all(f"; {words}, distance" in line for words, line in zip(alike, shown, strict=True))
 
 
 def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> None:

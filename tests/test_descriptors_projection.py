@@ -17,7 +17,7 @@ from descriptor_helpers import INFO, clustered_store, toy_model, write_davis
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.search import projection_training
-from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
+from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison, distances
 from hodor_cli.descriptors.search.projection import (
     ALIKE_BELOW,
     Projection,
@@ -122,6 +122,7 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     learn = ("train-projection", "--data", "photos", *weights, "--photographs", "3", "--dimensions", "5")
     result = hodor(*learn)
     assert "projection.safetensors  5 numbers per object" in result.output
+    assert "too few objects to measure" in result.stderr and f"bundled weights, {ALIKE_BELOW}," in result.stderr
     assert "exists already" in refused(*learn)
     assert "no folder" in refused(*learn, "-o", "nowhere/p.safetensors")
     projection = load_projection("projection.safetensors")
@@ -165,6 +166,13 @@ def test_the_limit_divides_views_of_one_object_from_those_of_others() -> None:
     noisy = replace(noisy, baseline=noisy.baseline + np.random.default_rng(1).normal(size=(240, 4)).astype(np.float32))
     limits = [fit_projection(views, "f" * 64).alike_below for views in (clear, noisy)]
     assert 0 < limits[0] < limits[1] < 2
+    comparison = Comparison("projection", fit_projection(clear, "f" * 64))
+    distance = comparison.alike_below("euclidean")
+    assert distance == limits[0]
+    pair = np.array([[1, 0], [1 - distance**2 / 2, np.sqrt(1 - (1 - distance**2 / 2) ** 2)]])
+    assert np.linalg.norm(pair[0] - pair[1]) == pytest.approx(distance)
+    assert comparison.alike_below("cosine") == pytest.approx(distances(pair[:1], pair[1:], "cosine").item())
+    assert Comparison("baseline").alike_below("cosine") is None
     projection, held_out = fit_projection(clear, "f" * 64), noisy_views(seed=9)
     vectors = projection(held_out.descriptors, held_out.baseline)
     alike = np.linalg.norm(vectors[:, None] - vectors[None], axis=2) < projection.alike_below

@@ -18,10 +18,11 @@ from hodor_cli.descriptors.export.export import export_sources, find_sources
 from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
 from hodor_cli.descriptors.search.query import parse_reference, queries_of_frames, queries_of_store
-from hodor_cli.descriptors.search.search import search_objects, verify_matches
+from hodor_cli.descriptors.search.search import VerifiedMatch, search_objects, verify_matches
 from hodor_cli.descriptors.session import session
 from hodor_cli.descriptors.session.session import start_from_store
 from hodor_cli.descriptors.store.crops import masks_of_labels
+from hodor_cli.descriptors.views import retrieval
 from hodor_cli.descriptors.views.retrieval import describe_times, write_contact_sheet
 from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.errors import InputError, UsageError
@@ -118,6 +119,27 @@ def test_the_contact_sheet_shows_query_and_matches(tmp_path: Path) -> None:
     assert describe_times(replace(matches[0], first_time=None)).startswith("image")
     late = replace(matches[0], first_time=59.94, last_time=3599.96, best_time=59.96)
     assert describe_times(late).startswith("0:59.9 to 1:00:00.0, best 1:00.0, ")
+
+
+def test_the_contact_sheet_shows_what_verified_matches_are_ranked_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = clustered_store(tmp_path / "library.h5")
+    written: list[str] = []
+
+    def line(text: str, *how: int) -> np.ndarray:
+        written.append(text)
+        return text_line(text, *how)
+
+    monkeypatch.setattr(retrieval, "text_line", line)
+    query = queries_of_store(f"{library}#v1/2")[0]
+    with DescriptorStore(library) as store:
+        matches = [replace(match, distance=0.5) for match in search_objects(store, query, top=3)]
+        found, lost = VerifiedMatch(matches[0], True, distance=0.25), VerifiedMatch(matches[1])
+        checks = [found, lost, VerifiedMatch(matches[2], problem="bear.mp4 has moved")]
+        write_contact_sheet(tmp_path / "sheet.png", store, query, matches, checks)
+    shown = [text.removeprefix("distance 0.500, ") for text in written if text.startswith("distance")]
+    assert shown == ["0.250 to what was found", "not found", "not checked"]
 
 
 def test_a_caption_that_is_too_long_keeps_its_beginning_and_its_end() -> None:

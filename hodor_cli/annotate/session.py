@@ -220,8 +220,11 @@ class Session:
         labels = np.where(before == objects[0], 0, before).astype(np.uint16)
         labels[mask] = objects[0]
         record = self.project.records.get(frame) or self.reader.blank(frame)
-        with self.project.change(kind) as change:
-            change.put(edited_record(record, labels, objects), labels)
+        edited = edited_record(record, labels, objects)
+        # Undo also takes back a click that changed nothing, because the next one adds to it.
+        if kind is ChangeKind.CLICK or edited != record or not np.array_equal(labels, before):
+            with self.project.change(kind) as change:
+                change.put(edited, labels)
         self._events.frame(frame, labels, clicks=points)
         self._events.changed()
 

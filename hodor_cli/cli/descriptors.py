@@ -150,3 +150,6 @@ def train_projection(
         f"{out}  {counted(learned['dimensions'], 'number')} per object, learned from {learned['rows']:,} views of "
         f"{learned['objects']:,} objects in {count:,} photographs"
     )
+    if "alike_below" not in learned:
+        limit = f"the limit of the bundled weights, {projection.alike_below}, stands in"
+        warn(f"too few objects to measure how near views of one object are, so {limit}; give more photographs")

@@ -124,7 +124,8 @@ def retrieval(
                         library, one, matches, segmenter, comparison=comparison, metric=metric, progress=show
                     )
                 answers = [(check.match, check) for check in verified]
-            write_contact_sheet(sheet, library, one, [match for match, _ in answers])
+            checks = [check for _, check in answers if check is not None]
+            write_contact_sheet(sheet, library, one, [match for match, _ in answers], checks)
             found.append({"query": one.label, **compared, "contact_sheet": str(sheet), "matches": answers})
         show_matches(library, found, as_json)
 

@@ -110,7 +110,8 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
         for rank, (match, check) in enumerate(query["matches"], start=1):
             name, words = f"{match.video}/{match.object_id}", ""
             if check is not None and check.found and not check.problem:
-                what = "found" if limit is None or check.distance < limit else "something else found"
+                alike = None if limit is None else check.distance < limit
+                what = {None: "something found", True: "found", False: "something else found"}[alike]
                 words = f"; {what} there, distance {check.distance:.3f}, confidence {check.confidence:.2f}"
                 words += f", overlap {check.overlap:.2f}"
             elif check is not None:

@@ -40,7 +40,10 @@ class Comparison:
 
     def alike_below(self, metric: Metric) -> float | None:
         """The distance below which two views are taken to show the same object, or None if it is not known."""
-        return self.projection.alike_below if self.projection is not None and metric == "euclidean" else None
+        if self.projection is None:
+            return None
+        limit = self.projection.alike_below  # between vectors of unit length
+        return limit if metric == "euclidean" else limit**2 / 2
 
     def vectors(self, store: DescriptorStore, *, videos: list[str] | None = None) -> Vectors:
         """The rows of a store (or of some videos), in the order of `store.index(videos)`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image, ImageOps
 
 from hodor_cli.descriptors.search.protocol import RECALL_LEVELS, RetrievalScores
 from hodor_cli.descriptors.search.query import Query, spread
-from hodor_cli.descriptors.search.search import Match
+from hodor_cli.descriptors.search.search import Match, VerifiedMatch
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import require_matplotlib
@@ -24,18 +25,29 @@ CROPS = 8
 FAINT = 110
 
 
-def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matches: Sequence[Match]) -> None:
+def write_contact_sheet(
+    path: Path, store: DescriptorStore, query: Query, matches: Sequence[Match], checks: Sequence[VerifiedMatch] = ()
+) -> None:
     """Write the query and its matches as PNG. A match shows its rank, name, distance, times, and crops from its frames.
 
-    The crop nearest to the query comes first, in a blue frame. Raises OutputError if the file cannot be written.
+    checks: the result of verifying each match; its distance, which ranks them too, is shown as well. The crop nearest
+    to the query comes first, in a blue frame. Raises OutputError if the file cannot be written.
     """
     asked = f"the query, {plural(len(query.descriptors), 'descriptor')}"
     line = np.full((1, TEXT_WIDTH + CROPS * TILE, 3), FAINT, np.uint8)
     rows = [_row(query.label, [asked], [query.thumbnail]), line]
-    for rank, match in enumerate(matches, start=1):
-        texts = [f"distance {match.distance:.3f}", describe_times(match)]
+    for rank, (match, check) in enumerate(zip_longest(matches, checks), start=1):
+        texts = [f"distance {match.distance:.3f}{_verified(check)}", describe_times(match)]
         rows.append(_row(f"{rank}. {match.video}/{match.object_id}", texts, _crops(store, match), "#0078d7"))
     save_sheet(path, joined(rows, axis=0))
+
+
+def _verified(check: VerifiedMatch | None) -> str:
+    if check is None:
+        return ""
+    if check.problem:
+        return ", not checked"
+    return f", {check.distance:.3f} to what was found" if check.found else ", not found"
 
 
 def describe_times(match: Match) -> str:
