@@ -70,7 +70,7 @@ class Network:
         self.second, self._expected = None, []
 
     def expect(self, frame: np.ndarray | Scalable, geometry: Geometry, known: Followed) -> None:
-        """Start extracting a frame's maps in the second thread, while the next step works on the frame before it.
+        """Start to extract and match a frame in the second thread, while the next step works on the frame before it.
 
         Does nothing without that thread, or while no object is followed.
         """
