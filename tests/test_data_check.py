@@ -468,6 +468,31 @@ def test_masks_in_which_a_value_is_a_class_are_told(tmp_path):
     assert any(told in line for line in check_dataset(tmp_path, limits=LIMITS).lines())
 
 
+def test_photographs_with_masks_called_like_them_next_to_them_are_a_set(tmp_path):
+    def save(name, place):
+        mask = np.zeros((60, 80), np.uint8)
+        mask[10:40, place : place + 30] = 255
+        Image.fromarray(mask).save(tmp_path / "cysts" / name)
+
+    (tmp_path / "cysts").mkdir()
+    for name in ("a (1).png", "b.jpg", "bare.png"):
+        Image.new("RGB", (80, 60)).save(tmp_path / "cysts" / name)
+    save("a (1)_mask.png", 5)
+    save("a (1)_mask_1.png", 45)
+    save("b_Segmentation.png", 5)
+    save("lost_mask.png", 5)
+    report = check_dataset(tmp_path / "cysts", limits=LIMITS)
+    assert (report.ok, report.kind, report.images, report.samples, report.objects) == (True, "coco", 2, 2, 3)
+    assert kinds(report) == {"mask without a photograph": "lost_mask.png"}
+    assert "1 photograph without a mask left out" in report.facts
+    assert list(preview_samples(open_set(tmp_path / "cysts", limits=LIMITS), 1, preset="toy"))
+    assert [len(picture.object_ids) for picture in read_annotations(tmp_path / "cysts").pictures] == [2, 1]
+    with pytest.raises(DataError, match=r"is not a data set itself; give one of its folders, such as .*cysts$"):
+        open_set(tmp_path)
+    Image.new("L", (20, 20), 255).save(tmp_path / "cysts" / "b_mask.png")
+    assert kinds(check_dataset(tmp_path / "cysts", limits=LIMITS))["size mismatch"] == "b_mask.png"
+
+
 def test_folders_of_single_photographs_with_a_mask_for_each_object_are_a_set(tmp_path):
     for name in ("ab12", "cd34"):
         for part in ("images", "masks"):

@@ -1,8 +1,9 @@
-"""Reads photographs in images/ with label pictures of the same names in masks/, and sets with a folder for each
-photograph and a mask for each object."""
+"""Reads photographs in images/ with label pictures of the same names in masks/, photographs with NAME_mask next to
+NAME, and sets with a folder for each photograph and a mask for each object."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_find import annotation_files
-from hodor_cli.datasets.faults import Faults
+from hodor_cli.datasets.faults import DataSizeError, Faults
 from hodor_cli.datasets.folders import IMAGES, MASKS, first_named, masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import covers_edge
@@ -21,10 +22,12 @@ from hodor_cli.errors import as_data_error
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, picture_of
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import ids_in
-from hodor_cli.images.paths import plural, visible_folders
-from hodor_cli.images.picture import read_header
+from hodor_cli.images.paths import plural, visible_files, visible_folders
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 _FEW = 5  # up to this many values in a mask, each is examined for separate pieces that may be objects
+#: The name of a mask next to photograph [1]; _1 and so on are masks of further objects (BUSI).
+_BESIDE = re.compile(r"(.+?)[ _.-]+(?:mask|label|annotation|segmentation|gt)s?(?:_\d+)?", re.IGNORECASE)
 
 
 def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
@@ -32,6 +35,8 @@ def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
     DataError if names cannot be matched."""
     if (places := find_masks(folder)) is not None:
         return _read_masks(folder, *places)
+    if beside := find_beside(folder):
+        return _read_beside(folder, beside)
     folders = _find_folders(folder)
     return _read_folders(folder, folders) if folders else None
 
@@ -51,28 +56,64 @@ def find_masks(folder: Path) -> tuple[Path, Path] | None:
 def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Faults]:
     """Read the photographs that have a label picture of the same name. images, masks: the result of `find_masks`."""
     photographs, files = pictures_in(images), masks_in(masks) or pictures_in(masks)
-    faults, pictures, doubts = Faults(folder), [], Counter[str]()
+    faults = Faults(folder)
     with as_data_error():
         match = match_names(list(files), list(photographs))
     for name in match.unused:
         doubtful = bool(match.how or not match.frames) and len(match.unused) > len(match.frames)
         detail = "give each the name of its photograph" if doubtful else ""
         faults.add("mask without a photograph", files[name].name, detail, serious=doubtful)
-    for name, frame in match.frames.items():
-        file = files[name]
-        with faults.noting("broken mask", file.name), as_data_error():
-            labels = LabelReader(file.name).read(file).ids  # a new reader, because ids start over in each mask
-            pictures.append(picture_of(name, labels, photographs[frame]))
-            doubts.update(_doubts(labels))
-            doubts["only the first page is used: draw all objects into one"] += read_header(file).pages > 1
-    bare = len(photographs) - len(match.frames)
-    kind = "photographs and their masks: each colour or value is an object"
-    faults.facts.append(f"{folder} holds {kind}")
+    found = _read_pairs(faults, {photographs[frame]: [files[name]] for name, frame in match.frames.items()})
     faults.facts += [f"{masks}: {match.how}"] if match.how else []
+    bare = len(photographs) - len(match.frames)
     faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
+    return found, faults
+
+
+def find_beside(folder: Path) -> dict[Path, list[Path]]:
+    """Photograph -> its masks, for those with a mask called NAME_mask next to NAME; empty for any other folder."""
+    names = visible_files(folder) if folder.is_dir() and not annotation_files(folder) else []
+    files = {Path(name).stem: folder / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES}
+    found: dict[Path, list[Path]] = {}
+    for name, file in files.items():
+        if (called := _BESIDE.fullmatch(name)) and called[1] in files:
+            found.setdefault(files[called[1]], []).append(file)
+    return found
+
+
+def _read_beside(folder: Path, pairs: dict[Path, list[Path]]) -> tuple[Annotations, Faults]:
+    """Read the photographs of `find_beside`."""
+    faults, used = Faults(folder), {file for photograph, masks in pairs.items() for file in (photograph, *masks)}
+    found = _read_pairs(faults, pairs)
+    rest = [file for file in pictures_in(folder).values() if file not in used]
+    lost = [file.name for file in rest if _BESIDE.fullmatch(file.stem)]
+    for name in lost:
+        faults.add("mask without a photograph", name, serious=False)
+    bare = len(rest) - len(lost)
+    faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
+    return found, faults
+
+
+def _read_pairs(faults: Faults, pairs: dict[Path, list[Path]]) -> Annotations:
+    """Read photographs with one or several masks each. Adds facts and doubts to `faults`, and masks that are broken."""
+    pictures, doubts = list[Picture](), Counter[str]()
+    for photograph, files in pairs.items():
+        with faults.noting("broken mask", files[0].name), as_data_error():
+            # A new reader for each mask, because ids start over in it.
+            labels, *more = masks = [LabelReader(file.name).read(file).ids for file in files]
+            if any(mask.shape != labels.shape for mask in more):
+                raise DataSizeError(f"the other masks of {photograph.name} are of another size")
+            for mask in more:
+                labels = np.where(mask > 0, mask.astype(np.int64) + labels.max(), labels)
+            pictures.append(picture_of(photograph.name, labels, photograph))
+            for file, mask in zip(files, masks, strict=True):
+                doubts.update(_doubts(mask))
+                doubts["only the first page is used: draw all objects into one"] += read_header(file).pages > 1
+    kind = "photographs and their masks: each colour or value is an object"
+    faults.facts.append(f"{faults.path} holds {kind}")
     counts = ((doubt, count) for doubt, count in doubts.items() if count > len(pictures) / 2)
-    faults.doubts += [f"in {count} of {len(pictures)} masks of {folder} {doubt}" for doubt, count in counts]
-    return Annotations(kind, folder, pictures), faults
+    faults.doubts += [f"in {count} of {len(pictures)} masks of {faults.path} {doubt}" for doubt, count in counts]
+    return Annotations(kind, faults.path, pictures)
 
 
 def _find_folders(folder: Path) -> list[Path]:
