@@ -145,6 +145,17 @@ def test_a_varying_rate_in_a_file_that_is_cut_off_is_no_damage(tmp_path: Path, s
     assert "is cut off" in warning
 
 
+def test_the_time_before_the_first_frame_is_not_counted_as_lost(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mkv", 30, times_ms=[100 * index for index in range(25, 55)], codec="ffv1")
+    assert open_source(path).length == 30
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    source = open_source(path)
+    count = len(list(source))
+    assert 10 < count < 25
+    (warning,) = source.warnings
+    assert f"{count} frames could be read, about {30 - count} more " in warning
+
+
 def test_numbers_of_frames_are_joined_to_runs() -> None:
     assert frames_text([7]) == "frame 7"
     assert frames_text([3, 7, 8, 9, 11]) == "frames 3, 7-9, 11"

@@ -47,7 +47,9 @@ class VideoFileSource(DecodedSource):
             damage = Damage()
             stream, first, _ = self._read_first(container, damage, no_frame)
             self._begin, self._before, self._tick = first.stamp, damage.before, float(stream.time_base or 0)
-            seconds = (stream.duration or 0) * self._tick or (container.duration or 0) / 1e6
+            # Matroska counts its duration from time 0, also if its first frame is later.
+            late = (first.time or 0.0) - self._before / self.fps if "matroska" in container.format.name else 0.0
+            seconds = (stream.duration or 0) * self._tick or max(0.0, (container.duration or 0) / 1e6 - late)
             declared, in_time = max(0, stream.frames - damage.left_out), round(seconds * self.fps)
             if not declared or 0 < in_time < 0.99 * declared - 1:  # an edit list also leaves out what is not sent here
                 declared = in_time
@@ -91,7 +93,8 @@ class VideoFileSource(DecodedSource):
             damage.torn = (bool(damage.jumps) or missing > 0) and is_torn(self.path, cut=self._missing_bytes > 0)
         else:
             damage.jumps.pop(0, None)  # a stream may begin at any time
-        missing = max(0, missing - round(sum(damage.jumps.values()) * self.fps if damage.torn else 0))
+        inside = sum(seconds for at, seconds in damage.jumps.items() if at > 0)
+        missing = max(0, missing - round(inside * self.fps if damage.torn else 0))
         if damage.cut_tail or (missing > 0 and (damage.torn or self._missing_bytes > 0)):
             lost = (
                 f"about {missing} more ({missing / self.fps:.1f} s) are missing" if missing else "the rest is missing"
