@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation_fakes import davis, moving_labels, write_labels, write_meta, write_sequence
+from PIL import Image
 
 from hodor_cli.datasets.dataset import recognise
 from hodor_cli.errors import DataError, InputError, UsageError
@@ -118,6 +119,9 @@ def test_two_plain_folders(tmp_path: Path, names: tuple[str, str]) -> None:
     found = recognise(flat)
     assert {name: len(sequence.images) for name, sequence in found.sequences.items()} == {"flat": 4}
     assert "read as one clip" in found.describe() and "one clip" not in recognise(nested).describe()
+    Image.new("RGB", (50, 40)).save(min((flat / names[0]).iterdir()))
+    with pytest.raises(DataError, match=r"of several sizes \(00000\.\w+ is 50x40, 00001"):
+        recognise(flat)
 
 
 def test_true_masks_alone(tmp_path: Path) -> None:

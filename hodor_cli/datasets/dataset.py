@@ -25,6 +25,7 @@ from hodor_cli.datasets.folders import (
     masks_in,
     pictures_in,
     read_meta,
+    require_one_size,
     scored_splits,
     suggestion,
 )
@@ -224,6 +225,8 @@ def _plain(root: Path) -> Dataset:
     name = root.resolve().name
     # Beside folders of masks, a picture that is no mask, such as a thumbnail, makes no sequence.
     flat = bool(masks_in(masks)) if images is None else not depth(masks)
+    if flat and images is not None:
+        require_one_size(images)
     sequences = {name: _sequence(name, images, masks)} if flat else _sequences(images, masks)
     layout = f"two folders, {images.name} and {masks.name}" if images is not None else "ground-truth masks only"
     layout += ", read as one clip" if flat and images is not None else ""

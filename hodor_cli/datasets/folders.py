@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +14,16 @@ import msgspec
 from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
 from hodor_cli.datasets.matching import NameMatch, match_names
 from hodor_cli.datasets.parsing import parse_json
-from hodor_cli.errors import DataError, closest
+from hodor_cli.errors import DataError, InputError, closest
 from hodor_cli.images.listing import frame_files
-from hodor_cli.images.paths import listed, plural, read_utf8, visible_folders
-from hodor_cli.images.picture import PICTURE_SUFFIXES
+from hodor_cli.images.paths import listed, plural, read_utf8, size_text, visible_folders
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
+from hodor_cli.images.spacing import evenly_spaced
 
 #: Usual names of folders of images and of masks, in lower case.
 IMAGES = ("images", "image", "frames", "imgs", "img", "rgb", "input", "video")
 MASKS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth", "truth", "annotation")
+_LOOKED_AT = 100  # pictures of a folder whose sizes are compared
 
 
 def images_and_masks(root: Path) -> tuple[Path | None, Path | None]:
@@ -47,6 +50,22 @@ def first_named(parent: Path, names: Iterable[str]) -> Path | None:
 def pictures_in(folder: Path) -> dict[str, Path]:
     """Frame name -> image file, in natural order."""
     return frame_files(folder, PICTURE_SUFFIXES, DataError)
+
+
+def require_one_size(folder: Path) -> None:
+    """Raise DataError if pictures of a folder differ in size, so that they are not the frames of a clip. Of many, some
+    are looked at."""
+    files = list(pictures_in(folder).values())
+    sizes: dict[tuple[int, int], Path] = {}
+    for index in evenly_spaced(len(files), _LOOKED_AT):
+        with suppress(InputError):  # a damaged picture is reported where it is read
+            sizes.setdefault(read_header(files[index]).size, files[index])
+    if len(sizes) > 1:
+        seen = listed((f"{file.name} is {size_text(size)}" for size, file in sizes.items()), 2)
+        raise DataError(
+            f"{folder} holds pictures of several sizes ({seen}), not the frames of a clip; a folder of clips has "
+            f"{folder.name}/NAME for each"
+        )
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
