@@ -633,6 +633,11 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
     desk.do(ask.Swap(1, 2, start=1))
     assert desk.told("notice")[-1]["text"] == "swapped the masks of cup and object 2 in 1 frame; undo reverts it"
     assert desk.labels(0)[12, 12] == 1 and desk.labels(1)[12, 12] == 2
+    desk.do(ask.Rename(2, "cup"))
+    desk.do(ask.Tidy(5, 2, "clear"))
+    assert desk.told("notice")[-1]["text"].startswith("cup (2) is absent from frame 5 on")
+    for _ in range(2):
+        desk.do(ask.Undo())
     desk.do(ask.Merge(1, 3))
     assert desk.told("notice")[-1]["text"] == "merged object 3 into cup in 2 frames; undo reverts it"
     assert desk.labels(0)[12, 62] == 1 and desk.labels(1)[12, 62] == 1

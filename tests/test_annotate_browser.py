@@ -646,6 +646,17 @@ def test_of_keys_that_are_held_only_those_that_move_act_again(page: Page) -> Non
     press(page, "m")
 
 
+def test_objects_of_one_name_are_told_apart(page: Page) -> None:
+    browser = page.begin()
+    browser.key("n")
+    page.until("state.object === 2 && state.objects.length === 2", "a second object")
+    for number in (1, 2):
+        page.run(f"import('./socket.js').then(({{ send }}) => send({{ do: 'rename', object: {number}, name: 'cup' }}))")
+    page.until("state.objects.every(({ name }) => name === 'cup')", "the names")
+    assert browser.run("document.querySelector('#this').textContent") == "cup (2) with"
+    assert browser.run("document.querySelector('#other').textContent") == "cup (1)"
+
+
 def test_long_names_fit_beside_the_picture(page: Page) -> None:
     browser = page.begin()
     page.run(f"import('./socket.js').then(({{ send }}) => send({{ do: 'rename', object: 1, name: '{'W' * 80}' }}))")

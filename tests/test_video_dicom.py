@@ -107,7 +107,7 @@ def test_what_is_no_series_is_one_sentence(tmp_path: Path) -> None:
         written(tmp_path / "two" / "a.dcm", ct(0), SeriesInstanceUID="1.1", SeriesDescription="head")
         written(tmp_path / "two" / "b.dcm", ct(0), SeriesInstanceUID="1.2", SeriesDescription="neck")
         open_source(tmp_path / "two")
-    with pytest.raises(InputError, match=r"differ in size \(60x20, 60x40\)"):
+    with pytest.raises(InputError, match=r"differ in size \(60x20, 60x40\); give a folder"):
         written(tmp_path / "sizes" / "a.dcm", ct(0))
         written(tmp_path / "sizes" / "b.dcm", ct(0)[:20])
         open_source(tmp_path / "sizes")

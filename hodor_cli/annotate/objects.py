@@ -63,8 +63,10 @@ class Objects:
         )
 
     def title(self, object_id: int) -> str:
-        """How sentences refer to an object."""
-        return self.entry(object_id).name or f"object {object_id}"
+        """How sentences refer to an object; a name that several have is followed by the id."""
+        name = self.entry(object_id).name or f"object {object_id}"
+        shared = sum(entry.name == name for entry in self._project.entries()) > 1
+        return f"{name} ({object_id})" if shared else name
 
     def _renumber(self, kind: ChangeKind, to: Mapping[int, int], done: str, start: int = 0, **more: Any) -> None:
         """Change object ids from frame `start` on, as one change. Objects whose ids no longer occur are deleted."""

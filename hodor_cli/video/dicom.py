@@ -107,7 +107,8 @@ def _ordered(path: Path, headers: list[_Header], warn: Warn) -> list[_Header]:
         raise InputError(f"{path} holds {len(series)} DICOM series ({listed(series.values())}); give a folder with one")
     sizes = {header.size for header in headers}
     if len(sizes) > 1:
-        raise InputError(f"the pictures of {path} differ in size ({listed(map(size_text, sorted(sizes)))})")
+        found = listed(map(size_text, sorted(sizes)))
+        raise InputError(f"the pictures of {path} differ in size ({found}); give a folder with those of one size")
     if headers[0].size[0] * headers[0].size[1] > MOST_PIXELS:
         raise InputError(f"the pictures of {path} are too large to read")
     many = next((header.file for header in headers if header.frames > 1), None)

@@ -69,7 +69,7 @@ class ImageFolderSource(ListedSource):
             if header.size != (self.height, self.width):
                 raise InputError(
                     f"the images of {folder} differ in size: {self.files[0].name} is {self.width}x{self.height} but "
-                    f"{file.name} is {size_text(header.size)}; all frames must have the same size"
+                    f"{file.name} is {size_text(header.size)}; scale all frames alike, or give a folder of each size"
                 )
         if paged := [file for file, header in headers.items() if header.pages > 1]:
             self.warn(

@@ -61,8 +61,11 @@ export function pageColour(colour) {
 
 export const objectOf = (id = state.object) => state.objects.find((entry) => entry.id === id);
 
-// How texts refer to an object.
-export const title = ({ id, name }) => name || `Object ${id}`;
+// How texts refer to an object; a name that several have is followed by the id.
+export const title = ({ id, name }) => {
+  const shared = name && state.objects.some((one) => one.name === name && one.id !== id);
+  return shared ? `${name} (${id})` : name || `Object ${id}`;
+};
 export const nameOf = (id) => title(objectOf(id) ?? { id });
 
 export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, Math.round(index)));
