@@ -856,6 +856,29 @@ def test_without_a_display_no_browser_is_opened(monkeypatch: pytest.MonkeyPatch)
     assert _open_browser("http://127.0.0.1:1/")
 
 
+def test_a_video_that_was_away_while_its_project_was_saved_is_not_called_another_one(desk: Desk, video: Path) -> None:
+    desk.paint(0, 1, 10, 10)
+    away = video.rename(video.with_name("away.mp4"))
+    desk.session.save()
+    away.rename(video)
+    source, _ = open_target(video, desk.folder)
+    source.close()
+
+
+def test_a_damaged_report_is_named(desk: Desk, video: Path) -> None:
+    desk.paint(0, 1, 10, 10)
+    (desk.folder / "report.json").write_text("{")
+    with pytest.raises(InputError, match=r"masks of a result.*report.json should name; it is damaged"):
+        open_target(desk.folder, None)
+    with pytest.raises(OutputError, match=r"report.json is damaged.*delete it"):
+        open_target(video, desk.folder)
+    (desk.folder / "report.json").unlink()
+    source, folder = open_target(video, desk.folder)
+    source.close()
+    desk.session.project.close()
+    assert 0 in Project(folder, (source.height, source.width)).records
+
+
 def test_folders_that_cannot_be_used_say_so(desk: Desk, video: Path, tmp_path: Path) -> None:
     other = write_video(tmp_path / "other.mp4", moving_square(5)[0])
     with pytest.raises(OutputError, match="another video"):

@@ -93,6 +93,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
                   unless `exact_length`, which becomes true when the source has been read to its end.
     warnings:     sentences about problems while reading, such as a file that is cut off.
     reiterable:   False for a camera or pipe, which can be read only once.
+    content:      what `content_hash` found; None before it was asked.
     """
 
     kind: str
@@ -110,6 +111,7 @@ class FrameSource(AbstractContextManager["FrameSource"]):
     length: int | None = None
     exact_length: bool = False
     reiterable: bool = True
+    content: str | None = None
 
     def __init__(self, label: str, name: str, settings: ReadSettings) -> None:
         self.label = readable_name(label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +101,10 @@ def _video_of(report: Path) -> str | None:
     """The video of a result, in words if its report does not say where it is; None without a report."""
     if not report.is_file():
         return None
-    place = ""
-    with suppress(OutputError, OSError):
+    try:
         place = read_record(report, ReportRecord).place.get("source", "")
+    except (OutputError, OSError):
+        return f"the video that they belong to, which {report.name} should name; it is damaged"
     return place or "the video that they belong to"
 
 

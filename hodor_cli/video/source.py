@@ -107,7 +107,16 @@ def _open_path(path: Path, settings: ReadSettings) -> FrameSource:
 
 
 def content_hash(source: FrameSource) -> str | None:
-    """A fingerprint of a video file (size and samples of its bytes) or an image folder (names and sizes); else None."""
+    """A fingerprint of a video file (size and samples of its bytes) or an image folder (names and sizes); else None.
+
+    It is taken when it is first asked for, because the files may be gone later.
+    """
+    if source.content is None:
+        source.content = _hash_now(source)
+    return source.content
+
+
+def _hash_now(source: FrameSource) -> str | None:
     digest = hashlib.sha256()
     if source.kind == "folder" and hasattr(source, "files"):
         for file in source.files:
