@@ -209,11 +209,13 @@ class MadeFrame(Struct, frozen=True):
     clicks: dict[ObjectId, Any] = field(default_factory=dict)
 
 
-class _ReportHead(Struct, frozen=True):
+class ReportHead(Struct, frozen=True):
+    """The part of report.json that says what it is."""
+
     format: Literal["hodor-report"]
 
 
-class MadeFrames(_ReportHead, frozen=True):
+class MadeFrames(ReportHead, frozen=True):
     """The part of report.json that determines the run's files."""
 
     frames: list[MadeFrame]
@@ -224,7 +226,8 @@ def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
     try:
         record = msgspec.json.decode(data, type=schema)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise OutputError(f"{what} is damaged or not hodor's ({error}); delete it, or choose another `out`") from error
+        why = str(error).replace("`", "'")  # backticks mark parameters
+        raise OutputError(f"{what} is damaged or not hodor's ({why}); delete it, or choose another `out`") from error
     for frame in getattr(record, "frames", (record,)):
         if isinstance(frame, (FrameRecord, MadeFrame)):
             require_inside(frame.name, what)
@@ -241,7 +244,7 @@ def read_result(folder: Path) -> Report:
     try:
         report = read_record(folder / "report.json", Report)
     except (OSError, OutputError) as error:
-        why = error.strerror if isinstance(error, OSError) else error.__cause__ or error
+        why = error.strerror if isinstance(error, OSError) else str(error.__cause__ or error).replace("`", "'")
         raise InputError(f"{folder} has no readable report.json ({why}); give a finished result") from error
     masks = (folder / "masks" / f"{frame.name}.png" for frame in report.frames)
     if missing := next((mask for mask in masks if not mask.exists()), None):
@@ -256,9 +259,11 @@ def require_inside(name: str, what: str) -> None:
 
 
 def is_report(path: Path) -> bool:
-    """Whether the file is a report of `segment`."""
+    """Whether the file is a report of `segment`, or is next to masks and damaged, so that reading it says why."""
     try:
-        msgspec.json.decode(path.read_bytes(), type=_ReportHead)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        msgspec.json.decode(path.read_bytes(), type=ReportHead)
+    except (OSError, msgspec.ValidationError):
         return False
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return (path.parent / "masks").is_dir()
     return True

@@ -14,9 +14,11 @@ import pytest
 from segment_fakes import ColourSegmenter, MemorySource, two_squares
 
 from hodor_cli import locks
+from hodor_cli.annotate.result import open_target
 from hodor_cli.errors import OutputError
 from hodor_cli.files import is_plain_name, replacing, write_whole
 from hodor_cli.locks import LOCK_FILE, locked_file
+from hodor_cli.run.choosing import suggested_in
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput
@@ -153,6 +155,22 @@ def test_a_report_of_another_shape_is_one_sentence(tmp_path: Path, content: str,
     with pytest.raises(OutputError) as error:
         run(out, **{way: True})
     assert "\n" not in str(error.value) and len(list((out / "masks").iterdir())) == 6
+
+
+def test_a_report_that_is_cut_off_is_called_damaged_by_all_who_read_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(out)
+    (out / "report.json").write_text('{"format": "hodor-rep')
+    for read in (
+        lambda: run(out),
+        lambda: run(out, overwrite=True),
+        lambda: run(out, resume=True),
+        lambda: open_target(out, None),
+        lambda: suggested_in(out),
+    ):
+        with pytest.raises(OutputError, match=r"report\.json is damaged or not hodor's \(Input data was truncated\)"):
+            read()
+    assert len(list((out / "masks").iterdir())) == 6
 
 
 @pytest.mark.parametrize("name", ["run.json", "journal.jsonl"])

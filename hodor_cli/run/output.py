@@ -32,6 +32,7 @@ from hodor_cli.records import (
     FrameRecord,
     MadeFrame,
     MadeFrames,
+    ReportHead,
     decode,
     is_report,
     read_record,
@@ -133,8 +134,8 @@ class OutputFolder:
     def state(self) -> State:
         """The state of the folder.
 
-        Raises OutputError for a file, for a folder with files from elsewhere, and for links through which results would
-        be written or removed outside it.
+        Raises OutputError for a file, for a folder with files from elsewhere or a damaged report, and for links through
+        which results would be written or removed outside it.
         """
         if not self.root.exists():
             return "new"
@@ -148,6 +149,7 @@ class OutputFolder:
         for path in (self.report, self.overlay, self.annotations, self.review, *inside):
             require_replaceable(path)
         if is_report(self.report):
+            read_record(self.report, ReportHead)  # raises if it is damaged
             return "finished"
         if self.progress.is_dir():
             return "unfinished"
