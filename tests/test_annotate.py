@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from command import hodor
 from conftest import moving_square, write_video
+from PIL import Image
 from pycocotools import mask as coco
 from segment_fakes import read_video
 from video_fakes import count_decoded
@@ -854,6 +855,21 @@ def test_without_a_display_no_browser_is_opened(monkeypatch: pytest.MonkeyPatch)
     assert not _open_browser("http://127.0.0.1:1/")
     monkeypatch.setenv("DISPLAY", ":0")
     assert _open_browser("http://127.0.0.1:1/")
+
+
+def test_frames_that_were_away_are_read_again(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, frame in enumerate(moving_square(20)[0]):
+        Image.fromarray(frame).save(folder / f"{index}.png")
+    with open_source(folder) as source:
+        reader = FrameReader(source)
+        reader.read(0)
+        away = folder.rename(tmp_path / "away")
+        with pytest.raises(InputError):
+            reader.read(1)
+        away.rename(folder)
+        assert np.array_equal(reader.read(1), moving_square(20)[0][1])
 
 
 def test_a_video_that_was_away_while_its_project_was_saved_is_not_called_another_one(desk: Desk, video: Path) -> None:

@@ -80,15 +80,14 @@ class FrameReader:
                 steps_back = min(_BACK, self._room(self.source.height * self.source.width * 3) // 2)
             self._next = max(self.start, index - steps_back)
             self._open = iter(self.source.between(self._next, self.end))
-        for frame in self._open:
+        opened, self._open = self._open, None  # after an error, or at the end, the next frame opens the source again
+        for frame in opened:
             self._next = frame.index + 1
-            if self._next >= self.end:
-                self._open = None  # closing the iterator reports what is damaged
             if frame.index == index:
+                self._open = opened if self._next < self.end else None  # closing it reports what is damaged
                 return frame
             if steps_back:
                 self._keep(frame.index, frame.image)
-        self._open = None
         raise InputError(f"frame {index} of {self.source.label} cannot be decoded; use earlier frames, or convert it")
 
     def _soon(self, index: int) -> bool:
