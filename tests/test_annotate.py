@@ -885,9 +885,10 @@ def test_a_damaged_report_is_named(desk: Desk, video: Path) -> None:
     desk.paint(0, 1, 10, 10)
     (desk.folder / "report.json").write_text("{")
     with pytest.raises(InputError, match=r"masks of a result.*report.json should name; it is damaged"):
-        open_target(desk.folder, None)
-    with pytest.raises(OutputError, match=r"report.json is damaged.*delete it"):
-        open_target(video, desk.folder)
+        open_source(desk.folder)
+    for given in (desk.folder, None), (video, desk.folder):
+        with pytest.raises(OutputError, match=r"report.json is damaged.*delete it"):
+            open_target(*given)
     (desk.folder / "report.json").unlink()
     source, folder = open_target(video, desk.folder)
     source.close()

@@ -98,8 +98,7 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
             raise InputError(f"the video of {path} is no longer{where}; name it: hodor annotate VIDEO --out {path}")
         source, out = place, path
     report = (out or default_folder(path.stem, source)) / "report.json"
-    found = is_report(report) or (report.is_file() and (report.parent / "masks").is_dir())  # a damaged one is named
-    axes = read_record(report, ReportRecord).axes_at(source) if found else None
+    axes = read_record(report, ReportRecord).axes_at(source) if is_report(report) else None
     frames = open_source(source, axes=axes)
     folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):
