@@ -21,6 +21,7 @@ from hodor_cli.model.fast.fused import laid_out
 from hodor_cli.model.matching import Matcher
 from hodor_cli.model.mobilenet import InvertedResidual
 from hodor_cli.runtime.device import autocast
+from hodor_cli.runtime.threads import using_threads
 from hodor_cli.training.cycles import Objective, schedule
 
 SMALL = {"toy": 64, "mini": 96, "swin-tiny": 64}
@@ -175,7 +176,7 @@ def test_fused_convolutions_follow_what_a_fused_optimiser_learned() -> None:
         assert not torch.equal(found, old) and torch.equal(found, new)
 
 
-def test_weights_are_laid_out_for_each_size_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_laid_out_once_for_each_size_and_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     model, sizes = some_model("mini"), []
 
     def recording(weight: Tensor, conv: torch.nn.Conv2d, size: tuple[int, ...]) -> Tensor:
@@ -194,6 +195,9 @@ def test_weights_are_laid_out_for_each_size_and_only_once(monkeypatch: pytest.Mo
 
     assert max(laid_out_for(64)) == 32 and max(laid_out_for(96)) == 48
     assert not laid_out_for(64) and not laid_out_for(96)
+    with using_threads(torch.get_num_threads() % 2 + 1):
+        assert max(laid_out_for(64)) == 32 and not laid_out_for(64)
+    assert not laid_out_for(64)
 
 
 def test_weights_made_in_inference_mode_serve_as_well() -> None:

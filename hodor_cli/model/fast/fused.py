@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hodor_cli.runtime.device import autocast_dtype, cpu_multiplies_bf16, without_autocast
 
-#: For how many map sizes a layer keeps laid-out weights: one for each resolution that a video may be processed at.
+#: For how many map sizes or numbers of threads a layer keeps laid-out weights: one for each resolution of a video.
 _SIZES = 3
 
 
@@ -69,7 +69,7 @@ class Deriving(nn.Module):
         """The result of `make` for maps of this dtype and size, recomputed if the parameters may have changed.
 
         Results for the last `_SIZES` sizes are kept, because with the weights laid out for another size some
-        convolutions take thirty times as long.
+        convolutions take thirty times as long. Laid out for another number of threads, they take up to twice as long.
         """
         # `_version` counts changes in place; a parameter that is moved or replaced has another address. The old
         # parameters are kept alive, so that their addresses are not reused.
@@ -78,12 +78,12 @@ class Deriving(nn.Module):
         cache = self.__dict__.get("_derived")
         if cache is None or state is None or cache[0] != state:
             cache = self.__dict__["_derived"] = state, {}, [parameter.detach() for parameter in parameters]
-        results: dict[tuple[torch.dtype, torch.Size], Sequence[Tensor]] = cache[1]
-        result = results.pop(maps, None)
+        results: dict[tuple[Any, ...], Sequence[Tensor]] = cache[1]
+        result = results.pop(key := (*maps, torch.get_num_threads()), None)
         if result is None:
             with without_autocast(parameters[0].device):
                 result = make()
-        results[maps] = result  # last, as the most recently used
+        results[key] = result  # last, as the most recently used
         while len(results) > _SIZES:
             results.pop(next(iter(results)), None)
         return result
