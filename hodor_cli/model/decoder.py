@@ -75,17 +75,20 @@ class DecoderLayer(nn.Module):
             dim=1,
         )
         values = torch.cat((self.v_proj_fg(objects), self.v_proj_bg(background)), dim=1)
-        attended = self._attend(self.q_proj(x + position), keys, values, present)
+        attended = self._attend(x + position, keys, values, present)
         x = self.norm1(x + F.dropout(attended, self.dropout, self.training))
         hidden = F.dropout(F.relu(self.fc1(x)), self.dropout, self.training)
         x = self.norm2(x + F.dropout(self.fc2(hidden), self.dropout, self.training))
         return x.view(batch, height, width, channels)
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
-        """queries (B, hw, C), keys and values (B, N, C) -> (B, hw, C); heads are slices of the channels."""
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (queries, keys, values))
+    def _attend(self, pixels: Tensor, keys: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
+        """pixels (B, hw, C), keys and values (B, N, C) -> (B, hw, C); heads are slices of the channels."""
+        k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (keys, values))
+        # The projection is made as (B, C, hw), which the next product needs no copy of.
+        weight, bias = self.q_proj.weight.expand(len(pixels), -1, -1), self.q_proj.bias[:, None]
+        q = torch.baddbmm(bias, weight, pixels.transpose(1, 2)).unflatten(1, (self.heads, -1))
         # (B, heads, N, hw), because in half precision a softmax over the outer dimension is twice as fast.
-        scores = (k / math.sqrt(k.shape[-1])) @ q.transpose(-1, -2)
+        scores = (k / math.sqrt(k.shape[-1])) @ q
         # The network was trained with dropout on the logits, before the softmax.
         scores = F.dropout(scores, self.dropout, self.training)
         if present is not None:
@@ -160,7 +163,7 @@ class Decoder(nn.Module):
         x = stride8.permute(0, 2, 3, 1)
         if self.cue is not None and cue is not None:
             x = x + self.cue(cue, history).to(x.dtype)
-        position = region.of_pixels(sinusoidal_position(height, width, channels, x.device)).to(x.dtype)
+        position = region.of_pixels(sinusoidal_position(height, width, channels, x.device, x.dtype))
         for layer in self.layers:
             x = layer(x, position, history, present, embeddings, norms)
         last = x.permute(0, 3, 1, 2)

@@ -17,8 +17,10 @@ _START = 0.3
 
 
 @cached_constant(maxsize=32)
-def sinusoidal_position(height: int, width: int, channels: int, device: torch.device) -> Tensor:
-    """(H * W, C) float32: C/2 features of y, then C/2 of x; sine at even and cosine at odd channels.
+def sinusoidal_position(
+    height: int, width: int, channels: int, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """(H * W, C): C/2 features of y, then C/2 of x; sine at even and cosine at odd channels.
 
     Coordinates count from 1 and are scaled to 2 pi over the map; channel i has the frequency
     10000 ** (-2 (i // 2) / (C/2)).
@@ -29,7 +31,7 @@ def sinusoidal_position(height: int, width: int, channels: int, device: torch.de
     def coordinates(size: int) -> Tensor:
         return torch.arange(1, size + 1, dtype=torch.float32, device=device) / (size + 1e-6) * 2 * math.pi
 
-    return _waves(coordinates(height), coordinates(width), frequency)
+    return _waves(coordinates(height), coordinates(width), frequency).to(dtype)
 
 
 @cached_constant(maxsize=32)
@@ -66,9 +68,11 @@ class PositionCodes(nn.Module):
 
     def forward(self, x: Tensor, region: Region | None = None) -> Tensor:
         """(B, C, h, w), a whole map or its part in `region` -> the same shape."""
-        height, width = x.shape[-2:]
-        if region is None:
-            region = Region.all_of(height, width)
-        codes = region.of_pixels(position_codes(*region.whole, len(self.gain), x.device)) * self.gain
+        region = region or Region.all_of(*x.shape[-2:])
+        return x + region.of(self.codes(region.whole, x.dtype))
+
+    def codes(self, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        """(1, C, *size): what is added to a whole map."""
+        codes = position_codes(*size, len(self.gain), self.gain.device) * self.gain
         # Channels last in memory, as the maps are.
-        return x + codes.view(1, height, width, -1).permute(0, 3, 1, 2).to(x.dtype)
+        return codes.view(1, *size, -1).permute(0, 3, 1, 2).to(dtype)

@@ -80,7 +80,8 @@ def prepare_frame(
     """RGB (H, W, 3) uint8 -> (1, 3, padded height, padded width) float32 network input; zero in the padding."""
     if not isinstance(frame, np.ndarray):
         frame = frame.scaled(*geometry.scaled)
-    image = torch.tensor(np.ascontiguousarray(frame), device=device).permute(2, 0, 1)[None].float()
+    # As planes from the start: every later step is faster on them than with the three channels last.
+    image = torch.tensor(np.ascontiguousarray(frame), device=device).permute(2, 0, 1)[None].contiguous().float()
     return pad(normalise(resize(image, geometry.scaled), mean, std), geometry.padded)
 
 
