@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine.labels import label_map, label_map_of_logits
-from hodor_cli.runtime.preprocess import Geometry
+from hodor_cli.runtime.preprocess import Geometry, four_times, resize
 
 
 def probabilities(geometry: Geometry, places: list[tuple[int, int]]) -> torch.Tensor:
@@ -73,3 +73,9 @@ def test_an_object_between_cells_of_two_backgrounds_is_not_overlooked(turned: bo
     wanted, _ = label_map(F.interpolate(logits, size=(96, 128), mode="bilinear").softmax(dim=1), geometry, [5])
     labels, _ = label_map_of_logits(logits, geometry, [5])
     assert (wanted == 5).any() and np.array_equal(labels, wanted)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (6, 9)])
+def test_four_times_the_size_is_what_resizing_gives(size: tuple[int, int]) -> None:
+    maps = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(four_times(maps), resize(maps, (4 * size[0], 4 * size[1])))

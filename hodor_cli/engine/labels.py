@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
-from hodor_cli.runtime.preprocess import Geometry, resize
+from hodor_cli.runtime.preprocess import Geometry, four_times
 
 #: An object whose logit minus another channel's is below this in a cell is never the likeliest in a pixel interpolated
 #: from it: a little less than log(1/4), see `label_map`.
@@ -36,8 +36,7 @@ def label_map_of_logits(
     box = _box(above > _MATTERS)
     if box is None:
         return np.zeros(geometry.original, dtype=np.uint16), dict.fromkeys(object_ids, 0.0)
-    near = logits[..., box[0], box[1]]
-    finer = resize(near, (4 * near.shape[2], 4 * near.shape[3])).softmax(dim=1)
+    finer = four_times(logits[..., box[0], box[1]]).softmax(dim=1)
     return label_map(finer, geometry, object_ids, origin=(4 * box[0].start, 4 * box[1].start))
 
 
