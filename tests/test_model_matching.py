@@ -177,3 +177,46 @@ def test_keys_with_colours_have_unit_features_and_unit_colours_after_a_mean_too(
     for made in (keys, matcher.every_second(keys)):
         for part in (made[:, :16], made[:, 16:]):
             torch.testing.assert_close(part.norm(dim=1), torch.ones(1, *part.shape[-2:]))
+
+
+@pytest.fixture
+def of_colours() -> TiledMatcher:
+    torch.manual_seed(3)
+    matcher = TiledMatcher(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8, spread=4, colours=True)
+    return matcher.requires_grad_(False)
+
+
+def coloured(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([F.normalize(torch.randn(1, n, 8, 8, generator=generator), dim=1) for n in (16, 6)], dim=1)
+
+
+def test_matching_in_bfloat16_is_that_in_float32(of_colours: TiledMatcher) -> None:
+    keys, masks = F.normalize(coloured(0) + 0.9 * coloured(1), dim=1), torch.rand(1, 2, 8, 8)
+    source = KeyedMasks(coloured(0), masks)
+    keys = of_colours.unit(keys)
+
+    def found() -> tuple[torch.Tensor, ...]:
+        return *of_colours.nearby(keys, source), of_colours.anywhere(of_colours.every_second(keys), source)
+
+    wanted = found()
+    with torch.autocast("cpu", torch.bfloat16):
+        for ours, theirs in zip(found(), wanted, strict=True):
+            assert (ours - theirs).abs().mean() < 0.02 and theirs.std() > 0.05
+
+
+def test_no_mask_is_carried_to_what_matches_nothing_at_all(of_colours: TiledMatcher) -> None:
+    keys = coloured(0)[..., :1, :1].expand(-1, -1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        carried = of_colours.anywhere(of_colours.every_second(keys), KeyedMasks(-keys, torch.ones(1, 2, 8, 8)))
+    assert (carried == 0).all()
+
+
+def test_scores_of_cells_that_match_well_are_rounded_least(of_colours: TiledMatcher) -> None:
+    """The frame itself, whose cells resemble their neighbours: a score of 77 would be rounded to a multiple of 1/2."""
+    keys = of_colours.unit(F.interpolate(coloured(0)[..., :4, :4], scale_factor=2, mode="bilinear"))
+    source = KeyedMasks(keys, torch.rand(1, 2, 8, 8, generator=torch.Generator().manual_seed(5)))
+    wanted = of_colours.anywhere(of_colours.every_second(keys), source)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = of_colours.anywhere(of_colours.every_second(keys), source)
+    assert (found - wanted).abs().max() < 0.023

@@ -17,7 +17,7 @@ from hodor_cli.runtime.device import autocast_dtype
 #: How many cells are matched with the whole reference frame at a time.
 _BLOCK = 1024
 #: The least sum of weights to divide by.
-_LEAST = 1e-30
+_LEAST = torch.finfo(torch.bfloat16).tiny
 #: Side, in cells, of the tiles that are matched with their surroundings in the previous frame.
 TILE = 8
 
