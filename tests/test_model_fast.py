@@ -18,11 +18,8 @@ from hodor_cli.model import Hodor, accelerate, build_model, plain
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.fast import FAST_FORMS
 from hodor_cli.model.fast.fused import laid_out
-from hodor_cli.model.fast.position import KeptCodes
 from hodor_cli.model.matching import Matcher
 from hodor_cli.model.mobilenet import InvertedResidual
-from hodor_cli.model.position import PositionCodes
-from hodor_cli.model.region import Region
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.threads import using_threads
 from hodor_cli.training.cycles import Objective, schedule
@@ -219,15 +216,3 @@ def test_an_accelerated_network_can_be_copied_and_pickled() -> None:
     file.seek(0)
     for copied in (copy.deepcopy(model), torch.load(file, weights_only=False)):
         assert [type(module) for module in copied.modules()] == [type(module) for module in model.modules()]
-
-
-def test_position_codes_are_kept_until_their_strengths_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed, kept = PositionCodes(8), KeptCodes(8)
-    x, region = torch.randn(1, 8, 2, 3), Region(slice(1, 3), slice(0, 3), (4, 6))
-    with torch.no_grad():
-        for strength in (0.3, 0.7):
-            followed.gain.fill_(strength), kept.gain.fill_(strength)
-            for part in (region, None):
-                torch.testing.assert_close(kept(x, part), followed(x, part))
-        monkeypatch.setattr(PositionCodes, "codes", lambda *_: pytest.fail("computed again"))
-        kept(x, region), kept(x)

@@ -68,11 +68,9 @@ class PositionCodes(nn.Module):
 
     def forward(self, x: Tensor, region: Region | None = None) -> Tensor:
         """(B, C, h, w), a whole map or its part in `region` -> the same shape."""
-        region = region or Region.all_of(*x.shape[-2:])
-        return x + region.of(self.codes(region.whole, x.dtype))
-
-    def codes(self, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
-        """(1, C, *size): what is added to a whole map."""
-        codes = position_codes(*size, len(self.gain), self.gain.device) * self.gain
+        height, width = x.shape[-2:]
+        if region is None:
+            region = Region.all_of(height, width)
+        codes = region.of_pixels(position_codes(*region.whole, len(self.gain), x.device)) * self.gain
         # Channels last in memory, as the maps are.
-        return codes.view(1, *size, -1).permute(0, 3, 1, 2).to(dtype)
+        return x + codes.view(1, height, width, -1).permute(0, 3, 1, 2).to(x.dtype)
