@@ -95,26 +95,25 @@ class MatchingMemory:
         model: Hodor,
         maps: Maps,
         object_ids: Sequence[int],
-        ready: MatchedAhead = NOTHING_AHEAD,
+        ahead: MatchedAhead = NOTHING_AHEAD,
         region: Region | None = None,
     ) -> Cue | None:
         """Masks of all objects, carried to the frame with these maps; None if there is nothing to match with.
 
-        ready: what was matched in advance, used where it is of the same stored frames and objects.
+        ahead: what was matched in advance, used where it is of the same stored frames and objects.
         region: the part of the frame to which masks are carried from the previous frame; None for all of it.
         """
         if maps.keys is None or model.matcher is None or self.previous is None:
             return None
-
         matcher = model.matcher
-        affinity = ready.affinity(self.previous, region)
+        affinity = ahead.affinity(self.previous, region)
         before = self.previous.keyed_masks(object_ids)
         if affinity is None:
             affinity = matcher.affinity(maps.keys, before.keys, region)
         previous, matched = matcher.carried(affinity, before.masks, region)
         references = self.references or [self.previous]
         sources = references if self.recent is None else [*references, self.recent]
-        found = [known for known in ready.carried if known.object_ids == tuple(object_ids)]
+        found = [known for known in ahead.carried if known.object_ids == tuple(object_ids)]
         missing = [frame for frame in sources if all(known.source is not frame for known in found)]
         found += Carried.all_of(matcher, maps.keys, missing, object_ids) if missing else []
         carried_from = {id(known.source): known.masks for known in found}

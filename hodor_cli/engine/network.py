@@ -31,7 +31,7 @@ class Expected(NamedTuple):
     frame: np.ndarray | Scalable
     geometry: Geometry
     maps: Future[Maps]
-    matched: Future[MatchedAhead]
+    ahead: Future[MatchedAhead]
 
 
 class Encoded(NamedTuple):
@@ -78,15 +78,15 @@ class Network:
             return
         maps = self.second.start(self.extract, frame, geometry)
         before = self._expected[-1].maps if self._expected else None
-        matched = self.second.start(self._match, maps, before, known.copy())
-        self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, matched)]
+        ahead = self.second.start(self._match, maps, before, known.copy())
+        self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, ahead)]
 
     def prepared(self, frame: np.ndarray | Scalable, geometry: Geometry) -> tuple[Maps, MatchedAhead]:
         """The maps of a frame and, if it was expected, what it was already matched with."""
         for expected in self._expected:
             if expected.frame is frame and expected.geometry == geometry:
                 self._expected = [other for other in self._expected if other is not expected]
-                return expected.maps.result(), expected.matched.result()
+                return expected.maps.result(), expected.ahead.result()
         return self.extract(frame, geometry), NOTHING_AHEAD
 
     @torch.inference_mode()

@@ -133,9 +133,9 @@ class Segmenter:
                 del given[object_id]
             if given or self._known.ids:
                 with autocast(self.device, self.dtype):
-                    maps, matched = self.network.prepared(frame, geometry)
+                    maps, ahead = self.network.prepared(frame, geometry)
                     result = FrameStep(
-                        self.network, self._known, self._planned, index, time, geometry, maps, matched, given, warnings
+                        self.network, self._known, self._planned, index, time, geometry, maps, ahead, given, warnings
                     ).result()
             else:
                 result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))

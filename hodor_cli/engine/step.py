@@ -41,7 +41,7 @@ from hodor_cli.runtime.preprocess import Geometry
 class FrameStep:
     """A step: `result` updates what is known about the objects, and returns the frame's result.
 
-    index, time (in seconds), geometry, maps: of the frame. matched: what it was matched with in advance. given: the
+    index, time (in seconds), geometry, maps: of the frame. ahead: what it was matched with in advance. given: the
     masks given in it, by object id. warnings: the list to which the step adds its own.
     """
 
@@ -52,7 +52,7 @@ class FrameStep:
     time: float | None
     geometry: Geometry
     maps: Maps
-    matched: MatchedAhead
+    ahead: MatchedAhead
     given: dict[int, np.ndarray]
     warnings: list[str]
 
@@ -160,7 +160,7 @@ class FrameStep:
         """
         known, maps, model, cue = self.known, self.maps, self.network.model, None
         if self.network.matching:
-            cue = known.memory.cue(model, maps, known.ids, self.matched, region)
+            cue = known.memory.cue(model, maps, known.ids, self.ahead, region)
         whole = None if region is None else known.whole
         norms = None if cue is None else Norms(None if whole is None else whole.norms)
         logits = model.decode(maps, known.ring.stacked(known.ids), cue, region, norms)
