@@ -1,13 +1,15 @@
-"""From probabilities to a label map at the frame's own size.
+"""From logits at stride 4 to a label map at the frame's own size.
 
-A pixel of the frame interpolates four cells of the probability maps. Where one object is the likeliest in all four, or
-no object comes close to that in any, the label is known without interpolating. Only the remaining pixels, near
-outlines, are interpolated.
+Logits are upsampled to the network's input, softmax turns them into probabilities, and these are resized to the frame.
+So a pixel depends on at most 3 x 3 cells of the logits. Where one object is the likeliest in all of them, or one
+background channel is above all objects, the label is known. Only the other cells, near outlines, are upsampled; most
+of their pixels are known from the upsampled cells in the same way, and the rest are interpolated.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,79 +19,56 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
-from hodor_cli.runtime.preprocess import Geometry, four_times
+from hodor_cli.runtime.preprocess import Geometry
 
-#: An object whose logit minus another channel's is below this in a cell is never the likeliest in a pixel interpolated
-#: from it: a little less than log(1/4), see `label_map`.
-_MATTERS = -1.4
-#: Values in place of an object's slot, its place among the channels: no object, and cells that differ.
-_NOTHING, _UNCLEAR = -1, -1000
-
-
-def label_map_of_logits(
-    logits: Tensor, geometry: Geometry, object_ids: list[int]
-) -> tuple[np.ndarray, dict[int, float]]:
-    """As `label_map`, from logits (1, 10 + I, padded height / 4, padded width / 4), upsampled only near objects."""
-    rivals, objects = logits.split((NUM_NON_OBJECT, len(object_ids)), dim=1)
-    # A channel far above all objects in a cell and in its neighbours is above them in every pixel between these.
-    above = _highest_around(objects.amax(dim=1, keepdim=True) - rivals).amin(dim=1)[0]
-    box = _box(above > _MATTERS)
-    if box is None:
-        return np.zeros(geometry.original, dtype=np.uint16), dict.fromkeys(object_ids, 0.0)
-    finer = four_times(logits[..., box[0], box[1]]).softmax(dim=1)
-    return label_map(finer, geometry, object_ids, origin=(4 * box[0].start, 4 * box[1].start))
+#: The logits' stride.
+_STRIDE = 4
+#: Values in place of an object's slot, its place among the objects: no object, and not known yet.
+_NOTHING, _UNCLEAR = -1, -2
 
 
 def label_map(
-    probabilities: Tensor,
-    geometry: Geometry,
-    object_ids: list[int],
-    *,
-    background: int = NUM_NON_OBJECT,
-    origin: tuple[int, int] = (0, 0),
+    logits: Tensor, geometry: Geometry, object_ids: list[int], *, background: int = NUM_NON_OBJECT, others: int = 0
 ) -> tuple[np.ndarray, dict[int, float]]:
     """The id of the likeliest channel at each pixel of the frame, 0 for background, and the objects' confidence.
 
     Args:
-        probabilities: (1, B + I, padded height, padded width) of the catch-all, the background cells and the objects,
-            or a part of these maps, with no object outside of it.
+        logits: (1, O + B + I, padded height / 4, padded width / 4), the objects' channels last.
         geometry: how the frame became the network's input.
         object_ids: I ids, in the channels' order.
-        background: B, the number of channels before the objects.
-        origin: where the part begins, (row, column).
+        background: B, the number of background channels, the likeliest of which competes with the objects.
+        others: O, the number of channels before these, which take a share of the probability and compete with none.
     Returns:
-        Label map (H, W) uint16, and the mean probability inside each object's mask (0 where it has none).
+        Label map (H, W) uint16, and each object's mean probability in its mask at the network's input (0 where it has
+        none); inside, it is taken from the logits' own cells.
     """
-    height, width = (max(0, size - start) for size, start in zip(geometry.scaled, origin, strict=True))
-    channels = probabilities[0, :, :height, :width]
+    maps, size, device = logits[0].float(), geometry.scaled, logits.device
+    rivals, objects = maps[others:].split((background, len(object_ids)))
+    values, slots = _highest(objects)
+    inside = tuple(slice(0, -(-side // _STRIDE)) for side in size)  # what follows is padding
+    cells = _known(values - rivals, slots)[inside]
     labels = np.zeros(geometry.original, dtype=np.uint16)
-    # In an interpolated pixel, the background's maximum is at least a quarter of its interpolated per-cell maxima.
-    far = 4 * channels[background:].amax(dim=0) <= channels[:background].amax(dim=0)
-    box = _box(~far)
+    box = _box(cells != _NOTHING)
     if box is None:
         return labels, dict.fromkeys(object_ids, 0.0)
-    parts = (slice(start + part.start, start + part.stop) for start, part in zip(origin, box, strict=True))
-    sides = zip(parts, geometry.scaled, geometry.original, strict=True)
-    rows, columns = (_Taps.of(*side, channels.device) for side in sides)
-    rivals, objects = channels[:, box[0], box[1]].split((background, len(object_ids)))
-    (merged, cells), (values, slots) = _highest(rivals), _highest(objects)
-    # Below _NOTHING, each background channel has its own number: between cells of two of them, an object may win.
-    blocks = _common(slots.where(values > merged, _NOTHING - 1 - cells))
-    known_far = (blocks < _NOTHING) & (blocks != _UNCLEAR) | (_common(far[box].short()) == 1)
-    blocks.masked_fill_(known_far, _NOTHING)
+    # Slots below 0 index the ids from the end.
+    ids = torch.tensor([*object_ids, _UNCLEAR, 0], dtype=torch.int32, device=device)
+    finer = ids[cells.long()].repeat_interleave(_STRIDE, 0).repeat_interleave(_STRIDE, 1)[: size[0], : size[1]]
+    y, x = _true_places(finer == _UNCLEAR)
+    near = _Upsampled.around(maps, (others, background), size, y, x)
+    finer[y, x] = ids[near.slots(y, x).long()]
 
-    y, x = _true_places(_spread(blocks == _UNCLEAR, rows, columns))
-    mixed, found = _decided(rivals, merged, objects, rows.at(y), columns.at(x))
-    known = blocks.clamp(min=_NOTHING)
-    # _NOTHING is -1, so it reads the last id, 0. The ids are viewed as int16 because PyTorch hardly supports uint16.
-    ids = torch.from_numpy(np.array([*object_ids, 0], dtype=np.uint16).view(np.int16)).to(known.device)
-    pixels = _spread(ids[known.long()], rows, columns)
-    pixels[y, x] = ids[found]
-    labels[rows.window, columns.window] = pixels.cpu().numpy().view(np.uint16)
+    parts = (slice(_STRIDE * part.start, _STRIDE * part.stop) for part in box)
+    sides = zip(size, geometry.original, parts, strict=True)
+    rows, columns = (_Side.of(count, pixels, device).inside(part) for count, pixels, part in sides)
+    found = finer.index_select(1, columns.first).index_select(0, rows.first)
+    at = _true_places(found == _UNCLEAR)
+    found[at] = ids[near.likeliest_at(*_corners(rows, columns, *at))]
+    labels[rows.window, columns.window] = found.cpu().numpy()
 
-    known = known.flatten()
-    sums = _by_slot(found, mixed, object_ids) + _by_slot(known, _sums(values, rows, columns), object_ids)
-    counts = _by_slot(found, None, object_ids) + _by_slot(known, rows.counts()[:, None] * columns.counts(), object_ids)
+    chances, edge, count = (values - maps.logsumexp(dim=0)).exp()[inside], near.place[y, x], len(object_ids)
+    inner, outer = _by_slot(cells, chances, count), _by_slot(near.likeliest[edge], near.values[edge], count)
+    sums, counts = _STRIDE**2 * inner + outer
     return labels, dict(zip(object_ids, (sums / counts.clip(min=1)).tolist(), strict=True))
 
 
@@ -102,61 +81,115 @@ def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
 
 
 @dataclass(frozen=True)
-class _Taps:
-    """How N consecutive pixels along a side of the frame are interpolated from cells.
+class _Side:
+    """How N consecutive pixels along a side are interpolated from cells.
 
-    first, second: (N,) int64, the two cells of each pixel. share: (N,), the weight of the second. cells: how many there
-    are. start: the first pixel.
+    first: (N,) int64, the first of each pixel's two cells. share: (N,), the weight of the next one. cells: how many
+    there are. start: the first pixel.
     """
 
     first: Tensor
-    second: Tensor
     share: Tensor
     cells: int
     start: int = 0
 
     @classmethod
-    def of(cls, part: slice, cells: int, pixels: int, device: torch.device) -> _Taps:
-        """The pixels whose first cell lies in a part of the side; cells are numbered from the part's start."""
-        position = ((torch.arange(pixels, device=device) + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
+    def of(cls, cells: int, pixels: int, device: torch.device) -> _Side:
+        position = ((torch.arange(pixels, dtype=torch.float32, device=device) + 0.5) * (cells / pixels) - 0.5).clamp(
+            min=0
+        )
         first = position.long()
-        inside = (first >= part.start) & (first < part.stop)
-        start, share, first = int((first < part.start).sum()), (position - first)[inside], first[inside] - part.start
-        count = part.stop - part.start
-        return cls(first, (first + 1).clamp(max=count - 1), share, count, start)
+        return cls(first, position - first, cells)
+
+    def inside(self, part: slice) -> _Side:
+        """The pixels whose first cell is in a part of the side."""
+        start, stop = (int((self.first < end).sum()) for end in (part.start, part.stop))
+        return _Side(self.first[start:stop], self.share[start:stop], self.cells, start)
 
     @property
     def window(self) -> slice:
         return slice(self.start, self.start + len(self.first))
 
-    def at(self, index: Tensor) -> _Taps:
-        """The pixels at an index (M,)."""
-        first, second, share = (values.index_select(0, index) for values in (self.first, self.second, self.share))
-        return _Taps(first, second, share, self.cells, self.start)
 
-    def counts(self) -> Tensor:
-        """(cells,): the number of pixels whose first cell it is."""
-        return torch.bincount(self.first, minlength=self.cells)
+@dataclass(frozen=True)
+class _Upsampled:
+    """Probabilities at M cells of the network's input.
 
-    def weights(self) -> tuple[Tensor, Tensor]:
-        """(cells,) twice: the summed weights of the first and of the second cell, over the same pixels."""
-        none = self.share.new_zeros(self.cells)
-        return none.index_add(0, self.first, 1 - self.share), none.index_add(0, self.first, self.share)
+    place: (h, w) int32, the place of each cell of the input among the M; undefined for other cells. rivals: (B, M), of
+    the background channels. highest: (1 + I, M), the highest of these, and of the objects. values: (M,), the highest of
+    the objects. likeliest: (M,) int16, the slot of that object, or another number below _NOTHING for each background
+    channel if one of them is the likeliest.
+    """
+
+    place: Tensor
+    rivals: Tensor
+    highest: Tensor
+    values: Tensor
+    likeliest: Tensor
+
+    @staticmethod
+    def around(maps: Tensor, split: tuple[int, int], size: tuple[int, int], y: Tensor, x: Tensor) -> _Upsampled:
+        """Upsample logits (C, H, W) at N cells and at their neighbours at the right, below, and diagonally between.
+
+        split: the numbers of channels that only share the probability, and of the background. size: (h, w).
+        """
+        wanted = torch.zeros(size, dtype=torch.bool, device=maps.device)
+        wanted[_block(y, x, size)] = True
+        y, x = _true_places(wanted)
+        place = torch.empty(size, dtype=torch.int32, device=maps.device)
+        place[y, x] = torch.arange(len(y), dtype=torch.int32, device=maps.device)
+        rows, columns = (_Side.of(side, _STRIDE * side, maps.device) for side in maps.shape[1:])
+        logits = _interpolated(maps, *_corners(rows, columns, y, x))
+        # Along rows of memory, softmax takes several times as long.
+        probabilities = logits.t().contiguous().softmax(dim=0)[split[0] :]
+        rivals, objects = probabilities[: split[1]], probabilities[split[1] :]
+        (top, channels), (values, slots) = _highest(rivals), _highest(objects)
+        likeliest = slots.where(values > top, _NOTHING - 1 - channels)
+        return _Upsampled(place, rivals, torch.cat((top[None], objects)), values, likeliest)
+
+    def slots(self, y: Tensor, x: Tensor) -> Tensor:
+        """(N,) int16: the slot of all pixels between each cell and its neighbours, `_UNCLEAR` where they may differ.
+
+        Between cells of two background channels, an object may win.
+        """
+        block = self.place[_block(y, x, self.place.shape)]
+        found = self.likeliest[block]
+        differ = (found != found[0]).any(dim=0)
+        # In an interpolated pixel, the background's maximum is at least a quarter of its interpolated maxima.
+        far = (4 * self.values <= self.highest[0])[block].all(dim=0)
+        return found[0].clamp(min=_NOTHING).masked_fill(differ, _UNCLEAR).masked_fill(far, _NOTHING)
+
+    def likeliest_at(self, cells: Tensor, weights: Tensor) -> Tensor:
+        """(N,): the slot of the likeliest object at N pixels, if it beats the background; both arguments (N, 4).
+
+        The background's maximum per cell is interpolated first, which gives at least the true maximum. All background
+        channels are interpolated only where it could decide.
+        """
+        places = self.place.flatten()[cells]
+        mixed = _interpolated(self.highest, places, weights)
+        values, slots = mixed[:, 1:].max(dim=1)
+        shown = values > mixed[:, 0]
+        close = (~shown & (4 * values > mixed[:, 0])).nonzero()[:, 0]
+        shown[close] = values[close] > _interpolated(self.rivals, places[close], weights[close]).amax(dim=1)
+        return slots.masked_fill(~shown, _NOTHING)
+
+
+def _known(above: Tensor, slots: Tensor) -> Tensor:
+    """(h, w) int16: the slot of all pixels in each cell of the logits, `_UNCLEAR` where they may differ.
+
+    above: (B, h, w), how far the likeliest object is above each background channel. slots: (h, w), of that object.
+    """
+    slots = slots.masked_fill((above <= 0).any(dim=0), _NOTHING)
+    ends = _highest_around(torch.stack((slots, -slots)).float())
+    differ = (slots == _NOTHING) | (ends[0] != -ends[1])
+    below = (_highest_around(above) < 0).any(dim=0)
+    return slots.masked_fill(differ, _UNCLEAR).masked_fill(below, _NOTHING)
 
 
 def _box(cells: Tensor) -> tuple[slice, slice] | None:
-    """The rows and columns of the true cells (h, w), with a margin of one cell; None if no cell is true."""
-    ends = [cells.any(dim=1 - dim).nonzero()[:, 0].tolist() for dim in range(2)]
-    if not ends[0]:
-        return None
-    sides = zip(ends, cells.shape, strict=True)
-    rows, columns = (slice(max(0, found[0] - 1), min(side, found[-1] + 2)) for found, side in sides)
-    return rows, columns
-
-
-def _spread(cells: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
-    """At each pixel, the value of its first cell."""
-    return cells.index_select(1, columns.first).index_select(0, rows.first)
+    """The rows and columns of the true cells (h, w); None if no cell is true."""
+    rows, columns = (cells.any(dim=1 - dim).nonzero()[:, 0].tolist() for dim in range(2))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if rows else None
 
 
 def _true_places(pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,10 +202,10 @@ def _true_places(pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _highest(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """The maximum of maps (C, h, w) at each cell, and the first channel that has it, int16; faster than `Tensor.max`,
-    which computes the channel one by one."""
+    """The maximum over channels (C, ...), and the first channel that has it, int16; faster than `Tensor.max`, which
+    computes the channel one by one."""
     values, count = maps.amax(dim=0), len(maps)
-    numbers = torch.arange(count, 0, -1, dtype=torch.int16, device=maps.device)[:, None, None]
+    numbers = torch.arange(count, 0, -1, dtype=torch.int16, device=maps.device).view(-1, *[1] * values.ndim)
     return values, count - ((maps == values) * numbers).amax(dim=0)
 
 
@@ -183,54 +216,29 @@ def _highest_around(maps: Tensor) -> Tensor:
     return torch.maximum(torch.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
-def _after(cells: Tensor, dim: int) -> Tensor:
-    """Each cell's successor along a dimension; the last cell is its own."""
-    count = cells.shape[dim]
-    return torch.cat((cells.narrow(dim, 1, count - 1), cells.narrow(dim, count - 1, 1)), dim)
+def _block(y: Tensor, x: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Rows and columns (4, N) of N cells and their neighbours at the right, below, and diagonally between."""
+    below, right = (y + 1).clamp(max=size[0] - 1), (x + 1).clamp(max=size[1] - 1)
+    return torch.stack((y, y, below, below)), torch.stack((x, right, x, right))
 
 
-def _common(cells: Tensor) -> Tensor:
-    """(h, w): the value that each cell shares with its right, lower and diagonal neighbour, _UNCLEAR if they differ."""
-    for dim in range(2):
-        cells = cells.masked_fill(cells != _after(cells, dim), _UNCLEAR)
-    return cells
+def _corners(rows: _Side, columns: _Side, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """For N pixels, the four cells around each in a flattened map, int64, and their weights, (N, 4) each."""
+    cell_rows, cell_columns = _block(rows.first[y], columns.first[x], (rows.cells, columns.cells))
+    down, right = rows.share[y], columns.share[x]
+    both = down * right
+    weights = torch.stack((1 - down - right + both, right - both, down - both, both), dim=1)
+    return (cell_rows * columns.cells + cell_columns).t().contiguous(), weights
 
 
-def _by_slot(slots: Tensor, weights: Tensor | None, object_ids: list[int]) -> NDArray[np.floating | np.integer]:
-    """For each object, the sum of the weights where `slots` is its slot, or without weights the count."""
+def _interpolated(maps: Tensor, cells: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sums (N, C) of four cells each, (N, 4), of maps (C, ...)."""
+    return F.embedding_bag(cells, maps.flatten(1).t().contiguous(), mode="sum", per_sample_weights=weights)
+
+
+def _by_slot(slots: Tensor, values: Tensor, count: int) -> NDArray[np.float64]:
+    """(2, count): for each slot, the sum of the values, and the number of them."""
     # NumPy adds in float64, which not every device has, and sums of float32 over a whole frame would be inexact.
-    summed = None if weights is None else weights.flatten().cpu().numpy()
-    return np.bincount(slots.cpu().numpy().astype(np.int64) + 1, summed, len(object_ids) + 1)[1:]
-
-
-def _sums(values: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
-    """For each block of four cells of a map (h, w), the sum of the pixels interpolated from them."""
-    first, second = columns.weights()
-    values = values * first + _after(values, 1) * second
-    first, second = rows.weights()
-    return values * first[:, None] + _after(values, 0) * second[:, None]
-
-
-def _decided(rivals: Tensor, merged: Tensor, objects: Tensor, rows: _Taps, columns: _Taps) -> tuple[Tensor, Tensor]:
-    """At N pixels: the highest probability of an object, and the object's slot if it beats the background.
-
-    Only the maximum of the background channels, `rivals` (B, h, w), matters. `merged`, their maximum per cell, is
-    interpolated first, which gives at least the true maximum. All of them are interpolated only where it could decide.
-    """
-    mixed = _sample(torch.cat((merged[None], objects)), rows, columns)
-    values, slots = mixed[1:].max(dim=0)
-    shown = values > mixed[0]
-    close = (~shown & (4 * values > mixed[0])).nonzero()[:, 0]
-    shown[close] = values[close] > _sample(rivals, rows.at(close), columns.at(close)).amax(dim=0)
-    return values, slots.masked_fill(~shown, _NOTHING)
-
-
-def _sample(maps: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
-    """The values (C, N) of maps (C, h, w), resized to the frame, at N of its pixels."""
-    cells, width = maps.flatten(1), maps.shape[2]
-
-    def row(start: Tensor) -> Tensor:
-        first, second = (cells.index_select(1, start + column) for column in (columns.first, columns.second))
-        return torch.lerp(first, second, columns.share)
-
-    return torch.lerp(row(rows.first * width), row(rows.second * width), rows.share)
+    numbers = slots.clamp(min=_NOTHING).flatten().cpu().numpy() - _NOTHING
+    weights = values.flatten().cpu().numpy()
+    return np.stack([np.bincount(numbers, given, count + 1)[1:] for given in (weights, None)])

@@ -21,7 +21,7 @@ from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.step_result import FrameDescriptors
 from hodor_cli.errors import InputError
 from hodor_cli.files import replacing
-from hodor_cli.runtime.preprocess import Geometry, resize
+from hodor_cli.runtime.preprocess import Geometry
 
 _LEVELS = 255
 #: Smaller probabilities are raised to this value before a logarithm is taken.
@@ -81,9 +81,8 @@ class SoftMap:
         """The label map (H, W) at the frame's own size, and each object's confidence."""
         rest = (1 - self.objects.sum(dim=0) - self.background).clamp(min=_LEAST)
         channels = torch.cat((rest[None], self.background[None], self.objects)).clamp(min=_LEAST).log()[None]
-        probabilities = resize(channels, geometry.padded).softmax(dim=1)
         # The first channel is the sum of the lower background channels, none of which can be the likeliest.
-        return label_map(probabilities[:, 1:], geometry, list(self.object_ids), background=1)
+        return label_map(channels, geometry, list(self.object_ids), background=1, others=1)
 
     def logits(self, object_ids: Iterable[int], like: Tensor) -> Tensor:
         """Logits (1, 10 + I, h, w) whose softmax returns these objects' probabilities; the ten other channels share the

@@ -17,7 +17,7 @@ from hodor_cli.engine.absence import without_absent
 from hodor_cli.engine.decoded import Decoded, Measures, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
 from hodor_cli.engine.history import HistoryEntry
-from hodor_cli.engine.labels import label_map_of_logits
+from hodor_cli.engine.labels import label_map
 from hodor_cli.engine.matched_ahead import MatchedAhead
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.network import Network
@@ -206,4 +206,4 @@ class FrameStep:
             return np.zeros(self.geometry.original, dtype=np.uint16), {}
         logits = decoded.logits[:, : NUM_NON_OBJECT + len(decoded.followed)]
         with autocast(self.network.device, self.network.dtype):
-            return label_map_of_logits(logits, self.geometry, list(decoded.followed))
+            return label_map(logits, self.geometry, list(decoded.followed))
