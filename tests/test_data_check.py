@@ -17,6 +17,7 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
 from hodor_cli.formats.opening import is_clips, open_set
+from hodor_cli.formats.photograph_masks import find_beside
 from hodor_cli.formats.recognise import read_annotations
 from hodor_cli.samples.sheet import draw_sample, preview_samples, write_sheet
 from hodor_cli.training.config import train_preset
@@ -507,6 +508,64 @@ def test_folders_of_single_photographs_with_a_mask_for_each_object_are_a_set(tmp
     assert not is_clips(tmp_path)
     (tmp_path / "ab12" / "masks" / "5.png").write_bytes(b"broken")
     assert kinds(check_dataset(tmp_path, limits=LIMITS)) == {"broken mask": "ab12"}
+
+
+@pytest.mark.parametrize(
+    ("photograph", "mask"),
+    [
+        ("{}/image.png", "{}/mask.png"),
+        ("{}/img.tif", "{}/label_{}.tif"),
+        ("{0}/{0}.png", "{0}/{0}_masks.png"),
+        ("{}/image.png", "{}/masks/{}.png"),
+        ("images/{}.png", "masks/{}_{}.png"),
+        ("images/{}.png", "masks/{}_mask{}.png"),
+        ("images/{}.png", "masks/{}/{}.png"),
+        ("{}.png", "{}_{}.png"),
+        ("{}.png", "{}_cp_masks.png"),
+        ("{}_img.png", "{}_masks.png"),
+        ("{}.png", "{}_seg.png"),
+    ],
+)
+def test_photographs_are_found_with_one_mask_or_one_for_each_object(tmp_path, photograph, mask):
+    def save(name, picture):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / name)
+
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:40, 5:35], labels[10:40, 45:75] = 1, 2
+    for name in ("cell_1", "cell_2", "x"):
+        save(photograph.format(name), Image.new("RGB", (80, 60)))
+        if mask.count("{}") == 2:  # the second mask overlaps the first
+            save(mask.format(name, 1), Image.fromarray(np.where(labels, 255, 0).astype(np.uint8)))
+            save(mask.format(name, 2), Image.fromarray(np.where(labels == 2, 255, 0).astype(np.uint8)))
+        else:
+            save(mask.format(name), Image.fromarray(labels))
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert (report.ok, report.images, report.samples, report.objects) == (True, 3, 3, 6) and not report.doubts
+    areas = [item.mask.sum() for item in open_set(tmp_path, limits=LIMITS).load(0).objects]
+    assert areas == ([1800, 900] if mask.count("{}") == 2 else [900, 900])
+    assert [len(picture.object_ids) for picture in read_annotations(tmp_path).pictures] == [2, 2, 2]
+    Image.new("L", (20, 20), 255).save(tmp_path / mask.format("x", 1))
+    assert not check_dataset(tmp_path, limits=LIMITS).ok
+
+
+def test_photographs_without_a_mask_or_with_many_pages_or_in_a_pickle_are_told(tmp_path):
+    square = np.zeros((60, 80), np.uint8)
+    square[10:40, 5:35] = 1
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (80, 60)).save(tmp_path / name / "image.tif")
+    Image.fromarray(square).save(tmp_path / "a" / "mask.tif")
+    assert "1 photograph without a mask left out" in check_dataset(tmp_path, limits=LIMITS).facts
+    for name, picture in (("image", Image.new("RGB", (80, 60))), ("mask", Image.fromarray(square))):
+        picture.save(tmp_path / "a" / f"{name}.tif", save_all=True, append_images=[picture])
+    assert "image.tif and its mask are stacks of pages" in check_dataset(tmp_path, limits=LIMITS).sentence()
+    (tmp_path / "b" / "image_seg.npy").write_bytes(b"")
+    with pytest.raises(DataError, match=r"Cellpose's NAME_seg\.npy, .*; save its masks there as PNG"):
+        check_dataset(tmp_path / "b")
+    for number in (1, 2):  # photographs, not masks: neither has one value per pixel
+        Image.new("RGB", (80, 60)).save(tmp_path / "b" / f"image_{number}.png")
+    assert not find_beside(tmp_path / "b")
 
 
 @pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("RGB", "truth"), ("footage", "gt")])

@@ -142,6 +142,8 @@ def explain_folder(folder: Path) -> str:
     if images:
         if annotation_files(folder.parent) or find_masks(folder.parent) is not None:
             return f"{folder} holds only images; give {folder.parent} if their annotations are there"
+        if any(folder.glob("*_seg.npy")):
+            return f"{folder} has Cellpose's NAME_seg.npy, which only Cellpose can open; save its masks there as PNG"
         endings = ", ".join(sorted({file.suffix.lower() for file in images}))
         what = f"holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are"
     elif any(annotation_files(entry) for entry in below):

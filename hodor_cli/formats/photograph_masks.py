@@ -1,11 +1,13 @@
-"""Reads photographs in images/ with label pictures of the same names in masks/, photographs with NAME_mask next to
-NAME, and sets with a folder for each photograph and a mask for each object."""
+"""Reads photographs in images/ with masks of their names in masks/, photographs with NAME_mask next to NAME, and sets
+with a folder for each photograph and its masks. A photograph has one mask, or one for each object."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -18,16 +20,23 @@ from hodor_cli.datasets.folders import IMAGES, MASKS, first_named, masks_in, pic
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import covers_edge
 from hodor_cli.datasets.matching import match_names
-from hodor_cli.errors import as_data_error
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, picture_of
-from hodor_cli.formats.outlines import run_lengths
+from hodor_cli.errors import DataError, as_data_error
+from hodor_cli.formats.annotations import Annotations, Picture, picture_of, shapes_of
 from hodor_cli.images.label_png import ids_in
+from hodor_cli.images.listing import may_be_mask
 from hodor_cli.images.paths import plural, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 _FEW = 5  # up to this many values in a mask, each is examined for separate pieces that may be objects
-#: The name of a mask next to photograph [1]; _1 and so on are masks of further objects (BUSI).
-_BESIDE = re.compile(r"(.+?)[ _.-]+(?:mask|label|annotation|segmentation|gt)s?(?:_\d+)?", re.IGNORECASE)
+_WORD = r"(?:(?:cp_)?masks?|labels?|annotations?|segmentations?|segs?|gts?)(?:_?\d+)?"
+#: The name of a mask next to photograph [1]; _1 and so on are masks of further objects (BUSI, Cellpose).
+_BESIDE = re.compile(rf"(?:(.+?)[ _.-]+)?{_WORD}", re.IGNORECASE)
+#: The name of one of several masks of photograph [1], where only masks are expected.
+_NUMBERED = re.compile(rf"(?:(.+?)[ _.-]+)?(?:{_WORD}|\d+)", re.IGNORECASE)
+#: What a photograph's name may have where its masks have a word for masks.
+_PHOTOGRAPH = re.compile(rf"(?:^|[ _.-]+)(?:{'|'.join(IMAGES)})$", re.IGNORECASE)
+_SHARED = "photographs and their masks: each colour or value is an object"
+_OWN = "a folder for each photograph, with its masks"
 
 
 def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
@@ -48,37 +57,63 @@ def find_masks(folder: Path) -> tuple[Path, Path] | None:
         if images is None or masks is None or annotation_files(root):
             continue
         for pair in ((images, masks), (images / "train", masks / "train")):
-            if pictures_in(pair[0]) and (masks_in(pair[1]) or pictures_in(pair[1])):
+            photographs = pictures_in(pair[0])
+            if photographs and (masks_in(pair[1]) or pictures_in(pair[1]) or _in_folders(pair[1], photographs)):
                 return pair
     return None
 
 
 def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Faults]:
-    """Read the photographs that have a label picture of the same name. images, masks: the result of `find_masks`."""
+    """Read the photographs that have masks of their names. images, masks: the result of `find_masks`."""
     photographs, files = pictures_in(images), masks_in(masks) or pictures_in(masks)
-    faults = Faults(folder)
-    with as_data_error():
-        match = match_names(list(files), list(photographs))
-    for name in match.unused:
-        doubtful = bool(match.how or not match.frames) and len(match.unused) > len(match.frames)
+    faults, how = Faults(folder), ""
+    pairs = {} if files.keys() & photographs.keys() else _masks_of(photographs, files, _NUMBERED)
+    if not files:
+        pairs = _in_folders(masks, photographs)
+    elif all(len(several) == 1 for several in pairs.values()):
+        with as_data_error():
+            match = match_names(list(files), list(photographs))
+        pairs, how = {photographs[frame]: [files[name]] for name, frame in match.frames.items()}, match.how
+    used = {*chain.from_iterable(pairs.values())}
+    unused = [file.name for file in files.values() if file not in used]
+    for name in unused:
+        doubtful = bool(how or not pairs) and len(unused) > len(used)
         detail = "give each the name of its photograph" if doubtful else ""
-        faults.add("mask without a photograph", files[name].name, detail, serious=doubtful)
-    found = _read_pairs(faults, {photographs[frame]: [files[name]] for name, frame in match.frames.items()})
-    faults.facts += [f"{masks}: {match.how}"] if match.how else []
-    bare = len(photographs) - len(match.frames)
-    faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
+        faults.add("mask without a photograph", name, detail, serious=doubtful)
+    found = _read_pairs(faults, pairs)
+    faults.facts += [f"{masks}: {how}"] if how else []
+    _tell_bare(faults, len(photographs) - len(pairs))
     return found, faults
 
 
-def find_beside(folder: Path) -> dict[Path, list[Path]]:
-    """Photograph -> its masks, for those with a mask called NAME_mask next to NAME; empty for any other folder."""
-    names = visible_files(folder) if folder.is_dir() and not annotation_files(folder) else []
-    files = {Path(name).stem: folder / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES}
+def _in_folders(masks: Path, photographs: Mapping[str, Path]) -> dict[Path, list[Path]]:
+    """Photograph -> its masks in the sub-folder of `masks` that has its name."""
+    named = {sub.name: list(masks_in(sub).values()) for sub in visible_folders(masks) if sub.name in photographs}
+    return {photographs[name]: files for name, files in named.items() if files}
+
+
+def _masks_of(
+    photographs: Mapping[str, Path], files: Mapping[str, Path], pattern: re.Pattern[str]
+) -> dict[Path, list[Path]]:
+    """Photograph -> its masks, for those whose names have it as `pattern`'s first group."""
+    known = {_PHOTOGRAPH.sub("", name): file for name, file in photographs.items()} | dict(photographs)
     found: dict[Path, list[Path]] = {}
     for name, file in files.items():
-        if (called := _BESIDE.fullmatch(name)) and called[1] in files:
-            found.setdefault(files[called[1]], []).append(file)
+        if (called := pattern.fullmatch(name)) and (photograph := known.get(called[1] or "")):
+            found.setdefault(photograph, []).append(file)
     return found
+
+
+def find_beside(folder: Path) -> dict[Path, list[Path]]:
+    """Photograph -> its masks, for those with NAME_mask next to NAME, or with masks NAME_1 and so on of one value per
+    pixel next to a photograph in colour; empty for any other folder."""
+    names = visible_files(folder) if folder.is_dir() and not annotation_files(folder) else []
+    files = {Path(name).stem: folder / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES}
+    if found := _masks_of(files, files, _BESIDE):
+        return found
+    found = _masks_of(files, files, _NUMBERED)
+    masks = chain.from_iterable(found.values())
+    return found if all(map(may_be_mask, masks)) and not any(map(may_be_mask, found)) else {}
 
 
 def _read_beside(folder: Path, pairs: dict[Path, list[Path]]) -> tuple[Annotations, Faults]:
@@ -89,54 +124,65 @@ def _read_beside(folder: Path, pairs: dict[Path, list[Path]]) -> tuple[Annotatio
     lost = [file.name for file in rest if _BESIDE.fullmatch(file.stem)]
     for name in lost:
         faults.add("mask without a photograph", name, serious=False)
-    bare = len(rest) - len(lost)
-    faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
+    _tell_bare(faults, len(rest) - len(lost))
     return found, faults
 
 
-def _read_pairs(faults: Faults, pairs: dict[Path, list[Path]]) -> Annotations:
+def _find_folders(folder: Path) -> dict[Path, dict[Path, list[Path]]]:
+    """Sub-folder -> its only photograph -> the masks of that: NAME/image.png and NAME/mask.png, or NAME/images/ and a
+    mask for each object in NAME/masks/ (Data Science Bowl 2018); empty for any other folder."""
+    found = {}
+    for sub in [] if annotation_files(folder) else visible_folders(folder):
+        masks = list(masks_in(sub / "masks").values())
+        photographs = (pictures_in(sub / "images") or pictures_in(sub)).values() if masks else ()
+        pairs = dict.fromkeys(photographs, masks) or find_beside(sub)
+        if len(pairs) > 1:
+            return {}
+        if pairs:
+            found[sub] = pairs
+    return found
+
+
+def _read_folders(folder: Path, folders: dict[Path, dict[Path, list[Path]]]) -> tuple[Annotations, Faults]:
+    """Read the photographs of `_find_folders`."""
+    faults = Faults(folder)
+    found = _read_pairs(faults, {one: masks for pairs in folders.values() for one, masks in pairs.items()}, _OWN)
+    _tell_bare(faults, sum(1 for sub in visible_folders(folder) if sub not in folders and pictures_in(sub)))
+    return found, faults
+
+
+def _tell_bare(faults: Faults, count: int) -> None:
+    faults.facts += [f"{plural(count, 'photograph')} without a mask left out"] if count else []
+
+
+def _read_pairs(faults: Faults, pairs: dict[Path, list[Path]], kind: str = _SHARED) -> Annotations:
     """Read photographs with one or several masks each. Adds facts and doubts to `faults`, and masks that are broken."""
     pictures, doubts = list[Picture](), Counter[str]()
     for photograph, files in pairs.items():
-        with faults.noting("broken mask", files[0].name), as_data_error():
+        where = files[0].relative_to(faults.path).parts[0] if kind == _OWN else files[0].name
+        with faults.noting("broken mask", where), as_data_error():
             # A new reader for each mask, because ids start over in it.
-            labels, *more = masks = [LabelReader(file.name).read(file).ids for file in files]
-            if any(mask.shape != labels.shape for mask in more):
+            masks = [LabelReader(file.name).read(file).ids for file in files]
+            if any(mask.shape != masks[0].shape for mask in masks):
                 raise DataSizeError(f"the other masks of {photograph.name} are of another size")
-            for mask in more:
-                labels = np.where(mask > 0, mask.astype(np.int64) + labels.max(), labels)
-            pictures.append(picture_of(photograph.name, labels, photograph))
-            for file, mask in zip(files, masks, strict=True):
-                doubts.update(_doubts(mask))
-                doubts["only the first page is used: draw all objects into one"] += read_header(file).pages > 1
-    kind = "photographs and their masks: each colour or value is an object"
+            pages = max(read_header(file).pages for file in files)
+            if pages > 1 and read_header(photograph).pages > 1:
+                raise DataError(f"{photograph.name} and its mask are stacks of pages; save each page as a file")
+            picture = picture_of(photograph.name, masks[0], photograph)
+            if len(masks) == 1:
+                doubts.update(_doubts(masks[0]))
+            else:  # objects may overlap
+                shapes = enumerate((shape for mask in masks for shape in shapes_of(mask)), start=1)
+                numbered = tuple(replace(shape, key=number, object_id=number) for number, shape in shapes)
+                picture = replace(picture, shapes=numbered)
+            if kind == _OWN:
+                picture = replace(picture, name=photograph.relative_to(faults.path).as_posix())
+            pictures.append(picture)
+            doubts["only the first page is used: draw all objects into one"] += pages > 1
     faults.facts.append(f"{faults.path} holds {kind}")
     counts = ((doubt, count) for doubt, count in doubts.items() if count > len(pictures) / 2)
     faults.doubts += [f"in {count} of {len(pictures)} masks of {faults.path} {doubt}" for doubt, count in counts]
     return Annotations(kind, faults.path, pictures)
-
-
-def _find_folders(folder: Path) -> list[Path]:
-    """The sub-folders NAME with one photograph in NAME/images/ and a mask for each object in NAME/masks/ (Data Science
-    Bowl 2018); empty for any other folder."""
-    found = [sub for sub in visible_folders(folder) if (sub / "images").is_dir() and (sub / "masks").is_dir()]
-    return found if all(len(pictures_in(sub / "images")) == 1 for sub in found) else []
-
-
-def _read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Faults]:
-    """Read the photographs of `_find_folders`."""
-    faults, pictures = Faults(folder), []
-    kind = "a folder for each photograph, with a mask for each object"
-    faults.facts.append(f"{folder} holds {kind}")
-    for sub in folders:
-        with faults.noting("broken mask", sub.name), as_data_error():
-            (photograph,) = pictures_in(sub / "images").values()
-            masks = [LabelReader(file.name).read(file).ids > 0 for file in masks_in(sub / "masks").values()]
-            shapes = tuple(Shape("", run_lengths(mask)) for mask in masks if mask.any())
-            if shapes:
-                height, width = masks[0].shape
-                pictures.append(Picture(photograph.name, (height, width), shapes, file=photograph))
-    return Annotations(kind, folder, pictures), faults
 
 
 def _doubts(labels: NDArray[np.integer]) -> Iterator[str]:

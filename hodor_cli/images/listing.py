@@ -84,8 +84,8 @@ def _masks_among(files: Sequence[Path]) -> set[Path]:
         and any(4 * counts[kind(file)] <= len(files) for kind, counts in kinds)
     ]
     ordinary = next((file for file in files if {_ending(file), _pattern(file)} == usual), None)
-    if odd and ordinary is not None and not _may_be_mask(ordinary):
-        masks |= set(filter(_may_be_mask, odd))
+    if odd and ordinary is not None and not may_be_mask(ordinary):
+        masks |= set(filter(may_be_mask, odd))
     return masks
 
 
@@ -98,7 +98,7 @@ def _pattern(file: Path) -> str:
     return re.sub("[0-9]+", "#", file.stem.casefold())
 
 
-def _may_be_mask(file: Path) -> bool:
+def may_be_mask(file: Path) -> bool:
     """Whether a file is a still picture with one value per pixel. A damaged file is reported when it is read."""
     try:
         header = read_header(file)
