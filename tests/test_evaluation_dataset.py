@@ -118,6 +118,7 @@ def test_two_plain_folders(tmp_path: Path, names: tuple[str, str]) -> None:
     assert (found.kind, list(found.sequences)) == ("plain", ["one", "two"])
     found = recognise(flat)
     assert {name: len(sequence.images) for name, sequence in found.sequences.items()} == {"flat": 4}
+    assert "wrong for photographs" in found.describe()
     assert "read as one clip" in found.describe() and "one clip" not in recognise(nested).describe()
     Image.new("RGB", (50, 40)).save(min((flat / names[0]).iterdir()))
     with pytest.raises(DataError, match=r"of several sizes \(00000\.\w+ is 50x40, 00001"):

@@ -229,7 +229,7 @@ def _plain(root: Path) -> Dataset:
         require_one_size(images)
     sequences = {name: _sequence(name, images, masks)} if flat else _sequences(images, masks)
     layout = f"two folders, {images.name} and {masks.name}" if images is not None else "ground-truth masks only"
-    layout += ", read as one clip" if flat and images is not None else ""
+    layout += ", read as one clip (wrong for photographs, which have no score)" if flat and images is not None else ""
     return Dataset(root, "plain", layout, sequences)
 
 
