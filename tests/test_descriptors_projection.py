@@ -123,6 +123,9 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     result = hodor(*learn)
     assert "projection.safetensors  5 numbers per object" in result.output
     assert "too few objects to measure" in result.stderr and f"bundled weights, {ALIKE_BELOW}," in result.stderr
+    make_coco(tmp_path / "more", 6)
+    few = hodor("train-projection", "--data", "more", *weights, "-o", "more.safetensors").stderr
+    assert "12 objects are few" in few and "give photographs with 100 or more" in few
     assert "exists already" in refused(*learn)
     assert "no folder" in refused(*learn, "-o", "nowhere/p.safetensors")
     projection = load_projection("projection.safetensors")

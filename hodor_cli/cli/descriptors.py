@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from hodor_cli.descriptors.export.export import ExportedVideo
     from hodor_cli.descriptors.export.sources import ExportSource
 
+#: With fewer objects, the limit between views of one object and of others differed by a third from that of many.
+_ENOUGH_OBJECTS = 100
+
 
 def export_descriptors(
     sources: Annotated[
@@ -153,3 +156,6 @@ def train_projection(
     if "alike_below" not in learned:
         limit = f"the limit of the bundled weights, {projection.alike_below}, stands in"
         warn(f"too few objects to measure how near views of one object are, so {limit}; give more photographs")
+    elif learned["objects"] < _ENOUGH_OBJECTS:
+        few = f"{learned['objects']} objects are few, so which matches show the same object is uncertain"
+        warn(f"{few}; give photographs with {_ENOUGH_OBJECTS} or more")
