@@ -14,7 +14,7 @@ import pytest
 from command import hodor, refused
 from conftest import write_video
 from PIL import Image
-from segment_fakes import ColourSegmenter, read_video, two_squares
+from segment_fakes import COLOURS, ColourSegmenter, read_video, two_squares
 
 from hodor_cli.annotate.result import open_target
 from hodor_cli.datasets.limits import ObjectLimits
@@ -115,6 +115,17 @@ def test_videos_with_alpha_have_the_size_of_the_source_even_if_it_is_odd(tmp_pat
         with av.open(str(tmp_path / name)) as container:
             picture = next(container.decode(video=0))
         assert (picture.height, picture.width) == (frames[0].shape[0] - 1, frames[0].shape[1] - 3), name
+
+
+def test_a_matte_has_no_grey_outlines(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:96, :128]
+    discs = [(rows - 48) ** 2 + (columns - 40 - 4 * frame) ** 2 < 900 for frame in range(4)]
+    write_video(tmp_path / "clip.mp4", [disc[..., None] * np.array(COLOURS[1], np.uint8) for disc in discs])
+    with open_source(tmp_path / "clip.mp4") as source:
+        segment_source(source, RunInputs({0: discs[0].astype(np.uint16)}), tmp_path / "out", ColourSegmenter())
+    place = export_result(tmp_path / "out", "matte", ExportOptions(out=tmp_path))["matte"]
+    for frame in read_video(place / "clip.mp4"):
+        assert np.minimum(frame, 255 - frame).max() < 5
 
 
 def test_pages_of_frames_that_are_not_read_are_counted(tmp_path: Path) -> None:

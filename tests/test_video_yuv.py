@@ -132,3 +132,11 @@ def test_paint_shows_on_an_object_of_its_own_colour(tmp_path: Path) -> None:
         image = np.full((32, 32, 3), colour, np.uint8)
         drawn = draw_on_video(video, image, labels)
         assert np.abs(rgb_of(drawn, video.colours).astype(int) - image).mean() > 20
+
+
+def test_alpha_of_16_bits_is_exact_in_every_frame() -> None:
+    picture = np.zeros((359, 641, 4), np.uint8)
+    for _ in range(100):  # many frames: it was wrong in some
+        frame = av.VideoFrame.from_ndarray(picture, format="rgba")
+        alpha = np.frombuffer(Colours().encoded(frame, "yuva444p10le").planes[3], np.uint16)
+        assert not alpha.reshape(359, -1)[:, :641].any()

@@ -77,7 +77,8 @@ class Colours:
         span = _FULL if self.full else _LIMITED
         if self.matrix == _BT2020:
             frame.colorspace = _BT2020  # PyAV 17 takes it from here, not from dst_colorspace
-        return frame.reformat(format=pixels, dst_colorspace=_SCALERS[self.matrix], dst_color_range=span)
+        # One thread: with several, FFmpeg spoils pixels of 16-bit frames whose width is not a multiple of 16.
+        return frame.reformat(format=pixels, dst_colorspace=_SCALERS[self.matrix], dst_color_range=span, threads=1)
 
     def tag(self, context: Any) -> None:
         """Set the coding in an encoder's context."""
