@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,6 +121,10 @@ def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.
     evaluate([tmp_path / "a", tmp_path / "b"], compare=True)  # the folders of the results
     out = capsys.readouterr().out
     assert "over 2 sequences: too few sequences to tell" in out and "interval" not in out
+    for name in "ab":
+        shutil.copytree(tmp_path / name, tmp_path / f"{'x' * 40}{name}")
+    evaluate([tmp_path / f"{'x' * 40}{name}" for name in "ab"], compare=True)
+    assert "…" not in capsys.readouterr().out  # names that differ only at their ends stay different
 
 
 @pytest.mark.parametrize(

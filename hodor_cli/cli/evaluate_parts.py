@@ -90,14 +90,14 @@ def print_comparison(comparison: ResultComparison, console: Console) -> None:
 
 
 def score_table(first: str, *others: str) -> Table:
-    """A table with numbers in all columns but the first."""
+    """A table with numbers in all columns but the first; long names go on in the next line."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(first)
+    table.add_column(first, overflow="fold")
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     return table
 
 
