@@ -676,3 +676,13 @@ def test_a_swin_backbone_is_started_from_the_published_names(tmp_path: Path) -> 
     torch.save({"model": extra}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="does not fit the backbone"):
         load_imagenet_backbone(own, tmp_path / "other.pth")
+
+
+def test_any_other_backbone_is_started_from_its_own_names(tmp_path: Path) -> None:
+    own, published = (torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)) for _ in range(2))
+    save_file(published.state_dict(), tmp_path / "own.safetensors")
+    load_imagenet_backbone(own, tmp_path / "own.safetensors")
+    assert torch.equal(own[0].weight, published[0].weight)
+    save_file({"head.weight": torch.ones(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="does not fit the backbone"):
+        load_imagenet_backbone(own, tmp_path / "other.safetensors")

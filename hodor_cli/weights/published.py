@@ -10,8 +10,7 @@ from torch import Tensor
 
 from hodor_cli.errors import WeightsError
 from hodor_cli.model.hodor import Backbone
-from hodor_cli.model.mobilenet import Conv
-from hodor_cli.model.swin import Swin
+from hodor_cli.model.mobilenet import Conv, MobileNetV2
 from hodor_cli.weights.tensor_files import as_float32, fault_of, is_pickle, read_pickle, read_safetensors
 
 #: (pattern, replacement) pairs applied in order to a released parameter name.
@@ -69,21 +68,21 @@ def load_imagenet_backbone(backbone: Backbone, path: str | Path) -> None:
     """
     path = Path(path)
     tensors = read_pickle(path) if is_pickle(path) else read_safetensors(path)[1]
-    swin = isinstance(backbone, Swin)
+    mobile = isinstance(backbone, MobileNetV2)
     chosen: dict[str, Tensor] = {}
     parameters = dict(backbone.named_parameters())
-    if swin:
-        names = {name: name for name in parameters if not name.startswith("norms.")}
-    else:
+    if mobile:
         layers = [name for name, module in backbone.named_modules() if isinstance(module, Conv)]
         names = {f"{n}.{part}": f"conv{i:02d}.{part}" for i, n in enumerate(layers) for part in ("weight", "bias")}
+    else:
+        names = {name: name for name in parameters if not name.startswith("norms.")}
     for own, published in names.items():
         value = tensors.get(published, tensors.get(f"backbone.{published}"))
         if value is None or fault_of(published, value, parameters[own]):
             raise WeightsError(
                 f"{path} does not fit the backbone: {published.removesuffix('.weight')} should be"
                 f" {tuple(parameters[own].shape)}; use ImageNet weights of"
-                f" {'Swin-T (patch 4, window 7)' if swin else 'MobileNetV2 1.0'}"
+                f" {'MobileNetV2 1.0' if mobile else 'Swin-T (patch 4, window 7)'}"
             )
         chosen[own] = value
     backbone.load_state_dict(as_float32(chosen, path), strict=False)
