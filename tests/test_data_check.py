@@ -421,6 +421,11 @@ def test_a_missing_photograph_of_another_ending_is_named_and_boxes_are_no_outlin
     save_coco(tmp_path, content)
     (tmp_path / "images" / "001.png").rename(tmp_path / "images" / "b.jpeg")
     assert str(check_dataset(tmp_path, limits=LIMITS).found[0]) == "B.png: b.jpeg is there"
+    content["images"][0]["file_name"] = content["images"][1]["file_name"] = "s3://cells/002.png"  # of Label Studio
+    save_coco(tmp_path, {**content, "images": content["images"][1:]})
+    assert str(check_dataset(tmp_path, limits=LIMITS).found[-1]) == "s3://cells/002.png: 002.png is there"
+    content["images"][0]["file_name"] = "B.png"
+    save_coco(tmp_path, content)
     (tmp_path / "images").rename(tmp_path / "imgs")
     for annotation in content["annotations"]:
         annotation["segmentation"] = []

@@ -95,6 +95,8 @@ class ImageFinder:
     def hint(self, file_name: str) -> str:
         """What may be wrong with the name of a missing file; "" if nothing is found."""
         stem = PureWindowsPath(file_name).stem.casefold()
+        for folder in self.folders:
+            self._find(folder, stem)  # lists it
         for names in self._names.values():
             for name in map(Path, names):
                 if name.stem.casefold() == stem and name.suffix.lower() in PICTURE_SUFFIXES:
