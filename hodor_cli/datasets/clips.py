@@ -129,17 +129,11 @@ class ClipSet:
         except HodorError as error:
             return leave_out("broken image", f"begins with a broken image: {error}")
         place = {frame: number for number, frame in enumerate(sequence.images)}
-        listed = (
-            None
-            if sequence.objects is None
-            else {
-                number: frozenset(place[frame] for frame in named if frame in place)
-                for number, named in sequence.objects.items()
-            }
-        )
+        known = (sequence.objects or {}).items()
+        listed = {number: frozenset(place[frame] for frame in named & place.keys()) for number, named in known}
         annotations = tuple(sequence.masks.get(frame) for frame in sequence.images)
         strays = tuple(file for frame, file in sequence.masks.items() if frame not in place)
-        self.clips.append(Clip(name, frames, annotations, size, listed, strays))
+        self.clips.append(Clip(name, frames, annotations, size, None if sequence.objects is None else listed, strays))
 
 
 def _instead(folder: Path | None) -> str:

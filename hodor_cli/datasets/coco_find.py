@@ -85,12 +85,8 @@ class ImageFinder:
         """The file of that name, or None if it is missing or refused."""
         if self.refusal(file_name):
             return None
-        for name in dict.fromkeys((file_name, file_name.replace("\\", "/"))):
-            for folder in self.folders:
-                path = self._find(folder, name)
-                if path is not None:
-                    return path
-        return None
+        names = dict.fromkeys((file_name, file_name.replace("\\", "/")))
+        return next(filter(None, (self._find(folder, name) for name in names for folder in self.folders)), None)
 
     def hint(self, file_name: str) -> str:
         """What may be wrong with the name of a missing file; "" if nothing is found."""

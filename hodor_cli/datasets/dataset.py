@@ -188,9 +188,7 @@ def _davis(root: Path, resolution: str | None) -> Dataset:
     members, split, remarks = scored_splits(root, "2016" if binary else "2017", sequences)
     notes = [f"{size} is used; there is also {', '.join(n for n in both if n != size)}"] if len(both) > 1 else []
     layout = f"DAVIS {'2016 (one object: 255)' if binary else '2017 (object ids)'} at {size}"
-    chosen = sequences
-    if split is not None:
-        chosen = {name: sequences[name] for name in members[split]}
+    chosen = sequences if split is None else {name: sequences[name] for name in members[split]}
     others = {name: sequence for name, sequence in sequences.items() if name not in chosen}
     kind: Kind = "davis-2016" if binary else "davis-2017"
     return Dataset(root, kind, layout, chosen, (*notes, *remarks), members, others, split or "")

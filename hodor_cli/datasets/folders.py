@@ -203,11 +203,6 @@ def read_meta(root: Path) -> dict[str, VideoMeta] | None:
 
 
 def _objects_of(video: _Video) -> VideoMeta:
-    objects: dict[int, frozenset[str]] = {}
-    groups: dict[int, str] = {}
-    for object_id, thing in video.objects.items():
-        objects[object_id] = frozenset(thing.frames or ())
-        if thing.category is not None:
-            seen = thing.category.strip().lower().replace(" ", "_") in SEEN_CATEGORIES
-            groups[object_id] = "seen" if seen else "unseen"
-    return objects, groups
+    named = {key: thing.category.strip().lower() for key, thing in video.objects.items() if thing.category is not None}
+    groups = {key: "seen" if name.replace(" ", "_") in SEEN_CATEGORIES else "unseen" for key, name in named.items()}
+    return {key: frozenset(thing.frames or ()) for key, thing in video.objects.items()}, groups

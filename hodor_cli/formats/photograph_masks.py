@@ -42,12 +42,24 @@ _OWN = "a folder for each photograph, with its masks"
 def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
     """The photographs of such a set, and the faults of those that cannot be used; None for any other folder. Raises
     DataError if names cannot be matched."""
+    faults, kind = Faults(folder), _SHARED
     if (places := find_masks(folder)) is not None:
-        return _read_masks(folder, *places)
-    if beside := find_beside(folder):
-        return _read_beside(folder, beside)
-    folders = _find_folders(folder)
-    return _read_folders(folder, folders) if folders else None
+        pairs, bare = _match(faults, *places)
+    elif pairs := find_beside(folder):
+        used = {*pairs, *chain.from_iterable(pairs.values())}
+        rest = [file for file in pictures_in(folder).values() if file not in used]
+        lost = [file.name for file in rest if _BESIDE.fullmatch(file.stem)]
+        for name in lost:
+            faults.add("mask without a photograph", name, serious=False)
+        bare = len(rest) - len(lost)
+    elif folders := _find_folders(folder):
+        kind, pairs = _OWN, dict(chain.from_iterable(own.items() for own in folders.values()))
+        bare = sum(1 for sub in visible_folders(folder) if sub not in folders and pictures_in(sub))
+    else:
+        return None
+    faults.facts = [f"{folder} holds {kind}", *faults.facts]
+    faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
+    return _read_pairs(faults, pairs, kind), faults
 
 
 def find_masks(folder: Path) -> tuple[Path, Path] | None:
@@ -63,11 +75,11 @@ def find_masks(folder: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Faults]:
-    """Read the photographs that have masks of their names. images, masks: the result of `find_masks`."""
+def _match(faults: Faults, images: Path, masks: Path) -> tuple[dict[Path, list[Path]], int]:
+    """Photograph -> its masks in the folders that `find_masks` found, and the number of photographs without one."""
     photographs, files = pictures_in(images), masks_in(masks) or pictures_in(masks)
-    faults, how = Faults(folder), ""
     pairs = {} if files.keys() & photographs.keys() else _masks_of(photographs, files, _NUMBERED)
+    how = ""
     if not files:
         pairs = _in_folders(masks, photographs)
     elif all(len(several) == 1 for several in pairs.values()):
@@ -76,14 +88,12 @@ def _read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, F
         pairs, how = {photographs[frame]: [files[name]] for name, frame in match.frames.items()}, match.how
     used = {*chain.from_iterable(pairs.values())}
     unused = [file.name for file in files.values() if file not in used]
+    doubtful = bool(how or not pairs) and len(unused) > len(used)
     for name in unused:
-        doubtful = bool(how or not pairs) and len(unused) > len(used)
         detail = "give each the name of its photograph" if doubtful else ""
         faults.add("mask without a photograph", name, detail, serious=doubtful)
-    found = _read_pairs(faults, pairs)
     faults.facts += [f"{masks}: {how}"] if how else []
-    _tell_bare(faults, len(photographs) - len(pairs))
-    return found, faults
+    return pairs, len(photographs) - len(pairs)
 
 
 def _in_folders(masks: Path, photographs: Mapping[str, Path]) -> dict[Path, list[Path]]:
@@ -116,18 +126,6 @@ def find_beside(folder: Path) -> dict[Path, list[Path]]:
     return found if all(map(may_be_mask, masks)) and not any(map(may_be_mask, found)) else {}
 
 
-def _read_beside(folder: Path, pairs: dict[Path, list[Path]]) -> tuple[Annotations, Faults]:
-    """Read the photographs of `find_beside`."""
-    faults, used = Faults(folder), {file for photograph, masks in pairs.items() for file in (photograph, *masks)}
-    found = _read_pairs(faults, pairs)
-    rest = [file for file in pictures_in(folder).values() if file not in used]
-    lost = [file.name for file in rest if _BESIDE.fullmatch(file.stem)]
-    for name in lost:
-        faults.add("mask without a photograph", name, serious=False)
-    _tell_bare(faults, len(rest) - len(lost))
-    return found, faults
-
-
 def _find_folders(folder: Path) -> dict[Path, dict[Path, list[Path]]]:
     """Sub-folder -> its only photograph -> the masks of that: NAME/image.png and NAME/mask.png, or NAME/images/ and a
     mask for each object in NAME/masks/ (Data Science Bowl 2018); empty for any other folder."""
@@ -143,19 +141,7 @@ def _find_folders(folder: Path) -> dict[Path, dict[Path, list[Path]]]:
     return found
 
 
-def _read_folders(folder: Path, folders: dict[Path, dict[Path, list[Path]]]) -> tuple[Annotations, Faults]:
-    """Read the photographs of `_find_folders`."""
-    faults = Faults(folder)
-    found = _read_pairs(faults, {one: masks for pairs in folders.values() for one, masks in pairs.items()}, _OWN)
-    _tell_bare(faults, sum(1 for sub in visible_folders(folder) if sub not in folders and pictures_in(sub)))
-    return found, faults
-
-
-def _tell_bare(faults: Faults, count: int) -> None:
-    faults.facts += [f"{plural(count, 'photograph')} without a mask left out"] if count else []
-
-
-def _read_pairs(faults: Faults, pairs: dict[Path, list[Path]], kind: str = _SHARED) -> Annotations:
+def _read_pairs(faults: Faults, pairs: dict[Path, list[Path]], kind: str) -> Annotations:
     """Read photographs with one or several masks each. Adds facts and doubts to `faults`, and masks that are broken."""
     pictures, doubts = list[Picture](), Counter[str]()
     for photograph, files in pairs.items():
@@ -179,7 +165,6 @@ def _read_pairs(faults: Faults, pairs: dict[Path, list[Path]], kind: str = _SHAR
                 picture = replace(picture, name=photograph.relative_to(faults.path).as_posix())
             pictures.append(picture)
             doubts["only the first page is used: draw all objects into one"] += pages > 1
-    faults.facts.append(f"{faults.path} holds {kind}")
     counts = ((doubt, count) for doubt, count in doubts.items() if count > len(pictures) / 2)
     faults.doubts += [f"in {count} of {len(pictures)} masks of {faults.path} {doubt}" for doubt, count in counts]
     return Annotations(kind, faults.path, pictures)

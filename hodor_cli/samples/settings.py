@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -46,13 +47,11 @@ def parse_source(text: str | Path | DataSource) -> DataSource:
     """Read `FOLDER` or `FOLDER:WEIGHT`; a path that exists is always a folder. Raises UsageError for a bad weight."""
     if isinstance(text, DataSource):
         return text
-    folder, colon, weight = str(text).rpartition(":")
-    if not colon or not folder or exists(Path(text)):
-        return DataSource(Path(text))
-    try:
-        return DataSource(Path(folder), float(weight))
-    except ValueError:
-        return DataSource(Path(text))
+    folder, _, weight = str(text).rpartition(":")
+    if folder and not exists(Path(text)):
+        with suppress(ValueError):
+            return DataSource(Path(folder), float(weight))
+    return DataSource(Path(text))
 
 
 def parse_sources(data: Data) -> list[DataSource]:
