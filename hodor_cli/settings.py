@@ -159,11 +159,5 @@ def _setting(field: dataclasses.Field[Any], hint: Any) -> Setting:
         kind = plain(parts[0]) if len(parts) == 1 else kind
     choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-    def first(attribute: str) -> Any:
-        return next((value for meta in metas if (value := getattr(meta, attribute)) is not None), None)
-
-    return Setting(
-        field.name, str if choices else kind, optional, default, first("description") or "", first("ge"), first("gt"),
-        first("le"), choices,
-    )  # fmt: skip
+    meta, kind = metas[0] if metas else Meta(), str if choices else kind
+    return Setting(field.name, kind, optional, default, meta.description or "", meta.ge, meta.gt, meta.le, choices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from os.path import exists
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from hodor_cli.formats.annotations import Annotations, Picture
 from hodor_cli.formats.numbering import number_together, repeated_name
 from hodor_cli.formats.recognise import Found, find_tool
 from hodor_cli.images.label_png import MAX_ID
-from hodor_cli.images.paths import exists, listed, plural, require_exists, size_text
+from hodor_cli.images.paths import listed, plural, require_exists, size_text
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.frames import FrameSource
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, count
+from os.path import exists
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.photograph_masks import find_beside, find_masks, read_labelled
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import exists, listed, plural, require_exists, visible_folders
+from hodor_cli.images.paths import listed, plural, require_exists, visible_folders
 
 
 def open_set(

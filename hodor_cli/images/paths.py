@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from os.path import exists  # False also for names that no file can have
 from pathlib import Path
 
 from hodor_cli.errors import HodorError, InputError, UsageError
@@ -52,14 +53,6 @@ def path_text(path: str | Path) -> str:
 def readable_name(name: str) -> str:
     """`path_text` in composed Unicode form, in which equal names are equal texts."""
     return unicodedata.normalize("NFC", path_text(name))
-
-
-def exists(path: Path) -> bool:
-    """Whether the file or folder exists; False also for names that no file can have."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or contains a zero byte
-        return False
 
 
 def as_path(given: object, what: str) -> Path:

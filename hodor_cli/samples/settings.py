@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from os.path import exists
 from pathlib import Path
 from typing import Annotated, Literal
 
 from hodor_cli.errors import UsageError
-from hodor_cli.images.paths import exists
 from hodor_cli.settings import about, check_settings, settings_of
 
 Range = tuple[float, float]

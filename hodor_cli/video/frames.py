@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from numbers import Integral
+from os.path import exists
 from pathlib import Path
 
 import numpy as np
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
-from hodor_cli.images.paths import exists, plural, readable_name
+from hodor_cli.images.paths import plural, readable_name
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import Colours, Picture

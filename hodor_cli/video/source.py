@@ -10,11 +10,12 @@ import stat
 import sys
 from contextlib import suppress
 from numbers import Integral
+from os.path import exists
 from pathlib import Path
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.listing import list_pictures
-from hodor_cli.images.paths import exists, reading_file, require_exists
+from hodor_cli.images.paths import reading_file, require_exists
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.records import ReportRecord

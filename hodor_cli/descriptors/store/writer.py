@@ -12,6 +12,7 @@ from __future__ import annotations
 import glob
 import shutil
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from os.path import exists
 from pathlib import Path
 
 from hodor_cli.descriptors.store import hdf5
@@ -21,7 +22,6 @@ from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.files import new_file, require_replaceable
-from hodor_cli.images.paths import exists
 from hodor_cli.locks import locked_file
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did

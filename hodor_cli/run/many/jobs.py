@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import exists
 from pathlib import Path
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import (
-    exists,
     listed,
     plural,
     require_exists,

@@ -11,11 +11,11 @@ import socket
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
 from hodor_cli.errors import UsageError, extra
-from hodor_cli.images.paths import exists
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.many.run import JobResult, WorkOptions, segment_job
 
