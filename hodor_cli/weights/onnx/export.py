@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.errors import UsageError, extra
-from hodor_cli.files import replacing, require_empty, require_new, writing
+from hodor_cli.files import json_text, replacing, require_empty, require_new, writing
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.settings import about, check_settings
@@ -94,15 +93,14 @@ def export_onnx(
                     progress(name)
                 file = f"{name}.onnx"
                 files[name] = {"file": file, **_write_graph(places[file], graph, inputs, outputs)}
-            described = json.dumps(_describe(model, geometry, wanted, files), indent=2)
-            places[SIDECAR].write_text(described + "\n", encoding="utf-8")
+            places[SIDECAR].write_text(json_text(_describe(model, geometry, wanted, files)), encoding="utf-8")
     return [folder / name for name in names]
 
 
-Graph = tuple[nn.Module, dict[str, Tensor], tuple[str, ...]]
+_Traced = tuple[parts.Graph, dict[str, Tensor], tuple[str, ...]]
 
 
-def _graphs(model: Hodor, geometry: Geometry, sizes: ExportSizes) -> dict[str, Graph]:
+def _graphs(model: Hodor, geometry: Geometry, sizes: ExportSizes) -> dict[str, _Traced]:
     """Each graph with example inputs by name and the names of its outputs."""
     config, frames = model.config, sizes.history
     map_size = (geometry.padded[0] // 8, geometry.padded[1] // 8)
@@ -134,19 +132,16 @@ def _graphs(model: Hodor, geometry: Geometry, sizes: ExportSizes) -> dict[str, G
         decode |= dict.fromkeys(CUE, masks) | {"cue_matched": masks[:, :1]}
     picture = torch.zeros(*geometry.original, 3, dtype=torch.uint8)
     maps = ("stride4", "stride8", "keys") if match else ("stride4", "stride8")
-    graphs: dict[str, Graph] = {
-        "extract": (parts.ExtractGraph(model, geometry), {"frame": picture}, maps),
-        "masks": (
-            parts.MasksGraph(geometry, sizes.objects),
-            {"labels": picture[..., 0]},
-            ("object_masks", "background_masks", "has_object"),
-        ),
-        "encode": (parts.EncodeGraph(model), encode, ("objects", "background")),
+    fixed = (model, geometry, sizes.objects)
+    graphs: dict[str, _Traced] = {
+        "extract": (parts.ExtractGraph(*fixed), {"frame": picture}, maps),
+        "masks": (parts.MasksGraph(*fixed), {"labels": picture[..., 0]}, tuple(encode)[1:4]),
+        "encode": (parts.EncodeGraph(*fixed), encode, ("objects", "background")),
     }
     if match:
-        graphs["match"] = (parts.MatchGraph(model), match, CUE)
+        graphs["match"] = (parts.MatchGraph(*fixed), match, CUE)
     made = ("labels", "object_masks", "background_masks", "logits")
-    graphs["decode"] = (parts.DecodeGraph(model, geometry), decode, made)
+    graphs["decode"] = (parts.DecodeGraph(*fixed), decode, made)
     # Inputs are cloned, because the tracer would merge inputs that are the same tensor.
     return {
         name: (graph, {key: value.clone() for key, value in inputs.items()}, outputs)

@@ -43,12 +43,16 @@ def exportable(model: Hodor) -> Hodor:
     return model.requires_grad_(False)
 
 
-class ExtractGraph(nn.Module):
-    """frame (H, W, 3) uint8 RGB -> stride4, stride8 and, for models that match, keys."""
+class Graph(nn.Module):
+    """A function of the network, for frames of one size."""
 
-    def __init__(self, model: Hodor, geometry: Geometry) -> None:
+    def __init__(self, model: Hodor, geometry: Geometry, slots: int) -> None:
         super().__init__()
-        self.model, self.geometry = model, geometry
+        self.model, self.geometry, self.slots = model, geometry, slots
+
+
+class ExtractGraph(Graph):
+    """frame (H, W, 3) uint8 RGB -> stride4, stride8 and, for models that match, keys."""
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         geometry, config = self.geometry, self.model.config
@@ -58,15 +62,11 @@ class ExtractGraph(nn.Module):
         return (maps.stride4, maps.stride8) if maps.keys is None else (maps.stride4, maps.stride8, maps.keys)
 
 
-class MasksGraph(nn.Module):
+class MasksGraph(Graph):
     """labels (H, W) uint8 of reference masks -> object_masks, background_masks (stride 8), has_object.
 
     The slot of object i is i - 1. An object without a pixel at stride 8 cannot be encoded: its slot stays unused.
     """
-
-    def __init__(self, geometry: Geometry, slots: int) -> None:
-        super().__init__()
-        self.geometry, self.slots = geometry, slots
 
     def forward(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         geometry, ids = self.geometry, torch.arange(1, self.slots + 1)
@@ -77,15 +77,11 @@ class MasksGraph(nn.Module):
         return objects, background, seen
 
 
-class EncodeGraph(nn.Module):
+class EncodeGraph(Graph):
     """stride8, object_masks, background_masks, has_object [, last_objects] -> objects (1, I, D), background (1, 9, D).
 
     With `hold_lost_objects`, an object without any likely pixel keeps its descriptor from last_objects (1, I, D).
     """
-
-    def __init__(self, model: Hodor) -> None:
-        super().__init__()
-        self.encoder, self.anywhere, self.hold_lost = model.encoder, model.anywhere, model.config.hold_lost_objects
 
     def forward(
         self,
@@ -95,7 +91,7 @@ class EncodeGraph(nn.Module):
         has_object: Tensor,
         last_objects: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        encoder, pixels = self.encoder, self.encoder.pixels(stride8)
+        encoder, pixels = self.model.encoder, self.model.encoder.pixels(stride8)
         masks = torch.cat((background_masks.flatten(2), object_masks.flatten(2)), dim=1)
         present = torch.cat((torch.ones(1, NUM_BACKGROUND, dtype=torch.bool), has_object), dim=1)
         x = encoder.start_proj(_start(pixels, masks))
@@ -108,9 +104,9 @@ class EncodeGraph(nn.Module):
         background, objects = x[:, :NUM_BACKGROUND], x[:, NUM_BACKGROUND:]
         if encoder.place is not None:
             objects = encoder.place.write(objects, object_masks)
-        if self.hold_lost:
+        if self.model.config.hold_lost_objects:
             seen = object_masks.amax(dim=(2, 3))[..., None] > 0.5
-            objects = torch.where(seen, objects, self.anywhere(cast(Tensor, last_objects)))
+            objects = torch.where(seen, objects, self.model.anywhere(cast(Tensor, last_objects)))
         return objects, background
 
 
@@ -136,17 +132,13 @@ def _self_attention(layer: nn.MultiheadAttention, asked: Tensor, values: Tensor,
     return layer.out_proj((scores.softmax(dim=-1) @ v).transpose(0, 1).flatten(1)[None])
 
 
-class DecodeGraph(nn.Module):
+class DecodeGraph(Graph):
     """Maps, history [and cue] -> labels (H, W) uint8, object_masks and background_masks (stride 8), logits.
 
     Inputs, in this order: stride4, stride8; history_objects (1, T, I, D), history_background (1, T, 9, D),
     history_has_object (1, T, I) and history_has_background (1, T) bool; for models that match cue_previous,
     cue_reference, cue_near, cue_matched. logits (1, 10 + I, padded H / 4, padded W / 4).
     """
-
-    def __init__(self, model: Hodor, geometry: Geometry) -> None:
-        super().__init__()
-        self.model, self.geometry = model, geometry
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         stride4, stride8, objects, background, has_object, has_background, *parts = inputs
@@ -161,16 +153,12 @@ class DecodeGraph(nn.Module):
         return labels, objects, background, logits
 
 
-class MatchGraph(nn.Module):
+class MatchGraph(Graph):
     """keys of a frame, keys and masks of the previous, the reference and a recent frame -> the cue's four parts.
 
     The recent frame starts as the reference frame. It is replaced by the latest frame every `RECENT` frames, and
     whenever an object is twice as large as in it.
     """
-
-    def __init__(self, model: Hodor) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, keys: Tensor, *other_frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         previous, reference, recent = (KeyedMasks(*other_frames[i : i + 2]) for i in (0, 2, 4))
