@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import json
 import os
 import re
 import time
@@ -12,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hodor_cli.errors import OutputError
 
@@ -46,6 +48,11 @@ def drawable(text: str) -> str:
     """The text in the letters of Pillow's and OpenCV's built-in fonts: no accents, and `?` for other alphabets."""
     plain = unicodedata.normalize("NFKD", harmless(text))
     return "".join(letter for letter in plain if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
+
+
+def json_text(value: Any) -> str:
+    """A value as indented JSON, with a line break at its end."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:

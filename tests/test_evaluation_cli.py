@@ -18,7 +18,7 @@ from evaluation_fakes import davis, moving_labels, predictions
 from hodor_cli.cli.evaluate import _print_results
 from hodor_cli.cli.evaluate import evaluate as command
 from hodor_cli.cli.evaluate_parts import print_scores
-from hodor_cli.cli.terminal import stdout_console
+from hodor_cli.cli.terminal import new_console
 from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.runner import evaluate as score
@@ -53,14 +53,14 @@ def test_the_table_has_the_worst_first(benchmark: tuple[Path, Path], capsys: pyt
 def test_the_mean_of_groups_is_called_so(benchmark: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     scored = score(benchmark[0], predictions=benchmark[1])
     grouped = replace(scored, groups={("bear", 1): "seen", ("camel", 1): "unseen"})
-    print_scores(grouped, stdout_console())
+    print_scores(grouped, new_console())
     out = capsys.readouterr().out
     assert "mean of seen and unseen" in out and "all objects" not in out
 
 
 def test_only_a_report_that_was_written_is_offered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [EvaluationResult("a set without truth", {}, {"history": history}) for history in (1, 2)]
-    _print_results(runs, stdout_console(), tmp_path)
+    _print_results(runs, new_console(), tmp_path)
     out = capsys.readouterr().out
     assert "Results in" in out and "report.html" not in out
 

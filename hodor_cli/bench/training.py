@@ -21,6 +21,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -145,16 +146,12 @@ def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[
     ours, theirs = context.Pipe()
     gate = context.Event()  # kept here, so that it still exists when the process unpickles it
     process = context.Process(target=_serve, args=(name, job, theirs, gate))
-    before = dict(os.environ)
-    if name == ENGINE:
-        wait_briefly()  # as every command does; inherited by the process
-    if steady:
-        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-    try:
+    with mock.patch.dict(os.environ):  # which the process inherits
+        if name == ENGINE:
+            wait_briefly()  # as every command does
+        if steady:
+            os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
         process.start()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
     theirs.close()
 
     def ask(iterate: bool) -> Any:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from hodor_cli import __version__
 from hodor_cli.cli.lazy import CommandSpec, LazyGroup
-from hodor_cli.cli.old_spellings import current_command
 from hodor_cli.cli.terminal import prepare_streams, say
 from hodor_cli.runtime.threads import wait_briefly
 
@@ -57,10 +56,6 @@ class HodorGroup(LazyGroup):
     """The command `hodor`."""
 
     specs = COMMANDS
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        # Print no warnings while the shell completes a command line.
-        return super().resolve_command(ctx, args if ctx.resilient_parsing else current_command(args))
 
 
 app = typer.Typer(

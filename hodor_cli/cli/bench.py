@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from hodor_cli.bench.settings import BenchSettings, parse_size
 from hodor_cli.cli.options import JsonFileOption, opt, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, warn
+from hodor_cli.cli.terminal import counted, new_console, note, progress_bar, warn
 from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +63,8 @@ def bench(
     if load is not None and load > 0.5:
         warn(f"the machine is busy (load {load} per core), so absolute times are too long; ratios suffer less")
     if json_file != "-":
-        _print(result, train, stdout_console())
-    write_json(json.dumps(result, indent=2), json_file)
+        _print(result, train, new_console())
+    write_json(result, json_file)
     if record is not None:
         from hodor_cli.bench.settings import append_record, earlier_record
 

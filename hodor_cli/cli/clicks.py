@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from hodor_cli.cli.options import JsonFileOption, ResumeOption, arg, opt, out_option, require_new_json, write_json
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, duration, progress_bar, say, stderr_console, stdout_console, warn
+from hodor_cli.cli.terminal import counted, duration, new_console, progress_bar, say, warn
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import SegmentSettings
@@ -86,7 +85,7 @@ def evaluate_clicks(
 
     from rich.table import Table
 
-    console = stderr_console() if json_file == "-" else stdout_console()
+    console = new_console(stderr=json_file == "-")
     table = Table("clicks", *(str(n) for n in REPORTED), *(f"NoC@{100 * target:.0f}" for target in TARGETS))
     table.add_row(
         "mean IoU", *(f"{scores.mean_iou(n):.3f}" for n in REPORTED), *(f"{scores.clicks_for(t):.2f}" for t in TARGETS)
@@ -98,4 +97,4 @@ def evaluate_clicks(
         f"{counted(len(scores.ious), 'object')} of {dataset}; {missed}; {values['ms_per_frame']:.0f} ms per frame,"
         f" {values['ms_per_click']:.0f} ms per click (medians)"
     )
-    write_json(json.dumps(values, indent=2), json_file)
+    write_json(values, json_file)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from hodor_cli.cli.lazy import HodorCommand, group
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
-from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, warn, with_flags
+from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn, with_flags
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.training.config import train_preset
@@ -55,9 +55,8 @@ def check(
     try:
         with progress_bar("checking", None, "items") as show:
             report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=show)
-        console = stdout_console()
         for line in report.lines(examples):
-            console.print(with_flags(line))
+            say(with_flags(line))
         if not report.ok:
             raise DataError(f"{path} cannot be trained on; correct the faults listed above")
     except DataError as error:
@@ -65,7 +64,7 @@ def check(
             raise
         raise DataError(f"{error}; this export has no pictures: write it again with --frames") from error
     of = shlex.quote(str(path)) + (f" --annotations {shlex.quote(str(annotations))}" if annotations else "")
-    stdout_console().print(f"Next, look at training samples: hodor data preview {of} -o sheet.png", soft_wrap=True)
+    say(f"Next, look at training samples: hodor data preview {of} -o sheet.png")
 
 
 @app.command(cls=HodorCommand)

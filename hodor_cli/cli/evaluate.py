@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from hodor_cli.cli import options as common
 from hodor_cli.cli.evaluate_parts import evaluate_given, print_comparison, print_scores, print_sweep
 from hodor_cli.cli.options import arg, names_in, opt, out_option, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import note, progress_bar, stderr_console, stdout_console, warn
+from hodor_cli.cli.terminal import new_console, note, progress_bar, warn
 from hodor_cli.errors import DataError, UsageError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 
@@ -70,7 +69,7 @@ def evaluate(
     hodor evaluate DAVIS --given 1,2,3,5 --choose suggest,uniform -o curve
     hodor evaluate --compare before/results.json after/results.json
     """
-    console = stderr_console() if json_file == "-" else stdout_console()
+    console = new_console(stderr=json_file == "-")
     require_new_json(json_file, overwrite=overwrite or resume)
     network = replace(settings, official=False, workers=None) != EvaluationSettings()
     runs = network or adapt is not None or resume or history != "7"
@@ -101,7 +100,7 @@ def evaluate(
         raise UsageError("`workers` score the masks of `predictions`; those of a model are scored while it runs")
     if len(lengths) > 1:
         require_matplotlib("a sweep of `history`")
-    from hodor_cli.evaluation.output import sweep_json
+    from hodor_cli.evaluation.output import sweep_to_dict
     from hodor_cli.formats.opening import open_benchmark
 
     with open_benchmark(dataset[0]) as whole:
@@ -109,7 +108,7 @@ def evaluate(
         console.print(found.describe())
         results = _results(found, lengths, predictions, settings, output)
         _print_results(results, console, out)
-        write_json(results[0].to_json() if len(results) == 1 else sweep_json(results), json_file)
+        write_json(results[0].to_dict() if len(results) == 1 else sweep_to_dict(results), json_file)
     if failed := {name: message for result in results for name, message in result.failed.items()}:
         for name, message in failed.items():
             warn(f"{name}: {message}")
@@ -175,4 +174,4 @@ def _compare(paths: list[Path], json_file: str | None, console: Console) -> None
     comparisons = compare([path / "results.json" if path.is_dir() else path for path in paths])
     for comparison in comparisons:
         print_comparison(comparison, console)
-    write_json(json.dumps([one.to_dict() for one in comparisons], indent=2), json_file)
+    write_json([one.to_dict() for one in comparisons], json_file)

@@ -109,9 +109,9 @@ def evaluate_given(
     settings: EvaluationSettings,
     output: EvaluationOutput | None,
     console: Console,
-) -> str:
-    """Compute and print the curve over the number of given masks, from --given and --choose; returns it as JSON."""
-    from hodor_cli.evaluation.given import GivenSettings, adapted_segmenter, evaluate_given, given_json, write_given
+) -> dict[str, Any]:
+    """Compute and print the curve over the number of given masks, from --given and --choose; returns it for JSON."""
+    from hodor_cli.evaluation.given import GivenSettings, adapted_segmenter, evaluate_given, write_given
     from hodor_cli.formats.opening import open_benchmark
     from hodor_cli.weights import load_model
 
@@ -142,9 +142,10 @@ def evaluate_given(
         for name, ids in score.unknown.items():
             point = f"{score.choose}, {counted(score.given, 'mask')}"
             note(f"note: {point}: no given mask of {name} shows object {listed(ids)}, which counts as missed")
-    facts: dict[str, Any] = {"dataset": str(dataset), "weights": settings.weights}
-    facts |= {"min_dim": segmenter.min_dim if adapt is None else settings.min_dim, "adapt": settings.adapt}
+    content: dict[str, Any] = {"dataset": str(dataset), "weights": settings.weights}
+    content |= {"min_dim": segmenter.min_dim if adapt is None else settings.min_dim, "adapt": settings.adapt}
+    content["scores"] = [score.to_dict() for score in scores]
     if output is not None:
-        write_given(scores, facts, output.folder)
+        write_given(scores, content, output.folder)
         console.print(f"Results in {output.folder}: given.json and given.png")
-    return given_json(scores, facts)
+    return content

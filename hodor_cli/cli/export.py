@@ -8,7 +8,7 @@ from typing import Annotated
 
 from hodor_cli.cli.options import OverwriteOption, arg, names_in, opt, out_option, switch
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, note, say, stdout_console, warn
+from hodor_cli.cli.terminal import counted, note, say, warn
 from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import SegmentSettings
 
@@ -121,9 +121,8 @@ def export_onnx(
         note(f"note: there are no weights named '{settings.weights}'; the files hold random ones of that architecture")
     sizes = onnx.ExportSizes(parse_size(size), objects, settings.history, settings.min_dim, settings.max_dim)
     files = onnx.export_onnx(model, out, sizes, overwrite=overwrite, progress=lambda name: note(f"exporting {name}"))
-    console = stdout_console()
     for path in files:
-        console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
+        say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def formats_of(text: str | None) -> list[str]:

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hodor_cli.cli.failures import report
-from hodor_cli.cli.old_spellings import current_options, end_of_options
+from hodor_cli.cli.old_spellings import current_command, current_options, end_of_options
 from hodor_cli.cli.parameters import FIRST_GROUPS, LAST_GROUPS, expand
 from hodor_cli.cli.terminal import flags_of_one_run, remember_flags
 from hodor_cli.errors import InputError, UsageError
@@ -178,7 +178,8 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         # The base class proposes a similar name from this dictionary when the name is unknown.
         self.commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        name, found, rest = super().resolve_command(ctx, args)
+        # Print no warnings while the shell completes a command line.
+        name, found, rest = super().resolve_command(ctx, args if ctx.resilient_parsing else current_command(args))
         if not found:
             return name, found, rest
         command = self.specs[str(name)].load(str(name))

@@ -11,7 +11,7 @@ import typer
 from hodor_cli.cli.parameters import FRAMES, RESULTS, Fields
 from hodor_cli.cli.terminal import say_json
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.files import new_file, require_place
+from hodor_cli.files import json_text, new_file, require_place
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
@@ -89,13 +89,13 @@ def require_new_json(target: str | None, *, overwrite: bool = False) -> None:
     require_place(Path(target), overwrite=True)
 
 
-def write_json(text: str, target: str | None) -> None:
-    """Write JSON text to the target of `--json FILE|-`, if given. Raises OutputError if that fails."""
+def write_json(value: Any, target: str | None) -> None:
+    """Write a value as JSON to the target of `--json FILE|-`, if given. Raises OutputError if that fails."""
     if target == "-":
-        say_json(text)
+        say_json(value)
     elif target is not None:
         with new_file(Path(target), "name another file with --json") as temporary:
-            temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+            temporary.write_text(json_text(value), encoding="utf-8")
 
 
 #: The settings that are options of commands that segment a video.

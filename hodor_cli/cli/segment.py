@@ -19,9 +19,7 @@ from hodor_cli.files import write_result
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from hodor_cli.adaptation.settings import AdaptProgress
     from hodor_cli.descriptors.session.session import DescriptorSession
-    from hodor_cli.model.hodor import Hodor
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.settings import RunOutput, SegmentSummary
@@ -105,7 +103,7 @@ def segment(
     from hodor_cli.run.earlier import finished_run
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
     from hodor_cli.run.output import OutputFolder, default_folder
-    from hodor_cli.run.runner import load_network, require_adaptable
+    from hodor_cli.run.runner import adapted_to_given, load_network, require_adaptable
     from hodor_cli.run.settings import RunOutput
 
     if known and marks:
@@ -128,7 +126,11 @@ def segment(
         earlier, alone = finished_run(result) if resume else None, not (resume or known)
         inputs = marks.read(frames, remove=remove, appear=appear, names=name, alone=alone, earlier=earlier)
         if adapt is not None:
-            model, settings = adapted_to(model, frames, inputs, replace(settings, adapt=adapt))
+            settings = replace(settings, adapt=adapt)
+            with progress_bar("adapting", 100, "%") as bar:
+                model, settings = adapted_to_given(
+                    model, frames, inputs, settings, progress=lambda state: bar(int(100 * state.share))
+                )
         session = DescriptorSession(settings.offline(model), known=known or (), projection=projection)
         if descriptors is not None:
             prompts = (inputs.boxes, inputs.clicks, inputs.removals, inputs.appears)
@@ -183,17 +185,3 @@ def _segmented(
         if began and result.can_be_continued:
             note(f"Finished frames are kept in {result.root}; continue with {resuming(output.overwrite)}.")
         raise
-
-
-def adapted_to(
-    model: Hodor, source: FrameSource, inputs: RunInputs, settings: SegmentSettings
-) -> tuple[Hodor, SegmentSettings]:
-    """The model adapted to the given masks within the budget of the settings, and the settings to use it with."""
-    from hodor_cli.run.runner import adapted_to_given
-
-    with progress_bar("adapting", 100, "%") as show:
-
-        def progress(state: AdaptProgress) -> None:
-            show(int(100 * state.share))
-
-        return adapted_to_given(model, source, inputs, settings, progress=progress)

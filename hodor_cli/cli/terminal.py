@@ -101,10 +101,8 @@ def say(text: str = "") -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print a value, or a text that is JSON already, on stdout: in ASCII, so it reads the same in every encoding."""
-    text = value if isinstance(value, str) else json.dumps(value, indent=2)
-    ascii_only = re.sub("[^\x00-\x7e]", lambda found: json.dumps(found[0])[1:-1], text)
-    print(ascii_only.rstrip("\n"), flush=True)
+    """Print a value as JSON on stdout: in ASCII, so it reads the same in every encoding."""
+    print(json.dumps(value, indent=2).replace("\x7f", "\\u007f"), flush=True)
 
 
 def note(message: str) -> None:
@@ -151,12 +149,7 @@ def flush_or_discard(stream: TextIO) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def stderr_console() -> Console:
-    """A rich console for notes, warnings and progress."""
-    return stdout_console(stderr=True)
-
-
-def stdout_console(*, stderr: bool = False) -> Console:
+def new_console(*, stderr: bool = False) -> Console:
     """A rich console for results. Texts are printed as given: `[...]` is not markup and numbers get no colour."""
     from rich.console import Console
     from rich.text import Text
@@ -207,7 +200,7 @@ def progress_bar(description: str, total: int | None, unit: str = "frames") -> I
             return Text(text)
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), Count(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr_console()) as progress:
+    with Progress(*columns, console=new_console(stderr=True)) as progress:
         task = progress.add_task(harmless(description), total=total)
 
         def show(done: int, total: int | None = None, *, description: str | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli.options import opt, switch
 from hodor_cli.cli.parameters import MACHINE, Fields, option
-from hodor_cli.cli.terminal import Show, counted, keeping_flags, note, progress_bar, say_json, stdout_console, warn
+from hodor_cli.cli.terminal import Show, counted, keeping_flags, note, progress_bar, say, say_json, warn
 from hodor_cli.cli.training_parts import LiveLine, Validation
 from hodor_cli.errors import UsageError
 from hodor_cli.samples.settings import ClipOptions, augment_preset
@@ -133,10 +133,9 @@ def train_with(
         result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **more)
     if not result.is_first:
         return
-    console = stdout_console()
-    console.print(f"{result.last}: the network after {counted(result.iterations, 'iteration')}")
+    say(f"{result.last}: the network after {counted(result.iterations, 'iteration')}")
     if result.best is not None and result.score is not None:
-        console.print(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
+        say(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
     if result.iterations < result.wanted:
         note(f"the time limit was reached after {result.iterations} of {result.wanted} iterations; `resume` continues")
     note(f"Use it: hodor segment VIDEO --mask MASK --weights {shlex.quote(str(result.best or result.last))}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.cli.terminal import duration, note, stderr_console
+from hodor_cli.cli.terminal import duration, new_console, note
 from hodor_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class LiveLine:
         if sys.stderr.isatty():
             from rich.live import Live
 
-            self._live = Live(console=stderr_console(), auto_refresh=False)
+            self._live = Live(console=new_console(stderr=True), auto_refresh=False)
             self._live.start()
         return self
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from hodor_cli.cli.lazy import HodorCommand, group
 from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import fetched
-from hodor_cli.cli.terminal import note, say, say_json, stdout_console
+from hodor_cli.cli.terminal import note, say, say_json
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
 from hodor_cli.files import require_place
 
@@ -77,18 +77,15 @@ def _print_facts(facts: dict[str, Any]) -> None:
     facts["working_resolution"] = "shorter side {min_dim}, longer at most {max_dim}".format(
         **facts["working_resolution"]
     )
-    console = stdout_console()
-    for line in (
-        *_indented({key.replace("_", " "): value for key, value in facts.items()}, ""),
-        *("", "architecture in detail", *_indented(config, "  ")),
-        *("", "saved with the weights", *(_indented(metadata, "  ") if metadata else ["  nothing"])),
-    ):
-        console.print(line)
+    lines = _indented({key.replace("_", " "): value for key, value in facts.items()}, "")
+    lines += ["", "architecture in detail", *_indented(config, "  ")]
+    lines += ["", "saved with the weights", *(_indented(metadata, "  ") if metadata else ["  nothing"])]
     if card:
         first, _, more = card.partition("\n## ")  # the whole card has hundreds of lines
-        console.print(f"\n{first.rstrip()}")
-        if more:
-            console.print("\nThe rest of the model card is in its file, named above.")
+        lines += ["", *first.rstrip().splitlines()]
+        lines += ["", "The rest of the model card is in its file, named above."] if more else []
+    for line in lines:
+        say(line)
 
 
 @app.command(cls=HodorCommand)

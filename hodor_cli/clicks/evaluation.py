@@ -22,6 +22,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.formats.opening import open_set
+from hodor_cli.images.sheet import scaled
 from hodor_cli.images.spacing import evenly_spaced
 
 MOST_CLICKS = 20
@@ -161,10 +162,9 @@ class GrabCutClicker:
         """Take a frame (H, W, 3) uint8 RGB."""
         self._size = (image.shape[0], image.shape[1])
         self._scale = min(1.0, _GRABCUT_SIDE / max(self._size))
-        size = (max(1, round(self._size[1] * self._scale)), max(1, round(self._size[0] * self._scale)))
-        self._bgr = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
-        self._labels: NDArray[np.uint8] = np.full(size[::-1], cv2.GC_PR_BGD, dtype=np.uint8)
-        self._clicked: NDArray[np.uint8] = np.full(size[::-1], 255, dtype=np.uint8)
+        self._bgr = np.ascontiguousarray(scaled(image, self._scale)[..., ::-1])
+        self._labels: NDArray[np.uint8] = np.full(self._bgr.shape[:2], cv2.GC_PR_BGD, dtype=np.uint8)
+        self._clicked: NDArray[np.uint8] = np.full(self._bgr.shape[:2], 255, dtype=np.uint8)
 
     def click(self, x: float, y: float, *, positive: bool = True) -> NDArray[np.bool_]:
         """Add a click at pixel (x, y). Returns the mask, (H, W) bool."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from hodor_cli.errors import DataError, UsageError, closest
 from hodor_cli.evaluation.metrics import score_frame
 from hodor_cli.evaluation.output import write_given_figure
 from hodor_cli.evaluation.settings import EvaluationSettings, Progress
-from hodor_cli.files import write_result
+from hodor_cli.files import json_text, write_result
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
@@ -215,12 +214,7 @@ def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[
             yield count, marks
 
 
-def given_json(scores: Sequence[GivenScore], how: dict[str, Any]) -> str:
-    """All scores as JSON. how: facts about the run, put first."""
-    return json.dumps({**how, "scores": [score.to_dict() for score in scores]}, indent=2)
-
-
-def write_given(scores: Sequence[GivenScore], how: dict[str, Any], folder: Path) -> None:
-    """Write given.json and the curve given.png into a folder. Raises OutputError."""
-    write_result(folder / "given.json", (given_json(scores, how) + "\n").encode())
+def write_given(scores: Sequence[GivenScore], content: dict[str, Any], folder: Path) -> None:
+    """Write `content` as given.json, and the curve given.png, into a folder. Raises OutputError."""
+    write_result(folder / "given.json", json_text(content).encode())
     write_given_figure(scores, folder / "given.png")

@@ -10,7 +10,6 @@ OUT/history-N/, OUT/history.png    a history sweep
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from hodor_cli.evaluation.failures import find_failures, write_failure_sheet
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
 from hodor_cli.evaluation.scoring import SequenceScore
 from hodor_cli.evaluation.settings import EvaluationOutput
-from hodor_cli.files import new_file, replacing, require_empty, write_result, writing
+from hodor_cli.files import json_text, new_file, replacing, require_empty, write_result, writing
 from hodor_cli.images.paths import listed
 from hodor_cli.pages import percent, render, speed
 from hodor_cli.settings import options_of
@@ -100,13 +99,12 @@ def write_sweep(results: Sequence[EvaluationResult], folder: Path) -> None:
     drawn = Markup(text.getvalue()[text.getvalue().index("<svg") :])
     title = f"History length on {_short_name(results[0])}"
     _write_page(folder, results[0], title=title, sweep=results, figure=drawn, without=("history",))
-    write_result(folder / "history.json", sweep_json(results).encode())
+    write_result(folder / "history.json", json_text(sweep_to_dict(results)).encode())
 
 
-def sweep_json(results: Sequence[EvaluationResult]) -> str:
-    """{"sweep": "history", "runs": [the result of each length]} as JSON."""
-    content = {"sweep": "history", "runs": [result.to_dict() for result in results]}
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+def sweep_to_dict(results: Sequence[EvaluationResult]) -> dict[str, Any]:
+    """Plain values for JSON: the result of each length."""
+    return {"sweep": "history", "runs": [result.to_dict() for result in results]}
 
 
 def pack_submission(dataset: Dataset, places: Mapping[str, Path], target: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.evaluation.scoring import ObjectScore, SequenceScore
-from hodor_cli.files import csv_text, write_result
+from hodor_cli.files import csv_text, json_text, write_result
 
 JSON_NAME = "results.json"
 
@@ -151,7 +150,7 @@ class EvaluationResult:
         }
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        return json_text(self.to_dict())
 
     def write(self, folder: Path) -> None:
         """Write results.json, sequences.csv and objects.csv (worst first), and frames.csv, each atomically."""

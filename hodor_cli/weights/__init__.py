@@ -1,19 +1,16 @@
 """Weights: named ones in the package, checkpoint files, and the authors' released checkpoints."""
 
 from hodor_cli.weights.checkpoint import (
-    Checkpoint,
     average_models,
     load_checkpoint,
     model_fingerprint,
     model_from_checkpoint,
     save_checkpoint,
 )
-from hodor_cli.weights.registry import DEFAULT_WEIGHTS, WeightsInfo, available_weights, load_model, weights_path
+from hodor_cli.weights.registry import DEFAULT_WEIGHTS, available_weights, load_model, weights_path
 
 __all__ = [
     "DEFAULT_WEIGHTS",
-    "Checkpoint",
-    "WeightsInfo",
     "available_weights",
     "average_models",
     "load_checkpoint",

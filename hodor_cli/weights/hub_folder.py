@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.files import require_new, write_whole, writing
+from hodor_cli.files import json_text, require_new, write_whole, writing
 from hodor_cli.images.paths import listed
 from hodor_cli.weights.checkpoint import bundled_origin, load_checkpoint, network_of, save_checkpoint
 from hodor_cli.weights.registry import HUB_FILE, available_weights
@@ -59,7 +59,7 @@ def write_hub_folder(
         saved = json.dumps(checkpoint.metadata, indent=2)
         lines.append(_KNOWN.format(name=name, config=checkpoint.config, millions=numbers / 1e6, saved=saved))
     with writing(folder, again="run the same again"):
-        write_whole(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        write_whole(folder / _CONFIG, json_text(config).encode())
         write_whole(folder / _CARD, "\n".join(lines).encode())
     return licence is not None
 

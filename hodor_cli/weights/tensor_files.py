@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hodor_cli.errors import InputError, WeightsError
-from hodor_cli.files import WINDOWS, write_whole, writing_file
+from hodor_cli.files import WINDOWS, harmless, write_whole, writing_file
 from hodor_cli.images.paths import listed
 
 #: Messages of torch's safe loader about pickles that ask for more than tensors; damaged pickles cause other messages.
@@ -156,5 +156,5 @@ def as_float32(values: Mapping[str, Tensor], origin: str | Path) -> dict[str, Te
 
 def shown(text: object) -> str:
     """Text from a file made safe to show in a message: control characters escaped, at most 300 characters."""
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:301])
+    plain = harmless(str(text)[:301])
     return plain if len(plain) <= 300 else f"{plain[:297]}..."
