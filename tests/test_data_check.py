@@ -522,6 +522,7 @@ def test_folders_of_single_photographs_with_a_mask_for_each_object_are_a_set(tmp
         ("{}/img.tif", "{}/label_{}.tif"),
         ("{0}/{0}.png", "{0}/{0}_masks.png"),
         ("{}/image.png", "{}/masks/{}.png"),
+        ("train/image/{}.png", "train/label/{}.png"),
         ("images/{}.png", "masks/{}_{}.png"),
         ("images/{}.png", "masks/{}_mask{}.png"),
         ("images/{}.png", "masks/{}/{}.png"),
@@ -555,6 +556,8 @@ def test_photographs_are_found_with_one_mask_or_one_for_each_object(tmp_path, ph
 
 
 def test_photographs_without_a_mask_or_with_many_pages_or_in_a_pickle_are_told(tmp_path):
+    tmp_path = tmp_path / "train"
+    tmp_path.mkdir()
     square = np.zeros((60, 80), np.uint8)
     square[10:40, 5:35] = 1
     for name in ("a", "b"):
@@ -562,6 +565,8 @@ def test_photographs_without_a_mask_or_with_many_pages_or_in_a_pickle_are_told(t
         Image.new("RGB", (80, 60)).save(tmp_path / name / "image.tif")
     Image.fromarray(square).save(tmp_path / "a" / "mask.tif")
     assert "1 photograph without a mask left out" in check_dataset(tmp_path, limits=LIMITS).facts
+    with pytest.raises(DataError, match=f"is not a data set itself; give one of its folders, such as {tmp_path}"):
+        check_dataset(tmp_path.parent)
     for name, picture in (("image", Image.new("RGB", (80, 60))), ("mask", Image.fromarray(square))):
         picture.save(tmp_path / "a" / f"{name}.tif", save_all=True, append_images=[picture])
     assert "image.tif and its mask are stacks of pages" in check_dataset(tmp_path, limits=LIMITS).sentence()

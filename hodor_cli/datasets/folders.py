@@ -22,7 +22,7 @@ from hodor_cli.images.spacing import evenly_spaced
 
 #: Usual names of folders of images and of masks, in lower case.
 IMAGES = ("images", "image", "frames", "imgs", "img", "rgb", "input", "video")
-MASKS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth", "truth", "annotation")
+MASKS = ("masks", "mask", "labels", "label", "gt", "groundtruth", "ground_truth", "truth", "annotation")
 _LOOKED_AT = 100  # pictures of a folder whose sizes are compared
 
 

@@ -26,7 +26,7 @@ from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats import coco, label_png, yolo
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
 from hodor_cli.formats.outlines import run_lengths
-from hodor_cli.formats.photograph_masks import find_beside, find_masks, read_labelled
+from hodor_cli.formats.photograph_masks import find_masks, is_labelled, read_labelled
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import listed, plural, require_exists, visible_folders
@@ -149,7 +149,7 @@ def explain_folder(folder: Path) -> str:
         what = f"holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are"
     elif any(annotation_files(entry) for entry in below):
         return ""
-    elif inner := next((one for one in below if find_tool(one) or find_masks(one) or find_beside(one)), None):
+    elif inner := next((one for one in below if find_tool(one) or is_labelled(one)), None):
         return f"{folder} is not a data set itself; give one of its folders, such as {inner}"
     elif inside := [entry.name for entry in below if pictures_in(entry)]:
         what = f"holds folders of images ({listed(inside, 3)}) but no annotations"

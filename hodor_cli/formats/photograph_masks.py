@@ -62,6 +62,11 @@ def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
     return _read_pairs(faults, pairs, kind), faults
 
 
+def is_labelled(folder: Path) -> bool:
+    """Whether `read_labelled` reads this folder."""
+    return bool(find_masks(folder) or find_beside(folder) or _find_folders(folder))
+
+
 def find_masks(folder: Path) -> tuple[Path, Path] | None:
     """The folders of photographs and of their masks: images/ and masks/, or the split `train` in or above them."""
     for root in (folder, folder / "train"):
