@@ -110,6 +110,17 @@ def test_overlay_and_mattes_of_a_full_range_video(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("matrix", [2, 9])  # not stated, for which a program assumes its own; BT.2020
+def test_frames_of_prores_state_the_coding_of_the_source(tmp_path: Path, matrix: int) -> None:
+    labels = two_squares(1)[1]
+    with open_source(coded(tmp_path / "a.mp4", LIMITED, matrix)) as source:
+        segment_source(source, RunInputs({0: labels}), tmp_path / "out", ColourSegmenter())
+    place = export_result(tmp_path / "out", "prores", ExportOptions(out=tmp_path))["prores"]
+    with av.open(str(place / "a.mov")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.colorspace, frame.color_primaries) == (matrix, matrix)
+
+
 @pytest.mark.parametrize("codec", ["aac", "opus"])
 def test_sound_is_in_mattes_from_the_first_frame_on(tmp_path: Path, codec: str) -> None:
     path = with_sound(tmp_path / "a.mkv", codec)

@@ -78,10 +78,12 @@ class Colours:
         if self.matrix == _BT2020:
             frame.colorspace = _BT2020  # PyAV 17 takes it from here, not from dst_colorspace
         # One thread: with several, FFmpeg spoils pixels of 16-bit frames whose width is not a multiple of 16.
-        return frame.reformat(format=pixels, dst_colorspace=_SCALERS[self.matrix], dst_color_range=span, threads=1)
+        frame = frame.reformat(format=pixels, dst_colorspace=_SCALERS[self.matrix], dst_color_range=span, threads=1)
+        self.tag(frame)  # ProRes states what its frames do
+        return frame
 
     def tag(self, context: Any) -> None:
-        """Set the coding in an encoder's context."""
+        """Set the coding in a frame or in an encoder's context."""
         context.colorspace, context.color_primaries, context.color_trc = self.matrix, self.primaries, self.transfer
         context.color_range = _FULL if self.full else _LIMITED
 
