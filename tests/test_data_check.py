@@ -16,7 +16,7 @@ from hodor_cli.datasets.dataset import recognise
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
-from hodor_cli.formats.opening import is_clips, open_set
+from hodor_cli.formats.opening import is_clips, open_benchmark, open_set
 from hodor_cli.formats.photograph_masks import find_beside
 from hodor_cli.formats.recognise import read_annotations
 from hodor_cli.samples.sheet import draw_sample, preview_samples, write_sheet
@@ -551,6 +551,12 @@ def test_photographs_are_found_with_one_mask_or_one_for_each_object(tmp_path, ph
     areas = [item.mask.sum() for item in open_set(tmp_path, limits=LIMITS).load(0).objects]
     assert areas == ([1800, 900] if mask.count("{}") == 2 else [900, 900])
     assert [len(picture.object_ids) for picture in read_annotations(tmp_path).pictures] == [2, 2, 2]
+    if not photograph.startswith(("train/", "images/")) or mask == "masks/{}/{}.png":  # the others may be one clip
+        with (
+            pytest.raises(DataError, match="holds labelled photographs, which have no score"),
+            open_benchmark(tmp_path),
+        ):
+            pass
     Image.new("L", (20, 20), 255).save(tmp_path / mask.format("x", 1))
     assert not check_dataset(tmp_path, limits=LIMITS).ok
 

@@ -174,7 +174,10 @@ def open_benchmark(path: Path) -> Iterator[Dataset]:
     Raises DataError if it is not a data set, InputError if the frames of another tool's annotations are missing.
     """
     if not exists(path) or depth(path / "Annotations") > 0 or find_tool(path) is None:
-        yield recognise(path)
+        known = recognise(path)
+        if not any(sequence.images for sequence in known.sequences.values()) and is_labelled(path):
+            raise DataError(f"{path} holds labelled photographs, which have no score; give the frames of a video")
+        yield known
         return
     found = _tracked(path)
     if (missing := next((picture for picture in found.pictures if picture.file is None), None)) is not None:
