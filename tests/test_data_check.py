@@ -7,7 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from command import hodor
+from command import hodor, refused
 from data_fakes import make_clips, make_coco, save_coco
 from PIL import Image
 
@@ -361,6 +361,7 @@ def test_the_command_checks_and_draws(tmp_path):
     assert "broken image: 1" in done.stdout and "annotation of an unknown image: 2" in done.stdout
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     hodor("data", "preview", tmp_path / "none", "-o", tmp_path / "b.png", code=3)
+    assert "is a folder; name a picture in it" in refused("data", "preview", tmp_path, "-o", tmp_path)
 
 
 @pytest.mark.parametrize(("places", "second"), [(("images", "masks"), (60, 80)), (("images", "masks"), (70, 90)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from hodor_cli.cli.lazy import HodorCommand, group
-from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
+from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn, with_flags
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
@@ -83,9 +83,9 @@ def preview(
 ) -> None:
     """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
     from hodor_cli.formats.opening import open_set
-    from hodor_cli.samples.sheet import preview_samples, require_new_sheet, write_sheet
+    from hodor_cli.samples.sheet import preview_samples, write_sheet
 
-    require_new_sheet(out, overwrite=overwrite)
+    out = picture_file(out, overwrite=overwrite)
     limits = ObjectLimits(min_area, min_side)
     opened = open_set(path, annotations, limits=limits, warn=warn)
     with progress_bar("drawing", count, "samples") as show:

@@ -62,23 +62,18 @@ def draw_sample(sample: TrainingSample) -> Picture:
     return captioned(joined(frames, axis=1, gap=2), text)
 
 
-def require_new_sheet(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise OutputError if the file exists (unless `overwrite`), its folder is missing, or its name is not a PNG's."""
+def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
+    """Write all samples to one PNG, in rows of at most 1800 pixels if they fit.
+
+    Raises OutputError if the file exists (unless `overwrite`), cannot be written, or is not called a PNG.
+    """
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise OutputError(f"the sheet is a PNG, but {target} does not end in .png; choose a name that does")
     require_place(target, overwrite=overwrite)
-
-
-def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
-    """Write all samples to one PNG, in rows of at most 1800 pixels if they fit.
-
-    Raises OutputError if the file exists (unless `overwrite`) or cannot be written.
-    """
-    require_new_sheet(path, overwrite=overwrite)
     rows: list[list[Picture]] = [[]]
     for strip in map(draw_sample, samples):
         if rows[-1] and sum(other.shape[1] + _GAP for other in rows[-1]) + strip.shape[1] > _WIDTH:
             rows.append([])
         rows[-1].append(strip)
-    save_sheet(Path(path), joined([joined(row, axis=1) for row in rows], axis=0))
+    save_sheet(target, joined([joined(row, axis=1) for row in rows], axis=0))
