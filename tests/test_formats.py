@@ -447,6 +447,8 @@ def test_label_studio_finds_pictures_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("RGB", (120, 90)).save(tmp_path / "images" / "a.png")
     assert first(read_annotations(tmp_path)).file == tmp_path / "images" / "a.png"
+    uploaded = (tmp_path / "images" / "a.png").rename(tmp_path / "images" / "3f2a9c1d-a.png")
+    assert first(read_annotations(tmp_path)).file == uploaded
 
 
 def test_label_studio_brush_and_polygon(tmp_path: Path) -> None:

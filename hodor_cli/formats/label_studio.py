@@ -99,16 +99,17 @@ def _image_name(fields: dict[str, Any]) -> str:
             inner = parse_qs(parts.query).get("d", [parts.path])[0]
             name = unquote(inner).replace("\\", "/").rsplit("/", 1)[-1]
             if "." in name:
-                return _UPLOAD.sub("", name)
+                return name
     return ""
 
 
 def _picture(name: str, regions: list[_Region], path: Path, finder: ImageFinder) -> Picture:
+    file, name = finder.find(name), _UPLOAD.sub("", name)
     size = next(((one.original_height, one.original_width) for one in regions if one.original_width), (0, 0))
     if not 0 < size[0] * size[1] <= MOST_PIXELS or size[0] < 0:
         raise InputError(f"{path}: the regions of {name} have no valid size of the picture; export JSON again")
     shapes = (Shape(region.value.label, _segmentation(region.value, size)) for region in regions)
-    return Picture(name, size, drawable(shapes, name, size, path), file=finder.find(name))
+    return Picture(name, size, drawable(shapes, name, size, path), file=file or finder.find(name))
 
 
 def _segmentation(value: _Value, size: Size) -> Segmentation:
