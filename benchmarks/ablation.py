@@ -10,11 +10,14 @@ same command continues where it was interrupted. A row takes minutes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from as_command import as_command
 
 #: Small frames and a quick warm-up, so that a few hundred iterations show a difference.
 COMMON = {"batches.area": "36864", "learning_rate.warmup": "60", "learning_rate.peak": "6e-4", "average": "0.985"}
@@ -37,39 +40,40 @@ ROWS: dict[str, str] = {
 }
 
 
-def main() -> None:
+def main(
+    data: Annotated[str, typer.Option(help="Photographs in COCO format.")],
+    backbone: Annotated[str, typer.Option(help="ImageNet weights of the backbone.")],
+    davis: Annotated[str, typer.Option(help="The benchmark to measure on.")],
+    out: Annotated[Path, typer.Option("--out", "-o")] = Path("runs/ablation"),
+    rows: Annotated[str | None, typer.Option(help="Names separated by commas; all if left out.")] = None,
+    iterations: int = 400,
+    precision: str = "auto",
+    device: str = "auto",
+) -> None:
     """Run the rows that are missing, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="photographs in COCO format")
-    parser.add_argument("--backbone", required=True, help="ImageNet weights of the backbone")
-    parser.add_argument("--davis", required=True, help="the benchmark to measure on")
-    parser.add_argument("-o", "--out", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--rows", help="names separated by commas; all if left out")
-    parser.add_argument("--iterations", type=int, default=400)
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--device", default="auto")
-    options = parser.parse_args()
-    names = list(ROWS) if options.rows is None else [name.strip() for name in options.rows.split(",")]
+    names = list(ROWS) if rows is None else [name.strip() for name in rows.split(",")]
     unknown = [name for name in names if name not in ROWS]
     if unknown:
-        parser.error(f"no row {', '.join(unknown)}; there are: {', '.join(ROWS)}")
-    rows = {name: _row(name, options) for name in names}
-    print(f"\n| {options.iterations} iterations of 4 samples | changed | J&F | J | F | J&F, descriptors alone |")
+        raise typer.BadParameter(f"no row {', '.join(unknown)}; there are: {', '.join(ROWS)}")
+    train = ["--data", data, "--backbone", backbone, "--iterations", str(iterations), "--precision", precision]
+    found = {name: _row(name, out, [*train, "--device", device], [davis, "--device", device]) for name in names}
+    print(f"\n| {iterations} iterations of 4 samples | changed | J&F | J | F | J&F, descriptors alone |")
     print("|---|---|---|---|---|---|")
-    for name, scores in rows.items():
+    for name, scores in found.items():
         change = f"`{ROWS[name]}`" if ROWS[name] else ""
         print(f"| {name} | {change} | {' | '.join(f'{score:.1f}' for score in scores)} |")
 
 
-def _row(name: str, options: argparse.Namespace) -> list[float]:
-    """Train and measure a row, or read its earlier results: J&F, J, F, and J&F by descriptors alone, 0..100."""
-    folder: Path = options.out / name.replace(" ", "-").replace("'", "")
+def _row(name: str, out: Path, train: list[str], evaluate: list[str]) -> list[float]:
+    """Train and measure a row, or read its earlier results: J&F, J, F, and J&F by descriptors alone, 0..100.
+
+    train, evaluate: the arguments that all rows have in common.
+    """
+    folder = out / name.replace(" ", "-").replace("'", "")
     run = folder / "run"
     weights = run / "last.safetensors"
     if not (folder / "trained").exists():
-        arguments = ["pretrain", "--preset", "mini", "--data", options.data, "--backbone", options.backbone]
-        arguments += ["--iterations", str(options.iterations), "--precision", options.precision]
-        arguments += ["--device", options.device, "--resume", "-o", str(run), *ROWS[name].split()]
+        arguments = ["pretrain", "--preset", "mini", *train, "--resume", "-o", str(run), *ROWS[name].split()]
         for setting, value in COMMON.items():
             if f"--set {setting}=" not in ROWS[name]:  # the row sets it itself
                 arguments += ["--set", f"{setting}={value}"]
@@ -79,8 +83,7 @@ def _row(name: str, options: argparse.Namespace) -> list[float]:
     for part, more in (("all", []), ("descriptors", ["--no-matching"])):
         results = folder / f"{part}.json"
         if not results.exists():
-            arguments = ["evaluate", options.davis, "--weights", str(weights), "--device", options.device]
-            _hodor([*arguments, "--json", str(results), *more])
+            _hodor(["evaluate", *evaluate, "--weights", str(weights), "--json", str(results), *more])
         scores.append(json.loads(results.read_text(encoding="utf-8")))
     everything, alone = scores
     print(f"{name}: J&F {100 * everything['J&F']:.1f}, descriptors alone {100 * alone['J&F']:.1f}", flush=True)
@@ -94,4 +97,4 @@ def _hodor(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

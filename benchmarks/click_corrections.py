@@ -9,10 +9,11 @@ click made worse.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+import typer
+from as_command import as_command
 
 from hodor_cli import Clicker
 from hodor_cli.clicks.simulation import next_click
@@ -23,24 +24,19 @@ from hodor_cli.formats.opening import open_set
 from hodor_cli.weights import load_model
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="clips (DAVIS), with one object labelled in each frame")
-    parser.add_argument("--frames", type=int, default=49)
-    parser.add_argument("--every", type=int, default=16)
-    parser.add_argument("--clicks", type=int, default=3)
-    options = parser.parse_args()
-    clips, clicker, model = open_set(options.data), Clicker(), load_model("mini")
+def main(data: Path, frames: int = 49, every: int = 16, clicks: int = 3) -> None:
+    """data: clips (DAVIS), with one object labelled in each frame."""
+    clips, clicker, model = open_set(data), Clicker(), load_model("mini")
     if not isinstance(clips, ClipSet):
-        parser.error("these are photographs; give clips")
+        raise typer.BadParameter("these are photographs; give clips")
     rows = []
     for number, clip in enumerate(clips.clips):
         segmenter = Segmenter(model)
-        for frame in clip.labelled[: options.frames]:
+        for frame in clip.labelled[:frames]:
             image, truth = clips.load_frame(number, frame), clips.load_labels(number, frame)
             tracked = segmenter.step(image, truth if frame == clip.labelled[0] else None) == 1
-            if frame and frame % options.every == 0 and tracked.any():
-                rows.append(corrected(clicker, image, truth == 1, tracked, options.clicks))
+            if frame and frame % every == 0 and tracked.any():
+                rows.append(corrected(clicker, image, truth == 1, tracked, clicks))
     ious = np.array(rows)
     print(
         f"{len(ious)} masks; mean IoU tracked and after each click: {', '.join(f'{iou:.3f}' for iou in ious.mean(0))}"
@@ -63,4 +59,4 @@ def corrected(clicker: Clicker, image: np.ndarray, truth: np.ndarray, mask: np.n
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

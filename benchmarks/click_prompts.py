@@ -10,10 +10,10 @@ click network.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+from as_command import as_command
 from numpy.typing import NDArray
 
 from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
@@ -59,24 +59,23 @@ class DescriptorClicker:
         return self._mask
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="clips (DAVIS) or photographs (COCO format)")
-    parser.add_argument("--weights", default="mini")
-    parser.add_argument("--radius", type=float, default=0.03)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--cue", action="store_true")
-    parser.add_argument("--limit", type=int)
-    options = parser.parse_args()
-    _, cases = cases_of(options.data, options.limit)
-    clicker = DescriptorClicker(options.weights, options.radius, options.rounds, cue=options.cue)
-    scores = evaluate_clicks(cases, clicker)
+def main(
+    data: Path,
+    weights: str = "mini",
+    radius: float = 0.03,
+    rounds: int = 1,
+    cue: bool = False,
+    limit: int | None = None,
+) -> None:
+    """data: clips (DAVIS) or photographs (COCO format). The others: as in `DescriptorClicker` and `cases_of`."""
+    _, cases = cases_of(data, limit)
+    scores = evaluate_clicks(cases, DescriptorClicker(weights, radius, rounds, cue=cue))
     columns = [*(f"{scores.mean_iou(n):.3f}" for n in REPORTED), *(f"{scores.clicks_for(t):.2f}" for t in TARGETS)]
     heads = ["radius", "rounds", "cue", *map(str, REPORTED), *(f"NoC@{100 * t:.0f}" for t in TARGETS)]
     print(f"| {' | '.join(heads)} |")
-    print(f"| {options.radius} | {options.rounds} | {options.cue} | " + " | ".join(columns) + " |")
+    print(f"| {radius} | {rounds} | {cue} | " + " | ".join(columns) + " |")
     print(f"{len(scores.ious)} objects, {1000 * np.median(scores.click_seconds):.0f} ms for a click (median)")
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

@@ -6,11 +6,12 @@ python benchmarks/drift_limits.py objects.h5
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import typer
+from as_command import as_command
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.session.watches import DriftMonitor, background_step
@@ -32,14 +33,13 @@ def say(name: str, values: list[float]) -> None:
     print(f"{name:<44}" + "".join(f"{value:8.2f}" for value in np.percentile(values, points)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("store", type=Path, help="consecutive frames with true masks")
-    with DescriptorStore(parser.parse_args().store) as store:
+def main(file: Path) -> None:
+    """file: descriptors of consecutive frames with true masks."""
+    with DescriptorStore(file) as store:
         videos = {name: frames_of(store, name) for name in store.videos}
     names = list(videos)
     if len(names) < 2:
-        parser.error("a cut needs two videos; export more of them")
+        raise typer.BadParameter("a cut needs two videos; export more of them")
     print(f"{'percentile':<44}" + "".join(f"{point:8d}" for point in (0, 1, 5, 50, 95, 99, 100)))
     steps = [background_step(f[k - 1][1], f[k][1]) for f in videos.values() for k in range(1, len(f))]
     say("background from frame to frame", steps)
@@ -69,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

@@ -1,7 +1,7 @@
 """Segmenting a video from saved descriptors, without a mask: what works best, in the same scene and in another?
 
     python benchmarks/from_descriptors.py DAVIS2016_DEV                         # 8 sequences, a few minutes
-    python benchmarks/from_descriptors.py DAVIS2016_TRAIN --sequences 12 --counts 1 8 --every 6
+    python benchmarks/from_descriptors.py DAVIS2016_TRAIN --sequences 12 --counts 1,8 --every 6
 
 Descriptors come from true masks of the first half of each sequence: of frame 0 alone, or of 8 frames spread over it.
 The object is then searched for, without any mask,
@@ -19,13 +19,13 @@ and low if the object is absent. "told apart" is how often a frame with the obje
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from as_command import as_command
 
 from hodor_cli.descriptors.export.encode import EncodedFrame, FeatureTap, FrameEncoder
 from hodor_cli.descriptors.export.export import dataset_sequences
@@ -34,10 +34,10 @@ from hodor_cli.descriptors.search.query import spread
 from hodor_cli.descriptors.session.recognition import Recognition
 from hodor_cli.engine import Segmenter
 from hodor_cli.evaluation.metrics import jaccard
+from hodor_cli.images.spacing import evenly_spaced
 from hodor_cli.weights import load_model, model_fingerprint
 
 Clip = list[tuple[np.ndarray, np.ndarray]]
-BACKGROUNDS = ("saved", "target", "none")
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ class Found:
 def read_clips(root: Path, every: int, sequences: int) -> list[Clip]:
     """Frames and (H, W) bool masks of object 1 of evenly spaced sequences."""
     sources = dataset_sequences(root, every=every)
-    chosen = [sources[k] for k in np.linspace(0, len(sources) - 1, min(sequences, len(sources))).round().astype(int)]
     clips = []
-    for source in chosen:
+    for source in (sources[k] for k in evenly_spaced(len(sources), sequences)):
         clip = [(frame.image, frame.masks[1]) for frame in source.frames() if 1 in frame.masks]
         if len(clip) >= 4:
             clips.append(clip)
@@ -111,27 +110,27 @@ def percentiles(case: str, kind: str, values: list[float]) -> None:
     print(f"  {kind}, {case:<7}{numbers}", file=sys.stderr)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("davis", type=Path)
-    parser.add_argument("--weights", default="mini")
-    parser.add_argument("--projection", type=Path, help="file of train-projection; by default the bundled one")
-    parser.add_argument("--every", type=int, default=10)
-    parser.add_argument("--sequences", type=int, default=8)
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 8], help="descriptors of the object to start from")
-    parser.add_argument("--backgrounds", nargs="+", choices=BACKGROUNDS, default=list(BACKGROUNDS))
-    options = parser.parse_args()
-    model = load_model(options.weights)
-    looking = Looking(Segmenter(model), projection_for(model_fingerprint(model), options.projection))
-    clips = read_clips(options.davis, options.every, options.sequences)
+def main(
+    davis: Path,
+    weights: str = "mini",
+    projection: Path | None = None,
+    every: int = 10,
+    sequences: int = 8,
+    counts: str = "1,8",
+    backgrounds: str = "saved,target,none",
+) -> None:
+    """projection: file of train-projection; by default the bundled one. counts, backgrounds: the ways to start."""
+    model = load_model(weights)
+    looking = Looking(Segmenter(model), projection_for(model_fingerprint(model), projection))
+    clips = read_clips(davis, every, sequences)
     known = [[looking.encoder.encode(image, {1: mask}) for image, mask in clip[: len(clip) // 2]] for clip in clips]
-    print(f"{len(clips)} clips; weights {options.weights}")
+    print(f"{len(clips)} clips; weights {weights}")
     print(
         "| descriptors | background | J same scene | alike | J other scene | alike | alike, absent "
         "| told apart | by projection |\n|---|---|---|---|---|---|---|---|---|"
     )
-    for count in options.counts:
-        for background in options.backgrounds:
+    for count in map(int, counts.split(",")):
+        for background in backgrounds.split(","):
             found: dict[str, list[Found]] = {"same": [], "moved": [], "absent": []}
             for number, clip in enumerate(clips):
                 other = clips[(number + 1) % len(clips)]
@@ -156,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

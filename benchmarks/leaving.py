@@ -14,7 +14,6 @@ of them are recoloured: they look alike but for their colours, as children in di
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 from collections import defaultdict
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from as_command import as_command
 
 from hodor_cli.datasets.dataset import recognise
 from hodor_cli.datasets.labels.decode import LabelReader
@@ -129,25 +129,19 @@ def composite(clips: list[Clip], draw: random.Random, crossing: bool) -> tuple[C
             return frames, usable
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("davis", type=Path, help="a folder in the DAVIS layout")
-    parser.add_argument("--sequences", help="the clips to use, separated by commas; all by default")
-    parser.add_argument("--count", type=int, default=14, help="composites")
-    parser.add_argument("--crossing", action="store_true", help="objects change places instead of leaving")
-    parser.add_argument("--weights", default="mini")
-    options = parser.parse_args()
-    wanted = options.sequences.split(",") if options.sequences else None
+def main(
+    davis: Path, sequences: str | None = None, count: int = 14, crossing: bool = False, weights: str = "mini"
+) -> None:
+    """davis: a folder in the DAVIS layout. sequences: the clips to use; all by default. count: composites."""
     clips: list[Clip] = []
-    for sequence in recognise(options.davis).sequences.values():
-        if wanted is None or sequence.name in wanted:
-            reader = LabelReader(sequence.name)
-            names = [name for name in sequence.images if name in sequence.masks]
-            clip = [(read_picture(sequence.images[n]), reader.read(sequence.masks[n]).ids > 0) for n in names]
-            clips += [clip] if len(clip) >= FRAMES else []
-    segmenter, scores = Segmenter(load_model(options.weights), precision="fp32"), defaultdict(list)
-    for number in range(options.count):
-        frames, layers = composite(clips, random.Random(number), options.crossing)
+    for sequence in recognise(davis).select(sequences and sequences.split(",")).sequences.values():
+        reader = LabelReader(sequence.name)
+        names = [name for name in sequence.images if name in sequence.masks]
+        clip = [(read_picture(sequence.images[n]), reader.read(sequence.masks[n]).ids > 0) for n in names]
+        clips += [clip] if len(clip) >= FRAMES else []
+    segmenter, scores = Segmenter(load_model(weights), precision="fp32"), defaultdict(list)
+    for number in range(count):
+        frames, layers = composite(clips, random.Random(number), crossing)
         segmenter.reset()
         for index, (frame, labels) in enumerate(frames):
             found = segmenter.step(frame, None if index else labels)
@@ -160,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

@@ -7,7 +7,6 @@ Writes, indexes, measures a curve and searches. Each step prints its seconds and
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from as_command import as_command
 
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreInfo, StoreWriter, VideoInfo
 from hodor_cli.descriptors.search.comparison import vectors_of_store
@@ -53,24 +53,21 @@ def write_library(path: Path, rows: int) -> None:
                     video.add_frame(frame, objects)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=100_000, help="rows of the library")
-    parser.add_argument("--queries", type=int, default=256, help="random queries of the curve")
-    options = parser.parse_args()
+def main(rows: int = 100_000, queries: int = 256) -> None:
+    """rows: of the library. queries: random queries of the curve."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "library.h5"
-        with step(f"write {options.rows:,} rows"):
-            write_library(path, options.rows)
+        with step(f"write {rows:,} rows"):
+            write_library(path, rows)
         print(f"{path.stat().st_size / 2**30:.2f} GiB on disk")
         with DescriptorStore(path) as store:
             with step("read the object of each row"):
                 index = store.index()
-            with step(f"curve, {options.queries} random queries against all {len(index):,} rows"):
-                scores = score_retrieval(vectors_of_store(store), index, queries=options.queries)
+            with step(f"curve, {queries} random queries against all {len(index):,} rows"):
+                scores = score_retrieval(vectors_of_store(store), index, queries=queries)
             print(f"  mAP {100 * scores.mean_average_precision:.2f} %, recall at 1 {100 * scores.recall_at_1:.1f} %")
-            with step(f"curve within videos, {options.queries} random queries"):
-                score_retrieval(vectors_of_store(store), index, queries=options.queries, within_video=True)
+            with step(f"curve within videos, {queries} random queries"):
+                score_retrieval(vectors_of_store(store), index, queries=queries, within_video=True)
             query = queries_of_store(f"{path}#{store.videos[-1]}/3")[0]
             with step("search for one object, exact"):
                 best = search_objects(store, query, include_itself=True)[0]
@@ -78,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

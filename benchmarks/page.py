@@ -16,7 +16,6 @@ The ms are a mean and the 95th and 99th percentile of elapsed time, which includ
 
 from __future__ import annotations
 
-import argparse
 import math
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from as_command import as_command
 
 from hodor_cli.bench.clip import make_clip, write_video
 from hodor_cli.bench.settings import parse_size
@@ -130,23 +130,19 @@ def _row(times: Any) -> str:
     return " ".join(f"{value:5.1f}" for value in (np.mean(times), *np.percentile(times, (95, 99))))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="1920x1080", help="size of the frame")
-    parser.add_argument("--window", default="1920x1080", help="size of the browser window")
-    parser.add_argument("--strokes", type=int, default=4, help="strokes of one second in each view")
-    options = parser.parse_args()
+def main(size: str = "1920x1080", window: str = "1920x1080", strokes: int = 4) -> None:
+    """size: of the frame. window: size of the browser window. strokes: of one second, in each view."""
     print("brush, zoom, view | frames/s | between refreshes; over 17/20/33 ms | page's thread | screen's threads")
-    sizes = parse_size(options.size), parse_size(options.window)
+    sizes = parse_size(size), parse_size(window)
     with tempfile.TemporaryDirectory() as folder, opened_page(Path(folder), *sizes) as browser:
         for radius, zoom, outline in VIEWS:
             show(browser, radius, zoom, outline)
             print(
                 f"{radius:3} {zoom}x {'outline' if outline else 'fill':7} |",
-                measure(browser, options.strokes),
+                measure(browser, strokes),
                 flush=True,
             )
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

@@ -17,13 +17,13 @@ weights, and 0.61, 0.62 and 0.17 with newly fitted ones, so the weights were not
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from as_command import as_command
 
 from hodor_cli import Segmenter, load_model
 from hodor_cli.datasets.dataset import VideoSequence, recognise
@@ -95,20 +95,15 @@ def print_fit(judged: list[Judged], bad: np.ndarray) -> None:
         print(f"fit: {terms}, constant {fit.intercept_[0]:.1f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("datasets", type=Path, nargs="+")
-    parser.add_argument("--sequences", help="names, separated by commas; all by default")
-    parser.add_argument("--step", type=int, default=1)
-    parser.add_argument("--weights", default="mini")
-    parser.add_argument("--fit", action="store_true")
-    options = parser.parse_args()
-    segmenter = Segmenter(load_model(options.weights))
-    names = options.sequences.split(",") if options.sequences else None
+def main(
+    datasets: list[Path], sequences: str | None = None, step: int = 1, weights: str = "mini", fit: bool = False
+) -> None:
+    segmenter = Segmenter(load_model(weights))
+    names = sequences.split(",") if sequences else None
     judged: list[Judged] = []
-    for folder in options.datasets:
+    for folder in datasets:
         for name, sequence in recognise(folder).select(names).sequences.items():
-            found = list(judge(sequence, segmenter, options.step))
+            found = list(judge(sequence, segmenter, step))
             judged += found
             bad = np.array([one.iou < BAD for one in found])
             print(row(name, np.array([bool(one.flags) for one in found]), bad), f" {bad.sum()} of {len(bad)} are bad")
@@ -119,9 +114,9 @@ def main() -> None:
     for limit in LIMITS:
         print(row(f"estimate above {limit}", np.array([one.doubt > limit for one in judged]), bad))
     print(row("everything", np.array([bool(one.flags) for one in judged]), bad))
-    if options.fit:
+    if fit:
         print_fit(judged, bad)
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

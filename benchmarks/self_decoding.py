@@ -12,17 +12,19 @@ apart.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from as_command import as_command
 
 from hodor_cli.datasets.dataset import VideoSequence, recognise
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.engine import Segmenter
 from hodor_cli.evaluation.metrics import jaccard
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.picture import read_picture
+from hodor_cli.images.spacing import evenly_spaced
 from hodor_cli.weights import load_model
 
 Masks = dict[int, np.ndarray]
@@ -61,16 +63,8 @@ def rows_of_frame(segmenter: Segmenter, sequence: str, image: np.ndarray, masks:
     rows = []
     for number, mask in masks.items():
         alone = decoded(segmenter, image, {number: mask})[0] if len(masks) > 1 else labels
-        rows.append(
-            Row(
-                sequence,
-                number,
-                jaccard(labels == number, mask),
-                jaccard(alone == number, mask),
-                float(np.mean(mask)),
-                cosine_to_others(vectors, number),
-            )
-        )
+        overlaps = jaccard(labels == number, mask), jaccard(alone == number, mask)
+        rows.append(Row(sequence, number, *overlaps, float(np.mean(mask)), cosine_to_others(vectors, number)))
     return rows
 
 
@@ -79,29 +73,21 @@ def frames_of(sequence: VideoSequence, count: int) -> list[tuple[np.ndarray, Mas
     reader = LabelReader(sequence.name)
     labels = {name: reader.read(path).ids for name, path in sequence.masks.items() if name in sequence.images}
     shown = [name for name, ids in labels.items() if ids.any()]
-    places = np.linspace(0, len(shown) - 1, min(count, len(shown))).round().astype(int)
-    found = []
-    for name in (shown[place] for place in places):
-        ids = labels[name]
-        masks = {int(number): ids == number for number in np.unique(ids) if number}
-        found.append((read_picture(sequence.images[name]), masks))
-    return found
+    return [
+        (read_picture(sequence.images[name]), {number: labels[name] == number for number in ids_in(labels[name])})
+        for name in (shown[place] for place in evenly_spaced(len(shown), count))
+    ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("davis", type=Path, nargs="+", help="folders in the DAVIS layout")
-    parser.add_argument("--weights", default="mini")
-    parser.add_argument("--frames", type=int, default=1, help="frames of each sequence, spread over it")
-    parser.add_argument("--history", type=int, default=1)
-    options = parser.parse_args()
-    segmenter = Segmenter(load_model(options.weights), history=options.history, matching=False)
+def main(davis: list[Path], weights: str = "mini", frames: int = 1, history: int = 1) -> None:
+    """davis: folders in the DAVIS layout. frames: of each sequence, spread over it."""
+    segmenter = Segmenter(load_model(weights), history=history, matching=False)
     rows: list[Row] = []
-    for folder in options.davis:
+    for folder in davis:
         for sequence in recognise(folder).sequences.values():
-            for image, masks in frames_of(sequence, options.frames):
+            for image, masks in frames_of(sequence, frames):
                 rows += rows_of_frame(segmenter, sequence.name, image, masks)
-    print(f"weights {options.weights}; {len(rows)} objects")
+    print(f"weights {weights}; {len(rows)} objects")
     print("| sequence | object | J | J alone | share of the frame | largest cosine |\n|---|---|---|---|---|---|")
     for row in rows:
         print(
@@ -114,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)

@@ -6,13 +6,14 @@ python benchmarks/two_threads.py --precision fp32 --objects 10 --size 1920x1080
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
+
+from as_command import as_command
 
 from hodor_cli.bench.clip import make_clip, write_video
 from hodor_cli.bench.settings import bench_model, parse_size
@@ -32,25 +33,24 @@ class OneThread(LookAhead[Any]):
         super().__init__(frames, None, picture)
 
 
-def main() -> None:
+def main(
+    weights: str = "mini",
+    size: str = "854x480",
+    objects: int = 1,
+    frames: int = 60,
+    rounds: int = 5,
+    precision: str = "auto",
+) -> None:
     """Print frames/s and processor time of both ways, and the median of the rounds' ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="mini")
-    parser.add_argument("--size", default="854x480")
-    parser.add_argument("--objects", type=int, default=1)
-    parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--precision", default="auto")
-    arguments = parser.parse_args()
-    clip = make_clip(*parse_size(arguments.size), arguments.frames, arguments.objects)
-    model, _ = bench_model(arguments.weights)
+    clip = make_clip(*parse_size(size), frames, objects)
+    model, _ = bench_model(weights)
     ways = {"one thread": OneThread, "two threads": LookAhead}
     spent: dict[str, list[Spent]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         write_video(video := Path(folder) / "clip.mp4", clip)
-        for number in range(arguments.rounds):
+        for number in range(rounds):
             for name, way in ways.items():
-                segmenter = Segmenter(model, precision=arguments.precision)
+                segmenter = Segmenter(model, precision=precision)
                 out = Path(folder) / f"{number} {name}"
                 with patch.object(loop, "LookAhead", way):
                     spent[name].append(end_to_end(video, clip.first_labels, segmenter, out))
@@ -62,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main, __doc__)
