@@ -17,7 +17,7 @@ weights, and 0.61, 0.62 and 0.17 with newly fitted ones, so the weights were not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -74,8 +74,9 @@ def judge(sequence: VideoSequence, segmenter: Segmenter, step: int) -> Iterator[
             )
 
 
-def row(what: str, flagged: np.ndarray, bad: np.ndarray) -> str:
+def row(what: str, judged: list[Judged], is_flagged: Callable[[Judged], bool]) -> str:
     """A line of the table: precision, recall, false alarms."""
+    flagged, bad = np.array([(is_flagged(one), one.iou < BAD) for one in judged], bool).reshape(-1, 2).T
     hits, alarms = int((flagged & bad).sum()), int((flagged & ~bad).sum())
     precision = hits / max(hits + alarms, 1)
     recall = hits / max(int(bad.sum()), 1)
@@ -83,14 +84,15 @@ def row(what: str, flagged: np.ndarray, bad: np.ndarray) -> str:
     return f"{what:44} {precision:9.2f} {recall:7.2f} {false_alarms:13.2f} {hits + alarms:8}"
 
 
-def print_fit(judged: list[Judged], bad: np.ndarray) -> None:
+def print_fit(judged: list[Judged]) -> None:
     """Print the weights of a logistic regression on these frames, with and without the agreement."""
     from sklearn.linear_model import LogisticRegression
 
-    kept = [n for n, one in enumerate(judged) if not one.entry.lost and one.entry.agreement is not None]
+    kept = [one for one in judged if not one.entry.lost and one.entry.agreement is not None]
+    bad = [one.iou < BAD for one in kept]
     for names in (("confidence", "agreement", "change", "elsewhere"), ("confidence", "change", "elsewhere")):
-        values = np.array([[min(getattr(judged[n].entry, name) or 0.0, 3.0) for name in names] for n in kept])
-        fit = LogisticRegression(C=10, max_iter=2000).fit(values, bad[kept])
+        values = np.array([[min(getattr(one.entry, name) or 0.0, 3.0) for name in names] for one in kept])
+        fit = LogisticRegression(C=10, max_iter=2000).fit(values, bad)
         terms = ", ".join(f"{name} {weight:.1f}" for name, weight in zip(names, fit.coef_[0], strict=True))
         print(f"fit: {terms}, constant {fit.intercept_[0]:.1f}")
 
@@ -105,17 +107,16 @@ def main(
         for name, sequence in recognise(folder).select(names).sequences.items():
             found = list(judge(sequence, segmenter, step))
             judged += found
-            bad = np.array([one.iou < BAD for one in found])
-            print(row(name, np.array([bool(one.flags) for one in found]), bad), f" {bad.sum()} of {len(bad)} are bad")
-    bad = np.array([one.iou < BAD for one in judged])
+            bad = sum(one.iou < BAD for one in found)
+            print(row(name, found, lambda one: bool(one.flags)), f" {bad} of {len(found)} are bad")
     print(f"\n{'':44} precision  recall  false alarms  flagged")
     for reason in REASONS:
-        print(row(reason, np.array([reason in one.flags for one in judged]), bad))
+        print(row(reason, judged, lambda one, reason=reason: reason in one.flags))  # type: ignore[misc]
     for limit in LIMITS:
-        print(row(f"estimate above {limit}", np.array([one.doubt > limit for one in judged]), bad))
-    print(row("everything", np.array([bool(one.flags) for one in judged]), bad))
+        print(row(f"estimate above {limit}", judged, lambda one, limit=limit: one.doubt > limit))  # type: ignore[misc]
+    print(row("everything", judged, lambda one: bool(one.flags)))
     if fit:
-        print_fit(judged, bad)
+        print_fit(judged)
 
 
 if __name__ == "__main__":
