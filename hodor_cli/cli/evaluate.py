@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli import options as common
 from hodor_cli.cli.evaluate_parts import evaluate_given, print_comparison, print_scores, print_sweep
-from hodor_cli.cli.options import arg, names_in, opt, out_option, require_new_json, switch, write_json
+from hodor_cli.cli.options import arg, names_in, numbers_in, opt, out_option, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import new_console, note, progress_bar, warn
 from hodor_cli.errors import DataError, UsageError, require_matplotlib
@@ -127,24 +127,22 @@ def _results(
     from hodor_cli.evaluation.runner import evaluate, sweep_history
     from hodor_cli.weights import load_model
 
-    if predictions is not None:
-        with progress_bar("evaluating", None) as progress:
-            return [evaluate(found, predictions=predictions, settings=settings, output=output, progress=progress)]
-    weights = settings.weights or "mini"
-    model, settings = load_model(weights), replace(settings, weights=weights, history=lengths[0])
+    model = None
+    if predictions is None:
+        weights = settings.weights or "mini"
+        model, settings = load_model(weights), replace(settings, weights=weights, history=lengths[0])
     with progress_bar("evaluating", None) as progress:
-        if len(lengths) > 1:
-            return sweep_history(found, lengths, model=model, settings=settings, output=output, progress=progress)
-        return [evaluate(found, model=model, settings=settings, output=output, progress=progress)]
+        how: dict[str, Any] = {"settings": settings, "output": output, "progress": progress}
+        if model is not None and len(lengths) > 1:
+            return sweep_history(found, lengths, model=model, **how)
+        return [evaluate(found, model=model, predictions=predictions, **how)]
 
 
 def _history_lengths(text: str) -> list[int]:
-    try:
-        lengths = list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        lengths = []
-    if not lengths or min(lengths) < 1:
-        raise UsageError(f"--history takes a number of at least 1, or several such as 1,2,4,7, not {text!r}")
+    wrong = f"--history takes a number of at least 1, or several such as 1,2,4,7, not {text!r}"
+    lengths = list(dict.fromkeys(numbers_in(text, int, wrong)))
+    if min(lengths) < 1:
+        raise UsageError(wrong)
     return lengths
 
 

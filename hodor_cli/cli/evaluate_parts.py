@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.cli.options import names_in
+from hodor_cli.cli.options import names_in, numbers_in
 from hodor_cli.cli.terminal import counted, note, progress_bar
-from hodor_cli.errors import OutputError, UsageError, require_matplotlib
+from hodor_cli.errors import OutputError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 from hodor_cli.files import writing
 from hodor_cli.images.paths import listed
@@ -115,11 +115,8 @@ def evaluate_given(
     from hodor_cli.formats.opening import open_benchmark
     from hodor_cli.weights import load_model
 
-    try:
-        counts = tuple(int(part) for part in given.split(","))
-    except ValueError:
-        raise UsageError(f"--given takes numbers of masks such as 1,2,3,5, not {given!r}") from None
-    chosen = GivenSettings(counts, tuple(names_in(choose)))  # type: ignore[arg-type]
+    counts = numbers_in(given, int, f"--given takes numbers of masks such as 1,2,3,5, not {given!r}")
+    chosen = GivenSettings(tuple(counts), tuple(names_in(choose)))  # type: ignore[arg-type]
     if output is not None:
         require_matplotlib("the curve of `given`")
         if (output.folder / "given.json").exists() and not output.overwrite:

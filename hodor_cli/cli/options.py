@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -16,6 +16,7 @@ from hodor_cli.files import json_text, new_file, require_place
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
 
+Number = TypeVar("Number", int, float)
 #: The vectors that objects are compared by.
 ByName = Literal["descriptor", "baseline", "projection"]
 
@@ -45,6 +46,14 @@ def out_option(metavar: str, help: str) -> Any:
 def names_in(text: str) -> list[str]:
     """The names in `A,B,...`, without spaces around them."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def numbers_in(text: str, kind: type[Number], wrong: str) -> list[Number]:
+    """The numbers in `A,B,...`. Raises UsageError with the message `wrong` for another text."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(wrong) from None
 
 
 def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Path:
@@ -134,12 +143,11 @@ class Reading:
 
         values: tuple[float, float] | None = None
         if self.value_range is not None:
-            try:
-                low, high = (float(part) for part in self.value_range.split(","))
-            except ValueError:
-                text = f"--value-range {self.value_range} is not two numbers LOW,HIGH, for example 0,1023"
-                raise UsageError(text) from None
-            values = low, high
+            wrong = f"--value-range {self.value_range} is not two numbers LOW,HIGH, for example 0,1023"
+            numbers = numbers_in(self.value_range, float, wrong)
+            if len(numbers) != 2:
+                raise UsageError(wrong)
+            values = numbers[0], numbers[1]
         return open_source(source, start=self.start, end=self.end, value_range=values, axes=self.axes)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from hodor_cli.cli.lazy import HodorCommand, group
-from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_option, switch
+from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, numbers_in, opt, out_option, switch
 from hodor_cli.cli.parameters import fetched
 from hodor_cli.cli.terminal import note, say, say_json
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
@@ -142,10 +142,8 @@ def average(
     require_place(out, overwrite=overwrite)
     if out.suffix != ".safetensors":
         raise OutputError(f"{out} is not the name of a checkpoint; give one that ends in .safetensors")
-    try:
-        parts = None if shares is None else [float(part) for part in shares.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--shares takes one number for each checkpoint, such as 1,1, not '{shares}'") from error
+    wrong = f"--shares takes one number for each checkpoint, such as 1,1, not '{shares}'"
+    parts = None if shares is None else numbers_in(shares, float, wrong)
     paths = [weights_path(str(fetched(name))) for name in weights]
     models = [model_from_checkpoint(path) for path in paths]
     mean = average_models(models, parts, origins=weights)
