@@ -580,9 +580,10 @@ def test_photographs_without_a_mask_or_with_many_pages_or_in_a_pickle_are_told(t
     (tmp_path / "b" / "image_seg.npy").write_bytes(b"")
     with pytest.raises(DataError, match=r"Cellpose's NAME_seg\.npy, .*; save its masks there as PNG"):
         check_dataset(tmp_path / "b")
-    for number in (1, 2):  # photographs, not masks: neither has one value per pixel
-        Image.new("RGB", (80, 60)).save(tmp_path / "b" / f"image_{number}.png")
-    assert not find_beside(tmp_path / "b")
+    for mode, name in (("RGB", "colour"), ("L", "grey")):  # photographs with numbers, not masks
+        for number in ("", "_1", "_2"):
+            Image.new(mode, (80, 60)).save(tmp_path / "b" / f"{name}{number}.png")
+        assert not find_beside(tmp_path / "b")
 
 
 @pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("RGB", "truth"), ("footage", "gt")])
