@@ -117,6 +117,19 @@ def test_videos_with_alpha_have_the_size_of_the_source_even_if_it_is_odd(tmp_pat
         assert (picture.height, picture.width) == (frames[0].shape[0] - 1, frames[0].shape[1] - 3), name
 
 
+def test_a_single_object_is_exported(result: SegmentSummary, tmp_path: Path) -> None:
+    options = ExportOptions(out=tmp_path, objects=[2])
+    places = export_result(result.out, ["png", "csv", "matte"], options)
+    labels = read_label_png(result.out / "masks/00003.png")
+    np.testing.assert_array_equal(read_label_png(places["png"] / "00003.png"), np.where(labels == 2, 2, 0))
+    assert "hound" in (text := (places["csv"] / "tracks.csv").read_text()) and "mug" not in text
+    assert ((read_video(places["matte"] / "clip.mp4")[3][..., 0] > 127) == (labels == 2)).all()
+    with pytest.raises(UsageError, match="there is no object 5 to export; the ids are 1, 2"):
+        export_result(result.out, "csv", ExportOptions(out=tmp_path / "none", objects=[5]))
+    hodor("export", result.out, "--to", "csv", "-o", tmp_path / "one", "--only", 1)
+    assert "hound" not in (tmp_path / "one/csv/tracks.csv").read_text()
+
+
 def test_a_matte_has_no_grey_outlines(tmp_path: Path) -> None:
     rows, columns = np.mgrid[:96, :128]
     discs = [(rows - 48) ** 2 + (columns - 40 - 4 * frame) ** 2 < 900 for frame in range(4)]

@@ -33,6 +33,7 @@ def export(
         Path | None, out_option("FOLDER", "Folder with a subfolder for each format [default: RESULT/export].")
     ] = None,
     source: Annotated[str | None, opt("SOURCE", "The video of the run, if it was moved.")] = None,
+    only: Annotated[list[int] | None, opt("ID", "Write only this object. Repeatable.")] = None,
     name: NameOption = None,
     frames: Annotated[bool, _FRAMES] = False,
     simplify: Annotated[float, _SIMPLIFY] = 0.0,
@@ -53,7 +54,7 @@ def export(
     formats = formats_of(to)
     _require_used(formats, frames, simplify)
     require_exists(result, "result")
-    options = ExportOptions(out, overwrite, simplify, frames, names_of(name or []), source, warn=warn)
+    options = ExportOptions(out, overwrite, simplify, frames, names_of(name or []), source, only or (), warn=warn)
     print_exports(export_result(result, formats, options))
 
 

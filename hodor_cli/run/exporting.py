@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
@@ -32,9 +34,9 @@ class ExportOptions:
     out: the folder that gets a subfolder for each format; RESULT/export if None. overwrite: replace earlier exports.
     tolerance: how far, in pixels, polygons may deviate from the edge of a mask (0: exact, with many points). frames:
     also write the pictures. names: object id -> name, used instead of the report's. source: the video or folder of the
-    run, if it was moved. each: called for each frame that is read; an exception that it raises ends the export. warn:
-    called with a sentence about anything that is missing from an export, such as sound. again: what the error about a
-    full disk says to do once it has room again.
+    run, if it was moved. objects: write only these; all if empty. each: called for each frame that is read; an
+    exception that it raises ends the export. warn: called with a sentence about anything that is missing from an
+    export, such as sound. again: what the error about a full disk says to do once it has room again.
     """
 
     out: Path | None = None
@@ -43,6 +45,7 @@ class ExportOptions:
     frames: bool = False
     names: Mapping[int, str] = field(default_factory=dict)
     source: str | None = None
+    objects: Collection[int] = ()
     each: Callable[[], object] = lambda: None
     warn: Callable[[str], object] = lambda sentence: None
     again: str = "run the same again"
@@ -61,6 +64,7 @@ class _Pictures(Collection[Picture]):
         self, folder: OutputFolder, result: Report, options: ExportOptions, source: FrameSource | None
     ) -> None:
         self._folder, self._result, self._source, self._each = folder, result, source, options.each
+        self._objects = list(options.objects)
         self.names = {**result.names, **options.names}
         place = options.source or result.place.get("source", "")
         self._files = files_by_frame(list_pictures(Path(place))[0]) if place and Path(place).is_dir() else {}
@@ -87,6 +91,8 @@ class _Pictures(Collection[Picture]):
                         "the video of this result with `source`"
                     )
                 image, duration = found.image, found.duration
+            if self._objects:
+                labels[~np.isin(labels, self._objects)] = 0
             file = self._files.get(record.name)
             yield Picture(
                 file.name if file and image is not None else record.name, self._result.source.size,
@@ -112,6 +118,7 @@ def export_result(
         require_free(place, overwrite=options.overwrite)
     report = read_result(folder.root)
     require_named(options.names, report.objects)
+    require_named(options.objects, report.objects, "export")
     confidence = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
     with _opened(report, writers, options) as source:
         for writer in writers:
@@ -166,10 +173,10 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
     return open_again(report, place)[0]
 
 
-def require_named(names: Iterable[int], objects: Collection[int]) -> None:
-    """Raise UsageError if a named object is not among `objects`."""
+def require_named(names: Iterable[int], objects: Collection[int], what: str = "name") -> None:
+    """Raise UsageError if a named object is not among `objects`. what: what it was named for."""
     if unknown := sorted(set(names).difference(objects)):
-        raise UsageError(f"there is no object {unknown[0]} to name; the ids are {listed(sorted(objects), 8)}")
+        raise UsageError(f"there is no object {unknown[0]} to {what}; the ids are {listed(sorted(objects), 8)}")
 
 
 def names_of(arguments: Sequence[str]) -> dict[int, str]:
