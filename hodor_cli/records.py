@@ -221,22 +221,22 @@ class MadeFrames(ReportHead, frozen=True):
     frames: list[MadeFrame]
 
 
-def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
+def decode(data: bytes, schema: type[Schema], what: str, way_out: str = "delete it") -> Schema:
     """Decode JSON from a result folder into a record. Raises OutputError, naming the file `what`, if it is invalid."""
     try:
         record = msgspec.json.decode(data, type=schema)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         why = str(error).replace("`", "'")  # backticks mark parameters
-        raise OutputError(f"{what} is damaged or not hodor's ({why}); delete it, or choose another `out`") from error
+        raise OutputError(f"{what} is damaged or not hodor's ({why}); {way_out}, or choose another `out`") from error
     for frame in getattr(record, "frames", (record,)):
         if isinstance(frame, (FrameRecord, MadeFrame)):
             require_inside(frame.name, what)
     return record
 
 
-def read_record(path: Path, schema: type[Schema]) -> Schema:
+def read_record(path: Path, schema: type[Schema], way_out: str = "delete it") -> Schema:
     """The record in a file of a result folder. Raises OutputError if it is damaged."""
-    return decode(path.read_bytes(), schema, str(path))
+    return decode(path.read_bytes(), schema, str(path), way_out)
 
 
 def read_result(folder: Path) -> Report:

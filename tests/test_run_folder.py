@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,16 @@ def test_a_report_of_another_shape_is_one_sentence(tmp_path: Path, content: str,
     with pytest.raises(OutputError) as error:
         run(out, **{way: True})
     assert "\n" not in str(error.value) and len(list((out / "masks").iterdir())) == 6
+
+
+def test_the_way_out_of_a_damaged_report_is_one_that_works(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(out)
+    (out / "report.json").write_text("{")
+    with pytest.raises(OutputError, match=f"move {re.escape(str(out))} away, or choose another `out`"):
+        run(out, overwrite=True)
+    out.rename(tmp_path / "away")
+    run(out, overwrite=True)
 
 
 def test_a_report_that_is_cut_off_is_called_damaged_by_all_who_read_it(tmp_path: Path) -> None:

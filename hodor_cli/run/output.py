@@ -149,7 +149,8 @@ class OutputFolder:
         for path in (self.report, self.overlay, self.annotations, self.review, *inside):
             require_replaceable(path)
         if is_report(self.report):
-            read_record(self.report, ReportHead)  # raises if it is damaged
+            # Raises if it is damaged. Without it, nothing says which files are the run's, so `overwrite` cannot help.
+            read_record(self.report, ReportHead, f"move {self.root} away")
             return "finished"
         if self.progress.is_dir():
             return "unfinished"
