@@ -983,6 +983,15 @@ def test_an_empty_project_says_what_is_missing(page: Page) -> None:
     assert page.state("state.objects.length") == 1
 
 
+def test_a_video_of_one_frame_offers_no_tracking(page: Page) -> None:
+    shown = "document.querySelector('#tracking').offsetParent !== null"
+    assert page.browser.run(shown)
+    page.run("state.set({ video: { ...state.state.video, end: state.state.video.start + 1 } })")
+    assert not page.browser.run(shown)
+    page.open()
+    assert page.browser.run(shown)
+
+
 def test_what_changes_many_frames_is_told_and_undone_in_place(page: Page) -> None:
     browser = page.begin()
     browser.key("t")

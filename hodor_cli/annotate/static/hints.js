@@ -1,7 +1,7 @@
 // Help over the picture: the three steps for an empty project, and a line that says what to do next, or what keys do.
 
 import { by } from "./elements.js";
-import { state, on } from "./state.js";
+import { isPicture, state, on } from "./state.js";
 
 const hint = by("hint");
 const AT_CROSSHAIR = {
@@ -13,13 +13,13 @@ const AT_CROSSHAIR = {
   hand: "The arrows move the picture.",
 };
 const IN_POLYGON = "Click the first corner or press Enter to close the polygon; Ctrl+Z removes the last corner, Esc cancels.";
-const TO_CORRECT = "Click what is missing; right-click or long-press what is too much. + New starts another object; Track follows all of them.";
+const TO_CORRECT = "Click what is missing; right-click or long-press what is too much. + New starts another object";
 const TO_WATCH = "Play the video. Correct a frame where a mask drifts, and press Both ways. Export when all masks are good.";
 
 let learning = false;   // the project was empty when it was opened, and its user has not come to the end of the steps
 const followUp = () => {
   const found = [...state.frames.values()], tracked = found.some(({ given, seen }) => seen.size > given.size);
-  return !learning || !found.length || state.job ? "" : tracked ? TO_WATCH : TO_CORRECT;
+  return !learning || !found.length || state.job ? "" : tracked ? TO_WATCH : TO_CORRECT + (isPicture() ? "." : "; Track follows all of them.");
 };
 const drawHints = () => {
   learning &&= state.job?.job !== "export";

@@ -2,7 +2,7 @@
 
 import { by } from "./elements.js";
 import { send } from "./socket.js";
-import { on, set, state } from "./state.js";
+import { isPicture, on, set, state } from "./state.js";
 import { view } from "./view.js";
 
 // The jobs' names in requests -> in words.
@@ -16,7 +16,7 @@ const clock = (seconds) => {
 export function drawJob() {
   const { job } = state;
   by("job").hidden = !job;
-  by("tracking").hidden = Boolean(job);
+  by("tracking").hidden = Boolean(job) || isPicture();
   by("export-progress").hidden = job?.job !== "export";
   for (const button of document.querySelectorAll("#adapt, #export-kinds button")) button.disabled = Boolean(job);   // they would stop the job
   if (!job) return;
@@ -40,4 +40,4 @@ export const track = (direction) => { if (view.shown >= 0) begin({ do: "track", 
 export const adapt = () => { if (!state.job) begin({ do: "adapt" }, "adapt"); };
 
 by("stop").addEventListener("click", stop);
-on("job", drawJob);
+on("job video", drawJob);

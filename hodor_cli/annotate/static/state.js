@@ -68,4 +68,7 @@ export const title = ({ id, name }) => {
 };
 export const nameOf = (id) => title(objectOf(id) ?? { id });
 
+// Whether there is only one frame, so that there is nothing to track.
+export const isPicture = () => state.video?.end - state.video?.start === 1;
+
 export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, Math.round(index)));
