@@ -37,7 +37,7 @@ from hodor_cli.annotate.history import ChangeHistory, ChangeKind
 from hodor_cli.annotate.messages import pack_runs, unpack_runs
 from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
 from hodor_cli.annotate.project import Project
-from hodor_cli.annotate.result import continued_settings, open_target
+from hodor_cli.annotate.result import continued_settings, inputs_by_hand, open_target
 from hodor_cli.annotate.server import Address, listen
 from hodor_cli.annotate.session import Session
 from hodor_cli.annotate.worker import MakeSession, SessionWorker
@@ -1134,6 +1134,38 @@ def test_an_object_painted_by_another_program_is_listed_as_made_by_hand(
     project = Project(OutputFolder(desk.folder), desk.session.project.size)
     assert project.history.available() == (False, True)
     project.close()
+
+
+def test_a_damaged_mask_made_by_hand_is_named_and_the_rest_of_the_project_opens(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "serve", lambda *_: None)
+    for frame in (0, 3):
+        desk.paint(frame, 1, 10, 10)
+    desk.session.save()
+    desk.session.project.close()
+    mask = desk.folder / "masks" / "00000.png"
+    mask.write_bytes(mask.read_bytes()[:50])
+    os.utime(mask, (0, 0))  # older than the report
+    annotate_source(str(desk.folder), SegmentSettings(), AnnotateOptions(), lambda *_: None)
+    (warning,) = json.loads((desk.folder / "report.json").read_text())["warnings"]
+    assert warning.startswith(str(mask)) and warning.endswith("to make a new mask, remove the file")
+    project = Project(OutputFolder(desk.folder), desk.session.project.size)
+    with pytest.raises(InputError, match=r"00000.png cannot be read.*remove the file"):  # tracking must not go on
+        inputs_by_hand(project).labels(0)
+    assert project.labels(3).any()
+    mask.unlink()
+    assert not project.labels(0).any()
+    project.close()
+
+
+def test_a_project_that_was_removed_does_not_come_back_without_its_masks(desk: Desk) -> None:
+    desk.paint(0, 1, 10, 10)
+    shutil.rmtree(desk.folder)
+    for edit in (lambda: desk.paint(1, 1, 20, 20), lambda: desk.do(ask.Hide(1, hidden=True)), desk.session.save):
+        with pytest.raises(OutputError, match=r"clip\.hodor cannot be written to"):
+            edit()
+    assert not desk.folder.exists()
 
 
 def test_a_port_in_use_or_a_missing_mask_is_one_sentence_and_leaves_no_folder(video: Path, tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ class ChangeHistory:
         self._done = len(self._numbers)
         path = self._path(self._numbers[-1] + 1 if self._numbers else 1)
         shutil.rmtree(path, ignore_errors=True)
-        for part in ("before", "after"):
-            (path / part).mkdir(parents=True)
+        for folder in (path, path / "before", path / "after"):
+            folder.mkdir()  # without parents: a project that was removed must not come back empty
         (path / "begun.json").write_bytes(msgspec.json.encode(HistoryStep(kind, (), (objects, objects))))
         return path
 

@@ -12,7 +12,7 @@ from hodor_cli.annotate import messages
 from hodor_cli.annotate.change import Change, edited_record
 from hodor_cli.annotate.events import EventSender
 from hodor_cli.annotate.history import ChangeKind, ObjectEntry
-from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.project import Project, saving
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
 from hodor_cli.images.paths import plural
@@ -46,7 +46,8 @@ class Objects:
     def hide(self, request: messages.Hide) -> None:
         """Hide or show an object. This affects only the page, not the masks, so undo does not revert it."""
         self._project.objects[request.object] = replace(self.entry(request.object), hidden=request.hidden)
-        self._project.save_objects()
+        with saving(self._project.folder):
+            self._project.save_objects()
         self._events.changed()
 
     def delete(self, request: messages.DeleteObject) -> None:

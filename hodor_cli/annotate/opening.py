@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def annotate_source(
             project = Project(folder, (frames.height, frames.width))
             if given is not None:
                 _take_masks(project, readers[0], given)
-            _list_painted(project)
+            _list_painted(project, frames.warn)
             write_project_report(project, frames, settings, None)
 
             sessions: list[Session] = []
@@ -93,17 +92,22 @@ def _take_masks(project: Project, reader: FrameReader, files: Given) -> None:
             project.objects[key] = replace(entry, name=files.names.get(key, entry.name))
 
 
-def _list_painted(project: Project) -> None:
-    """List objects that another program has painted into masks since the report was written, as made by hand."""
+def _list_painted(project: Project, damaged: Callable[[str], None]) -> None:
+    """List objects that another program has painted into masks since the report was written, as made by hand.
+
+    damaged: called with a sentence about each of these masks that is damaged."""
     folder, found = project.folder, []
     since = folder.report.stat().st_mtime_ns if folder.report.is_file() else sys.maxsize
     for record in project.records.values():
         path = folder.mask(record.name)
         if path.is_file() and path.stat().st_mtime_ns >= since:  # reading all masks would take minutes
-            with suppress(InputError):  # a damaged mask: the page says so
+            try:
                 labels = project.read(path)
-                if painted := set(ids_in(labels)).difference(record.objects):
-                    found.append(edited_record(record, labels, painted))
+            except InputError as error:
+                damaged(str(error))
+                continue
+            if painted := set(ids_in(labels)).difference(record.objects):
+                found.append(edited_record(record, labels, painted))
     if found:  # even an empty change would end redo
         with project.change(ChangeKind.MASKS) as change:
             for record in found:  # read again, because all label maps at once may not fit into memory

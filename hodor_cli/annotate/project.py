@@ -80,9 +80,12 @@ class Project:
         """The (H, W) label map in a file, all 0 if there is no file. Raises InputError if it is damaged."""
         if not path.is_file():
             return np.zeros(self.size, np.uint16)
-        labels = read_label_png(path)
+        try:
+            labels = read_label_png(path)
+        except InputError as error:
+            raise InputError(f"{error}; to make a new mask, remove the file") from error
         if labels.shape != self.size:
-            raise InputError(f"{path} is not the size of the frames; remove it and reload the page")
+            raise InputError(f"{path} is not the size of the frames; to make a new mask, remove the file")
         return labels
 
     def given_frames(self) -> list[int]:

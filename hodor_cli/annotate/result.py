@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hodor_cli.annotate.project import Labels, Project, made_by_hand
 from hodor_cli.errors import InputError, OutputError
@@ -36,22 +38,35 @@ Before = Mapping[int, tuple[FrameRecord, Path]]
 
 @dataclass(frozen=True)
 class _ByHand:
-    """A label map of the objects made by hand in a frame, read from the file `path` when it is used."""
+    """A label map of the objects made by hand in a frame, read from the file `path` when it is used. damaged: as in
+    `inputs_by_hand`."""
 
     project: Project
     record: FrameRecord
     path: Path
+    damaged: Callable[[str], None] | None = None
 
     def __array__(self, dtype: object = None, copy: object = None) -> Labels:
-        return made_by_hand(self.project.read(self.path), self.record)
+        try:
+            return made_by_hand(self.project.read(self.path), self.record)
+        except InputError as error:
+            if self.damaged is None:
+                raise
+            self.damaged(str(error))
+            return np.zeros(self.project.size, np.uint16)
 
 
-def inputs_by_hand(project: Project, before: Before | None = None) -> RunInputs:
-    """All masks made by hand, as inputs for a run of `hodor segment`. before: frames to use in their earlier state."""
+def inputs_by_hand(
+    project: Project, before: Before | None = None, damaged: Callable[[str], None] | None = None
+) -> RunInputs:
+    """All masks made by hand, as inputs for a run of `hodor segment`. before: frames to use in their earlier state.
+    damaged: called with a sentence about each damaged mask, which is then empty; without it, an InputError."""
     now = {index: (record, project.folder.mask(record.name)) for index, record in list(project.records.items())}
     frames = dict(sorted({**now, **(before or {})}.items()))
     return RunInputs(
-        masks={index: _ByHand(project, record, path) for index, (record, path) in frames.items() if record.given},
+        masks={
+            index: _ByHand(project, record, path, damaged) for index, (record, path) in frames.items() if record.given
+        },
         removals={index: record.removed for index, (record, _) in frames.items() if record.removed},
         names={entry.id: entry.name for entry in project.entries() if entry.name},
     )
@@ -74,7 +89,7 @@ def write_project_report(
     segmenter: the segmenter that made the masks; None if it has not been loaded yet.
     """
     folder = project.folder
-    identity = run_identity(source, inputs_by_hand(project), settings, segmenter)
+    identity = run_identity(source, inputs_by_hand(project, damaged=source.warn), settings, segmenter)
     records = [record for _, record in sorted(project.records.items())]
     report = report_of(identity, SpeedRecord(len(records), 0.0), source.warnings, lambda: records)
     with writing(folder.root, again="open the project again"):
