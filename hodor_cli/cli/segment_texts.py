@@ -28,7 +28,8 @@ def print_summary(summary: SegmentSummary, *, printed: Collection[str]) -> None:
         say(f"{summary.out} is finished already: {frames}, {objects}.")
     else:
         again = f" ({summary.resumed_from} of them before)" if summary.resumed_from else ""
-        say(f"{frames}{again}, {objects}, {summary.frames_per_second:.1f} frames/s.")
+        rate = f", {summary.frames_per_second:.1f} frames/s" if summary.frames_per_second else ""  # none: renamed
+        say(f"{frames}{again}, {objects}{rate}.")
     words = {
         "masks": "one PNG per frame, value = object id",
         "overlay": "the video with the objects drawn over it",
