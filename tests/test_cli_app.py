@@ -106,7 +106,7 @@ def failing_app(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> 
     """An app like hodor's whose only command `act` runs `action`."""
     import types
 
-    module = types.ModuleType("hodor_test_commands")
+    module = types.ModuleType("hodor_cli.cli.test_commands")
 
     def act(count: int = typer.Option(1, help="How often.")) -> None:
         """Act."""
@@ -115,7 +115,7 @@ def failing_app(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> 
     module.act = act  # type: ignore[attr-defined]
     module.__spec__ = __import__("importlib.machinery", fromlist=["ModuleSpec"]).ModuleSpec(module.__name__, None)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    group = type("Group", (LazyGroup,), {"specs": {"act": CommandSpec(module.__name__, "act", "Act.")}})
+    group = type("Group", (LazyGroup,), {"specs": {"act": CommandSpec("test_commands", "Act.")}})
     made = typer.Typer(cls=group, rich_markup_mode=None, name="hodor")
     made.callback()(lambda: None)
     return made

@@ -17,38 +17,30 @@ from hodor_cli.cli.lazy import CommandSpec, LazyGroup
 from hodor_cli.cli.terminal import prepare_streams, say
 from hodor_cli.runtime.threads import wait_briefly
 
-
-def _spec(module: str, help: str, attribute: str = "") -> CommandSpec:
-    """The entry of a command whose function is `attribute`, by default named like its module."""
-    return CommandSpec(f"hodor_cli.cli.{module}", attribute or module, help)
-
-
 #: The subcommands by name.
 COMMANDS: dict[str, CommandSpec] = {
-    "segment": _spec("segment", "Segment a video from one mask."),
-    "look": _spec("choosing", "Draw a frame with its coordinates and first mask.", "look"),
-    "segment-many": _spec("segment_many", "Segment many videos in parallel."),
-    "annotate": _spec("annotate", "Click, track, correct and export in the browser."),
-    "suggest": _spec("choosing", "Suggest which frames of a video to mask next.", "suggest"),
-    "evaluate": _spec("evaluate", "Run and score a benchmark, or score masks."),
-    "evaluate-clicks": _spec("clicks", "Score masks made from simulated clicks.", "evaluate_clicks"),
-    "pretrain": _spec("training", "Train on labelled photographs.", "pretrain"),
-    "finetune": _spec("training", "Continue training on video frames.", "finetune"),
-    "data": _spec("data", "Check a data set; draw training samples.", "app"),
-    "export": _spec("export", "Export a result to the formats of other tools."),
-    "convert": _spec("export", "Convert annotations between tools.", "convert"),
-    "export-descriptors": _spec(
-        "descriptors", "Save a descriptor of every object in every frame.", "export_descriptors"
-    ),
-    "retrieval": _spec("retrieval", "Find an object again; draw precision-recall curves."),
-    "train-projection": _spec("descriptors", "Learn the projection that retrieval compares.", "train_projection"),
-    "train-clicks": _spec("clicks", "Train the network that makes masks from clicks.", "train_clicks"),
-    "map": _spec("views", "Draw descriptors as a 2-D map with crops (t-SNE, PCA).", "map_command"),
-    "heatmaps": _spec("views", "Show what the background descriptors attend to.", "heatmaps"),
-    "weights": _spec("weights", "List, describe, verify, average and publish weights.", "app"),
-    "bench": _spec("bench", "Measure speed and memory on this machine."),
-    "export-onnx": _spec("export", "Export the network to ONNX.", "export_onnx"),
-    "info": _spec("info", "Print versions, devices and weights for a bug report."),
+    "segment": CommandSpec("segment", "Segment a video from one mask."),
+    "look": CommandSpec("choosing", "Draw a frame with its coordinates and first mask."),
+    "segment-many": CommandSpec("segment_many", "Segment many videos in parallel."),
+    "annotate": CommandSpec("annotate", "Click, track, correct and export in the browser."),
+    "suggest": CommandSpec("choosing", "Suggest which frames of a video to mask next."),
+    "evaluate": CommandSpec("evaluate", "Run and score a benchmark, or score masks."),
+    "evaluate-clicks": CommandSpec("clicks", "Score masks made from simulated clicks."),
+    "pretrain": CommandSpec("training", "Train on labelled photographs."),
+    "finetune": CommandSpec("training", "Continue training on video frames."),
+    "data": CommandSpec("data", "Check a data set; draw training samples.", "app"),
+    "export": CommandSpec("export", "Export a result to the formats of other tools."),
+    "convert": CommandSpec("export", "Convert annotations between tools."),
+    "export-descriptors": CommandSpec("descriptors", "Save a descriptor of every object in every frame."),
+    "retrieval": CommandSpec("retrieval", "Find an object again; draw precision-recall curves."),
+    "train-projection": CommandSpec("descriptors", "Learn the projection that retrieval compares."),
+    "train-clicks": CommandSpec("clicks", "Train the network that makes masks from clicks."),
+    "map": CommandSpec("views", "Draw descriptors as a 2-D map with crops (t-SNE, PCA).", "map_command"),
+    "heatmaps": CommandSpec("views", "Show what the background descriptors attend to."),
+    "weights": CommandSpec("weights", "List, describe, verify, average and publish weights.", "app"),
+    "bench": CommandSpec("bench", "Measure speed and memory on this machine."),
+    "export-onnx": CommandSpec("export", "Export the network to ONNX."),
+    "info": CommandSpec("info", "Print versions, devices and weights for a bug report."),
 }
 
 

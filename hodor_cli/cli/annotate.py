@@ -44,10 +44,9 @@ def annotate(
     hodor annotate frames/ --masks masks/
     """
     with extra("annotate", "the page"):
-        import starlette
-        import uvicorn
-        import websockets
-    del starlette, uvicorn, websockets
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+        import websockets  # noqa: F401
     from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
     from hodor_cli.annotate.server import Address
 

@@ -103,15 +103,18 @@ _AMOUNT = re.compile(r"\d+(\.\d+)?\s?[a-z]+|-\d.*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class CommandSpec:
-    """Where a subcommand lives: the module, its function (or `typer.Typer` for a group), one line of help."""
+    """Where a subcommand lives: the module of this folder, one line of help, and its function (or `typer.Typer` for a
+    group), by default named like the command."""
 
     module: str
-    attribute: str
     help: str
+    attribute: str = ""
 
     def load(self, name: str) -> Any:
         """Import the module and build the click command of this subcommand."""
-        target = getattr(importlib.import_module(self.module), self.attribute)
+        target = getattr(
+            importlib.import_module(f"hodor_cli.cli.{self.module}"), self.attribute or name.replace("-", "_")
+        )
         if isinstance(target, typer.Typer):
             command: Any = typer.main.get_group(target)
             command.help = command.help or self.help

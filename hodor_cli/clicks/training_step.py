@@ -36,7 +36,6 @@ class Simulation:
         self._points = np.zeros((count, _POINTS, 2), dtype=np.float32)
         self._signs = np.zeros((count, _POINTS), dtype=np.float32)
         self._boxes = np.full((count, 4), np.nan, dtype=np.float32)
-        self._given = np.zeros(count, dtype=np.int64)
         self._previous = torch.full((count, 1, side // 4, side // 4), -1.0)
         for i in range(count):
             self._begin(i)
@@ -78,10 +77,9 @@ class Simulation:
             self._add(i, click.x, click.y, 1.0 if click.positive else -1.0)
 
     def _add(self, i: int, x: int, y: int, sign: float) -> None:
-        place = int(self._given[i])
+        place = np.count_nonzero(self._signs[i])
         if place < _POINTS:
             self._points[i, place], self._signs[i, place] = (x, y), sign
-            self._given[i] += 1
 
 
 def batch(crops: Sequence[Crop], net: ClickNet) -> tuple[Tensor, NDArray[np.bool_]]:
