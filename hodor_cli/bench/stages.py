@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -115,17 +116,12 @@ def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
     alone, beside = [], []
     for _ in range(_ROUNDS):
         alone.append(speed())
-        busy: list[subprocess.Popen[bytes]] = []
         command = [sys.executable, "-S", "-c", _BUSY, str(os.getpid())]
-        try:
+        with ExitStack() as busy:
             for _ in range(count):
-                busy.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+                process = busy.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+                busy.callback(process.kill)
             beside.append(speed())
-        finally:
-            for process in busy:
-                process.kill()
-            for process in busy:
-                process.wait()
     return {
         "processes": count,
         "alone": round(median(alone), 3),
