@@ -44,4 +44,4 @@ def percent(value: float) -> str:
 
 def speed(value: float | None) -> str:
     """Frames per second with one decimal; a dash if unknown."""
-    return "-" if value is None or value != value else f"{value:.1f}"
+    return "-" if value is None else f"{value:.1f}"

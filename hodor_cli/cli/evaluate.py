@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -157,7 +156,7 @@ def _print_results(results: list[EvaluationResult], console: Console, out: Path 
         if result.sequences:
             print_scores(result, console)
         speed, whole = result.frames_per_second, result.frames_per_second_end_to_end
-        if speed is not None and not math.isnan(speed):
+        if speed is not None:
             console.print(f"{speed:.2f} frames/s in the network, {whole:.2f} end to end, on {device}")
         if result.submission is not None:
             console.print(f"For the server: {result.submission}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +61,7 @@ def print_sweep(results: list[EvaluationResult], console: Console) -> None:
         table.add_row(
             str(result.settings["history"]),
             *map(percent, (result.jf, result.j, result.f)),
-            "-" if speed is None or math.isnan(speed) else f"{speed:.2f}",
+            "-" if speed is None else f"{speed:.2f}",
         )
     console.print(table)
 

@@ -147,12 +147,12 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
     low, high = axes.get_ylim()
     if high - low < _LEAST_SPAN:  # tiny differences must not look like a collapse
         axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
-    speeds = [result.frames_per_second for result in results]
-    if all(speed is not None and speed == speed for speed in speeds):
+    speeds = [speed for result in results if (speed := result.frames_per_second) is not None]
+    if len(speeds) == len(results):
         other = axes.twinx()
-        lines += other.plot(lengths, speeds, "s--", color=SPEED_COLOUR, label="frames/s")  # type: ignore[arg-type]
+        lines += other.plot(lengths, speeds, "s--", color=SPEED_COLOUR, label="frames/s")
         other.set_ylabel(f"frames/s ({str(results[0].settings.get('device', '')).split(',')[0]})", color=SPEED_COLOUR)
-        other.set_ylim(0, 1.15 * max(speed for speed in speeds if speed is not None))
+        other.set_ylim(0, 1.15 * max(speeds))
     axes.legend(handles=lines, loc="lower center", ncols=2, frameon=False)
     return figure
 

@@ -24,12 +24,12 @@ class Timing:
     seconds: float
 
     @property
-    def frames_per_second(self) -> float:
-        return self.frames / self.network_seconds if self.network_seconds else float("nan")
+    def frames_per_second(self) -> float | None:
+        return self.frames / self.network_seconds if self.network_seconds else None
 
     @property
-    def frames_per_second_end_to_end(self) -> float:
-        return self.frames / self.seconds if self.seconds else float("nan")
+    def frames_per_second_end_to_end(self) -> float | None:
+        return self.frames / self.seconds if self.seconds else None
 
     @classmethod
     def total(cls, timings: Mapping[str, Timing]) -> Timing:
@@ -96,12 +96,12 @@ class EvaluationResult:
     @property
     def frames_per_second(self) -> float | None:
         """Frames over seconds inside the network, for all objects together; None if no model was run."""
-        return Timing.total(self.timings).frames_per_second if self.timings else None
+        return Timing.total(self.timings).frames_per_second
 
     @property
     def frames_per_second_end_to_end(self) -> float | None:
         """Frames over seconds of reading, network and writing, without scoring; None if no model was run."""
-        return Timing.total(self.timings).frames_per_second_end_to_end if self.timings else None
+        return Timing.total(self.timings).frames_per_second_end_to_end
 
     def metric(self, name: str) -> float:
         """One of J&F, J, J_recall, J_decay, F, F_recall, F_decay over the data set."""
@@ -134,7 +134,7 @@ class EvaluationResult:
                 group = self.groups.get((name, object_id))
                 one = {**_means([score]), "frames": len(score.frames)}
                 objects[str(object_id)] = one | ({"group": group} if group else {})
-            speed = _plain(self.timings[name].frames_per_second) if name in self.timings else None
+            speed = self.timings[name].frames_per_second if name in self.timings else None
             means = _means(list(sequence.objects.values()))
             sequences[name] = {**means, "objects": objects, "frames_per_second": speed}
         return {
@@ -142,8 +142,8 @@ class EvaluationResult:
             **{f"{name}_{group}": _plain(groups[group][name]) for group in groups for name in ("J&F", "J", "F")},
             "sequences": sequences,
             "failed": dict(self.failed),
-            "frames_per_second": _plain(self.frames_per_second),
-            "frames_per_second_end_to_end": _plain(self.frames_per_second_end_to_end),
+            "frames_per_second": self.frames_per_second,
+            "frames_per_second_end_to_end": self.frames_per_second_end_to_end,
             "dataset": self.dataset,
             "settings": self.settings,
             "notes": list(self.notes),
@@ -190,6 +190,6 @@ def _means(scores: list[ObjectScore]) -> dict[str, float]:
     return {name: float(np.mean(of)) if of else float("nan") for name, of in values.items()}
 
 
-def _plain(value: float | None) -> float | None:
+def _plain(value: float) -> float | None:
     """The value, or None for NaN, which JSON lacks."""
-    return None if value is None or value != value else value
+    return None if value != value else value
