@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,14 @@ CLICK_WEIGHTS = BUNDLED / "clicks.safetensors"
 _FORMAT = "hodor-clicks"
 
 
-def save_click_net(
-    path: str | Path, net: ClickNet, metadata: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float16
-) -> None:
-    """Write a click network with its configuration and JSON metadata as one safetensors file, complete or not at all.
+def save_click_net(path: Path, net: ClickNet, metadata: dict[str, Any]) -> None:
+    """Write a click network, in float16, with its configuration and JSON metadata as one safetensors file.
 
-    Raises OutputError if it cannot be written.
+    The file is complete or not there at all. Raises OutputError if it cannot be written.
     """
-    header = {
-        "format": _FORMAT,
-        "config": msgspec.json.encode(net.config).decode(),
-        "metadata": json.dumps(dict(metadata or {})),
-    }
-    write_safetensors(Path(path), net.state_dict(), header, dtype)
+    config = msgspec.json.encode(net.config).decode()
+    header = {"format": _FORMAT, "config": config, "metadata": json.dumps(metadata)}
+    write_safetensors(path, net.state_dict(), header, torch.float16)
 
 
 @torch.inference_mode(False)
