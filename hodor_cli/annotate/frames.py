@@ -108,9 +108,7 @@ class FrameReader:
 
 def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:
     """A frame as a JPEG at full size and full colour resolution."""
-    sharp = hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR")  # missing in older versions
-    full = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444) if sharp else ()
-    return jpeg_bytes(rgb, 95, *full)
+    return jpeg_bytes(rgb, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
 
 def thumbnail_of(rgb: NDArray[np.uint8]) -> bytes:

@@ -22,7 +22,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, field
 
-from hodor_cli.files import put_in_place, write_whole
+from hodor_cli.files import replacing, write_whole
 from hodor_cli.records import FrameRecord, ObjectId, read_record
 
 #: How many changes can be undone.
@@ -158,10 +158,8 @@ def restore(file: Path, folder: Path) -> None:
     if not kept.exists():
         file.unlink(missing_ok=True)
         return
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    _link(kept, temporary)
-    put_in_place(temporary, file)
+    with replacing(file) as temporary:
+        _link(kept, temporary)
 
 
 def _link(file: Path, target: Path) -> None:

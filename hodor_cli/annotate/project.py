@@ -82,10 +82,10 @@ class Project:
             return np.zeros(self.size, np.uint16)
         try:
             labels = read_label_png(path)
+            if labels.shape != self.size:
+                raise InputError(f"{path} is not the size of the frames")
         except InputError as error:
             raise InputError(f"{error}; to make a new mask, remove the file") from error
-        if labels.shape != self.size:
-            raise InputError(f"{path} is not the size of the frames; to make a new mask, remove the file")
         return labels
 
     def given_frames(self) -> list[int]:
@@ -117,8 +117,8 @@ class Project:
             try:
                 self._bring_back(path, step, way)
                 self.history.move(way)
-            except OSError:
-                with suppress(OSError):
+            except (OSError, OutputError):
+                with suppress(OSError, OutputError):
                     self._bring_back(path, step, -way)
                 raise
         return step
