@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -1156,6 +1157,20 @@ def test_a_damaged_mask_made_by_hand_is_named_and_the_rest_of_the_project_opens(
     assert project.labels(3).any()
     mask.unlink()
     assert not project.labels(0).any()
+    project.close()
+
+
+def test_the_way_out_of_a_damaged_journal_keeps_the_masks(desk: Desk) -> None:
+    desk.paint(0, 1, 10, 10)
+    desk.session.save()
+    desk.session.project.close()
+    own, size = desk.folder / ".annotate", desk.session.project.size
+    (own / "journal.jsonl").write_text("damaged\n")
+    with pytest.raises(OutputError, match=rf"journal.jsonl is damaged.*; delete {re.escape(str(own))}, or choose"):
+        Project(OutputFolder(desk.folder), size)
+    shutil.rmtree(own)
+    project = Project(OutputFolder(desk.folder), size)
+    assert project.given_frames() == [0] and project.labels(0).sum() == 100
     project.close()
 
 

@@ -201,7 +201,9 @@ class Project:
         else:
             self.mark, self.tracked_by = saved.mark, saved.tracked_by
             self.objects = {entry.id: entry for entry in saved.objects}
-            self.records = {record.frame: record for record in read_journal(self._own / "journal.jsonl")}
+            # Without the journal alone, all masks would be forgotten; without the folder, the report has them.
+            journal = read_journal(self._own / "journal.jsonl", way_out=f"delete {self._own}")
+            self.records = {record.frame: record for record in journal}
         for record in self.records.values():
             for object_id in record.objects:
                 self.objects.setdefault(object_id, ObjectEntry(object_id))

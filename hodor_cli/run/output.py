@@ -41,13 +41,13 @@ from hodor_cli.records import (
 from hodor_cli.run.settings import RunOutput
 
 
-def read_journal(path: Path, to_byte: int | None = None) -> Iterator[FrameRecord]:
+def read_journal(path: Path, to_byte: int | None = None, way_out: str = "delete it") -> Iterator[FrameRecord]:
     """Yield the journal's records up to an offset; an incomplete last line is skipped.
 
-    Raises OutputError for a line that hodor did not write.
+    Raises OutputError, with the way out, for a line that hodor did not write.
     """
     for line in _lines(path, 0, to_byte):
-        yield decode(line, FrameRecord, str(path))
+        yield decode(line, FrameRecord, str(path), way_out)
 
 
 def read_made_frames(journal: Path, from_byte: int = 0) -> Iterator[MadeFrame]:
