@@ -48,17 +48,15 @@ def _versions() -> dict[str, str]:
 
 
 def _machine() -> dict[str, str]:
+    import psutil
+
     from hodor_cli.runtime.threads import processor_name, usable_cores
 
-    try:
-        memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
-    except (AttributeError, ValueError, OSError):
-        memory = "unknown"
     return {
         "system": platform.platform(),
         "processor": processor_name(),
         "cores": f"{usable_cores()} usable of {os.cpu_count()}",
-        "memory": memory,
+        "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
     }
 
 
