@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.errors import DataError
 from hodor_cli.images.label_png import Box, box_of
@@ -24,6 +25,10 @@ _FEWEST = 60
 _TRIES = 6
 #: Training ends after this many unreadable pictures in a row.
 _UNREADABLE = 20
+#: How colours are changed.
+_COLOURS = AugmentSettings(
+    hue=(0.0, 0.02), contrast=(0.0, 0.1), shared_colour=0.2, grey=0.03, blur=0.08, compression=0.15
+)
 
 
 class Crop(NamedTuple):
@@ -34,32 +39,27 @@ class Crop(NamedTuple):
 
 
 class CropMaker:
-    """Draws crops of `side` pixels with `objects` masks each from photographs and clips' frames.
+    """Draws the crops that the settings describe from photographs and clips' frames.
 
     A group of photographs (`StillImages.groups`) is drawn in proportion to the square root of its size, so that small
-    groups are used too. frame_share: the share of crops from clips. warn: called once with a sentence about each
-    picture that cannot be read; another one takes its place.
+    groups are used too. warn: called once with a sentence about each picture that cannot be read; another one takes its
+    place.
     """
 
     def __init__(
         self,
         stills: Sequence[StillImages],
         clips: Sequence[ClipFrames],
-        *,
-        side: int,
-        objects: int,
-        frame_share: float,
-        warn: Callable[[str], object] | None = None,
+        settings: ClickTraining,
+        warn: Callable[[str], object] | None,
     ) -> None:
-        self.side, self.objects, self._warn = side, objects, warn
+        self.side, self.objects, self._warn = settings.side, settings.objects, warn
         #: Sentences about pictures that cannot be read.
         self.unreadable: set[str] = set()
-        self.settings = AugmentSettings(
-            hue=(0.0, 0.02), contrast=(0.0, 0.1), shared_colour=0.2, grey=0.03, blur=0.08, compression=0.15
-        )
         groups = [Counter(part.groups) for part in stills]
-        still = (1 - frame_share if clips else 1) / max(1, sum(n**0.5 for counts in groups for n in counts.values()))
-        frame = (frame_share if stills else 1) / max(1, sum(len(part) for part in clips))
+        share = settings.frame_share
+        still = (1 - share if clips else 1) / max(1, sum(n**0.5 for counts in groups for n in counts.values()))
+        frame = (share if stills else 1) / max(1, sum(len(part) for part in clips))
         self._items: list[tuple[StillImages | ClipFrames, int]] = []
         weights: list[float] = []
         for part, counts in zip(stills, groups, strict=True):
@@ -120,9 +120,9 @@ class CropMaker:
                 break
         while len(kept) < self.objects:
             kept.append(kept[0])
-        tint = shared_colour(rng, self.settings)
-        out = frame_colour(rng, self.settings).apply(np.asarray(out, dtype=np.uint8))
-        out = degrade(tint.apply(out) if tint is not None else out, rng, self.settings)
+        tint = shared_colour(rng, _COLOURS)
+        out = frame_colour(rng, _COLOURS).apply(np.asarray(out, dtype=np.uint8))
+        out = degrade(tint.apply(out) if tint is not None else out, rng, _COLOURS)
         return Crop(out, np.stack(kept))
 
     def _placement(self, box: Box, size: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -143,9 +143,7 @@ def _crops(data: Sequence[str | Path], settings: ClickTraining, warn: Callable[[
             clips.append(ClipFrames(found, _LIMITS, every=settings.every))
         else:
             stills.append(found)
-    return CropMaker(
-        stills, clips, side=settings.side, objects=settings.objects, frame_share=settings.frame_share, warn=warn
-    )
+    return CropMaker(stills, clips, settings, warn)
 
 
 class _Run:
