@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -103,7 +103,7 @@ def evaluate(
         else:
             segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
             facts |= _run_facts(segmenter, settings)
-            kept = stack.enter_context(_mask_folder(output, facts, settings))
+            kept = _mask_folder(output, facts, settings, stack)
             run = run_model(found, segmenter, masks=kept, on_start=on_start, progress=progress)
         if run.failed and not run.scores and not run.timings:
             first = next(iter(run.failed.values()))
@@ -129,20 +129,17 @@ def _adapted_to_start(model: Hodor, settings: EvaluationSettings, _: StepSegment
     return settings.segmenter(network)
 
 
-@contextmanager
 def _mask_folder(
-    output: EvaluationOutput | None, facts: dict[str, Any], settings: EvaluationSettings
-) -> Iterator[MaskFolder | None]:
-    """Yield the folder for a model's masks: the output, or a temporary folder if only the official package needs them;
-    otherwise None. facts: what the masks depend on."""
+    output: EvaluationOutput | None, facts: dict[str, Any], settings: EvaluationSettings, stack: ExitStack
+) -> MaskFolder | None:
+    """The folder for a model's masks: the output; if only the official package needs them, a temporary folder, which
+    `stack` removes; otherwise None. facts: what the masks depend on."""
     identity = facts | {"device": str(facts["device"]).split(" ")[0]}
     if output is not None:
-        yield MaskFolder(output.folder, identity, output.resume)
-    elif settings.official:
-        with tempfile.TemporaryDirectory(prefix="hodor-evaluate-") as folder:
-            yield MaskFolder(Path(folder), identity, resume=False)
-    else:
-        yield None
+        return MaskFolder(output.folder, identity, output.resume)
+    if not settings.official:
+        return None
+    return MaskFolder(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodor-evaluate-"))), identity)
 
 
 def _result(found: Dataset, run: Scored, facts: dict[str, Any]) -> EvaluationResult:
