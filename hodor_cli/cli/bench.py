@@ -92,20 +92,19 @@ _MEMORY_ROWS = (("peak host memory, MiB", "peak_host_mib", 0), ("peak device mem
 
 
 def _print(result: dict[str, Any], train: bool, console: Console) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     machine, settings, stages = result["machine"], result["settings"], result.get("stages", {})
     random = "" if settings["trained"] else ", random weights"
     objects = f", {counted(settings['objects'], 'object')}, history {settings['history']}" if stages else ""
     console.print(f"{settings['weights']}{random}, {settings['size'][0]}x{settings['size'][1]}{objects}")
     console.print(f"{machine['device']}, PyTorch {machine['torch']}")
-    table = Table("", "plain", "engine", box=None, pad_edge=False)
+    numbers = (Column(name, justify="right") for name in ("plain", "engine"))
+    table = Table("", *numbers, box=None, pad_edge=False)
     for title, key, digits in (*(_TRAINING_ROWS if train else _VIDEO_ROWS), *_MEMORY_ROWS):
         table.add_row(title, *(_number(result[name][key], digits) for name in ("plain", "engine")))
     for stage, row in stages.items():
         table.add_row(f"  {stage.replace('_', ' ')}, ms", *(_number(row[name], 2) for name in ("plain", "engine")))
-    for column in table.columns[1:]:
-        column.justify = "right"
     console.print(table)
     rounds = ", ".join(f"{value:.2f}" for value in result["speedup_rounds"])
     console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {rounds})")

@@ -91,13 +91,10 @@ def print_comparison(comparison: ResultComparison, console: Console) -> None:
 def score_table(first: str, *others: str) -> Table:
     """A table with numbers in all columns but the first; long names go on in the next line."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", overflow="fold")
-    return table
+    numbers = (Column(name, justify="right", overflow="fold") for name in others)
+    return Table(Column(first, overflow="fold"), *numbers, box=box.SIMPLE_HEAD)
 
 
 def evaluate_given(
