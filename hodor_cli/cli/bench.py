@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from hodor_cli.bench.settings import BenchSettings, parse_size
 from hodor_cli.cli.options import JsonFileOption, opt, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, new_console, note, progress_bar, warn
+from hodor_cli.cli.terminal import new_console, note, progress_bar, warn
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +97,7 @@ def _print(result: dict[str, Any], train: bool, console: Console) -> None:
 
     machine, settings, stages = result["machine"], result["settings"], result.get("stages", {})
     random = "" if settings["trained"] else ", random weights"
-    objects = f", {counted(settings['objects'], 'object')}, history {settings['history']}" if stages else ""
+    objects = f", {plural(settings['objects'], 'object')}, history {settings['history']}" if stages else ""
     console.print(f"{settings['weights']}{random}, {settings['size'][0]}x{settings['size'][1]}{objects}")
     console.print(f"{machine['device']}, PyTorch {machine['torch']}")
     numbers = (Column(name, justify="right") for name in ("plain", "engine"))
@@ -113,14 +114,14 @@ def _print(result: dict[str, Any], train: bool, console: Console) -> None:
         processor = f"{whole['processor_ms_per_frame']:.1f} ms of processor time per frame"
         console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}, {processor}")
     if (found := result["contention"]) is not None:
-        beside = counted(found["processes"], "busy process", "busy processes")
+        beside = plural(found["processes"], "busy process", "busy processes")
         speed = f"{found['beside']:.2f} {'samples/s' if train else 'frames/s'} alongside {beside}"
         console.print(f"{speed}: {found['share']:.2f} times the {found['alone']:.2f} without")
     if train:
         loader = result["loader"]
         console.print(
             f"by processor time {result['speedup_processor']:.2f} times as fast; the engine spends"
-            f" {100 * loader['idle_share']:.1f} % of the time waiting for its {counted(loader['workers'], 'worker')}"
+            f" {100 * loader['idle_share']:.1f} % of the time waiting for its {plural(loader['workers'], 'worker')}"
         )
     elif (pixels := result["label_pixels"])["different"] is None:
         console.print("label pixels are not compared: with random weights, rounding errors grow from frame to frame")

@@ -12,8 +12,9 @@ from hodor_cli.cli import options as common
 from hodor_cli.cli.marks import Marks
 from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, progress_bar, say, say_json, warn
+from hodor_cli.cli.terminal import progress_bar, say, say_json, warn
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import plural
 from hodor_cli.run.settings import RunHooks, SegmentSettings
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def show(
     say(f"{picture}: frame {shown.index} of {source.name}, {width}x{height}, a line every {step} px")
     if labels is not None:
         for object_id, pixels in zip(*np.unique(labels[labels != 0], return_counts=True), strict=True):
-            say(f"  object {object_id}: {counted(int(pixels), 'pixel')}")
+            say(f"  object {object_id}: {plural(int(pixels), 'pixel')}")
 
 
 def suggest(

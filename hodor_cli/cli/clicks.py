@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from hodor_cli.cli.options import JsonFileOption, ResumeOption, arg, opt, out_option, require_new_json, write_json
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, duration, new_console, progress_bar, say, warn
+from hodor_cli.cli.terminal import duration, new_console, progress_bar, say, warn
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import plural
 from hodor_cli.run.settings import SegmentSettings
 
 
@@ -94,7 +95,7 @@ def evaluate_clicks(
     missed = ", ".join(f"{scores.failures(t)} never reach {t:.2f}" for t in TARGETS)
     values = scores.to_dict()
     console.print(
-        f"{counted(len(scores.ious), 'object')} of {dataset}; {missed}; {values['ms_per_frame']:.0f} ms per frame,"
+        f"{plural(len(scores.ious), 'object')} of {dataset}; {missed}; {values['ms_per_frame']:.0f} ms per frame,"
         f" {values['ms_per_click']:.0f} ms per click (medians)"
     )
     write_json(values, json_file)

@@ -8,9 +8,10 @@ from typing import Annotated
 
 from hodor_cli.cli.lazy import HodorCommand, group
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, picture_file, switch
-from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn, with_flags
+from hodor_cli.cli.terminal import note, progress_bar, say, warn, with_flags
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
+from hodor_cli.images.paths import plural
 from hodor_cli.training.config import train_preset
 
 app = group("Check a data set, and draw training samples made from it.")
@@ -94,4 +95,4 @@ def preview(
             samples.append(sample)
             show(len(samples))
     write_sheet(out, samples, overwrite=overwrite)
-    note(f"wrote {out}: {counted(len(samples), 'sample')}")
+    note(f"wrote {out}: {plural(len(samples), 'sample')}")

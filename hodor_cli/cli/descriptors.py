@@ -10,9 +10,10 @@ import typer
 
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
+from hodor_cli.cli.terminal import note, progress_bar, say, warn
 from hodor_cli.errors import UsageError
 from hodor_cli.files import require_place
+from hodor_cli.images.paths import plural
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def export_descriptors(
     outcomes = [video.outcome for video in exported]
     say(f"written to {out}" if "written" in outcomes else f"nothing new for {out}")
     if failed := outcomes.count("failed"):
-        warn(f"{failed} of {counted(len(found), 'video')} could not be exported")
+        warn(f"{failed} of {plural(len(found), 'video')} could not be exported")
         raise typer.Exit(3)
 
 
@@ -107,7 +108,7 @@ def _print_outcome(video: ExportedVideo) -> None:
     elif video.outcome == "skipped":
         say(f"{video.name}: already there, skipped")
     else:
-        say(f"{video.name}: {counted(video.rows, 'descriptor')} from {counted(video.frames, 'frame')}")
+        say(f"{video.name}: {plural(video.rows, 'descriptor')} from {plural(video.frames, 'frame')}")
         for sentence in video.warnings:
             warn(sentence)
         if not video.rows:
@@ -150,7 +151,7 @@ def train_projection(
     save_projection(out, projection)
     learned = projection.settings
     say(
-        f"{out}  {counted(learned['dimensions'], 'number')} per object, learned from {learned['rows']:,} views of "
+        f"{out}  {plural(learned['dimensions'], 'number')} per object, learned from {learned['rows']:,} views of "
         f"{learned['objects']:,} objects in {count:,} photographs"
     )
     if "alike_below" not in learned:

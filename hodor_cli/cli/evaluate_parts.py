@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.cli.options import names_in, numbers_in
-from hodor_cli.cli.terminal import counted, note, progress_bar
+from hodor_cli.cli.terminal import note, progress_bar
 from hodor_cli.errors import OutputError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 from hodor_cli.files import writing
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, plural
 from hodor_cli.pages import percent
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def print_comparison(comparison: ResultComparison, console: Console) -> None:
     )
     console.print(table)
     said = f"J&F of {comparison.name_b} minus {comparison.name_a}: {100 * comparison.difference:+.2f}"
-    count = counted(len(comparison.sequences), "sequence")
+    count = plural(len(comparison.sequences), "sequence")
     if comparison.interval is None:
         console.print(f"{said}, over {count}: {comparison.verdict}")
     else:
@@ -133,7 +133,7 @@ def evaluate_given(
     console.print(table)
     for score in scores:
         for name, ids in score.unknown.items():
-            point = f"{score.choose}, {counted(score.given, 'mask')}"
+            point = f"{score.choose}, {plural(score.given, 'mask')}"
             note(f"note: {point}: no given mask of {name} shows object {listed(ids)}, which counts as missed")
     content: dict[str, Any] = {"dataset": str(dataset), "weights": settings.weights}
     content |= {"min_dim": segmenter.min_dim if adapt is None else settings.min_dim, "adapt": settings.adapt}

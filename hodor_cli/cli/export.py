@@ -8,8 +8,9 @@ from typing import Annotated
 
 from hodor_cli.cli.options import OverwriteOption, arg, names_in, opt, out_option, switch
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, note, say, warn
+from hodor_cli.cli.terminal import note, say, warn
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import plural
 from hodor_cli.run.settings import SegmentSettings
 
 NameOption = Annotated[
@@ -92,11 +93,11 @@ def convert(
     with new_folder(out, tolerance=simplify, frames=frames, overwrite=overwrite) as folder:
         writer.write(found, folder)
     if frames and (lost := sum(picture.file is None for picture in found.pictures)):
-        warn(f"{counted(lost, 'picture')} of {annotations} could not be found, so they were not written")
-    masks = counted(sum(len(picture.object_ids) for picture in found.pictures), "mask")
+        warn(f"{plural(lost, 'picture')} of {annotations} could not be found, so they were not written")
+    masks = plural(sum(len(picture.object_ids) for picture in found.pictures), "mask")
     known = {shape.object_id for picture in found.pictures for shape in picture.shapes if shape.key is not None}
-    of = f" of {counted(len(known), 'object')}" if found.tracked and known else ""
-    say(f"{out}  {counted(len(found.pictures), 'picture')}, {masks}{of}: {writer.about}")
+    of = f" of {plural(len(known), 'object')}" if found.tracked and known else ""
+    say(f"{out}  {plural(len(found.pictures), 'picture')}, {masks}{of}: {writer.about}")
 
 
 def export_onnx(

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import hodor_cli
-from hodor_cli.cli.terminal import counted, say
+from hodor_cli.cli.terminal import say
 from hodor_cli.errors import HodorError
+from hodor_cli.images.paths import plural
 
 #: Distribution name of each package whose version matters.
 PACKAGES = (
@@ -67,7 +68,7 @@ def _devices() -> dict[str, str]:
         from hodor_cli.runtime.device import cpu_multiplies_bf16
     except (ImportError, OSError) as error:
         return {"torch": f"cannot be imported ({error})"}
-    threads = counted(torch.get_num_threads(), "thread")
+    threads = plural(torch.get_num_threads(), "thread")
     units = ", multiplies bfloat16" if cpu_multiplies_bf16() else ""
     devices = {"cpu": f"{threads}, {torch.backends.cpu.get_cpu_capability()}{units}"}
     for index in range(torch.cuda.device_count()):

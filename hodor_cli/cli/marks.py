@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli.options import opt
-from hodor_cli.cli.terminal import counted, note
+from hodor_cli.cli.terminal import note
 from hodor_cli.errors import UsageError
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, plural
 
 if TYPE_CHECKING:
     from hodor_cli.formats.mask_arguments import Given
@@ -118,7 +118,7 @@ def _print_sources(read: Given, inputs: RunInputs) -> None:
         for line in given.notes:
             note(f"  {line}")
     if len(read.masks) > _SHOWN_MASKS:
-        more = counted(len(read.masks) - _SHOWN_MASKS, "more frame")
+        more = plural(len(read.masks) - _SHOWN_MASKS, "more frame")
         note(f"... and masks for {more}, up to frame {max(read.masks)}")
     for frame, boxes in inputs.boxes.items():
         for object_id, box in boxes.items():
@@ -127,7 +127,7 @@ def _print_sources(read: Given, inputs: RunInputs) -> None:
         started = inputs.ids_of(frame, clicks=False)
         for object_id, of_object in clicks.items():
             how = "corrected by" if object_id in started else "from"
-            note(f"Frame {frame}: object {object_id} {how} {counted(len(of_object), 'click')}")
+            note(f"Frame {frame}: object {object_id} {how} {plural(len(of_object), 'click')}")
 
 
 def objects_named(ids: Sequence[int]) -> str:

@@ -7,7 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.cli.terminal import counted, note, progress_bar, say, say_json
+from hodor_cli.cli.terminal import note, progress_bar, say, say_json
+from hodor_cli.images.paths import plural
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.comparison import Comparison, Metric
@@ -104,7 +105,7 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
             note(f"no other object of {store.path} could be compared with {query['query']}")
         checked = any(check is not None for _, check in query["matches"])
         say(
-            f"{query['query']}: {counted(len(query['matches']), 'most similar object')} of {store.path}, "
+            f"{query['query']}: {plural(len(query['matches']), 'most similar object')} of {store.path}, "
             f"compared by {query['by']}, {query['metric']} distance{', ranked with what was found' * checked}"
         )
         for rank, (match, check) in enumerate(query["matches"], start=1):

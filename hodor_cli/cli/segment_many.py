@@ -15,9 +15,9 @@ from hodor_cli.cli.export import formats_of
 from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.parameters import MACHINE, Fields
 from hodor_cli.cli.segment_texts import resuming
-from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn, with_flags
+from hodor_cli.cli.terminal import note, progress_bar, say, warn, with_flags
 from hodor_cli.errors import DeviceError, UsageError
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, plural
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ def segment_many(
     jobs = find_jobs(path, masks.expanduser())
     if unused := unused_masks(masks.expanduser(), jobs):
         verb = "belongs" if len(unused) == 1 else "belong"
-        warn(f"{counted(len(unused), 'mask')} in {masks} {verb} to no video: {listed(unused, 8)}")
+        warn(f"{plural(len(unused), 'mask')} in {masks} {verb} to no video: {listed(unused, 8)}")
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
     load_network(options.settings, here=ray is None)  # an error common to all videos is raised once
-    note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
+    note(f"{plural(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
     try:
         with progress_bar("segmenting", len(jobs), unit="videos") as show:
 
@@ -128,7 +128,7 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     before = sum(result.already_finished for result in done)
     again = f" ({before} of them before)" if before else ""
     rate = summary.frames / summary.seconds if summary.seconds else 0.0
-    videos, frames = counted(len(done), "video"), counted(summary.frames, "frame")
+    videos, frames = plural(len(done), "video"), plural(summary.frames, "frame")
     say(f"{videos} of {len(summary.results)} done{again}, {frames}, {rate:.1f} frames/s.")
     say(f"  {summary.out}/NAME/  masks, overlay, report and review page of each video")
     if exports:
@@ -137,11 +137,11 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     review = [result for result in done if result.review]
     if review:
         names = listed([result.name for result in review], 8)
-        say(f"Frames to review in {counted(len(review), 'video')} (open NAME/review.html): {names}")
+        say(f"Frames to review in {plural(len(review), 'video')} (open NAME/review.html): {names}")
     _print_lines([(result.name, text) for result in done for text in result.notes], note)
     _print_lines([(result.name, text) for result in done for text in result.warnings], warn)
     if summary.failed:
-        say(f"{counted(len(summary.failed), 'video')} failed; fix these and run the same command with --resume:")
+        say(f"{plural(len(summary.failed), 'video')} failed; fix these and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
             say(with_flags(f"  {result.name}: {result.error}"))
         if len(summary.failed) > _SHOWN:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hodor_cli.cli.marks import objects_named
-from hodor_cli.cli.terminal import counted, note, say, warn
+from hodor_cli.cli.terminal import note, say, warn
+from hodor_cli.images.paths import plural
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.session.session import DescriptorSession
@@ -23,7 +24,7 @@ def print_summary(summary: SegmentSummary, *, printed: Collection[str]) -> None:
     for warning in summary.warnings:
         if warning not in printed:
             warn(warning)
-    frames, objects = counted(summary.frames, "frame"), objects_named(summary.object_ids)
+    frames, objects = plural(summary.frames, "frame"), objects_named(summary.object_ids)
     if summary.already_finished:
         say(f"{summary.out} is finished already: {frames}, {objects}.")
     else:
@@ -62,12 +63,12 @@ def print_descriptors(session: DescriptorSession, file: Path | None, summary: Se
     """Print which saved objects are probably not in the video, and how many descriptors were added."""
     if session.recognition is not None and not summary.already_finished:  # else no frame has been compared
         for object_id, (alike, found) in session.recognition.unrecognised().items():
-            seen_in = f"found in {counted(found, 'frame')}" + (f", similar in {alike} of them" if found else "")
+            seen_in = f"found in {plural(found, 'frame')}" + (f", similar in {alike} of them" if found else "")
             note(f"Object {object_id} is probably not in this video: {seen_in}.")
     if session.recorder is not None and session.recorder.incomplete:
         note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {summary.out} -o {file}")
     elif session.recorder is not None:
-        say(f"  {file}  {counted(session.recorder.rows, 'descriptor')} added")
+        say(f"  {file}  {plural(session.recorder.rows, 'descriptor')} added")
 
 
 def resuming(overwrite: bool) -> str:

@@ -215,8 +215,3 @@ def duration(seconds: float) -> str:
     minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
-
-
-def counted(number: int, thing: str, things: str | None = None) -> str:
-    """A number with its noun: 1 video, 2 videos."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"

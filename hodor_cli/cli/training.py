@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli.options import opt, switch
 from hodor_cli.cli.parameters import MACHINE, Fields, option
-from hodor_cli.cli.terminal import Show, counted, keeping_flags, note, progress_bar, say, say_json, warn
+from hodor_cli.cli.terminal import Show, keeping_flags, note, progress_bar, say, say_json, warn
 from hodor_cli.cli.training_parts import LiveLine, Validation
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import plural
 from hodor_cli.samples.settings import ClipOptions, augment_preset
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import LearningRate, TrainConfig
@@ -133,7 +134,7 @@ def train_with(
         result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **more)
     if not result.is_first:
         return
-    say(f"{result.last}: the network after {counted(result.iterations, 'iteration')}")
+    say(f"{result.last}: the network after {plural(result.iterations, 'iteration')}")
     if result.best is not None and result.score is not None:
         say(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
     if result.iterations < result.wanted:

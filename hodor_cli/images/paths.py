@@ -24,9 +24,9 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if part.isdigit() and part.isascii() else part for part in parts], name
 
 
-def plural(count: int, noun: str) -> str:
-    """ "1 frame", "2 frames"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """ "1 frame", "2,000 frames"; `nouns` is the plural of nouns that do not end in s then."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def listed(things: Iterable[object], most: int = 5) -> str:
