@@ -19,10 +19,13 @@ from typer.testing import CliRunner, Result
 import hodor_cli
 from hodor_cli import SegmentOptions
 from hodor_cli.cli import app
+from hodor_cli.cli.segment_texts import print_summary
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.model import build_model
+from hodor_cli.records import ReviewItem
+from hodor_cli.run.settings import SegmentSummary
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 COUNT = 12
@@ -329,3 +332,14 @@ def test_misplaced_values_are_explained(tmp_path: Path, clip: Path) -> None:
     assert "begin with two dashes" in refused("segment", clip / "clip.mp4", "-mask", mask, code=2)
     said = refused("segment", clip / "clip.mp4", "--mask", mask, "--name", "5=mug", "-o", out, code=2)
     assert said.endswith("there is no object 5 to name; the ids are 1") and not out.exists()
+
+
+def test_a_cut_is_one_line_of_the_frames_to_review_for_all_objects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuts = [ReviewItem(number, "cut", 7, 7, "00007", "00007") for number in range(1, 21)]
+    lost = [ReviewItem(1, "lost", at, at, f"{at:05d}", f"{at:05d}") for at in range(8, 32, 2)]
+    print_summary(SegmentSummary(tmp_path, 40, (*range(1, 21),), 9.0, (*cuts, *lost), ()), printed=())
+    lines = capsys.readouterr().out.partition("Frames to review:\n")[2].splitlines()
+    assert lines[0].startswith("  00007, object 1: cut; also 19 objects (2, 3, ")
+    assert lines[1] == "  00008, object 1: lost" and len(lines) == 13 and "and 1 more" in lines[-1]

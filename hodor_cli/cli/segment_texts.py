@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from hodor_cli.run.settings import SegmentSummary
 
 
-#: Stretches of frames to review that are listed on the terminal; the report has all.
+#: Ranges of frames to review that are listed on the terminal; the report has all.
 _SHOWN_REVIEWS = 12
 
 
@@ -46,10 +47,13 @@ def print_summary(summary: SegmentSummary, *, printed: Collection[str]) -> None:
         say("No frame stands out for review.")
         return
     say("Frames to review:")
-    for item in summary.review[:_SHOWN_REVIEWS]:
-        say(f"  {item}")
-    if len(summary.review) > _SHOWN_REVIEWS:
-        say(f"  ... and {len(summary.review) - _SHOWN_REVIEWS} more, all in report.json")
+    alike = defaultdict(list)  # a cut concerns all objects
+    for item in summary.review:
+        alike[item.first_frame, item.last_frame, item.reason].append(item)
+    for first, *more in list(alike.values())[:_SHOWN_REVIEWS]:
+        say(f"  {first}" + (f"; also {objects_named([item.object_id for item in more])}" if more else ""))
+    if len(alike) > _SHOWN_REVIEWS:
+        say(f"  ... and {len(alike) - _SHOWN_REVIEWS} more, all in report.json")
 
 
 def print_known(session: DescriptorSession) -> None:
