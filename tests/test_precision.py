@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import moving_square
+from torch.torch_version import TorchVersion
 
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.engine import Segmenter
@@ -165,6 +166,17 @@ def test_who_asks_for_a_gpu_is_told_its_name() -> None:
         device.choose_device("gpu")
     with pytest.raises(UsageError, match=r"choose auto, cpu, cuda or mps$"):
         device.choose_device("tpu")  # not a misspelt cpu
+
+
+@pytest.mark.parametrize(("version", "wanted"), [("2.9.1", "cpu"), ("2.10.0", "mps")])
+def test_mps_is_chosen_only_where_it_has_all_operations(
+    version: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    assert device.choose_device("auto").type == wanted
+    assert device.choose_device("mps").type == "mps"  # its user may have switched on the fallback to the CPU
 
 
 def test_a_network_that_is_on_the_device_already_is_not_copied() -> None:

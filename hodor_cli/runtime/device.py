@@ -28,7 +28,9 @@ def choose_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        # Before PyTorch 2.10, MPS lacks `embedding_bag`. The comparison is of versions, not of texts.
+        mps = torch.backends.mps.is_available() and torch.__version__ >= "2.10"
+        return torch.device("mps" if mps else "cpu")
     kind = device.partition(":")[0]
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind not in available:

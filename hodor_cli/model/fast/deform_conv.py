@@ -24,8 +24,9 @@ class GatheredDeformConv(DeformConv):
 def gathered_deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `deform_conv2d`, by a gather and one matrix product.
 
-    The gather is `embedding_bag`: each sample is a weighted sum of the four rows (pixels) around it. Every backend
-    fuses that operation, and its gradient reaches both the map and, through the bilinear weights, the offsets.
+    The gather is `embedding_bag`: each sample is a weighted sum of the four rows (pixels) around it. CPUs and GPUs (MPS
+    since PyTorch 2.10) fuse that operation, and its gradient reaches both the map and, through the bilinear weights,
+    the offsets.
     """
     batch, channels, height, width = x.shape
     # Half-precision positions would be off by whole pixels at the right and bottom of a map.
