@@ -1,9 +1,9 @@
 """From logits at stride 4 to a label map at the frame's own size.
 
-Logits are upsampled to the network's input, softmax turns them into probabilities, and these are resized to the frame.
-So a pixel depends on at most 3 x 3 cells of the logits. Where one object is the likeliest in all of them, or one
-background channel is above all objects, the label is known. Only the other cells, near outlines, are upsampled; most
-of their pixels are known from the upsampled cells in the same way, and the rest are interpolated.
+Logits are upsampled to the network's input, softmax turns them into probabilities, and these are resized to the frame:
+from cells to points to pixels. So a pixel depends on at most 3 x 3 cells. Where one object is the likeliest in all of
+them, or one background channel is above all objects, the label is known. Only the other cells, near outlines, are
+upsampled. There, most pixels are known from their four points in the same way, and the rest are interpolated.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def label_map(
         background: B, the number of background channels, the likeliest of which competes with the objects.
         others: O, the number of channels before these, which take a share of the probability and compete with none.
     Returns:
-        Label map (H, W) uint16, and each object's mean probability in its mask at the network's input (0 where it has
-        none); inside, it is taken from the logits' own cells.
+        Label map (H, W) uint16, and each object's mean probability over the points of its mask (0 if it has none).
+        Points that need no upsampling count with the probability of their cell.
     """
     maps, size, device = logits[0].float(), geometry.scaled, logits.device
     rivals, objects = maps[others:].split((background, len(object_ids)))
@@ -53,18 +53,18 @@ def label_map(
         return labels, dict.fromkeys(object_ids, 0.0)
     # Slots below 0 index the ids from the end.
     ids = torch.tensor([*object_ids, _UNCLEAR, 0], dtype=torch.int32, device=device)
-    finer = ids[cells.long()].repeat_interleave(_STRIDE, 0).repeat_interleave(_STRIDE, 1)[: size[0], : size[1]]
-    y, x = _true_places(finer == _UNCLEAR)
+    points = ids[cells.long()].repeat_interleave(_STRIDE, 0).repeat_interleave(_STRIDE, 1)[: size[0], : size[1]]
+    y, x = _true_places(points == _UNCLEAR)
     near = _Upsampled.around(maps, (others, background), size, y, x)
-    finer[y, x] = ids[near.slots(y, x).long()]
+    points[y, x] = ids[near.slots(y, x).long()]
 
     parts = (slice(_STRIDE * part.start, _STRIDE * part.stop) for part in box)
     sides = zip(size, geometry.original, parts, strict=True)
-    rows, columns = (_Side.of(count, pixels, device).inside(part) for count, pixels, part in sides)
-    found = finer.index_select(1, columns.first).index_select(0, rows.first)
-    at = _true_places(found == _UNCLEAR)
-    found[at] = ids[near.likeliest_at(*_corners(rows, columns, *at))]
-    labels[rows.window, columns.window] = found.cpu().numpy()
+    rows, columns = (_Side.of(here, wanted, device).inside(part) for here, wanted, part in sides)
+    pixels = points.index_select(1, columns.first).index_select(0, rows.first)
+    at = _true_places(pixels == _UNCLEAR)
+    pixels[at] = ids[near.likeliest_at(*_corners(rows, columns, *at))]
+    labels[rows.window, columns.window] = pixels.cpu().numpy()
 
     chances, edge, count = (values - maps.logsumexp(dim=0)).exp()[inside], near.place[y, x], len(object_ids)
     inner, outer = _by_slot(cells, chances, count), _by_slot(near.likeliest[edge], near.values[edge], count)
@@ -82,7 +82,7 @@ def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class _Side:
-    """How N consecutive pixels along a side are interpolated from cells.
+    """How N consecutive pixels of one grid are interpolated from the cells of another, along a side.
 
     first: (N,) int64, the first of each pixel's two cells. share: (N,), the weight of the next one. cells: how many
     there are. start: the first pixel.
@@ -95,9 +95,8 @@ class _Side:
 
     @classmethod
     def of(cls, cells: int, pixels: int, device: torch.device) -> _Side:
-        position = ((torch.arange(pixels, dtype=torch.float32, device=device) + 0.5) * (cells / pixels) - 0.5).clamp(
-            min=0
-        )
+        centres = torch.arange(pixels, dtype=torch.float32, device=device) + 0.5
+        position = (centres * (cells / pixels) - 0.5).clamp(min=0)
         first = position.long()
         return cls(first, position - first, cells)
 
@@ -113,11 +112,11 @@ class _Side:
 
 @dataclass(frozen=True)
 class _Upsampled:
-    """Probabilities at M cells of the network's input.
+    """Probabilities at M points.
 
-    place: (h, w) int32, the place of each cell of the input among the M; undefined for other cells. rivals: (B, M), of
-    the background channels. highest: (1 + I, M), the highest of these, and of the objects. values: (M,), the highest of
-    the objects. likeliest: (M,) int16, the slot of that object, or another number below _NOTHING for each background
+    place: (h, w) int32, the place of each of them among the M; undefined for other points. rivals: (B, M), of the
+    background channels. highest: (1 + I, M), the highest of these, and those of the objects. values: (M,), the highest
+    of the objects. likeliest: (M,) int16, the slot of that object, or another number below _NOTHING for each background
     channel if one of them is the likeliest.
     """
 
@@ -129,9 +128,9 @@ class _Upsampled:
 
     @staticmethod
     def around(maps: Tensor, split: tuple[int, int], size: tuple[int, int], y: Tensor, x: Tensor) -> _Upsampled:
-        """Upsample logits (C, H, W) at N cells and at their neighbours at the right, below, and diagonally between.
+        """Upsample logits (C, H, W) at N points and at their neighbours at the right, below, and diagonally between.
 
-        split: the numbers of channels that only share the probability, and of the background. size: (h, w).
+        split: the numbers of channels that only share the probability, and of the background. size: (h, w), in points.
         """
         wanted = torch.zeros(size, dtype=torch.bool, device=maps.device)
         wanted[_block(y, x, size)] = True
@@ -148,9 +147,9 @@ class _Upsampled:
         return _Upsampled(place, rivals, torch.cat((top[None], objects)), values, likeliest)
 
     def slots(self, y: Tensor, x: Tensor) -> Tensor:
-        """(N,) int16: the slot of all pixels between each cell and its neighbours, `_UNCLEAR` where they may differ.
+        """(N,) int16: the slot of all pixels between each point and its neighbours, `_UNCLEAR` where they may differ.
 
-        Between cells of two background channels, an object may win.
+        Between points of two background channels, an object may win.
         """
         block = self.place[_block(y, x, self.place.shape)]
         found = self.likeliest[block]
@@ -160,9 +159,9 @@ class _Upsampled:
         return found[0].clamp(min=_NOTHING).masked_fill(differ, _UNCLEAR).masked_fill(far, _NOTHING)
 
     def likeliest_at(self, cells: Tensor, weights: Tensor) -> Tensor:
-        """(N,): the slot of the likeliest object at N pixels, if it beats the background; both arguments (N, 4).
+        """(N,): the slot of the likeliest object at N pixels, if it beats the background; arguments as of `_corners`.
 
-        The background's maximum per cell is interpolated first, which gives at least the true maximum. All background
+        The background's maximum per point is interpolated first, which gives at least the true maximum. All background
         channels are interpolated only where it could decide.
         """
         places = self.place.flatten()[cells]

@@ -33,7 +33,6 @@ from hodor_cli.model.background import predicted_masks
 from hodor_cli.model.decoder import ABSENT
 from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.types import Cue, Maps
-from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import Geometry
 
 
@@ -205,5 +204,4 @@ class FrameStep:
         if self.planned is not None and not self.planned.shows:
             return np.zeros(self.geometry.original, dtype=np.uint16), {}
         logits = decoded.logits[:, : NUM_NON_OBJECT + len(decoded.followed)]
-        with autocast(self.network.device, self.network.dtype):
-            return label_map(logits, self.geometry, list(decoded.followed))
+        return label_map(logits, self.geometry, list(decoded.followed))
