@@ -97,8 +97,8 @@ class MobileNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
 class MatchingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The correspondence cue: labels propagated from the reference and the previous frame by matching features.
 
-    This is an addition to the paper's network (see `hodor_cli/model/matching.py`). It stores the keys of these two
-    frames, however long the video is.
+    This is an addition to the paper's network (see `hodor_cli/model/matching.py`). It stores the keys of a few frames,
+    however long the video is.
     """
 
     key_channels: Width = 128

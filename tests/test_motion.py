@@ -125,7 +125,7 @@ def test_motion_survives_being_saved_and_forgets_lost_objects() -> None:
     motion = Motion()
     for x in (10, 16):
         motion.observe([7, 300], torch.stack((disc(x), disc(12))), None)
-    again = Motion.of_state(motion.state())
+    again = Motion.unpack(motion.pack())
     assert again.radii([7, 300], SPREAD, None) == motion.radii([7, 300], SPREAD, None) == [9, SPREAD]
     again.observe([7], torch.zeros(1, H, W), None)
     assert again.radii([7], SPREAD, None) == [SPREAD]

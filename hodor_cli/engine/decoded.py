@@ -64,7 +64,7 @@ class Measures:
 def masks_to_encode(logits: Tensor, reference: dict[int, Tensor], ids: ObjectIds, geometry: Geometry) -> Tensor:
     """Soft object masks (1, I, h, w) at stride 8 for a frame's descriptors.
 
-    logits: (1, 10 + I, h, w) at stride 4. reference: the masks given in the frame, (padded H, padded W) by id.
+    logits: (1, 10 + I, 2h, 2w) at stride 4. reference: the masks given in the frame, (padded H, padded W) by id.
     """
     probabilities = logits.softmax(dim=1)
     if not reference:

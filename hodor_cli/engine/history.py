@@ -56,7 +56,7 @@ class HistoryEntry:
             lasting=lasting,
         )
 
-    def copied(self) -> FrameDescriptors:
+    def descriptors(self) -> FrameDescriptors:
         """The descriptors as arrays of their own."""
         objects = dict(zip(self.object_ids, self.objects.cpu().numpy().copy(), strict=True))
         return FrameDescriptors(objects, None if self.background is None else self.background.cpu().numpy().copy())

@@ -25,7 +25,7 @@ class Carried(NamedTuple):
     def all_of(
         matcher: Matcher, keys: Tensor, sources: Sequence[StoredFrame], object_ids: Sequence[int]
     ) -> list[Carried]:
-        """Match the frame with these keys with stored ones."""
+        """Match a frame, by its keys (1, K, h, w), with stored ones."""
         coarse = matcher.every_second(keys)
         ids = tuple(object_ids)
         return [Carried(source, ids, matcher.anywhere(coarse, source.keyed_masks(ids))) for source in sources]
@@ -39,7 +39,7 @@ class KnownAffinity(NamedTuple):
 
     @staticmethod
     def of(matcher: Matcher, keys: Tensor, before: Tensor, region: Region | None) -> KnownAffinity:
-        """Match the frame with these keys (1, K, h, w) with the one before."""
+        """Match a frame with the one before it, both by their keys (1, K, h, w)."""
         kept, peak = rounded(before[0])
         return KnownAffinity(kept, matcher.affinity(keys, unrounded(kept, peak), region))
 

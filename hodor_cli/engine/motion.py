@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,7 @@ class Motion:
         }
         return motion
 
-    def state(self) -> dict[str, np.ndarray]:
+    def pack(self) -> dict[str, np.ndarray]:
         """The object as arrays that `np.savez` can write."""
         return {
             "motion/object_ids": np.array(list(self._tracks), dtype=np.int64),
@@ -124,8 +125,8 @@ class Motion:
         }
 
     @staticmethod
-    def of_state(arrays: Mapping[str, np.ndarray]) -> Motion:
-        """The object whose `state` these arrays are."""
+    def unpack(arrays: Mapping[str, np.ndarray]) -> Motion:
+        """The object that `pack` returned as arrays."""
         motion = Motion()
         ids, tracks = arrays["motion/object_ids"].tolist(), arrays["motion/tracks"].tolist()
         motion._tracks = {int(key): _Track(*values) for key, values in zip(ids, tracks, strict=True)}
@@ -193,8 +194,6 @@ class _Parts:
     """
 
     def __init__(self, found: Tensor, near: Tensor, new: Tensor, size: tuple[int, int]) -> None:
-        import cv2
-
         mask = found.cpu().numpy()
         self.near = near.cpu().numpy() > 0
         _, self._labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -46,7 +46,8 @@ class Encoded(NamedTuple):
 class Network:
     """A network on its device, in its precision, and what it computes from single frames.
 
-    second: a thread that works on the next frame during a step, between `start_second` and `stop_second`.
+    second: a thread that prepares the next frame and makes the label map during a step, between `start_second` and
+    `stop_second`.
     maps_are_read: other code reads the backbone's maps of every frame, so no frame is extracted ahead of its step.
     whole_frames: other code reads the decoder's logits, so all of each frame is decoded, not only where objects can be.
     """

@@ -35,7 +35,8 @@ _LARGEST = 0.75
 class WholeFrame:
     """What is kept from the last frame that was decoded as a whole, for decoding regions of the next frames.
 
-    object_ids: the objects decoded in it. norms: the decoder's `Norms.statistics`. age: frames decoded from it on.
+    object_ids: the objects decoded in it. norms: the decoder's `Norms.statistics`. age: how many frames
+    before the next one it was.
     """
 
     object_ids: ObjectIds

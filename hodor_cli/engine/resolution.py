@@ -92,13 +92,13 @@ class WorkingResolution:
             return replace(self, waited=self.waited + 1)
         return replace(self, chosen=wanted, waited=0)
 
-    def packed(self) -> np.ndarray:
+    def pack(self) -> np.ndarray:
         """`chosen` and `waited`, as an array (2,)."""
         return np.array((-1 if self.chosen is None else self.chosen, self.waited))
 
     @staticmethod
-    def unpacked(sides: tuple[tuple[int, int], ...], array: np.ndarray | None) -> WorkingResolution:
-        """The resolution whose `packed` this array is; the usual one if it is None."""
+    def unpack(sides: tuple[tuple[int, int], ...], array: np.ndarray | None) -> WorkingResolution:
+        """The resolution that `pack` returned as an array; the usual one if it is None."""
         chosen, waited = (0, 0) if array is None else (int(number) for number in array)
         return WorkingResolution(sides, None if chosen < 0 else min(chosen, len(sides) - 1), waited)
 

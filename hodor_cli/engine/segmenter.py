@@ -176,7 +176,7 @@ class Segmenter:
     def descriptors(self) -> FrameDescriptors:
         """Descriptors of the newest frame, as they entered the history; empty if nothing was followed in it."""
         newest = [entry for entry in self._known.ring.entries[-1:] if entry.frame == self._next_frame - 1]
-        return newest[0].copied() if newest else FrameDescriptors({}, None)
+        return newest[0].descriptors() if newest else FrameDescriptors({}, None)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything the next step depends on, as arrays that `np.savez` can write; about 2 MB."""
@@ -185,7 +185,7 @@ class Segmenter:
             "model": np.array(self.model.config.name),
             "next_frame": np.array(self._next_frame),
             "size": np.array((0, 0) if self._geometry is None else self._geometry.original),
-            "resolution": self._resolution.packed(),
+            "resolution": self._resolution.pack(),
             **self._known.pack(),
             **self.watches.pack(),
         }
@@ -198,7 +198,7 @@ class Segmenter:
         """
         try:
             height, width = (int(n) for n in state.get("size", (0, 0)))
-            resolution = WorkingResolution.unpacked(self.sides, state.get("resolution"))
+            resolution = WorkingResolution.unpack(self.sides, state.get("resolution"))
             geometry = resolution.of((height, width)) if height else None
             check_state(state, self.model.config, geometry if self.matching else None)
             known = Followed.unpack(state, self.history, self.device, matching=self.matching)

@@ -79,7 +79,7 @@ class SoftMap:
 
     def labels(self, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
         """The label map (H, W) at the frame's own size, and each object's confidence."""
-        rest = (1 - self.objects.sum(dim=0) - self.background).clamp(min=_LEAST)
+        rest = 1 - self.objects.sum(dim=0) - self.background
         channels = torch.cat((rest[None], self.background[None], self.objects)).clamp(min=_LEAST).log()[None]
         # The first channel is the sum of the lower background channels, none of which can be the likeliest.
         return label_map(channels, geometry, list(self.object_ids), background=1, others=1)

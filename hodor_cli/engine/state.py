@@ -120,7 +120,7 @@ class Followed:
             "matching/recent": self.memory.recent,
             "whole": self.whole,
         }
-        arrays = {"object_ids": np.array(self.ids, dtype=np.int64), **self.motion.state()}
+        arrays = {"object_ids": np.array(self.ids, dtype=np.int64), **self.motion.pack()}
         arrays |= {"matching/age": np.array(self.memory.age)} if self.memory.age else {}
         for prefix, part in parts.items():
             if part is not None:
@@ -142,7 +142,7 @@ class Followed:
             memory.references = list(_unpack_all(StoredFrame, arrays, "matching/reference", device))
             if "whole/object_ids" in arrays:
                 followed.whole = _unpack(WholeFrame, arrays, "whole", device)
-        followed.motion, cpu = Motion.of_state(arrays), torch.device("cpu")
+        followed.motion, cpu = Motion.unpack(arrays), torch.device("cpu")
         looks = [name.split("/")[1] for name in arrays if name.startswith("given/") and name.endswith("/unit")]
         followed.looks = {int(key): _unpack(GivenLook, arrays, f"given/{key}", cpu) for key in looks}
         return followed

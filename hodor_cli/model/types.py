@@ -82,8 +82,8 @@ class Cue(NamedTuple):
 
     previous: carried from the previous frame.
     reference: carried from the frame with given masks; averaged with those from a recent frame, if there is one.
-    near: 1 where an object can be, given where it was in the previous frame, and 0 elsewhere; None for frames that do
-    not follow each other, as in training.
+    near: 1 where an object can be, given where it was in the previous frame, and 0 elsewhere; None if that is not to
+    count, as in training, or is considered after decoding, as by the segmenter.
     matched: (B, 1, h, w) in 0..1, how well each pixel matches the previous frame; None if all are to count as matched.
     given: carried from the frames with given masks alone; None if `reference` is.
     """

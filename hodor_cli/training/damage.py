@@ -119,12 +119,12 @@ class WrongCue(NamedTuple):
         """Each object is wrong with this chance, in one of the three ways. Uses PyTorch's global generator."""
         draws = torch.rand(5, batch, count, device=device)
         wrong, way = draws[0] < chance, draws[1]
-        third = 1 / 3 if count > 1 else 1 / 2
+        each = 1 / 3 if count > 1 else 1 / 2  # a single object cannot be swapped
         return WrongCue(
-            gone=wrong & (way < third),
-            moved=wrong & (way >= third) & (way < 2 * third),
+            gone=wrong & (way < each),
+            moved=wrong & (way >= each) & (way < 2 * each),
             shift=draws[2:4].transpose(0, 1) - 0.5,
-            swapped=wrong & (way >= 2 * third),
+            swapped=wrong & (way >= 2 * each),
             both=draws[4] < 0.5,
         )
 
