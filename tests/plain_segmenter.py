@@ -155,5 +155,5 @@ class PlainSegmenter:
             if not (masks[0, i] > 0.5).any():
                 for entry in self._entries:
                     if object_id in entry.objects:
-                        objects[0, i] = self.model.anywhere(entry.objects[object_id])
+                        objects[0, i] = self.model.without_place(entry.objects[object_id])
         return made._replace(objects=objects)

@@ -126,7 +126,7 @@ def resolution_after(areas: list[float], frames: int, chosen: int) -> int:
     """The resolution (0 for large objects, 2 for small ones) after frames in which objects have these areas."""
     found = WorkingResolution(((288, 555), (360, 694), (432, 832)), chosen)
     for _ in range(frames):
-        geometry = found.of((480, 854))
+        geometry = found.geometry((480, 854))
         found = found.following([area * (found.min_dim / 288) ** 2 for area in areas], geometry)
     assert found.chosen is not None
     return found.chosen

@@ -89,7 +89,7 @@ def hold_lost(entry: HistoryEntry, masks: Tensor, ring: HistoryRing, model: Hodo
     for row, (object_id, is_lost) in enumerate(zip(entry.object_ids, lost, strict=True)):
         earlier = ring.newest(object_id) if is_lost else None
         if earlier is not None:
-            objects[row] = model.anywhere(earlier)
+            objects[row] = model.without_place(earlier)
     return replace(entry, objects=objects)
 
 

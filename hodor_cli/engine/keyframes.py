@@ -77,7 +77,7 @@ class OfflineSegmenter(Segmenter):
         InputError for the same mistakes as `step`.
         """
         assert self._plan is not None
-        geometry = self._check_frame(image)
+        geometry = self._geometry_of(image)
         given = reference_masks_by_id(masks, size=geometry.original, frame=frame)
         geometry = self._choose_resolution(geometry, given, self._warnings)
         full = self.network.visible(given, geometry)
@@ -125,7 +125,7 @@ class OfflineSegmenter(Segmenter):
         if self._direction < 0:
             planned.store(self._maps, self.last, super().descriptors(), time)
         elif later is not None:
-            geometry = self._check_frame(frame)
+            geometry = self._geometry_of(frame)
             if self.network.maps_are_read and masks is None and not self.object_ids:
                 self.network.extract(frame, geometry)
             self.last = planned.joined(later, self.last, geometry, has_given=masks is not None)

@@ -44,7 +44,7 @@ class References:
         if frame not in self._stored or self._matcher is None:
             return None
         encoded, stored = self._stored[frame]
-        wanted = resolution.of(encoded.original)
+        wanted = resolution.geometry(encoded.original)
         if wanted != encoded:
             if frame not in self._resized or self._resized[frame][0] != wanted:
                 self._resized[frame] = wanted, stored.resized(encoded, wanted, self._matcher)

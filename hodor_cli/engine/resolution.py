@@ -50,7 +50,7 @@ class WorkingResolution:
         """The limit of its longer side."""
         return self.sides[self.chosen or 0][1]
 
-    def of(self, size: tuple[int, int]) -> Geometry:
+    def geometry(self, size: tuple[int, int]) -> Geometry:
         """The geometry of frames of this height and width."""
         return Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim)
 
@@ -64,7 +64,7 @@ class WorkingResolution:
 
     def notice(self, usual: Geometry) -> str:
         """Tells the user that this resolution is finer than the usual one."""
-        (height, width), (usual_height, usual_width) = self.of(usual.original).scaled, usual.scaled
+        (height, width), (usual_height, usual_width) = self.geometry(usual.original).scaled, usual.scaled
         return (
             f"the objects are small, so frames are processed at {width}x{height} instead of"
             f" {usual_width}x{usual_height}; `min_dim` {self.sides[0][0]} is faster but less accurate"
@@ -104,5 +104,5 @@ class WorkingResolution:
 
     def _cells(self, shares: Collection[float], size: tuple[int, int]) -> float:
         """How many cells an object typically (in the geometric mean) covers at the usual resolution."""
-        height, width = replace(self, chosen=0).of(size).scaled
+        height, width = replace(self, chosen=0).geometry(size).scaled
         return math.exp(sum(map(math.log, shares)) / len(shares)) * height * width / 64

@@ -119,7 +119,7 @@ class Segmenter:
             InputError if the frame, a mask or the time cannot be used. WeightsError or DeviceError if the network
             returns NaN or infinite values. After any exception the state is unchanged.
         """
-        geometry, index = self._check_frame(frame), self._next_frame
+        geometry, index = self._geometry_of(frame), self._next_frame
         given: dict[int, np.ndarray] = {}
         if masks is not None:
             given = reference_masks_by_id(masks, size=geometry.original, frame=index, followed=self._known.ids)
@@ -199,7 +199,7 @@ class Segmenter:
         try:
             height, width = (int(n) for n in state.get("size", (0, 0)))
             resolution = WorkingResolution.unpack(self.sides, state.get("resolution"))
-            geometry = resolution.of((height, width)) if height else None
+            geometry = resolution.geometry((height, width)) if height else None
             check_state(state, self.model.config, geometry if self.matching else None)
             known = Followed.unpack(state, self.history, self.device, matching=self.matching)
             next_frame = int(state["next_frame"])
@@ -215,7 +215,8 @@ class Segmenter:
         self._geometry, self._resolution = geometry, resolution
         self.watches.unpack(state)
 
-    def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:
+    def _geometry_of(self, frame: np.ndarray | Scalable) -> Geometry:
+        """How a frame becomes the network's input. Raises InputError if it is no frame, or of another size."""
         if not hasattr(frame, "scaled") and (wrong := frame_fault(frame)):
             raise InputError(wrong)
         size = (frame.shape[0], frame.shape[1])
@@ -224,14 +225,14 @@ class Segmenter:
                 f"frame {self._next_frame} is {size_text(size)} and those before it are"
                 f" {size_text(self._geometry.original)}; give frames of one size or reset the segmenter"
             )
-        return self._resolution.of(size)
+        return self._resolution.geometry(size)
 
     def _choose_resolution(self, geometry: Geometry, given: Mapping[int, np.ndarray], warnings: list[str]) -> Geometry:
         """The frame's geometry, which is finer if the first masks are small; `warnings` then says so."""
         if self._known.ids:
             return geometry
         self._resolution = self._resolution.for_masks(given.values())
-        finer = self._resolution.of(geometry.original)
+        finer = self._resolution.geometry(geometry.original)
         if finer != geometry:
             warnings.append(self._resolution.notice(usual=geometry))
         return finer
@@ -242,7 +243,7 @@ class Segmenter:
         if previous is None or self._resolution.chosen is None:
             return geometry
         self._resolution = self._resolution.following(previous.areas.values(), geometry)
-        new = self._resolution.of(geometry.original)
+        new = self._resolution.geometry(geometry.original)
         if new != geometry:
             self._known.resize(geometry, new, self.model.matcher)
         return new

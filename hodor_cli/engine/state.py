@@ -71,11 +71,11 @@ class Followed:
                 f"the background descriptors are {tuple(scene.shape)} and must be ({NUM_BACKGROUND}, {channels}) finite"
                 " numbers; export them again with these weights"
             )
-        self.ids, pinned = ObjectIds(rows), []
+        self.ids, pinned, on_device = ObjectIds(rows), [], None if scene is None else scene.to(device)
         for k in range(max(len(values) for values in rows.values())):
             ids = ObjectIds(object_id for object_id, values in rows.items() if k < len(values))
             known = torch.stack([rows[object_id][k] for object_id in ids]).to(device)
-            pinned.append(HistoryEntry(-1, ids, model.anywhere(known), None if scene is None else scene.to(device)))
+            pinned.append(HistoryEntry(-1, ids, model.without_place(known), on_device))
         self.ring.pinned = pinned
         self.looks = {key: GivenLook.of(values.mean(dim=0), scene) for key, values in rows.items()}
 

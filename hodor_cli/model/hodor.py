@@ -84,7 +84,7 @@ class Hodor(nn.Module):
         place = self.encoder.place
         return self.decoder(maps, history, embeddings, cue=cue, place=place, region=region, norms=norms)
 
-    def anywhere(self, objects: Tensor) -> Tensor:
+    def without_place(self, objects: Tensor) -> Tensor:
         """Object descriptors (..., D) without the place of their objects, such as for another video."""
         return objects if self.encoder.place is None else self.encoder.place.forget(objects)
 

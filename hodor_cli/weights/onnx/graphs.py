@@ -106,7 +106,7 @@ class EncodeGraph(Graph):
             objects = encoder.place.write(objects, object_masks)
         if self.model.config.hold_lost_objects:
             seen = object_masks.amax(dim=(2, 3))[..., None] > 0.5
-            objects = torch.where(seen, objects, self.model.anywhere(cast(Tensor, last_objects)))
+            objects = torch.where(seen, objects, self.model.without_place(cast(Tensor, last_objects)))
         return objects, background
 
 
