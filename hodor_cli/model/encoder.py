@@ -128,7 +128,7 @@ def start_of_tokens(pixels: Tensor, masks: Tensor) -> Tensor:
     empty = ~inside.any(dim=-1)
     highest = F.one_hot(masks.argmax(dim=-1), masks.shape[-1]).bool()
     highest[:, :NUM_BACKGROUND] = False
-    inside = torch.where(empty[..., None], highest, inside).float()
+    inside = (inside | (highest & empty[..., None])).float()
     # Divided before the sum: for a large object, the sum would overflow float16.
     share = inside / inside.sum(dim=-1, keepdim=True).clamp(min=1)
     return share.to(pixels.dtype) @ pixels.transpose(1, 2)

@@ -18,7 +18,7 @@ from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.decoder import ABSENT
 from hodor_cli.model.deform_conv import DeformConv
-from hodor_cli.model.encoder import EncoderLayer
+from hodor_cli.model.encoder import EncoderLayer, start_of_tokens
 from hodor_cli.model.fast import plain
 from hodor_cli.model.fpn import FeaturePyramid
 from hodor_cli.model.hodor import Hodor
@@ -94,7 +94,7 @@ class EncodeGraph(Graph):
         encoder, pixels = self.model.encoder, self.model.encoder.pixels(stride8)
         masks = torch.cat((background_masks.flatten(2), object_masks.flatten(2)), dim=1)
         present = torch.cat((torch.ones(1, NUM_BACKGROUND, dtype=torch.bool), has_object), dim=1)
-        x = encoder.start_proj(_start(pixels, masks))
+        x = encoder.start_proj(start_of_tokens(pixels, masks))
         position = torch.cat((encoder.bg_query_embed, encoder.fg_query_embed.expand(has_object.shape[1], -1)))[None]
         for one in encoder.layers:  # tokens of unused slots are not attended to
             layer = cast(EncoderLayer, one)
@@ -108,18 +108,6 @@ class EncodeGraph(Graph):
             seen = object_masks.amax(dim=(2, 3))[..., None] > 0.5
             objects = torch.where(seen, objects, self.model.without_place(cast(Tensor, last_objects)))
         return objects, background
-
-
-def _start(pixels: Tensor, masks: Tensor) -> Tensor:
-    """Mean of pixels (1, C, HW) inside masks (1, N, HW): (1, N, C), as in `Encoder` but without boolean indexing."""
-    inside = (masks > 0.5).float()
-    count = inside.sum(dim=-1, keepdim=True)
-    rows = pixels.transpose(1, 2)
-    mean = inside @ rows / count.clamp(min=1)
-    likeliest = masks.argmax(dim=-1, keepdim=True)  # (1, N, 1)
-    likeliest = torch.gather(rows, 1, likeliest.expand(-1, -1, rows.shape[-1]))
-    is_object = (torch.arange(masks.shape[1]) >= NUM_BACKGROUND).float()[None, :, None]
-    return torch.where(count > 0, mean, likeliest * is_object)
 
 
 def _self_attention(layer: nn.MultiheadAttention, asked: Tensor, values: Tensor, present: Tensor) -> Tensor:
