@@ -1,8 +1,8 @@
 """The network as three pure functions, from which streaming, training cycles and export are built.
 
-    extract(frames)          -> maps at strides 4 and 8            needs no mask: batch it, run it ahead
-    encode(maps, masks)      -> object and background descriptors
-    decode(maps, history)    -> logits at stride 4
+    extract(frames)            -> maps at strides 4 and 8          needs no mask: batch it, run it ahead
+    encode(maps, masks)        -> object and background descriptors
+    decode(maps, history, cue) -> logits at stride 4
 
 High-level Object Descriptors for Object Re-segmentation (Athar et al., CVPR 2022).
 """
@@ -101,6 +101,3 @@ class Hodor(nn.Module):
             given = reference.masks.flatten(2).sum(dim=2)
             found = with_recent(found, self.matcher.anywhere(coarse, recent), recent.masks, given)
         return Cue(carried, found, matched=matched)
-
-    def forward(self, frames: Tensor) -> Maps:
-        return self.extract(frames)
