@@ -103,6 +103,11 @@ def test_from_a_data_set_to_curves_search_and_map(tmp_path: Path) -> None:
     assert "bear: 8 descriptors from 4 frames" in result.output
     again = hodor("export-descriptors", "davis", *weights).output
     assert "bear: already there, skipped" in again and "nothing new for objects.h5" in again
+    assert "in place of" not in result.output
+    fewer = hodor("export-descriptors", "davis", "-o", "fewer.h5", "--every", "2", *weights).output
+    assert "bear: 4 descriptors from 2 frames\n" in fewer
+    replaced = hodor("export-descriptors", "davis", "-o", "fewer.h5", *weights).output
+    assert "bear: 8 descriptors from 4 frames, in place of the earlier ones" in replaced
 
     result = hodor("retrieval", "--pr-curve")
     assert "mAP" in result.output and "baseline, Euclidean" in result.output
@@ -259,6 +264,13 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
         shutil.copytree(result / "masks", tmp_path / "masks" / name)
     each = hodor(*both, "masks", "-o", "each.h5", *weights)
     assert "cat: 6 descriptors" in each.output
+    (tmp_path / "first").mkdir()
+    for name in ("dog", "cat"):
+        shutil.copy(result / "masks" / "00000.png", tmp_path / "first" / f"{name}.png")
+    first = hodor(*both, "first", "-o", "first.h5", *weights)
+    assert "cat: 2 descriptors from 1 frame" in first.output and "dog: 2 descriptors from 1 frame" in first.output
+    alone = refused("export-descriptors", "dog", "--masks", "first", *weights)
+    assert "give the file of frame 0 alone" in alone and "FRAME=FILE" not in alone
     for name in ("dog", "cat"):
         shutil.copytree(name, f"take.{name}")
         (tmp_path / "masks" / name).rename(tmp_path / "masks" / f"take.{name}")

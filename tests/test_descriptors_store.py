@@ -51,6 +51,16 @@ def add(writer: StoreWriter, info: VideoInfo, frames: int = 4, seed: int = 0, th
             video.add_frame(frame, rows, np.full((9, 8), frame, np.float32))
 
 
+def test_a_closed_store_says_that_it_is_closed(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "objects.h5", INFO) as writer:
+        add(writer, video_info("bear"))
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        pass
+    for read in (lambda: store.videos, lambda: len(store), lambda: store.object("bear", 1), store.index):
+        with pytest.raises(UsageError, match="is closed"):
+            read()
+
+
 def test_written_rows_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "objects.h5"
     with StoreWriter(path, INFO) as writer:

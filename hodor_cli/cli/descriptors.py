@@ -40,7 +40,7 @@ def export_descriptors(
         opt(
             "PATH",
             "Masks of a video: a folder of PNGs named like its frames, a result folder, or one file for frame 0. "
-            "For a data set or several videos: a folder that holds one such folder for each.",
+            "For several videos: a folder that holds one of these for each, with its name; for a data set, folders.",
         ),
     ] = None,
     annotations: Annotated[Path | None, opt("FILE", "COCO annotations; SOURCE holds the images.")] = None,
@@ -72,7 +72,9 @@ def export_descriptors(
     def sources_of(path: Path) -> list[ExportSource]:
         own = masks
         if masks is not None and len(paths) > 1:  # the name of a folder may have dots
-            own = next((masks / key for key in (path.name, path.stem) if (masks / key).is_dir()), masks)
+            keys = (path.name, path.stem)
+            folders = [masks / key for key in keys if (masks / key).is_dir()]
+            own = next(iter(folders or [file for key in keys if (file := masks / f"{key}.png").is_file()]), masks)
         return find_sources(path, masks=own, annotations=annotations, every=every, name=name)
 
     found = sources_of_each(paths, sources_of)
@@ -108,7 +110,8 @@ def _print_outcome(video: ExportedVideo) -> None:
     elif video.outcome == "skipped":
         say(f"{video.name}: already there, skipped")
     else:
-        say(f"{video.name}: {plural(video.rows, 'descriptor')} from {plural(video.frames, 'frame')}")
+        instead = ", in place of the earlier ones" * video.replaced
+        say(f"{video.name}: {plural(video.rows, 'descriptor')} from {plural(video.frames, 'frame')}{instead}")
         for sentence in video.warnings:
             warn(sentence)
         if not video.rows:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SHOWN = 4
 #: The highest frame number in a name that is looked for in a source of unknown length.
 _MOST_FRAMES = 1 << 20
+_ONE_BY_ONE = "give one as FRAME=FILE (or FRAME=FILE#NAME)"  # as the option --mask takes it
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,15 @@ class _Named(Protocol):
 N = TypeVar("N", bound=_Named)
 
 
-def match_frames(files: Mapping[str, N], source: FrameSource, where: Path) -> tuple[dict[int, N], list[str]]:
+def match_frames(
+    files: Mapping[str, N], source: FrameSource, where: Path, otherwise: str = _ONE_BY_ONE
+) -> tuple[dict[int, N], list[str]]:
     """Frame index -> file, for the frames that are read, in their order; and sentences on how files were matched and
     which are not used.
 
     files: name without ending -> file or picture in `where`. Raises InputError if the names are ambiguous, or if none
-    belongs to a frame that is read.
+    belongs to a frame that is read; it
+    suggests to rename them, or what `otherwise` says.
     """
     names, frames = list(files), source.frame_names()
     counted = frames is None
@@ -116,7 +120,7 @@ def match_frames(files: Mapping[str, N], source: FrameSource, where: Path) -> tu
         example = f"by number, like {first:05d}" if counted else f"like {frames[first]}"
         raise InputError(
             f"no mask in {where} belongs to a frame that is read: they are named like {files[names[0]].name}, "
-            f"the frames {example}; rename them, or give one as FRAME=FILE (or FRAME=FILE#NAME)"
+            f"the frames {example}; rename them, or {otherwise}"
         )
     notes = match.describe(where)
     if outside := [file.name for index, file in used.items() if index not in read]:
@@ -124,7 +128,9 @@ def match_frames(files: Mapping[str, N], source: FrameSource, where: Path) -> tu
     return read, notes
 
 
-def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path], list[str]]:
+def match_mask_folder(
+    folder: Path, source: FrameSource, otherwise: str = _ONE_BY_ONE
+) -> tuple[dict[int, Path], list[str]]:
     """Frame index -> mask file of a folder, and sentences on how files were matched and which are not used."""
     files = frame_files(folder, PICTURE_SUFFIXES | {".npy"})
     if not files:
@@ -133,7 +139,7 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
         inside = [sub for sub in visible_folders(folder) if any(name.endswith(".png") for name in visible_files(sub))]
         hint = f"; did you mean {inside[0]}?" if inside else "; give a folder of masks named like the frames"
         raise InputError(f"{folder} holds no masks (PNG or .npy){f' but {found}' if found else ''}{hint}")
-    return match_frames(files, source, folder)
+    return match_frames(files, source, folder, otherwise)
 
 
 def require_frame(frame: int, argument: str, source: FrameSource) -> None:

@@ -41,7 +41,7 @@ from hodor_cli.weights.checkpoint import model_fingerprint
 @dataclass(frozen=True)
 class ExportedVideo:
     """The outcome for one source: `skipped` if the file had it already, `failed` with a reason. warnings: sentences
-    about problems met while reading it."""
+    about problems met while reading it. replaced: whether it took the place of an earlier version."""
 
     name: str
     outcome: Literal["written", "skipped", "failed"]
@@ -49,6 +49,7 @@ class ExportedVideo:
     rows: int = 0
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    replaced: bool = False
 
 
 def store_info(model: Hodor) -> StoreInfo:
@@ -105,7 +106,7 @@ def _export(
     info = replace(source.info, content_hash=content, model_fingerprint=model, settings=settings)
     if writer.has(info):
         return ExportedVideo(info.name, "skipped")
-    frames = rows = 0
+    frames, rows, replaced = 0, 0, info.name in writer.videos
     with writer.video(info) as video:
         for frame in source.frames():
             encoded = encoder.encode(frame.image, frame.masks)
@@ -114,7 +115,7 @@ def _export(
             frames, rows = frames + 1, rows + len(added)
             if progress is not None:
                 progress(source, frames)
-    return ExportedVideo(info.name, "written", frames, rows, warnings=tuple(source.warnings()))
+    return ExportedVideo(info.name, "written", frames, rows, warnings=tuple(source.warnings()), replaced=replaced)
 
 
 #: Photographs per video of the store: a kill loses at most this many, and reading one video does not touch the others.

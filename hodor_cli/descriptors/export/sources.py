@@ -104,7 +104,7 @@ def video_with_masks(
     if not isinstance(masks, Path):
         files, masks = dict(masks), next(iter(masks.values())).parent
     elif masks.is_dir():
-        files, notes = match_mask_folder(masks, source)
+        files, notes = match_mask_folder(masks, source, "give the file of frame 0 alone")
     elif masks.is_file():
         files = {source.start: masks}
     else:

@@ -17,7 +17,7 @@ import numpy as np
 from hodor_cli.descriptors.store import hdf5
 from hodor_cli.descriptors.store.heap import read_values
 from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, VideoRows
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import as_path, listed
 
 #: The file that is read if none is named.
@@ -74,6 +74,8 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
     @property
     def videos(self) -> list[str]:
         """Names of the videos, sorted."""
+        if not self._files:
+            raise UsageError(f"{self.path} is closed; read it inside its `with` block, or open it again")
         return sorted(self._groups)
 
     def __len__(self) -> int:
