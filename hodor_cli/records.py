@@ -245,7 +245,8 @@ def read_result(folder: Path) -> Report:
         report = read_record(folder / "report.json", Report)
     except (OSError, OutputError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error.__cause__ or error).replace("`", "'")
-        raise InputError(f"{folder} has no readable report.json ({why}); give a finished result") from error
+        one = "one of the results in it" if (folder / "summary.json").exists() else "a finished result"
+        raise InputError(f"{folder} has no readable report.json ({why}); give {one}") from error
     masks = (folder / "masks" / f"{frame.name}.png" for frame in report.frames)
     if missing := next((mask for mask in masks if not mask.exists()), None):
         raise InputError(f"the mask {missing} is missing; recompute the result: `segment_source` with `overwrite`")

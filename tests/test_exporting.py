@@ -248,6 +248,9 @@ def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
     assert "there is no result" in refused("export", tmp_path / "none", "--to", "csv", code=3)
     with pytest.raises(InputError, match=r"has no readable report\.json"):
         export_result(tmp_path, ["coco"])
+    (tmp_path / "summary.json").touch()
+    with pytest.raises(InputError, match="give one of the results in it"):
+        export_result(tmp_path, ["coco"])
     with pytest.raises(UsageError, match="`tolerance` must be at least 0 pixels, not -1"):
         ExportOptions(tolerance=-1)
     export_result(result.out, ["csv"], ExportOptions(out=str(tmp_path)))

@@ -564,3 +564,28 @@ def test_pipe_that_cannot_be_read_says_what_can(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sys, "stdin", PipedStdin(write(tmp_path / "clip.mp4", 30, noise=True)))
     with pytest.raises(InputError, match="faststart"):
         open_source("-")
+    (tmp_path / "empty").touch()
+    monkeypatch.setattr(sys, "stdin", PipedStdin(tmp_path / "empty"))
+    with pytest.raises(InputError, match="ended before it sent anything"):
+        open_source("-")
+
+
+@pytest.mark.parametrize("sent", [0, 300, 100_000])
+def test_an_interrupt_ends_the_reading_of_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: int) -> None:
+    class Interrupted(_NoSeek):
+        interrupted = False
+
+        def readinto(self, buffer: Any) -> int:
+            assert not self.interrupted, "it may wait for ever"
+            count = super().readinto(buffer)
+            self.interrupted = not count
+            if self.interrupted:
+                raise KeyboardInterrupt
+            return count
+
+    path = write(tmp_path / "clip.ts")
+    stdin = PipedStdin(path)
+    stdin.buffer = io.BufferedReader(Interrupted(path.read_bytes()[:sent]))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(KeyboardInterrupt):
+        list(open_source("-", start=9))

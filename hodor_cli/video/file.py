@@ -18,7 +18,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
 from hodor_cli.video.container import count_missing_bytes, is_torn, open_container, pick_stream
 from hodor_cli.video.damage import Damage
-from hodor_cli.video.decoding import DecodedSource, decode_frames
+from hodor_cli.video.decoding import DecodedFrame, DecodedSource, decode_frames
 from hodor_cli.video.frames import Frame, ReadSettings
 from hodor_cli.video.packets import FrameTable, count_packets, read_frame_table
 from hodor_cli.video.sound import SoundTrack
@@ -164,20 +164,23 @@ class VideoPipeSource(DecodedSource):
 
     def __init__(self, pipe: BinaryIO, label: str, name: str, settings: ReadSettings) -> None:
         super().__init__(label, name, settings)
-        self._pipe = pipe
+        self._pipe, self._reader = pipe, _ReadOnly(pipe)
         self._damage = Damage()
         self._used = False
         unreadable = f"{label} is no video that a pipe can send; use MPEG-TS, Matroska, or ffmpeg -movflags faststart"
         try:
-            self._container = open_container(_ReadOnly(pipe), label)
+            self._container = open_container(self._reader, label)
         except InputError as error:
-            raise InputError(unreadable) from error
+            self._reader.raise_interrupt()
+            empty = f"{label} ended before it sent anything; check the program that writes to it"
+            raise InputError(unreadable if self._reader.any else empty) from error
         try:
             _, first, decoded = self._read_first(self._container, self._damage, unreadable)
         except InputError:
             self._container.close()
+            self._reader.raise_interrupt()
             raise
-        self._decoded = chain([first], decoded)
+        self._decoded = self._reader.uninterrupted(chain([first], decoded))
         if self._container.streams.audio:
             self.warn(f"the sound of {label} is not copied into the overlay, because a pipe can be read only once")
 
@@ -201,10 +204,34 @@ class VideoPipeSource(DecodedSource):
 
 
 class _ReadOnly:
-    """A pipe with only `read`, so that PyAV does not seek. It returns the available bytes without waiting for more."""
+    """A pipe with only `read`, so that PyAV does not seek. It returns the available bytes without waiting for more.
+
+    any: whether it has sent a byte.
+    """
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._read = getattr(pipe, "read1", pipe.read)
+        self._interrupt: KeyboardInterrupt | None = None
+        self.any = False
 
     def read(self, size: int) -> bytes:
-        return self._read(size) or b""
+        data = b""
+        if self._interrupt is None:  # FFmpeg also reads after the end
+            try:
+                data = self._read(size) or b""
+            except KeyboardInterrupt as interrupt:  # PyAV would print it and read on
+                self._interrupt = interrupt
+        self.any = self.any or bool(data)
+        return data
+
+    def raise_interrupt(self) -> None:
+        """Raise the KeyboardInterrupt that ended the reading, if one did."""
+        if self._interrupt is not None:
+            raise self._interrupt
+
+    def uninterrupted(self, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
+        """The same frames, until one did."""
+        for frame in frames:
+            self.raise_interrupt()
+            yield frame
+        self.raise_interrupt()

@@ -97,7 +97,7 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
     Raises InputError if there is none.
     """
     names = visible_files(folder)
-    videos = (folder / name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES)
+    videos = (folder / name for name in names if _is_video(name))
     found = [path for path in videos if not _is_still(path)]
     folders = [sub for sub in visible_folders(folder) if sub.resolve() != masks.resolve()]
     found += [sub for sub in folders if _are_pictures(visible_files(sub)) or dicom_files(sub)]
@@ -108,6 +108,8 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
     if _are_pictures(names):
         raise InputError(f"{folder} holds images, so it is one video; use `segment_source`, or give its folder")
     inside = f"it holds {summarise_files(names)}" if names else "it has neither a video nor a folder of images"
+    if deeper := [sub.name for sub in folders if any(_is_video(name) for name in visible_files(sub))]:
+        inside = f"its folders do ({listed(deeper, _SHOWN)}); give one of these, or a list of the videos"
     raise InputError(f"{folder} holds no videos: {inside}")
 
 
@@ -139,6 +141,10 @@ def _is_still(path: Path) -> bool:
         return path.suffix.lower() == ".gif" and read_header(path).pages == 1
     except InputError:
         return False
+
+
+def _is_video(name: str) -> bool:
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _are_pictures(names: Sequence[str]) -> bool:
