@@ -44,6 +44,10 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
         assert len(store.background("clip")[1]) == 6
     output = run("clip.mp4", "--from", "objects.h5#clip/2", "-o", "again", "--descriptors", "more.h5")
     assert "Object 2: clip/2 of the descriptor file" in output
+    assert "clip/2 of the descriptor file objects.h5\n" in output
+    twice = wrong("clip.mp4", "--from", "objects.h5#clip", "--from", "objects.h5#clip/2")
+    assert "clip/2 of the descriptor file objects.h5 is named twice" in twice
+    assert "leave out one" in wrong("clip.mp4", "--from", "objects.h5#clip/2", "--adapt", "1steps")
     report = json.loads((tmp_path / "again" / "report.json").read_text())
     assert list(report["objects"]) == ["2"] and "objects.h5#clip/2 sha256:" in report["settings"]["start_from"]
     unlike = sum(

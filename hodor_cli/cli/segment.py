@@ -108,6 +108,8 @@ def segment(
 
     if known and marks:
         raise UsageError("--from gives the objects to follow; leave out --mask, --box and --click, or --from")
+    if known and adapt is not None:
+        raise UsageError("--adapt learns from given masks, and --from gives descriptors instead; leave out one of them")
     with reading.open(source) as frames:
         if preview:
             from hodor_cli.cli.choosing import show

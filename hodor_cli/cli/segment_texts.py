@@ -60,7 +60,7 @@ def print_known(session: DescriptorSession) -> None:
     """Print which saved object each id refers to."""
     if session.recognition is not None:
         for object_id, label in session.recognition.labels.items():
-            note(f"Object {object_id}: {label} of the descriptor file")
+            note(f"Object {object_id}: {label}")
 
 
 def print_descriptors(session: DescriptorSession, file: Path | None, summary: SegmentSummary) -> None:

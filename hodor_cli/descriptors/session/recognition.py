@@ -29,7 +29,7 @@ class Recognition:
 
     background (9, C): the saved scene, which sets the unit of distances between descriptors.
     projection: requires `baseline`, the saved rows' features {id: (K, B)}, and `tap`, for the found objects' features.
-    labels: {id: "VIDEO/ID"}, as the objects were saved.
+    labels: {id: which saved object it is, for people}.
     """
 
     def __init__(

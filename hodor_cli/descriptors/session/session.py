@@ -96,7 +96,7 @@ def start_from_store(
     (`benchmarks/from_descriptors.py`).
 
     Returns the watch that recognises them, and a hash of the descriptors. Raises InputError if they do not exist or
-    were saved with other weights than the segmenter's.
+    were saved with other weights than the segmenter's, UsageError if one is named twice.
     """
     queries = [query for argument in arguments for query in queries_of_store(argument)]
     fingerprint = model_fingerprint(segmenter.model)
@@ -104,6 +104,9 @@ def start_from_store(
         raise InputError(
             f"{other.store}#{other.label} was saved with other weights; give those as `weights`, or export it again"
         )
+    names = [f"{query.label} of the descriptor file {query.store}" for query in queries]
+    if twice := next((name for index, name in enumerate(names) if name in names[:index]), None):
+        raise UsageError(f"{twice} is named twice; name each object once")
     ids = [query.object_id for query in queries]
     keep = len(set(ids)) == len(ids) and max(ids) <= MAX_ID
     known = dict(zip(ids if keep else range(1, len(ids) + 1), queries, strict=True))
@@ -114,7 +117,7 @@ def start_from_store(
         saved, _ = store.background(video)
     if not len(saved):
         raise InputError(f"{path} has no background descriptors for {video}; export it again")
-    background, labels = saved[-1], {key: query.label for key, query in known.items()}
+    background, labels = saved[-1], dict(zip(known, names, strict=True))
     segmenter.start_from(objects, background)
     digest = hashlib.sha256(background.tobytes())
     for key, value in objects.items():
