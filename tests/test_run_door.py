@@ -99,7 +99,7 @@ def test_how_a_mask_was_read_is_among_the_warnings(clip: Path, first: np.ndarray
     told = "first.png holds only 0 and 255: it is one object, with id 1"
     assert told in run(clip, mask="first.png", out="file").warnings
     void = np.where(first == 2, 255, first).astype(np.uint8)
-    told = "the `mask` of frame 3 has 1200 pixels of 255 besides other ids: read as void, which is background"
+    told = "the `mask` of frame 3 has 1,200 pixels of 255 besides other ids: read as void, which is background"
     assert told in run(clip, mask={0: first, 3: void}, out="array").warnings
     assert not run(clip, mask=first, out="plain").warnings
 

@@ -329,7 +329,7 @@ def test_a_limit_on_time_says_how_far_it_reaches_and_how_to_have_a_whole_run_in_
     config = with_settings(train_preset("mini"), {"iterations": 1003})  # 4 samples each, 300 of warm-up
     progress = TrainingProgress(3, 1003, 1.0, 0.5, 0.5, 0.5, 1e-4, 2.0, 100.0, 0.0, limited=True)
     longer, sooner = outlook(progress, config, until=1100.0)
-    assert longer.startswith("about 34 min for the remaining 1000 iterations")
+    assert longer.startswith("about 34 min for the remaining 1,000 iterations")
     assert "after about 53 of them, while the learning rate still rises (300 iterations)" in sooner
     assert sooner.endswith("start over with `iterations=53` and `warmup=5`")
     assert len(outlook(progress._replace(limited=False), config, until=9000.0)) == 1

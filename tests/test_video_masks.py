@@ -153,7 +153,7 @@ def test_npy_kinds(tmp_path: Path) -> None:
         (TWO.astype(np.float64) * 1.5, "fractions"),
         (np.full((H, W), np.nan), "NaN"),
         (np.zeros((2, H, W, 3)), "shape"),
-        (np.ones((2, H, W), bool), f"{H * W} pixels to several"),
+        (np.ones((2, H, W), bool), f"{H * W:,} pixels to several"),
         (np.array(["a"]), "no numbers"),
         (np.zeros((H, W)), "every pixel is background"),
     ],

@@ -189,12 +189,14 @@ class LazyGroup(TyperGroup):
         remember_flags(command)
         return name, command, rest
 
-    def main(self, *, standalone_mode: bool = True, **more: Any) -> Any:  # type: ignore[override]
+    def main(  # type: ignore[override]
+        self, args: Any = None, prog_name: str | None = None, *, standalone_mode: bool = True, **more: Any
+    ) -> Any:
         """Run the command line. In standalone mode (the default), raise `SystemExit` with the exit code."""
         with flags_of_one_run():
             try:
                 _require_working_folder()
-                result = super().main(standalone_mode=False, **more)
+                result = super().main(args, prog_name, standalone_mode=False, **more)
                 sys.stdout.flush()
                 code = result if isinstance(result, int) else 0
             except BaseException as caught:
