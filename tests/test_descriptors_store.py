@@ -51,6 +51,15 @@ def add(writer: StoreWriter, info: VideoInfo, frames: int = 4, seed: int = 0, th
             video.add_frame(frame, rows, np.full((9, 8), frame, np.float32))
 
 
+def test_rows_beyond_the_last_do_not_make_a_file_damaged(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "objects.h5", INFO) as writer:
+        add(writer, video_info("bear"))
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        assert len(store.read("frame", 6, 100)) == 2
+        with pytest.raises(InputError, match="has no rows 8 to 9; it has 8, counted from 0"):
+            store.read("frame", 8, 9)
+
+
 def test_a_closed_store_says_that_it_is_closed(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "objects.h5", INFO) as writer:
         add(writer, video_info("bear"))

@@ -59,8 +59,8 @@ def print_summary(summary: SegmentSummary, *, printed: Collection[str]) -> None:
 def print_known(session: DescriptorSession) -> None:
     """Print which saved object each id refers to."""
     if session.recognition is not None:
-        for object_id, label in session.recognition.labels.items():
-            note(f"Object {object_id}: {label}")
+        for object_id, saved in session.recognition.saved_as.items():
+            note(f"Object {object_id}: {saved}")
 
 
 def print_descriptors(session: DescriptorSession, file: Path | None, summary: SegmentSummary) -> None:

@@ -137,8 +137,10 @@ def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarr
     """(Q, n) distances between (Q, C) and (n, C): squared Euclidean, or one minus the cosine.
 
     Computed in the inputs' dtype with one matrix product. Squared distances rank like distances, so the root is left to
-    `unsquared`. A zero vector has cosine 0 with everything.
+    `unsquared`. A zero vector has cosine 0 with everything. Raises UsageError for another metric.
     """
+    if metric not in get_args(Metric):
+        raise UsageError(f"the `metric` is {' or '.join(get_args(Metric))}, not {metric!r}")
     if metric == "cosine":
         return np.maximum(1 - unit_length(queries) @ unit_length(rows).T, 0)
     squared = (rows * rows).sum(axis=1) - 2 * (queries @ rows.T) + (queries * queries).sum(axis=1)[:, None]

@@ -29,7 +29,7 @@ class Recognition:
 
     background (9, C): the saved scene, which sets the unit of distances between descriptors.
     projection: requires `baseline`, the saved rows' features {id: (K, B)}, and `tap`, for the found objects' features.
-    labels: {id: which saved object it is, for people}.
+    labels: {id: "VIDEO/ID"}, as the objects were saved.
     """
 
     def __init__(
@@ -43,6 +43,8 @@ class Recognition:
         labels: Mapping[int, str] | None = None,
     ) -> None:
         self.labels: Mapping[int, str] = labels or {}
+        #: For people: the labels with their files.
+        self.saved_as: Mapping[int, str] = self.labels
         self._projection, self._tap = projection, tap
         if projection is not None and baseline is not None:
             self._saved = {key: projection(rows, baseline[key]) for key, rows in objects.items()}

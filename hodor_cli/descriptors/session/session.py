@@ -117,7 +117,7 @@ def start_from_store(
         saved, _ = store.background(video)
     if not len(saved):
         raise InputError(f"{path} has no background descriptors for {video}; export it again")
-    background, labels = saved[-1], dict(zip(known, names, strict=True))
+    background, labels = saved[-1], {key: query.label for key, query in known.items()}
     segmenter.start_from(objects, background)
     digest = hashlib.sha256(background.tobytes())
     for key, value in objects.items():
@@ -128,6 +128,7 @@ def start_from_store(
         raise InputError(f"{missing} has no baseline features, which `projection` needs; export it again")
     tap = FeatureTap(segmenter) if projection is not None else None
     recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap, labels=labels)
+    recognition.saved_as = dict(zip(known, names, strict=True))
     return recognition, digest.hexdigest()
 
 

@@ -164,6 +164,8 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             if first < high and first + count > low:
                 parts.append(self.dataset(name, dataset, slice(max(low - first, 0), high - first)))
             first += count
+        if not parts:
+            raise InputError(f"{self.path} has no rows {low} to {high}; it has {first}, counted from 0")
         with hdf5.reading(self.path):  # rows of different lengths
             return np.concatenate(parts)
 
