@@ -307,6 +307,9 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
     assert "give it to `hodor segment`" in error(clips / "a.mp4", "--masks", masks, code=3)
     assert "is a file" in error(clips, "--masks", mask, code=3)
     assert "so it is one video" in error(masks, "--masks", masks, code=3)
+    (library / "a.hodor").mkdir()
+    for name in ("overlay.mp4", "report.json"):
+        (library / "a.hodor" / name).touch()
     assert "its folders do (clips); give one of these" in error(library, "--masks", masks, code=3)
     assert "contradict" in error(clips, "--masks", masks, "--resume", "--overwrite", "--weights", toy, code=2)
     assert "contradict" in error(clips, "--masks", masks, "--gpus", 1, "--device", "cpu", code=2)

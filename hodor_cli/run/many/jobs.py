@@ -108,7 +108,7 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
     if _are_pictures(names):
         raise InputError(f"{folder} holds images, so it is one video; use `segment_source`, or give its folder")
     inside = f"it holds {summarise_files(names)}" if names else "it has neither a video nor a folder of images"
-    if deeper := [sub.name for sub in folders if any(_is_video(name) for name in visible_files(sub))]:
+    if deeper := [sub.name for sub in folders if _are_videos(visible_files(sub))]:
         inside = f"its folders do ({listed(deeper, _SHOWN)}); give one of these, or a list of the videos"
     raise InputError(f"{folder} holds no videos: {inside}")
 
@@ -145,6 +145,10 @@ def _is_still(path: Path) -> bool:
 
 def _is_video(name: str) -> bool:
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _are_videos(names: Sequence[str]) -> bool:
+    return any(map(_is_video, names)) and "report.json" not in names  # which is in a result, next to overlay.mp4
 
 
 def _are_pictures(names: Sequence[str]) -> bool:
