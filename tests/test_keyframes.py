@@ -94,6 +94,11 @@ def test_an_id_that_is_none_is_refused(network: Hodor, name: object) -> None:
         list(follow(offline(network), frames_of(2), {0: {name: square(4, 4)}}))  # type: ignore[dict-item]
 
 
+def test_a_segmenter_for_live_frames_is_refused(network: Hodor) -> None:
+    with pytest.raises(UsageError, match="is a Segmenter; give an OfflineSegmenter"):
+        next(follow(Segmenter(network, device="cpu"), frames_of(2), {0: label_map(THREE)}))  # type: ignore[arg-type]
+
+
 def test_a_further_mask_changes_the_frames_between_its_neighbours_alone(network: Hodor) -> None:
     given = {frame: {A: square(2 + frame, 2, 20)} for frame in (0, 4, 8)}
     before = labels_of(network, given, 14)

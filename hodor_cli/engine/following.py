@@ -120,8 +120,11 @@ def follow(
             `MapFolder`.
 
     Raises:
-        UsageError for a source that can be read only once. InputError for invalid masks or frames.
+        UsageError for another segmenter, or a source that can be read only once. InputError for invalid masks or
+        frames.
     """
+    if not isinstance(segmenter, OfflineSegmenter):
+        raise UsageError(f"`segmenter` is a {type(segmenter).__name__}; give an OfflineSegmenter")
     if isinstance(footage, FrameSource) and not footage.reiterable:
         raise UsageError(
             f"the frames of {footage.label} can be read only once and not backward; save the video to a file first"
