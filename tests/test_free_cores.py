@@ -109,7 +109,10 @@ def test_threads_wait_as_the_user_wants(name: str, monkeypatch: pytest.MonkeyPat
     assert 0 < int(environ["GOMP_SPINCOUNT"]) < 10_000 and environ["KMP_BLOCKTIME"] == "0"
     monkeypatch.setattr("os.environ", own := {name: "7"})
     wait_briefly()
-    assert own == {name: "7"}
+    assert own == {name: "7", "OPENCV_FOR_THREADS_NUM": "1"}
+    monkeypatch.setattr("os.environ", own := {"OPENCV_FOR_THREADS_NUM": "2"})
+    wait_briefly()
+    assert own["OPENCV_FOR_THREADS_NUM"] == "2"
 
 
 def test_speed_beside_busy_processes_is_a_share_of_that_alone() -> None:

@@ -11,6 +11,7 @@ from hodor_cli.engine.matched_ahead import Carried, KnownAffinity, MatchedAhead
 from hodor_cli.engine.matching_memory import MatchingMemory
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.region import WholeFrame
+from hodor_cli.engine.stored_frame import rounded
 from hodor_cli.model import Hodor
 from hodor_cli.model.matching import Matcher
 from hodor_cli.model.region import Region
@@ -38,7 +39,7 @@ def ahead(matcher: Matcher, memory: MatchingMemory, before: int, region: Region 
     keys, earlier = frame_maps(1).keys, frame_maps(before).keys
     assert keys is not None and earlier is not None
     carried = Carried.all_of(matcher, keys, memory.lasting, [7])
-    return MatchedAhead(carried, KnownAffinity.of(matcher, keys, earlier, region))
+    return MatchedAhead(carried, KnownAffinity.of(matcher, keys, rounded(earlier[0]), region))
 
 
 @pytest.mark.parametrize("region", [None, LEFT])

@@ -112,16 +112,19 @@ class HistoryRing:
     def stacked(self, object_ids: Sequence[int]) -> History:
         """All entries as a History, batch of one, for these objects; absent descriptors are zero and masked out."""
         entries = [*self.pinned, *self.entries]
-        first = entries[0].objects
-        aligned = [entry.object_ids.aligned(entry.objects, object_ids) for entry in entries]
-        objects = torch.stack([values for values, _ in aligned])
-        has_object = torch.stack([known for _, known in aligned])
-        nothing = first.new_zeros(NUM_BACKGROUND, first.shape[-1])
+        objects = torch.stack([entry.object_ids.aligned(entry.objects, object_ids) for entry in entries])
+        nothing = objects.new_zeros(NUM_BACKGROUND, objects.shape[-1])
         background = torch.stack([nothing if entry.background is None else entry.background for entry in entries])
-        has_background = torch.tensor([entry.background is not None for entry in entries], device="cpu")
-        complete = bool(has_object.all()) and bool(has_background.all())
-        present = has_object[None].to(first.device), has_background[None].to(first.device)
-        return History(objects[None], background[None], *present, complete)
+        has_object = [[object_id in entry.object_ids for object_id in object_ids] for entry in entries]
+        has_background = [entry.background is not None for entry in entries]
+        complete = all(map(all, has_object)) and all(has_background)
+        return History(
+            objects[None],
+            background[None],
+            torch.tensor([has_object], dtype=torch.bool, device=objects.device),
+            torch.tensor([has_background], dtype=torch.bool, device=objects.device),
+            complete,
+        )
 
     def palettes(self, object_ids: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """The palettes of all T entries that have some: of these objects (T, I, K, 7), and of the background
@@ -129,7 +132,7 @@ class HistoryRing:
         objects, background = [], []
         for entry in (*self.pinned, *self.entries):
             if entry.palettes is not None:
-                own, scene = entry.object_ids.aligned(entry.palettes, object_ids)[0], entry.background_palettes
+                own, scene = entry.object_ids.aligned(entry.palettes, object_ids), entry.background_palettes
                 objects.append(own)
                 background.append(own.new_zeros(NUM_BACKGROUND, *own.shape[1:]) if scene is None else scene)
         return (torch.stack(objects), torch.stack(background)) if objects else None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hodor_cli.engine.stored_frame import StoredFrame, rounded, unrounded
+from hodor_cli.engine.stored_frame import Rounded, StoredFrame, unrounded
 from hodor_cli.model.matching import Matcher
 from hodor_cli.model.region import Region
 from hodor_cli.model.types import Affinity
@@ -38,17 +38,20 @@ class KnownAffinity(NamedTuple):
     affinity: Affinity
 
     @staticmethod
-    def of(matcher: Matcher, keys: Tensor, before: Tensor, region: Region | None) -> KnownAffinity:
-        """Match a frame with the one before it, both by their keys (1, K, h, w)."""
-        kept, peak = rounded(before[0])
-        return KnownAffinity(kept, matcher.affinity(keys, unrounded(kept, peak), region))
+    def of(matcher: Matcher, keys: Tensor, before: Rounded, region: Region | None) -> KnownAffinity:
+        """Match a frame, by its keys (1, K, h, w), with the one before it, by its rounded ones."""
+        return KnownAffinity(before[0], matcher.affinity(keys, unrounded(*before), region))
 
 
 class MatchedAhead(NamedTuple):
-    """What a frame was matched with in advance: lasting frames, and the frame before it if that was known."""
+    """What a frame was matched with in advance: lasting frames, and the frame before it if that was known.
+
+    rounded: the frame's own keys, as they will be stored.
+    """
 
     carried: Sequence[Carried]
     before: KnownAffinity | None
+    rounded: Rounded | None = None
 
     def affinity(self, previous: StoredFrame, region: Region | None) -> Affinity | None:
         """The affinity with the previous frame in a region, or in all of the frame; None if it is not known."""
@@ -56,8 +59,8 @@ class MatchedAhead(NamedTuple):
             return None
         keys, affinity = self.before
         needed = region or Region.all_of(*previous.keys.shape[1:])
-        known = affinity.region.covers(needed) and torch.equal(keys, previous.keys)
-        return affinity if known else None
+        same = keys is previous.keys or torch.equal(keys, previous.keys)
+        return affinity if same and affinity.region.covers(needed) else None
 
 
 NOTHING_AHEAD = MatchedAhead((), None)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hodor_cli.engine.matched_ahead import NOTHING_AHEAD, Carried, MatchedAhead
 from hodor_cli.engine.objects import ObjectIds
-from hodor_cli.engine.stored_frame import StoredFrame, stored_frame
+from hodor_cli.engine.stored_frame import Rounded, StoredFrame, stored_frame
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import FEW, Matcher, at_most_one, with_recent
 from hodor_cli.model.region import Region
@@ -46,13 +46,19 @@ class MatchingMemory:
     weights: list[Mapping[int, float]] | None = None
 
     def remember(
-        self, maps: Maps, object_ids: Sequence[int], masks: Tensor, *, reference: tuple[int, ...] = ()
+        self,
+        maps: Maps,
+        object_ids: Sequence[int],
+        masks: Tensor,
+        *,
+        reference: tuple[int, ...] = (),
+        rounded: Rounded | None = None,
     ) -> None:
         """Store a frame's keys with its soft masks (I, h, w) at stride 8.
 
-        `reference` lists the objects whose masks were given by the user in this frame.
+        reference: the objects whose masks were given by the user in this frame. rounded: its keys, if known.
         """
-        self.previous = stored_frame(maps, object_ids, masks)
+        self.previous = stored_frame(maps, object_ids, masks, rounded)
         if self.previous is None:
             return
         if self.age and (self.age % RECENT == 0 or self._outgrown(self.previous)):
@@ -107,10 +113,9 @@ class MatchingMemory:
             return None
         matcher = model.matcher
         affinity = ahead.affinity(self.previous, region)
-        before = self.previous.keyed_masks(object_ids)
         if affinity is None:
-            affinity = matcher.affinity(maps.keys, before.keys, region)
-        previous, matched = matcher.carried(affinity, before.masks, region)
+            affinity = matcher.affinity(maps.keys, self.previous.float_keys(), region)
+        previous, matched = matcher.carried(affinity, self.previous.masks_of(object_ids), region)
         references = self.references or [self.previous]
         sources = references if self.recent is None else [*references, self.recent]
         found = [known for known in ahead.carried if known.object_ids == tuple(object_ids)]
@@ -135,7 +140,7 @@ class MatchingMemory:
         for frame in self.references:
             areas |= frame.areas
         given_areas = reference.new_tensor([[areas.get(object_id, 0.0) for object_id in object_ids]])
-        recent = self.recent.keyed_masks(object_ids).masks
+        recent = self.recent.masks_of(object_ids)
         both = with_recent(reference, carried_from[id(self.recent)], recent, given_areas)
         return Cue(previous, at_most_one(both), matched=matched, given=given)
 

@@ -17,6 +17,7 @@ from hodor_cli.engine.matched_ahead import NOTHING_AHEAD, Carried, KnownAffinity
 from hodor_cli.engine.palette import palettes_of
 from hodor_cli.engine.planned import PlannedStep
 from hodor_cli.engine.state import Followed
+from hodor_cli.engine.stored_frame import rounded
 from hodor_cli.model.background import reference_masks, to_stride8
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Descriptors, Maps
@@ -78,7 +79,7 @@ class Network:
         if self.second is None or self.maps_are_read or not known.ids:
             return
         maps = self.second.start(self.extract, frame, geometry)
-        before = self._expected[-1].maps if self._expected else None
+        before = self._expected[-1].ahead if self._expected else None
         ahead = self.second.start(self._match, maps, before, known.copy())
         self._expected = [*self._expected[-1:], Expected(frame, geometry, maps, ahead)]
 
@@ -98,21 +99,21 @@ class Network:
             return self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
 
     @torch.inference_mode()
-    def _match(self, maps: Future[Maps], before: Future[Maps] | None, known: Followed) -> MatchedAhead:
+    def _match(self, maps: Future[Maps], before: Future[MatchedAhead] | None, known: Followed) -> MatchedAhead:
         """Match a frame in advance; its step uses what is from frames that are still stored by then.
 
-        before: the maps of the frame before it, if they are known. known: what was known before that frame's step.
+        before: the same of the frame before it, if that is known. known: what was known before that frame's step.
         """
         matcher, keys = self.model.matcher, maps.result().keys
         if matcher is None or keys is None or not self.matching:
             return NOTHING_AHEAD
         with autocast(self.device, self.dtype):
             carried = Carried.all_of(matcher, keys, known.memory.lasting, known.ids)
-            earlier = None if before is None else before.result().keys
-            if earlier is None or earlier.shape != keys.shape:
-                return MatchedAhead(carried, None)
+            own, earlier = rounded(keys[0]), None if before is None else before.result().rounded
+            if earlier is None or earlier[0].shape != own[0].shape:
+                return MatchedAhead(carried, None, own)
             region = None if self.whole_frames else known.region_ahead(matcher)
-            return MatchedAhead(carried, KnownAffinity.of(matcher, keys, earlier, region))
+            return MatchedAhead(carried, KnownAffinity.of(matcher, keys, earlier, region), own)
 
     def visible(self, given: Mapping[int, np.ndarray], geometry: Geometry) -> dict[int, Tensor]:
         """Those of the masks that are large enough to be encoded, as the network sees them: (padded H, padded W)."""

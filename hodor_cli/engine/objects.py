@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 
@@ -38,16 +37,12 @@ class ObjectIds(tuple[int, ...]):
         """These ids without one."""
         return ObjectIds(known for known in self if known != object_id)
 
-    def aligned(self, values: Tensor, wanted: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The rows of `values` (I, ...) for W wanted objects, (W, ...), zero for unknown ones.
-
-        The second tensor, (W,) bool on the CPU, says which objects are known.
-        """
-        known = torch.tensor([object_id in self._rows for object_id in wanted], dtype=torch.bool, device="cpu")
+    def aligned(self, values: Tensor, wanted: Sequence[int]) -> Tensor:
+        """The rows of `values` (I, ...) for W wanted objects, (W, ...); zero for unknown ones."""
         if self == tuple(wanted):
-            return values, known
+            return values
         aligned = values.new_zeros(len(wanted), *values.shape[1:])
         for row, object_id in enumerate(wanted):
             if object_id in self._rows:
                 aligned[row] = values[self._rows[object_id]]
-        return aligned, known
+        return aligned

@@ -106,7 +106,7 @@ class Followed:
         """The part of the frame after the next in which objects will be looked for, or more; None for all of it."""
         if self.whole is None or self.memory.previous is None:
             return None
-        masks = self.memory.previous.keyed_masks(self.ids).masks[0]
+        masks = self.memory.previous.masks_of(self.ids)[0]
         return self.whole.region_ahead(self.ids, masks, self.motion.radii(self.ids, matcher.spread, None))
 
     def pack(self) -> dict[str, np.ndarray]:

@@ -117,7 +117,7 @@ class FrameStep:
             )
             known.ring.put(entry)
         if not existed and network.matching:
-            known.memory.remember(self.maps, ids, masks[0], reference=tuple(ids))
+            known.memory.remember(self.maps, ids, masks[0], reference=tuple(ids), rounded=self.ahead.rounded)
             known.motion.observe(ids, masks[0], self.time)
         return full
 
@@ -127,7 +127,7 @@ class FrameStep:
         matcher = self.network.model.matcher if self.network.matching else None
         if matcher is None or known.memory.previous is None:
             return Decoded(known.ids, self._with_colours(self._logits(None)[0]), None, {}, followed)
-        before = known.memory.previous.keyed_masks(known.ids).masks[0]
+        before = known.memory.previous.masks_of(known.ids)[0]
         radii = known.motion.radii(known.ids, matcher.spread, self.time)
         whole = None if self.network.whole_frames else known.whole
         region = None if whole is None else whole.region(known.ids, before, radii)
@@ -192,7 +192,9 @@ class FrameStep:
                 measure.pop(object_id, None)
         known.ring.put(entry)
         if self.network.matching:
-            known.memory.remember(self.maps, known.ids, masks[0], reference=tuple(reference))
+            known.memory.remember(
+                self.maps, known.ids, masks[0], reference=tuple(reference), rounded=self.ahead.rounded
+            )
             known.motion.observe(known.ids, masks[0], self.time)
         labels, found.confidence = in_second.result() if in_second else self._labels(decoded)
         return labels, found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,8 @@ from hodor_cli.runtime.preprocess import Geometry
 
 #: The int16 value that stands for the largest magnitude in a frame's keys.
 KEY_PEAK = 32767
+#: Keys (K, h, w) int16, and the magnitude that KEY_PEAK stands for.
+Rounded: TypeAlias = tuple[Tensor, float]
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,17 @@ class StoredFrame:
     peak: float
     masks: Tensor
 
+    def masks_of(self, object_ids: Sequence[int]) -> Tensor:
+        """The masks (1, I, h, w) of these objects; zero for those that the frame does not have."""
+        return self.object_ids.aligned(self.masks, object_ids)[None]
+
     def keyed_masks(self, object_ids: Sequence[int]) -> KeyedMasks:
-        """Keys and masks for these objects, as a batch of one; objects that the frame does not have get zero masks."""
-        masks, _ = self.object_ids.aligned(self.masks, object_ids)
-        return KeyedMasks(unrounded(self.keys, self.peak), masks[None])
+        """Keys (1, K, h, w) float32, and masks as from `masks_of`."""
+        return KeyedMasks(self.float_keys(), self.masks_of(object_ids))
+
+    def float_keys(self) -> Tensor:
+        """The keys (1, K, h, w) float32."""
+        return unrounded(self.keys, self.peak)
 
     @cached_property
     def areas(self) -> dict[int, float]:
@@ -49,7 +59,7 @@ class StoredFrame:
         masks = _resampled(self.masks[None], old, new)[0]
         height, width = (-(-side // 8) for side in new.scaled)
         masks[:, height:], masks[:, :, width:] = 0, 0  # the padding shows nothing
-        return _stored(self.object_ids, matcher.unit(_resampled(keys, old, new))[0], masks)
+        return _stored(self.object_ids, rounded(matcher.unit(_resampled(keys, old, new))[0]), masks)
 
     def without(self, object_id: int) -> StoredFrame | None:
         """The frame without an object; None if it has no other."""
@@ -59,18 +69,24 @@ class StoredFrame:
         return replace(self, object_ids=kept, masks=self.masks[self.object_ids.rows(kept)]) if kept else None
 
 
-def stored_frame(maps: Maps, object_ids: Sequence[int], masks: Tensor) -> StoredFrame | None:
-    """A frame's keys with its soft masks (I, h, w) at stride 8; None for a model that does not match."""
-    return None if maps.keys is None else _stored(ObjectIds(object_ids), maps.keys[0], masks)
+def stored_frame(
+    maps: Maps, object_ids: Sequence[int], masks: Tensor, known: Rounded | None = None
+) -> StoredFrame | None:
+    """A frame's keys with its soft masks (I, h, w) at stride 8; None for a model that does not match.
+
+    known: the frame's keys, if they are rounded already.
+    """
+    if maps.keys is None:
+        return None
+    return _stored(ObjectIds(object_ids), known or rounded(maps.keys[0]), masks)
 
 
-def _stored(object_ids: ObjectIds, keys: Tensor, masks: Tensor) -> StoredFrame:
-    """Unit-length keys (K, h, w) and soft masks (I, h, w), in the form in which they are kept."""
-    return StoredFrame(object_ids, *rounded(keys), masks.float().contiguous())
+def _stored(object_ids: ObjectIds, keys: Rounded, masks: Tensor) -> StoredFrame:
+    return StoredFrame(object_ids, *keys, masks.float().contiguous())
 
 
-def rounded(keys: Tensor) -> tuple[Tensor, float]:
-    """Keys (K, h, w) as int16, and the magnitude that KEY_PEAK stands for."""
+def rounded(keys: Tensor) -> Rounded:
+    """Keys (K, h, w) as they are stored."""
     peak = float(keys.abs().amax())
     # Contiguous, because the last bits of a matrix product depend on the order in memory.
     return (keys * (KEY_PEAK / max(peak, 1e-12))).round().to(torch.int16).contiguous(), peak

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.config import GRID_SIZE
-from hodor_cli.model.constants import cached_constant
+from hodor_cli.runtime.constants import cached_constant
 
 
 @cached_constant(maxsize=32)

@@ -68,10 +68,14 @@ class MobileNetV2(nn.Module):
         return [first, *([*self.blocks[a:b]] for a, b in pairwise(ends))]
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(frames), inplace=True)
+        x = self.stem_map(frames)
         maps = []
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in self.outputs:
                 maps.append(x)
         return maps
+
+    def stem_map(self, frames: Tensor) -> Tensor:
+        """The stem's map, at stride 2."""
+        return F.relu6(self.stem(frames), inplace=True)

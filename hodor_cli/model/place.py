@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hodor_cli.model.region import Region
+from hodor_cli.runtime.constants import cached_constant
 
 #: Mean y and x of the mask, and its spread (standard deviation) along both, as shares of the map.
 PLACE_NUMBERS = 4
@@ -88,5 +89,6 @@ class Place(nn.Module):
         return _BESIDE_CUE * bias if beside_cue else bias
 
 
+@cached_constant(maxsize=32)
 def _centres(size: int, device: torch.device) -> Tensor:
     return (torch.arange(size, device=device) + 0.5) / size

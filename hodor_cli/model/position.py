@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.region import Region
+from hodor_cli.runtime.constants import cached_constant
 
 #: Periods along a side of the map of the slowest and the fastest wave of `position_codes`.
 _SLOWEST, _FASTEST = 0.25, 8.0

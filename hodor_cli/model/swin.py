@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hodor_cli.model.constants import cached_constant
+from hodor_cli.runtime.constants import cached_constant
 
 
 class PatchEmbedding(nn.Module):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.config import Rgb
+from hodor_cli.runtime.constants import cached_constant
 
 #: Input sides are padded to multiples of the backbone's coarsest stride.
 STRIDE = 32
@@ -66,12 +67,20 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 def pad(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Pad with zeros at the right and the bottom to `size` (height, width)."""
+    if images.shape[-2:] == size:
+        return images
     return F.pad(images, (0, size[1] - images.shape[-1], 0, size[0] - images.shape[-2]))
 
 
 def normalise(frames: Tensor, mean: Rgb, std: Rgb) -> Tensor:
     """Normalise (B, 3, H, W) float RGB in 0..255 by the mean and standard deviation of each channel."""
-    return (frames - frames.new_tensor(mean).view(3, 1, 1)) / frames.new_tensor(std).view(3, 1, 1)
+    return (frames - per_channel(mean, frames.device)).div_(per_channel(std, frames.device))
+
+
+@cached_constant(maxsize=32)
+def per_channel(values: Rgb, device: torch.device) -> Tensor:
+    """(3, 1, 1) float32: numbers for each channel of a frame."""
+    return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
 
 
 def prepare_frame(

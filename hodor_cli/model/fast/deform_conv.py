@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.model.deform_conv import DeformConv
+from hodor_cli.runtime.constants import cached_constant
 
 
 class GatheredDeformConv(DeformConv):
@@ -48,18 +49,33 @@ def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Te
     """
     batch, device = len(offsets), offsets.device
     moved = offsets.permute(0, 2, 3, 1).unflatten(3, (9, 2))  # without a copy if channels are last in memory
-    point = torch.arange(9, device=device)
-    y = moved[..., 0] + (torch.arange(height, device=device).view(-1, 1, 1) + point // 3)  # in the padded map
-    x = moved[..., 1] + (torch.arange(width, device=device).view(-1, 1) + point % 3)
+    y = moved[..., 0] + _point_rows(height, device)
+    x = moved[..., 1] + _point_columns(width, device)
     y, x = y.clamp(0, height + 1), x.clamp(0, width + 1)
     top, left = y.detach().floor(), x.detach().floor()
     down, right = y - top, x - left
     both = down * right
     weights = torch.stack((1 - down - right + both, right - both, down - both, both), dim=-1)
-    stride = width + 3
-    first = stride * (height + 3) * torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1)
-    step = torch.arange(2, device=device, dtype=torch.int32)  # made on the device: a copy would wait for a GPU
-    corners = (step[:, None] * stride + step).flatten()
     # Where an offset is NaN, so is the result; the row must still be one of the table.
-    rows = (first + top.int().clamp(min=0) * stride + left.int().clamp(min=0))[..., None] + corners
-    return rows.reshape(-1, 4), weights.reshape(-1, 4)
+    rows = (top.int().clamp(min=0) * (width + 3) + left.int().clamp(min=0))[..., None]
+    return (rows + _corners(batch, height, width, device)).reshape(-1, 4), weights.reshape(-1, 4)
+
+
+@cached_constant(maxsize=32)
+def _point_rows(height: int, device: torch.device) -> Tensor:
+    """(H, 1, 9): the row of each kernel point in the padded map, for each row of the map."""
+    return (torch.arange(height, device=device)[:, None] + torch.arange(9, device=device) // 3)[:, None]
+
+
+@cached_constant(maxsize=32)
+def _point_columns(width: int, device: torch.device) -> Tensor:
+    """(W, 9): the column of each kernel point in the padded map, for each column of the map."""
+    return torch.arange(width, device=device)[:, None] + torch.arange(9, device=device) % 3
+
+
+@cached_constant(maxsize=32)
+def _corners(batch: int, height: int, width: int, device: torch.device) -> Tensor:
+    """(B, 1, 1, 1, 4) int32: the rows of the four pixels at the upper left of each flattened, padded map."""
+    maps = torch.arange(batch, device=device, dtype=torch.int32) * ((height + 3) * (width + 3))
+    step = torch.arange(2, device=device, dtype=torch.int32)
+    return maps.view(-1, 1, 1, 1, 1) + (step[:, None] * (width + 3) + step).flatten()

@@ -73,8 +73,10 @@ class Deriving(nn.Module):
         """
         # `_version` counts changes in place; a parameter that is moved or replaced has another address. The old
         # parameters are kept alive, so that their addresses are not reused.
-        counted = not any(parameter.is_inference() for parameter in parameters)
-        state = [(parameter.data_ptr(), parameter._version) for parameter in parameters] if counted else None
+        try:
+            state = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
+        except RuntimeError:  # in parameters made in inference mode nothing is counted
+            state = None
         cache = self.__dict__.get("_derived")
         if cache is None or state is None or cache[0] != state:
             cache = self.__dict__["_derived"] = state, {}, [parameter.detach() for parameter in parameters]

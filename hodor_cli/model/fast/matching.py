@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.matching import FARTHEST, Matcher
 from hodor_cli.model.region import Region
 from hodor_cli.model.types import Affinity, KeyedMasks
+from hodor_cli.runtime.constants import cached_constant
 from hodor_cli.runtime.device import autocast_dtype
 
 #: How many cells are matched with the whole reference frame at a time.
