@@ -193,10 +193,10 @@ def test_weights_are_laid_out_once_for_each_size_and_number_of_threads(monkeypat
             model.extract(torch.zeros(1, 3, side, side))
         return {max(size[2:]) for size in sizes}
 
-    assert max(laid_out_for(64)) == 64 and max(laid_out_for(96)) == 96
+    assert max(laid_out_for(64)) == 32 and max(laid_out_for(96)) == 48
     assert not laid_out_for(64) and not laid_out_for(96)
     with using_threads(torch.get_num_threads() % 2 + 1):
-        assert max(laid_out_for(64)) == 64 and not laid_out_for(64)
+        assert max(laid_out_for(64)) == 32 and not laid_out_for(64)
     assert not laid_out_for(64)
 
 

@@ -68,14 +68,10 @@ class MobileNetV2(nn.Module):
         return [first, *([*self.blocks[a:b]] for a, b in pairwise(ends))]
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        x = self.stem_map(frames)
+        x = F.relu6(self.stem(frames), inplace=True)
         maps = []
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in self.outputs:
                 maps.append(x)
         return maps
-
-    def stem_map(self, frames: Tensor) -> Tensor:
-        """The stem's map, at stride 2."""
-        return F.relu6(self.stem(frames), inplace=True)

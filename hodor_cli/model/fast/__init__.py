@@ -17,11 +17,11 @@ from hodor_cli.model.fast.attention import CarriedAttention
 from hodor_cli.model.fast.deform_conv import GatheredDeformConv
 from hodor_cli.model.fast.learning import FloatConv, FloatConv2d, FloatGroupNorm
 from hodor_cli.model.fast.matching import TiledMatcher
-from hodor_cli.model.fast.mobilenet import FusedMobileNet, FusedResidual
+from hodor_cli.model.fast.mobilenet import FusedResidual
 from hodor_cli.model.fast.pyramid import FoldedPyramid
 from hodor_cli.model.fpn import FeaturePyramid
 from hodor_cli.model.matching import Matcher
-from hodor_cli.model.mobilenet import Conv, InvertedResidual, MobileNetV2
+from hodor_cli.model.mobilenet import Conv, InvertedResidual
 
 FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
     SoftMaskedAttention: CarriedAttention,
@@ -30,7 +30,6 @@ FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
     Conv: FloatConv,
     FeaturePyramid: FoldedPyramid,
     InvertedResidual: FusedResidual,
-    MobileNetV2: FusedMobileNet,
     nn.Conv2d: FloatConv2d,
     nn.GroupNorm: FloatGroupNorm,
 }

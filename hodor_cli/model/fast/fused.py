@@ -54,7 +54,7 @@ def fused_conv(
     run, geometry = torch.ops.mkldnn._convolution_pointwise, _geometry(conv)
     if added is None:
         activation: tuple[str, list[float]] = ("hardtanh", [0.0, 6.0]) if relu6 else ("none", [])
-        y: Tensor = run(x, weight, bias, *geometry, conv.groups, *activation, None)
+        y: Tensor = run.default(x, weight, bias, *geometry, conv.groups, *activation, None)
     else:
         y = run.binary(x, added, weight, bias, *geometry, conv.groups, "add", None, None, [], None)
     return y

@@ -23,15 +23,14 @@ from hodor_cli.model.fast import plain
 from hodor_cli.model.fpn import FeaturePyramid
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import at_most_one, surroundings
-from hodor_cli.model.mobilenet import Conv, InvertedResidual, MobileNetV2
+from hodor_cli.model.mobilenet import Conv, InvertedResidual
 from hodor_cli.model.types import Cue, History, KeyedMasks, Maps
 from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
 
 
 def exportable(model: Hodor) -> Hodor:
     """A copy of a network, float32 on the CPU, with its convolutions in forms that other runtimes support."""
-    slow = DeformConv, InvertedResidual, MobileNetV2, FeaturePyramid
-    model = plain(copy.deepcopy(model), *slow).cpu().float().eval()
+    model = plain(copy.deepcopy(model), DeformConv, InvertedResidual, FeaturePyramid).cpu().float().eval()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Conv) and child.stride == (2, 2):
