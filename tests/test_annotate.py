@@ -39,7 +39,7 @@ from hodor_cli.annotate.messages import pack_runs, unpack_runs
 from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, inputs_by_hand, open_target
-from hodor_cli.annotate.server import Address, listen
+from hodor_cli.annotate.server import listen
 from hodor_cli.annotate.session import Session
 from hodor_cli.annotate.worker import MakeSession, SessionWorker
 from hodor_cli.cli.annotate import _open_browser
@@ -1184,8 +1184,8 @@ def test_a_project_that_was_removed_does_not_come_back_without_its_masks(desk: D
 
 
 def test_a_port_in_use_or_a_missing_mask_is_one_sentence_and_leaves_no_folder(video: Path, tmp_path: Path) -> None:
-    with listen(Address()) as taken, pytest.raises(UsageError, match="is in use; choose another"):
-        options = AnnotateOptions(tmp_path / "project", address=Address(port=taken.getsockname()[1]))
+    with listen("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="is in use; choose another"):
+        options = AnnotateOptions(tmp_path / "project", port=taken.getsockname()[1])
         annotate_source(video, SegmentSettings(), options, lambda *_: None)
     with pytest.raises(InputError, match="no mask"):
         annotate_source(

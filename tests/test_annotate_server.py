@@ -29,7 +29,7 @@ from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.messages import pack_runs, unpack_runs
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import open_target, write_project_report
-from hodor_cli.annotate.server import Address, listen, page_server
+from hodor_cli.annotate.server import listen, page_server
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import InputError
 from hodor_cli.run.settings import SegmentSettings
@@ -80,7 +80,7 @@ def served(tmp_path: Path, video: Path) -> Iterator[Served]:
         lambda emit: Session(project, FrameReader(source), make_model("toy"), settings, emit),
         readers, TOKEN, ready.set,
     )  # fmt: skip
-    with listen(Address()) as listening:
+    with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         assert ready.wait(30)

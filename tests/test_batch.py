@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from segment_fakes import read_video
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.model import build_model
 from hodor_cli.run.many.jobs import find_jobs
-from hodor_cli.run.many.local import LocalExecutor
-from hodor_cli.run.many.on_ray import RayExecutor, connect
+from hodor_cli.run.many.local import run_locally
+from hodor_cli.run.many.on_ray import connect, run_on_ray
 from hodor_cli.run.many.run import WorkOptions, segment_job, segment_videos
 from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.weights.checkpoint import save_checkpoint
@@ -230,7 +231,7 @@ def test_a_killed_worker_is_replaced(library: Path, toy: Path) -> None:
 
     jobs = find_jobs(library / "clips", library / "masks")
     options = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)))
-    summary = segment_videos(jobs, options, LocalExecutor(2), progress=kill_one)
+    summary = segment_videos(jobs, options, partial(run_locally, workers=2), progress=kill_one)
     assert killed and not summary.failed
     assert max(result.attempts for result in summary.results) == 2
     whole(library / "out")
@@ -243,10 +244,10 @@ def test_a_worker_ends_with_a_killed_run(library: Path) -> None:
         "import os\n"
         "from pathlib import Path\n"
         "from hodor_cli.run.many.jobs import VideoJob\n"
-        "from hodor_cli.run.many.local import LocalExecutor\n"
+        "from hodor_cli.run.many.local import run_locally\n"
         "from hodor_cli.run.many.run import WorkOptions\n"
         "job = VideoJob('clip', Path('clip.ts'), Path('masks/a.png'))\n"
-        "running = LocalExecutor(1).results([job], WorkOptions(Path('out')))\n"
+        "running = run_locally([job], WorkOptions(Path('out')), workers=1)\n"
         "next(running)\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -262,13 +263,13 @@ def test_an_interrupted_run_goes_on(library: Path, toy: Path) -> None:
     jobs = find_jobs(library / "clips", library / "masks")
     options = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)))
     with pytest.raises(KeyboardInterrupt):
-        segment_videos(jobs, options, LocalExecutor(1), progress=interrupt)
+        segment_videos(jobs, options, partial(run_locally, workers=1), progress=interrupt)
     assert not multiprocessing.active_children()
     assert not (library / "out" / "summary.json").exists()
     with pytest.raises(HodorError, match="`resume`"):
-        segment_videos(jobs, options, LocalExecutor(1))
+        segment_videos(jobs, options, partial(run_locally, workers=1))
     again = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)), resume=True)
-    assert segment_videos(jobs, again, LocalExecutor(1)).results[0].already_finished
+    assert segment_videos(jobs, again, partial(run_locally, workers=1)).results[0].already_finished
     whole(library / "out")
 
 
@@ -361,7 +362,7 @@ def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pyte
         monkeypatch.chdir(library)  # the cluster's processes have other working directories
         jobs = find_jobs(Path("clips"), Path("masks"))
         options = WorkOptions(Path("out"), settings=SegmentSettings(weights=str(toy)))
-        summary = segment_videos(jobs, options, RayExecutor(cluster.address), progress=remove_node)
+        summary = segment_videos(jobs, options, partial(run_on_ray, address=cluster.address), progress=remove_node)
     finally:
         cluster.shutdown()
     assert removed and not summary.failed, summary

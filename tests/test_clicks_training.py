@@ -127,8 +127,8 @@ def test_the_prompts_of_an_object_do_not_depend_on_the_others_in_the_batch() -> 
     for _ in range(3):
         for all_, some in zip(whole.prompts(CPU), half.prompts(CPU), strict=True):
             torch.testing.assert_close(all_[2:], some, rtol=0, atol=0, equal_nan=True)
-        whole.look(logits)
-        half.look(logits[2:])
+        whole.add_clicks(logits)
+        half.add_clicks(logits[2:])
 
 
 def test_two_threads_compute_the_gradient_of_the_whole_batch(net: ClickNet) -> None:

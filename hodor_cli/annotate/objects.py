@@ -15,6 +15,7 @@ from hodor_cli.annotate.history import ChangeKind, ObjectEntry
 from hodor_cli.annotate.project import Project, saving
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
+from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import plural
 
 
@@ -25,7 +26,6 @@ class Objects:
         self._project, self._events = project, events
 
     def entry(self, object_id: int) -> ObjectEntry:
-        """An object's entry in the list."""
         entry = self._project.objects.get(object_id)
         if entry is None:
             raise UsageError(f"there is no object {object_id}; reload the page")
@@ -89,7 +89,7 @@ class Objects:
         for index, record in sorted(self._project.records.items()):
             if index < start or not (set(record.objects) | set(record.given) | set(record.removed)) & set(to):
                 continue
-            table = np.arange(65_536, dtype=np.uint16)
+            table = np.arange(MAX_ID + 1, dtype=np.uint16)
             table[list(to)] = list(to.values())
             labels = table[self._project.labels(index)]
             objects: dict[int, Any] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +16,30 @@ from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.history import ChangeKind
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, open_target, write_project_report
-from hodor_cli.annotate.server import Address, listen, serve
+from hodor_cli.annotate.server import listen, serve
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.formats.mask_arguments import Given, read_given
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.locks import locked_folder
-from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.video.frames import FrameSource
 from hodor_cli.weights import load_model
 
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """out: the project folder. masks: masks to start from, in any supported format. wording: see `EventSender`."""
+    """out: the project folder. masks: masks to start from, in any supported format. host, port: where the server
+    listens, by default only on this machine, on a free port. wording: see `EventSender`."""
 
     out: Path | None = None
     masks: Path | None = None
-    address: Address = field(default_factory=Address)
+    host: str = "127.0.0.1"
+    port: int = 0
     wording: Callable[[str], str] = str
 
 
 def annotate_source(
-    source: str | Path,
-    settings: SegmentSettings,
-    options: AnnotateOptions,
-    opened: Callable[[str, Path], Any],
+    source: str | Path, settings: SegmentSettings, options: AnnotateOptions, opened: Callable[[str, Path], Any]
 ) -> Path:
     """Serve the page for a video or a result until Ctrl-C. Returns the project folder.
 
@@ -51,12 +48,15 @@ def annotate_source(
     be written.
     """
     frames, folder = open_target(source, options.out)
-    with frames, listen(options.address) as listening:
+    with frames, listen(options.host, options.port) as listening:
         settings = continued_settings(folder, settings)
         model = load_model(settings.weights)
         settings.segmenter(model)  # raises if the device is missing, before any file is written
         readers = FrameReader(frames), FrameReader(frames), FrameReader(frames, few=True)
-        given = None if options.masks is None else _masks_to_start_from(options.masks, folder, frames)
+        if options.masks is not None and any(folder.masks.glob("*.png")):
+            way_out = "leave out `masks` to continue, or choose another `out`"
+            raise OutputError(f"{folder.root} already holds masks; {way_out}")
+        given = None if options.masks is None else read_given([str(options.masks)], frames)
         with locked_folder(folder.root, advice="it is open in another hodor annotate; close that first"):
             project = Project(folder, (frames.height, frames.width))
             if given is not None:
@@ -74,13 +74,6 @@ def annotate_source(
             for session in sessions:
                 session.save()  # raises if the server could not save everything when it stopped
     return folder.root
-
-
-def _masks_to_start_from(path: Path, folder: OutputFolder, frames: FrameSource) -> Given:
-    """Read masks in any supported format. Raises what `read_given` does, and OutputError if the project has masks."""
-    if any(folder.masks.glob("*.png")):
-        raise OutputError(f"{folder.root} already holds masks; leave out `masks` to continue, or choose another `out`")
-    return read_given([str(path)], frames)
 
 
 def _take_masks(project: Project, reader: FrameReader, files: Given) -> None:

@@ -13,15 +13,7 @@ import numpy as np
 from hodor_cli.annotate.project import Labels, Project, made_by_hand
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
-from hodor_cli.records import (
-    FrameRecord,
-    ReportRecord,
-    ReviewItem,
-    SpeedRecord,
-    SuggestedFrame,
-    is_report,
-    read_record,
-)
+from hodor_cli.records import FrameRecord, ReportRecord, ReviewItem, SpeedRecord, SuggestedFrame, is_report, read_record
 from hodor_cli.run.choosing import suggested
 from hodor_cli.run.finish import report_of, write_report
 from hodor_cli.run.inputs import RunInputs

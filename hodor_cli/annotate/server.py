@@ -12,7 +12,6 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -33,14 +32,6 @@ from hodor_cli.files import harmless
 
 #: The longest message that a page may send, in bytes.
 _MOST_BYTES = 8 << 20
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the server listens: by default only on this machine, on a free port."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
 
 
 def serve(
@@ -74,23 +65,23 @@ def page_server(
     )  # fmt: skip
 
 
-def listen(address: Address) -> socket.socket:
-    """Return a socket that listens at an address. Raises UsageError if that is not possible."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address; port 0: a free one. Raises UsageError if that is not possible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         # With SO_REUSEADDR, Windows would let another program listen on the same port.
         option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
         listening.setsockopt(socket.SOL_SOCKET, option, 1)
-        listening.bind((address.host, address.port))
+        listening.bind((host, port))
         listening.listen(128)  # before the server runs, so that an early browser waits instead of being rejected
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"port {address.port} is in use; choose another `port`, or leave it out") from None
+            raise UsageError(f"port {port} is in use; choose another `port`, or leave it out") from None
         if error.errno == errno.EACCES:
-            raise UsageError(f"port {address.port} needs administrator rights; choose one above 1023") from None
-        raise UsageError(f"cannot listen at {address.host} ({error.strerror}); choose another `host`") from None
+            raise UsageError(f"port {port} needs administrator rights; choose one above 1023") from None
+        raise UsageError(f"cannot listen at {host} ({error.strerror}); choose another `host`") from None
     return listening
 
 

@@ -48,7 +48,6 @@ def annotate(
         import uvicorn  # noqa: F401
         import websockets  # noqa: F401
     from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
-    from hodor_cli.annotate.server import Address
 
     def opened(url: str, folder: Path) -> None:
         say(url)
@@ -58,7 +57,7 @@ def annotate(
 
     # The session runs in a thread of its own, to which the flags of this command have to go along.
     flags = copy_context()
-    options = AnnotateOptions(out, masks, Address(host, port or 0), lambda text: flags.run(with_flags, text))
+    options = AnnotateOptions(out, masks, host, port or 0, lambda text: flags.run(with_flags, text))
     folder = annotate_source(source, settings, options, opened)
     say(f"Everything is saved in {folder}.")
 

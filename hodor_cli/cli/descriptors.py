@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hodor_cli.descriptors.export.export import ExportedVideo
     from hodor_cli.descriptors.export.sources import ExportSource
 
-#: With fewer objects, the limit between views of one object and of others differed by a third from that of many.
+#: With fewer objects, the limit between views of one object and views of others was off by a third.
 _ENOUGH_OBJECTS = 100
 
 

@@ -22,7 +22,6 @@ ByName = Literal["descriptor", "baseline", "projection"]
 
 
 def arg(metavar: str, help: str) -> Any:
-    """An argument with its placeholder in help and its help text."""
     return typer.Argument(metavar=metavar, help=help, show_default=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,15 +103,15 @@ def segment_many(
 def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None, ray: str | None) -> Executor:
     """The executor for the videos. Raises UsageError for contradicting options, DeviceError for missing GPUs."""
     if ray is not None:
-        from hodor_cli.run.many.on_ray import RayExecutor
+        from hodor_cli.run.many.on_ray import run_on_ray
 
         if gpus is not None:
             raise UsageError("--gpus and --ray contradict each other; leave out --gpus: a cluster assigns its own GPUs")
-        return RayExecutor(ray, at_once=workers)
-    from hodor_cli.run.many.local import LocalExecutor
+        return partial(run_on_ray, address=ray, at_once=workers)
+    from hodor_cli.run.many.local import run_locally
 
     if gpus is None:
-        return LocalExecutor(workers or 1)
+        return partial(run_locally, workers=workers or 1)
     if not options.settings.device.startswith(("auto", "cuda")) or ":" in options.settings.device:
         raise UsageError(f"--gpus and --device {options.settings.device} contradict each other; give one of them")
     if workers is not None and workers < gpus:
@@ -120,7 +121,7 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
     available = torch.cuda.device_count()
     if gpus > available:
         raise DeviceError(f"--gpus {gpus} is more than this machine has ({available}); use fewer, or --workers")
-    return LocalExecutor(workers or gpus, [f"cuda:{number}" for number in range(gpus)])
+    return partial(run_locally, workers=workers or gpus, devices=[f"cuda:{number}" for number in range(gpus)])
 
 
 def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:

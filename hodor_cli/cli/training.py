@@ -38,8 +38,7 @@ class Changes:
     """Changes to the settings of a preset; `--set` reaches the settings of `TrainConfig` that have no option."""
 
     model: Annotated[
-        str | None,
-        opt("NAME", "Architecture: swin-tiny, mini, toy.  [default: from the weights or the preset]"),
+        str | None, opt("NAME", "Architecture: swin-tiny, mini, toy.  [default: from the weights or the preset]")
     ] = None
     iterations: Annotated[int | None, option(TrainConfig, "iterations")] = None
     batch_size: Annotated[int | None, option(TrainConfig, "batch_size", _SETTINGS)] = None
@@ -168,16 +167,11 @@ def pretrain(
         raise UsageError("`images` and `annotations` belong together; give both, or a folder with `data`")
     elsewhere = [] if images is None else [DataSource(images, annotations=annotations)]
     if data and recipe == Recipe() and "model" not in changes.by_name() and not (run.resume or changes.print_settings):
-        _warn_about_time()
+        import torch
+
+        if not torch.cuda.is_available():  # the default settings are the paper's
+            warn("without a GPU, the paper's settings take months and 12 GB of memory; use `weights=mini` instead")
     train_with(job, [*(data or ()), *elsewhere], recipe, run, changes, launch)
-
-
-def _warn_about_time() -> None:
-    """Warn on a machine without a GPU that the default settings, the paper's, would take months."""
-    import torch
-
-    if not torch.cuda.is_available():
-        warn("without a GPU, the paper's settings take months and 12 GB of memory; use `weights=mini` instead")
 
 
 def finetune(

@@ -57,11 +57,7 @@ class Clicker:
     """
 
     def __init__(
-        self,
-        net: ClickNet | str | Path | None = None,
-        *,
-        device: str | torch.device = "auto",
-        side: int | None = None,
+        self, net: ClickNet | str | Path | None = None, *, device: str | torch.device = "auto", side: int | None = None
     ) -> None:
         if side is not None and (not isinstance(side, Integral) or side < _MIN_SIDE):
             raise UsageError(f"`side` must be a whole number of pixels, at least {_MIN_SIDE}, not {side!r}")
@@ -102,8 +98,8 @@ class Clicker:
         return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
 
     def labels(self) -> NDArray[np.uint16]:
-        """The label map of all objects, (H, W) ids. Where masks overlap, the surer or smaller object is in front; one
-        that others cover is missing."""
+        """The label map of all objects, (H, W) ids. Where masks overlap, the surer or smaller object is in front; an
+        object that others cover completely is missing."""
         found = {key: PromptedMask(self.mask(key), self.log_odds(key)) for key in self.object_ids}
         return owners(found) if found else self.mask().astype(np.uint16)
 

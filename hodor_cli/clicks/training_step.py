@@ -25,7 +25,7 @@ _BOX, _SCRIBBLE, _WRONG = 0.2, 0.08, 0.12
 
 
 class Simulation:
-    """Simulated prompts for N objects; `look` adds a click for each, given the masks.
+    """Simulated prompts for N objects; `add_clicks` adds a click for each, given the masks.
 
     truths: (N, S, S) bool. rngs: one for each object, so that its prompts do not depend on the others.
     """
@@ -45,7 +45,7 @@ class Simulation:
         points, signs, boxes = (torch.from_numpy(a.copy()) for a in (self._points, self._signs, self._boxes))
         return Prompts(*(part.to(device) for part in (points, signs, boxes, self._previous)))
 
-    def look(self, logits: Tensor) -> None:
+    def add_clicks(self, logits: Tensor) -> None:
         """Add each object's next click, given the logits (N, 1, S/2, S/2) of the masks so far."""
         found = logits.detach().float().cpu()
         side = self.truths.shape[-1]
@@ -99,7 +99,7 @@ def losses(net: ClickNet, frames: Tensor, simulation: Simulation, *, before: int
     maps = net.features(frames).repeat(len(truths) // len(frames))
     with torch.no_grad():
         for _ in range(before):
-            simulation.look(net(maps, simulation.prompts(frames.device)))
+            simulation.add_clicks(net(maps, simulation.prompts(frames.device)))
     target = F.avg_pool2d(torch.from_numpy(truths)[:, None].float(), 2).to(frames.device)
     total, scores = frames.new_zeros(()), []
     for turn in range(rounds):
@@ -107,7 +107,7 @@ def losses(net: ClickNet, frames: Tensor, simulation: Simulation, *, before: int
         total = total + _loss(logits, target)
         scores.append(_iou(logits, target))
         if turn + 1 < rounds:
-            simulation.look(logits)
+            simulation.add_clicks(logits)
     return total / rounds, torch.stack(scores)
 
 

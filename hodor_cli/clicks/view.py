@@ -41,14 +41,13 @@ class View:
 
     @staticmethod
     def whole(frame: tuple[int, int], side: int) -> View:
-        """The view of the whole frame."""
         return View.of(frame, (0, 0, frame[1], frame[0]), side)
 
     @staticmethod
     def around(
         mask: NDArray[np.bool_], points: Sequence[tuple[float, float, float]], whole: View, side: int
     ) -> View | None:
-        """A closer look at the object of a mask (H, W) and the clicks on it; None if it is hardly larger there."""
+        """A closer look at the object of a mask (H, W) and the clicks on it; None if it would hardly be enlarged."""
         box = box_of(mask)
         if box is None:
             return None

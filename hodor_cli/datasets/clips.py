@@ -49,13 +49,7 @@ class ClipSet:
     DataError if the folder is not such a data set or, unless `allow_empty`, has no usable clip.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        resolution: str | None = None,
-        allow_empty: bool = False,
-    ) -> None:
+    def __init__(self, folder: str | Path, *, resolution: str | None = None, allow_empty: bool = False) -> None:
         root = Path(folder)
         if not root.exists():
             raise DataError(f"there is no folder {folder} to read clips from")

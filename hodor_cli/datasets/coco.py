@@ -53,7 +53,6 @@ class Still:
 
     @property
     def masks(self) -> list[NDArray[np.bool_]]:
-        """The objects' masks alone."""
         return [item.mask for item in self.objects]
 
 
@@ -136,7 +135,6 @@ class StillImages:
         return [f"{image.source or ''}{f'/{image.coverage}' if image.coverage else ''}" for image in self._images]
 
     def name(self, index: int) -> str:
-        """The photograph's file name."""
         return self._images[index].file_name
 
     def path(self, index: int) -> Path:

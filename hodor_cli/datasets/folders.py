@@ -42,7 +42,7 @@ def folders_by_name(parent: Path) -> dict[str, Path]:
 
 
 def first_named(parent: Path, names: Iterable[str]) -> Path | None:
-    """The sub-folder called by the first possible of `names` (lower case), ignoring case; None if there is none."""
+    """The sub-folder with the first of `names` (lower case) that one has, ignoring case; None if there is none."""
     there = {folder.name.casefold(): folder for folder in visible_folders(parent)}
     return next((there[name] for name in names if name in there), None)
 

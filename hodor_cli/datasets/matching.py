@@ -100,8 +100,7 @@ def match_frames(
     which are not used.
 
     files: name without ending -> file or picture in `where`. Raises InputError if the names are ambiguous, or if none
-    belongs to a frame that is read; it
-    suggests to rename them, or what `otherwise` says.
+    belongs to a frame that is read; it suggests to rename them, or what `otherwise` says.
     """
     names, frames = list(files), source.frame_names()
     counted = frames is None

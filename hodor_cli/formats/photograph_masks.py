@@ -33,7 +33,7 @@ _WORD = r"(?:(?:cp_)?masks?|labels?|annotations?|segmentations?|segs?|gts?)(?:_?
 _BESIDE = re.compile(rf"(?:(.+?)[ _.-]+)?{_WORD}", re.IGNORECASE)
 #: The name of one of several masks of photograph [1], where only masks are expected.
 _NUMBERED = re.compile(rf"(?:(.+?)[ _.-]+)?(?:{_WORD}|\d+)", re.IGNORECASE)
-#: What a photograph's name may have where its masks have a word for masks.
+#: The end of a photograph's name, such as _image, where the names of its masks have a word for masks instead.
 _PHOTOGRAPH = re.compile(rf"(?:^|[ _.-]+)(?:{'|'.join(IMAGES)})$", re.IGNORECASE)
 _SHARED = "photographs and their masks: each colour or value is an object"
 _OWN = "a folder for each photograph, with its masks"

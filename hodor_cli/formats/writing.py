@@ -47,7 +47,6 @@ class FolderWriter:
         return path
 
     def text(self, name: str, content: str) -> None:
-        """Write a text file."""
         self.place(name).write_text(content + "\n", encoding="utf-8")
 
     def picture(self, picture: Picture, folder: str, stem: str = "") -> str:

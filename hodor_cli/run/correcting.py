@@ -23,7 +23,7 @@ from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.yuv import Picture
 
-#: Pairs of frames: first and last, or first and stop.
+#: Pairs of frames: first and last (included), or first and stop (excluded).
 Ranges = list[tuple[int, int]]
 
 

@@ -51,8 +51,9 @@ class EarlierRun:
     def identified(self, marks: Sequence[Placed[T]]) -> list[Placed[T]]:
         """Boxes or clicks of a correction; those without an id get that of the object that they mean.
 
-        One that this run was given has its id, and a click corrects the only object that was given in its frame unless
-        it is a positive one far from it. Raises UnclearMarkError for others, which may correct an object or start one.
+        One that this run was given already has the id from then. Another click corrects the only object that was given
+        in its frame, unless it is positive and far from that object. Raises UnclearMarkError for all others, which may
+        correct an object or start one.
         """
         return [(frame, self._object_of(frame, mark) if key is None else key, mark) for frame, key, mark in marks]
 

@@ -17,7 +17,7 @@ from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
 from hodor_cli.formats.recognise import Writer, writer_of
 from hodor_cli.formats.tables import detections_of
 from hodor_cli.formats.writing import new_folder, require_free
-from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.label_png import MAX_ID, read_label_png
 from hodor_cli.images.listing import files_by_frame, list_pictures
 from hodor_cli.images.paths import as_path, listed, require_exists
 from hodor_cli.records import Report, read_result
@@ -174,7 +174,7 @@ def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -
 
 
 def require_named(names: Iterable[int], objects: Collection[int], what: str = "name") -> None:
-    """Raise UsageError if a named object is not among `objects`. what: what it was named for."""
+    """Raise UsageError if a named object is not among `objects`. what: to do with it, for the message."""
     if unknown := sorted(set(names).difference(objects)):
         raise UsageError(f"there is no object {unknown[0]} to {what}; the ids are {listed(sorted(objects), 8)}")
 
@@ -184,7 +184,7 @@ def names_of(arguments: Sequence[str]) -> dict[int, str]:
     names: dict[int, str] = {}
     for argument in arguments:
         number, sign, name = argument.partition("=")
-        if not sign or not name.strip() or not number.strip().isdecimal() or not 0 < int(number) <= 65_535:
+        if not sign or not name.strip() or not number.strip().isdecimal() or not 0 < int(number) <= MAX_ID:
             raise UsageError(f"{argument!r} is not a valid name; give ID=NAME, for example 1=mug")
         names[int(number)] = harmless(name.strip())
     return names

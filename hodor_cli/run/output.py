@@ -210,7 +210,6 @@ class OutputFolder:
         return sorted(entry.name for entry in self.exports.glob("[!.]*") if is_export(entry))
 
     def remove_exports(self) -> None:
-        """Remove the exported masks."""
         self.annotations.unlink(missing_ok=True)
         for name in self.exported():
             remove_export(self.exports / name)

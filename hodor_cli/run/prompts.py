@@ -38,9 +38,7 @@ class UnclearMarkError(UsageError):
 
 
 def prompts_by_frame(
-    boxes: Sequence[Placed[Box]],
-    clicks: Sequence[Placed[Click]],
-    masks: Mapping[int, PackedMask],
+    boxes: Sequence[Placed[Box]], clicks: Sequence[Placed[Click]], masks: Mapping[int, PackedMask]
 ) -> tuple[dict[int, dict[int, Box]], dict[int, dict[int, tuple[Click, ...]]]]:
     """Boxes and clicks by frame and object id; see `boxes_by_frame` and `clicks_by_frame` for those without an id.
 
@@ -194,8 +192,7 @@ def _object_of_unnamed(clicks: Sequence[Placed[Click]], given: Mapping[int, Coll
     if len(here) > 1:
         frame, ids = here[min(here)], sorted(here)
         raise UnclearMarkError(
-            f"a click in frame {frame} could belong to any of the objects {listed(ids, 8)}",
-            f"{frame}:{ids[0]}=320,200",
+            f"a click in frame {frame} could belong to any of the objects {listed(ids, 8)}", f"{frame}:{ids[0]}=320,200"
         )
     used = {*(object_id for _, object_id, _ in clicks), *(key for ids in given.values() for key in ids)}
     return next(iter(here)) if here else smallest_free_id(used)

@@ -230,7 +230,7 @@ class _ReadOnly:
             raise self._interrupt
 
     def uninterrupted(self, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
-        """The same frames, until one did."""
+        """The same frames, up to where a KeyboardInterrupt ended the reading, which is then raised."""
         for frame in frames:
             self.raise_interrupt()
             yield frame

@@ -29,8 +29,8 @@ _FALLBACK_RATE = Fraction(25)  # for implausible frame rates
 
 class Codec(NamedTuple):
     """How a video is encoded. encoders: the first one available in PyAV is used; pixels: their format; container: the
-    file format; full_range: whether the codec can signal that values use the full range; even: whether its sides must
-    be even."""
+    file format; full_range: whether the codec can signal that values use the full range; even: whether the sides of a
+    picture must be even."""
 
     name: str
     encoders: tuple[str, ...]
@@ -221,7 +221,7 @@ def _fitting_size(height: int, width: int) -> tuple[int, int]:
 
 
 def fitted(image: NDArray[Any], *, labels: bool = False, even: bool = True) -> NDArray[Any]:
-    """A picture (H, W, C) or a label map (H, W) at the size at which it is written; even: whether its sides must be."""
+    """A picture (H, W, C) or a label map (H, W) at the size at which it is written. even: make its sides even."""
     height, width = _fitting_size(*image.shape[:2])
     if (height, width) != image.shape[:2]:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA)

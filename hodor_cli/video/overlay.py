@@ -26,8 +26,8 @@ from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 DEFAULT_OPACITY = 0.5
 # Paint is hardly visible if its mean difference per channel from the picture is smaller than this.
 _ALIKE = 62
-# The larger the fraction of an object that resembles its paint, the more it gets another shade: none up to the first of
-# these fractions, all of it from the second.
+# An object gets its own shade if at most the first of these fractions of it resembles its paint, another shade from the
+# second fraction on, and a mixture in between.
 _FEW, _MANY = 0.25, 0.75
 # Positions for object numbers are searched at about this picture height.
 _SEARCH_HEIGHT = 480

@@ -51,8 +51,7 @@ class VideoAttempts:
         """Move complete results to their place and remove the folders of other attempts.
 
         If another attempt was faster, its results stay. overwrite: replace the results of an earlier run, but no other
-        files.
-        Raises OutputError if something else is in the way, or `out` cannot be written to.
+        files. Raises OutputError if something else is in the way, or `out` cannot be written to.
         """
         with writing(self.out):
             if replaces := overwrite and self.final.exists():

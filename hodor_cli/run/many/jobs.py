@@ -8,14 +8,7 @@ from os.path import exists
 from pathlib import Path
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import (
-    listed,
-    plural,
-    require_exists,
-    summarise_files,
-    visible_files,
-    visible_folders,
-)
+from hodor_cli.images.paths import listed, plural, require_exists, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 from hodor_cli.video.dicom import dicom_files
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES, count_pages
@@ -36,20 +29,15 @@ class VideoJob:
 
 
 def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
-    """The videos of a folder, in natural order, or of a list, in its order; each with its masks.
+    """The videos of a folder, in natural order, or of a list, in its order; each with its masks. Names are unique.
 
-    Args:
-        videos: A folder that holds video files, files of many pictures (TIFF, animated WebP or PNG), folders of images
-            or of DICOM files; or a text file with one path on each line, relative to the file (empty lines and lines
-            that begin with `#` are skipped).
-        masks: The folder with the masks. For a video `clip.mp4` or a folder of images `clip`, it has `clip.png` (or
-            `.npy`, or another kind of picture) for the first frame, or a folder `clip` of masks named like the frames.
+    videos: a folder that holds video files, files of many pictures (TIFF, animated WebP or PNG), folders of images or
+    of DICOM files; or a text file with one path on each line, relative to the file (empty lines and lines that begin
+    with `#` are skipped). masks: the folder with the masks. For a video `clip.mp4` or a folder of images `clip`, it has
+    `clip.png` (or `.npy`, or another kind of picture) for the first frame, or a folder `clip` of masks named like the
+    frames.
 
-    Returns:
-        At least one job, with paths as the user gave them. Names are unique.
-
-    Raises:
-        InputError: There is no video, a video is missing or has no mask, or two videos have the same name.
+    Raises InputError if there is no video, a video is missing or has no mask, or two videos have the same name.
     """
     require_exists(videos, "folder or list of videos")
     require_exists(masks, "folder of masks")

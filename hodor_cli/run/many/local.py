@@ -20,49 +20,40 @@ _ATTEMPTS = 2
 _TICK_SECONDS = 0.5
 
 
-class LocalExecutor:
-    """Runs jobs in `workers` processes.
+def run_locally(
+    jobs: Sequence[VideoJob], options: WorkOptions, *, workers: int, devices: Sequence[str] = ()
+) -> Generator[JobResult | None]:
+    """An `Executor` that runs jobs in a number of processes on this machine.
 
-    Args:
-        workers: Number of processes.
-        devices: Devices for the workers, assigned in turn ("cpu", "cuda:0", ...); empty for the one in the settings.
+    devices: of the workers, assigned in turn ("cpu", "cuda:0", ...); if empty, all use the one in the settings. When
+    the iterator is closed or raises, the workers are stopped; their unfinished results stay in the attempts' folders.
     """
-
-    def __init__(self, workers: int, devices: Sequence[str] = ()) -> None:
-        self.workers, self.devices = workers, list(devices)
-
-    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
-        """Yield each job's result as it ends, and None at intervals while none does.
-
-        When the iterator is closed or raises, the workers are stopped; their unfinished results stay in the attempts'
-        folders.
-        """
-        waiting = deque((job, 1) for job in jobs)
-        count = min(self.workers, len(jobs))
-        threads = max(1, usable_cores() // count)
-        workers = []
-        for number in range(count):
-            device = self.devices[number % len(self.devices)] if self.devices else options.settings.device
-            own = replace(options, settings=replace(options.settings, device=device))
-            workers.append(_Worker(number, own, threads))
-        try:
-            while waiting or any(worker.busy for worker in workers):
-                for worker in workers:
-                    if not worker.busy and waiting:
-                        worker.give(*waiting.popleft())
-                ready = {id(item) for item in wait([item for w in workers for item in w.watched], _TICK_SECONDS)}
-                if not ready:
-                    yield None
-                for worker in workers:
-                    if worker.busy and any(id(item) in ready for item in worker.watched):
-                        ended = worker.take()
-                        if isinstance(ended, JobResult):
-                            yield ended
-                        else:
-                            waiting.appendleft(ended)
-        finally:
-            for worker in workers:
-                worker.end()
+    waiting = deque((job, 1) for job in jobs)
+    count = min(workers, len(jobs))
+    threads = max(1, usable_cores() // count)
+    started = []
+    for number in range(count):
+        device = devices[number % len(devices)] if devices else options.settings.device
+        own = replace(options, settings=replace(options.settings, device=device))
+        started.append(_Worker(number, own, threads))
+    try:
+        while waiting or any(worker.busy for worker in started):
+            for worker in started:
+                if not worker.busy and waiting:
+                    worker.give(*waiting.popleft())
+            ready = {id(item) for item in wait([item for worker in started for item in worker.watched], _TICK_SECONDS)}
+            if not ready:
+                yield None
+            for worker in started:
+                if worker.busy and any(id(item) in ready for item in worker.watched):
+                    ended = worker.take()
+                    if isinstance(ended, JobResult):
+                        yield ended
+                    else:
+                        waiting.appendleft(ended)
+    finally:
+        for worker in started:
+            worker.end()
 
 
 class _Worker:

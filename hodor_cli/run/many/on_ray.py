@@ -25,55 +25,46 @@ _TICK_SECONDS = 0.5
 _CONNECT_SECONDS = 5.0
 
 
-class RayExecutor:
-    """Runs jobs as tasks of a Ray cluster.
+def run_on_ray(
+    jobs: Sequence[VideoJob], options: WorkOptions, *, address: str, at_once: int | None = None
+) -> Generator[JobResult | None]:
+    """An `Executor` that runs jobs as tasks of a Ray cluster, each with a GPU if the cluster has any.
 
-    Args:
-        address: `auto` for the cluster of this machine, or `HOST:PORT` (or `ray://HOST:PORT`) of a cluster's head.
-        at_once: The largest number of tasks at the same time; None: as many as the cluster has room for.
-
-    Each task takes a GPU if the cluster has any.
+    address: `auto` for the cluster of this machine, or `HOST:PORT` (or `ray://HOST:PORT`) of a cluster's head. at_once:
+    the largest number of tasks at the same time; None: as many as the cluster has room for. Raises UsageError if Ray is
+    not installed or the cluster cannot be reached.
     """
-
-    def __init__(self, address: str, *, at_once: int | None = None) -> None:
-        self.address, self.at_once = address, at_once
-
-    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
-        """Yield each job's result as it ends, and None at intervals while none does.
-
-        Raises UsageError if Ray is not installed or the cluster cannot be reached.
-        """
-        ray = connect(self.address)
-        options = _anywhere(options)
-        there = [replace(job, source=job.source.resolve(), masks=job.masks.resolve()) for job in jobs]
-        waiting = deque((job, 1) for job in there)
-        running: dict[Any, tuple[VideoJob, int]] = {}
-        try:
-            wanted = options.settings.device in ("auto", "cuda")
-            gpu = wanted and ray.cluster_resources().get("GPU", 0) >= 1
-            task = ray.remote(num_cpus=1, num_gpus=float(gpu), max_retries=0)(_task)
-            while waiting or running:
-                while waiting and (self.at_once is None or len(running) < self.at_once):
-                    job, attempt = waiting.popleft()
-                    running[task.remote(job, options, attempt > 1)] = (job, attempt)
-                ready, _ = ray.wait(list(running), num_returns=1, timeout=_TICK_SECONDS)
-                if not ready:
-                    yield None
-                for reference in ready:
-                    job, attempt = running.pop(reference)
-                    try:
-                        result: JobResult = ray.get(reference)
-                    except ray.exceptions.RayError as error:
-                        at_fault = (ray.exceptions.RayTaskError, ray.exceptions.TaskCancelledError)
-                        if not isinstance(error, at_fault) and attempt < _ATTEMPTS:  # a machine or process was lost
-                            waiting.appendleft((job, attempt + 1))
-                            continue
-                        result = JobResult(job.name, error=f"{_one_line(error)} (attempt {attempt})")
-                    yield replace(result, attempts=attempt)
-        finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
-            ray.shutdown()
+    ray = connect(address)
+    options = _anywhere(options)
+    there = [replace(job, source=job.source.resolve(), masks=job.masks.resolve()) for job in jobs]
+    waiting = deque((job, 1) for job in there)
+    running: dict[Any, tuple[VideoJob, int]] = {}
+    try:
+        wanted = options.settings.device in ("auto", "cuda")
+        gpu = wanted and ray.cluster_resources().get("GPU", 0) >= 1
+        task = ray.remote(num_cpus=1, num_gpus=float(gpu), max_retries=0)(_task)
+        while waiting or running:
+            while waiting and (at_once is None or len(running) < at_once):
+                job, attempt = waiting.popleft()
+                running[task.remote(job, options, attempt > 1)] = (job, attempt)
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=_TICK_SECONDS)
+            if not ready:
+                yield None
+            for reference in ready:
+                job, attempt = running.pop(reference)
+                try:
+                    result: JobResult = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    at_fault = (ray.exceptions.RayTaskError, ray.exceptions.TaskCancelledError)
+                    if not isinstance(error, at_fault) and attempt < _ATTEMPTS:  # a machine or process was lost
+                        waiting.appendleft((job, attempt + 1))
+                        continue
+                    result = JobResult(job.name, error=f"{_one_line(error)} (attempt {attempt})")
+                yield replace(result, attempts=attempt)
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+        ray.shutdown()
 
 
 def connect(address: str) -> Any:

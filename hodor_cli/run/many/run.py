@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import write_whole, writing
@@ -64,12 +64,8 @@ class JobResult:
     where: str = ""
 
 
-class Executor(Protocol):
-    """Runs jobs in processes on this machine or on a cluster."""
-
-    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
-        """Yield each job's result as it ends, in any order, and None at intervals while none does."""
-        ...
+#: Runs jobs; yields each one's result as it ends, in any order, and None at intervals while none does.
+Executor = Callable[[Sequence[VideoJob], WorkOptions], Generator["JobResult | None"]]
 
 
 @dataclass(frozen=True)
@@ -103,10 +99,8 @@ def segment_videos(
     interruption, the same call with `resume` continues. progress: called with the number of videos that have ended, of
     those that failed, and of frames done in this run.
 
-    Raises:
-        UsageError: No jobs, or `resume` and `overwrite` together.
-        OutputError: OUT already has results (without `resume` or `overwrite`), is being written to by another run, or
-            cannot be written to.
+    Raises UsageError without jobs, or for `resume` and `overwrite` together; OutputError if OUT already has results
+    (without `resume` or `overwrite`), is being written to by another run, or cannot be written to.
     """
     if not jobs:
         raise UsageError("there is no video to segment")
@@ -122,7 +116,7 @@ def segment_videos(
     began = time.perf_counter()
     results: dict[str, JobResult] = {}
     with locked_folder(out, advice="wait until it ends, or choose another folder with `out`"):
-        running = executor.results(jobs, options)
+        running = executor(jobs, options)
         try:
             for result in running:
                 if result is not None:
