@@ -236,13 +236,16 @@ def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(tmp_path: P
 def test_what_was_decoded_is_only_called_found_below_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
     match = Match("bear", 1, 0.9, 5, 0, 4, 2, 2, 0.0, 0.4, 0.2, "bear.mp4", None)
     checks = [VerifiedMatch(match, True, 0.9, 0.5, distance) for distance in (0.9, 1.2)]
+    checks.append(VerifiedMatch(match, problem="bear.mp4 no longer exists"))
     store = SimpleNamespace(path="objects.h5")
     found = "found there", "something else found there"
     for limit, alike in ((1.0, found), (None, ["something found there"] * 2)):
         query: dict[str, Any] = {"query": "bear/2", "by": "projection", "metric": "euclidean", "alike_below": limit}
         query |= {"contact_sheet": "sheet.png", "matches": [(match, check) for check in checks]}
         show_matches(store, [query], False)  # type: ignore[arg-type]
-        shown = [line for line in capsys.readouterr().out.splitlines() if "confidence" in line]
+        first, *lines = capsys.readouterr().out.splitlines()
+        assert first.endswith("ranked with what was found, 1 not checked at the end")
+        shown = [line for line in lines if "confidence" in line]
         assert all(f"; {words}, distance" in line for words, line in zip(alike, shown, strict=True))
 
 
@@ -287,6 +290,8 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
     assert "leave out --masks" in refused("export-descriptors", "dog.hodor", "--masks", "masks/take.cat", *weights)
     (tmp_path / "dog").rename(tmp_path / "moved")
     assert f"{tmp_path / 'dog'} no longer exists" in refused("export-descriptors", "dog.hodor", *weights)
+    renamed = hodor("export-descriptors", "moved", "--masks", "dog.hodor", "-o", "each.h5", *weights)
+    assert "moved: 6 descriptors from 3 frames, in place of dog, which was renamed" in renamed.output
     write_label_png("empty.png", np.zeros_like(labels[0]))
     empty = hodor("export-descriptors", "cat", "--masks", "empty.png", "-o", "empty.h5", *weights)
     assert "cat: its masks show no object" in empty.output

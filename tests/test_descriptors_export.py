@@ -261,6 +261,29 @@ def test_a_moved_video_is_known_by_its_new_place_when_it_is_exported_again(tmp_p
         assert store.video("bear").source == str(tmp_path / "moved/JPEGImages/480p/bear") and len(store) > 0
 
 
+def test_a_renamed_video_replaces_itself_and_a_copy_does_not(tmp_path: Path, model: Hodor) -> None:
+    frames, labels = clip(2)
+    library, encoder = tmp_path / "objects.h5", FrameEncoder(model)
+
+    def export(name: str) -> str:
+        (exported,) = export_sources(find_sources(tmp_path / name, masks=tmp_path / "masks"), library, encoder)
+        return exported.renamed
+
+    for index, (frame, label) in enumerate(zip(frames, labels, strict=True)):
+        for folder, values in (("old", frame), ("another", frame[::-1])):  # the same masks
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(values).save(tmp_path / folder / f"{index}.png")
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write_label_png(tmp_path / "masks" / f"{index}.png", label)
+    shutil.copytree(tmp_path / "old", tmp_path / "copy")
+    assert [export(name) for name in ("old", "another", "copy")] == ["", "", ""]
+    (tmp_path / "another").rename(tmp_path / "gone")
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert export("new") == "old"
+    with DescriptorStore(library) as store:
+        assert store.videos == ["another", "copy", "new"] and len(store) == 12
+
+
 def test_two_sources_of_one_name_are_refused(tmp_path: Path, model: Hodor) -> None:
     sources = find_sources(write_davis(tmp_path / "a", {"bear": 1})) + find_sources(
         write_davis(tmp_path / "b", {"bear": 2})

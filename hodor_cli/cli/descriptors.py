@@ -111,6 +111,7 @@ def _print_outcome(video: ExportedVideo) -> None:
         say(f"{video.name}: already there, skipped")
     else:
         instead = ", in place of the earlier ones" * video.replaced
+        instead += f", in place of {video.renamed}, which was renamed" if video.renamed else ""
         say(f"{video.name}: {plural(video.rows, 'descriptor')} from {plural(video.frames, 'frame')}{instead}")
         for sentence in video.warnings:
             warn(sentence)

@@ -103,10 +103,13 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
         limit = query["alike_below"]
         if not query["matches"]:
             note(f"no other object of {store.path} could be compared with {query['query']}")
-        checked = any(check is not None for _, check in query["matches"])
+        checks = [check for _, check in query["matches"] if check is not None]
+        ranked = ", ranked with what was found" if checks else ""
+        if unread := sum(bool(check.problem) for check in checks):
+            ranked += f", {unread} not checked at the end"
         say(
             f"{query['query']}: {plural(len(query['matches']), 'most similar object')} of {store.path}, "
-            f"compared by {query['by']}, {query['metric']} distance{', ranked with what was found' * checked}"
+            f"compared by {query['by']}, {query['metric']} distance{ranked}"
         )
         for rank, (match, check) in enumerate(query["matches"], start=1):
             name, words = f"{match.video}/{match.object_id}", ""

@@ -41,7 +41,8 @@ from hodor_cli.weights.checkpoint import model_fingerprint
 @dataclass(frozen=True)
 class ExportedVideo:
     """The outcome for one source: `skipped` if the file had it already, `failed` with a reason. warnings: sentences
-    about problems met while reading it. replaced: whether it took the place of an earlier version."""
+    about problems met while reading it. replaced: whether it took the place of an earlier version. renamed: the name
+    that it had in the file before its source was renamed, if any."""
 
     name: str
     outcome: Literal["written", "skipped", "failed"]
@@ -50,6 +51,7 @@ class ExportedVideo:
     reason: str = ""
     warnings: tuple[str, ...] = ()
     replaced: bool = False
+    renamed: str = ""
 
 
 def store_info(model: Hodor) -> StoreInfo:
@@ -115,7 +117,8 @@ def _export(
             frames, rows = frames + 1, rows + len(added)
             if progress is not None:
                 progress(source, frames)
-    return ExportedVideo(info.name, "written", frames, rows, warnings=tuple(source.warnings()), replaced=replaced)
+    renamed = "" if replaced else writer.drop_renamed(info.name)
+    return ExportedVideo(info.name, "written", frames, rows, "", tuple(source.warnings()), replaced, renamed)
 
 
 #: Photographs per video of the store: a kill loses at most this many, and reading one video does not touch the others.

@@ -75,10 +75,11 @@ def search_objects(
     features to compare.
     """
     if query.model_fingerprint != store.info.model_fingerprint:
-        way_out = "export one of them again" if query.store else "encode it with the weights of the library (`weights`)"
+        way_out = "export one of them again" if query.store else "encode it"
+        same = "the weights of the other" if query.store else "the weights of the library (`weights`)"
         raise InputError(
             f"{query.label} comes from another model than {store.path} "
-            f"({query.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); {way_out}"
+            f"({query.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); {way_out} with {same}"
         )
     index = store.index()
     if not len(index):

@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from os.path import exists
 from pathlib import Path
 
+import numpy as np
+
 from hodor_cli.descriptors.store import hdf5
 from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
 from hodor_cli.descriptors.store.rows_writer import RowsWriter
@@ -45,6 +47,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         self.path = Path(path)
         self.info = info
         self._merge_always_below = merge_always_below
+        self._dropped: set[str] = set()  # videos to leave out at the next merge
         require_replaceable(self.path)
         if not self.path.parent.is_dir():
             raise OutputError(f"the folder {self.path.parent} does not exist; create it or choose another place")
@@ -114,13 +117,28 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         number = 1 + max((int(part.name.partition(".")[0]) for part in hdf5.pending_parts(self.path)), default=0)
         return RowsWriter(folder / f"{number:08d}.h5", self.info, info, self._finished)
 
+    def drop_renamed(self, name: str) -> str:
+        """Leave out the video that is `name` under its earlier name: its source is gone, and it shows the same objects
+        with the same crops. Returns that name, "" if there is none."""
+        info = self._videos[name]
+        gone = [held.name for held in self._videos.values() if _moved(held, info)]
+        if not gone:
+            return ""
+        with DescriptorStore(self.path) as store:
+            alike = (held for held in gone if store.count([held]) == store.count([name]))
+            earlier = next((held for held in alike if _same_objects(store, held, name)), "")
+        if earlier:
+            del self._videos[earlier]
+            self._dropped.add(earlier)
+        return earlier
+
     def merge(self) -> None:
         """Move all finished videos into the file itself, in one atomic step."""
         parts = hdf5.pending_parts(self.path)
-        if parts:
-            sources = {name: part for part in parts for name in _names(part)}
+        if parts or self._dropped:
+            sources = {name: part for part in parts for name in _names(part) if name not in self._dropped}
             present = _names(self.path)
-            kept = present - sources.keys()
+            kept = present - sources.keys() - self._dropped
             with new_file(self.path, _NO_ROOM) as temporary:
                 if kept == present:
                     shutil.copyfile(self.path, temporary)
@@ -138,6 +156,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
                         new.check()
         for part in parts:
             part.unlink(missing_ok=True)
+        self._dropped.clear()
         with suppress(OSError):  # the folder does not exist, or a video is being written in it
             hdf5.pending_folder(self.path).rmdir()
 
@@ -159,6 +178,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
 
     def _finished(self, info: VideoInfo) -> None:
         self._videos[info.name] = info
+        self._dropped.discard(info.name)
         size = self.path.stat().st_size
         waiting = sum(part.stat().st_size for part in hdf5.pending_parts(self.path))
         if size < self._merge_always_below or waiting * MERGE_SHARE >= size:
@@ -169,6 +189,13 @@ def _names(path: Path) -> set[str]:
     """The names of the videos in one file."""
     with hdf5.open_file(path) as file:
         return set(hdf5.open_videos(path, file))
+
+
+def _same_objects(store: DescriptorStore, one: str, other: str) -> bool:
+    """Whether two videos have the same objects in the same places, with the same crops, and not without any."""
+    keys = ("frame", "object_id", "box", "area")
+    same = all(np.array_equal(store.dataset(one, key), store.dataset(other, key)) for key in keys)
+    return same and any(crops := store.thumbnails(one)) and crops == store.thumbnails(other)
 
 
 def _moved(held: VideoInfo, info: VideoInfo) -> bool:
