@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.dataset import recognise
+from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
@@ -75,6 +77,7 @@ def test_every_fault_of_photographs_at_once(tmp_path):
     assert found["duplicate annotation id"] == "1" and found["duplicate image id"] == "6"
     assert found["annotation of an unknown image"] == "annotation 15"
     assert found["image listed more than once"] == "007.png"
+    assert "listed more than once: 1; give all its annotations the id of one entry" in "\n".join(report.lines())
     assert "image entry without id or file_name" in found
     assert any("1 crowd" in fact for fact in report.facts)
     assert any("1 object below the limits" in fact for fact in report.facts)
@@ -578,8 +581,16 @@ def test_photographs_without_a_mask_or_with_many_pages_or_in_a_pickle_are_told(t
         picture.save(tmp_path / "a" / f"{name}.tif", save_all=True, append_images=[picture])
     assert "image.tif and its mask are stacks of pages" in check_dataset(tmp_path, limits=LIMITS).sentence()
     (tmp_path / "b" / "image_seg.npy").write_bytes(b"")
-    with pytest.raises(DataError, match=r"Cellpose's NAME_seg\.npy, .*; save its masks there as PNG"):
+    advice = r"Cellpose's NAME_seg\.npy, .*; save its masks there as PNG"
+    with pytest.raises(DataError, match=advice):
         check_dataset(tmp_path / "b")
+    np.save(tmp_path / "b" / "image_seg.npy", np.array({"masks": square}))
+    with pytest.raises(InputError, match=advice):
+        read_mask(tmp_path / "b" / "image_seg.npy")
+    Image.new("RGB", (80, 60)).save(tmp_path / "b" / "other.png")
+    Image.fromarray(square).save(tmp_path / "b" / "other_mask.png")
+    facts = check_dataset(tmp_path / "b", limits=LIMITS).facts
+    assert re.search(f"1 photograph without a mask left out; there is {advice}", facts[-1])
     for mode in ("RGB", "L"):  # photographs with numbers, not masks
         (tmp_path / mode).mkdir()
         for name in ("x", "x_1", "x_2"):

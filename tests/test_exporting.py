@@ -23,6 +23,7 @@ from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.formats.opening import open_set
 from hodor_cli.images.label_png import read_label_png, write_label_png
+from hodor_cli.images.picture import read_picture
 from hodor_cli.run.exporting import ExportOptions, export_result, names_of
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
@@ -367,8 +368,9 @@ def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
     said = refused("suggest", tmp_path / "a.ome.tif", "--mask", tmp_path / "first.png", code=3)  # has no --axes
     assert "say in `hodor segment --axes` which one is time" in said
     tifffile.imwrite(tmp_path / "d.tif", values[:, 0, 0] / 3)
-    with pytest.raises(InputError, match="64-bit values"):
-        open_source(tmp_path / "d.tif")
+    for read in (open_source, read_picture):
+        with pytest.raises(InputError, match="64-bit values"):
+            read(tmp_path / "d.tif")
     with pytest.raises(UsageError, match="is only for a TIFF"):
         write_video(tmp_path / "clip.mp4", two_squares(2)[0])
         open_source(tmp_path / "clip.mp4", axes="T")

@@ -24,6 +24,7 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
+from hodor_cli.formats.check import check_dataset
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.opening import mask_folder, open_benchmark, open_set
@@ -394,6 +395,8 @@ def test_names_that_differ_between_files_are_told(tmp_path: Path) -> None:
         "there are the names 'Mug' (a.png), 'mug' (b.png); if they mean the same, spell"
         in read_annotations(tmp_path).notes[-1]
     )
+    labelme_file(tmp_path / "b.json", [shape("Mug ", square(5, 5, 10)), shape("dog", square(40, 5, 10))])
+    assert "there are the names 'Mug' (a.png), 'Mug ' (b.png)" in read_annotations(tmp_path).notes[-1]
     labelme_file(tmp_path / "b.json", [shape("mug", square(5, 5, 10)), shape("Mug", square(40, 5, 10))])
     assert read_annotations(tmp_path).notes == ()  # both in one picture: two objects
 
@@ -430,6 +433,8 @@ def test_cvat_for_video_and_for_images(tmp_path: Path) -> None:
     found = read_annotations(tmp_path / "video.xml")
     assert [(picture.frame, picture.object_ids) for picture in found.pictures] == [(0, [1]), (6, [1])]
     assert found.names == {1: "car"} and found.video == "street"
+    facts = check_dataset(tmp_path / "video.xml").facts
+    assert any("annotates a video: save its frames next to it, frame 0 as frame_000000.png" in fact for fact in facts)
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "default.xml").write_text(CVAT_IMAGES)  # the name that datumaro gives it
     found = read_annotations(tmp_path / "set")

@@ -17,6 +17,7 @@ CROWDS = "masks marked as crowds"
 MISSING, OUTSIDE, BELOW = "missing image", "image outside the folder", "objects below the limits"
 _WAYS_OUT = {
     "broken image": "; delete its file to train without it",
+    "image listed more than once": "; give all its annotations the id of one entry, and delete the others",
     MISSING: "; put the images next to their annotations, or give their folder, and the annotations as `annotations`",
 }
 _EMPTY = "nothing is left to train on"

@@ -48,13 +48,13 @@ def repeated_name(picture: Picture) -> str | None:
 
 def _differing_names(pictures: Iterable[Picture]) -> list[str]:
     """Sentences about objects that may be the same but have different names: they share a key, or their names differ
-    only in case, and no picture has both."""
+    only in case or in spaces, and no picture has both."""
     called: dict[tuple[str, Key], dict[str, str]] = {}
     apart: set[tuple[str, Key]] = set()
     for picture in pictures:
         here: dict[tuple[str, Key], str] = {}
         for shape in picture.shapes:
-            for kind, known in (("name", shape.name.casefold()), ("key", shape.key)):
+            for kind, known in (("name", " ".join(shape.name.casefold().split())), ("key", shape.key)):
                 if known is not None:
                     called.setdefault((kind, known), {}).setdefault(shape.name, picture.name)
                     if here.setdefault((kind, known), shape.name) != shape.name:

@@ -20,6 +20,7 @@ from hodor_cli.datasets.coco_find import annotation_files, find_coco
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.faults import Faults
 from hodor_cli.datasets.folders import depth, images_and_masks, pictures_in
+from hodor_cli.datasets.labels.mask_values import CELLPOSE
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import Segmentation
 from hodor_cli.errors import DataError, InputError, as_data_error
@@ -86,6 +87,10 @@ def _photographs(images: Path, annotations: str | Path | None) -> tuple[Annotati
     faults = Faults(place, facts=[f"{place} {read.origin}", *read.notes])
     for sentence in read.faults:
         faults.add("unreadable annotations", sentence)
+    first = next(iter(read.pictures), None)
+    if first is not None and first.frame is not None and not any(picture.file for picture in read.pictures):
+        name = f"{Path(first.name).stem}.png"
+        faults.facts.append(f"{place} annotates a video: save its frames next to it, frame {first.frame} as {name}")
     return read, faults
 
 
@@ -144,7 +149,7 @@ def explain_folder(folder: Path) -> str:
         if annotation_files(folder.parent) or find_masks(folder.parent) is not None:
             return f"{folder} holds only images; give {folder.parent} if their annotations are there"
         if any(folder.glob("*_seg.npy")):
-            return f"{folder} has Cellpose's NAME_seg.npy, which only Cellpose can open; save its masks there as PNG"
+            return f"{folder} has {CELLPOSE}"
         endings = ", ".join(sorted({file.suffix.lower() for file in images}))
         what = f"holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are"
     elif any(annotation_files(entry) for entry in below):

@@ -19,6 +19,7 @@ from hodor_cli.datasets.faults import DataSizeError, Faults
 from hodor_cli.datasets.folders import IMAGES, MASKS, first_named, masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import covers_edge
+from hodor_cli.datasets.labels.mask_values import CELLPOSE
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.formats.annotations import Annotations, Picture, picture_of, shapes_of
@@ -42,7 +43,7 @@ _OWN = "a folder for each photograph, with its masks"
 def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
     """The photographs of such a set, and the faults of those that cannot be used; None for any other folder. Raises
     DataError if names cannot be matched."""
-    faults, kind = Faults(folder), _SHARED
+    faults, kind, unread = Faults(folder), _SHARED, ""
     if (places := find_masks(folder)) is not None:
         pairs, bare = _match(faults, *places)
     elif pairs := find_beside(folder):
@@ -52,13 +53,14 @@ def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
         for name in lost:
             faults.add("mask without a photograph", name, serious=False)
         bare = len(rest) - len(lost)
+        unread = f"; there is {CELLPOSE}" * any(file.with_name(f"{file.stem}_seg.npy").is_file() for file in rest)
     elif folders := _find_folders(folder):
         kind, pairs = _OWN, dict(chain.from_iterable(own.items() for own in folders.values()))
         bare = sum(1 for sub in visible_folders(folder) if sub not in folders and pictures_in(sub))
     else:
         return None
     faults.facts = [f"{folder} holds {kind}", *faults.facts]
-    faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
+    faults.facts += [f"{plural(bare, 'photograph')} without a mask left out{unread}"] if bare else []
     return _read_pairs(faults, pairs, kind), faults
 
 

@@ -23,10 +23,12 @@ from PIL.ExifTags import Base as Tag
 from PIL.Image import Image
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import require_exists
+from hodor_cli.images.paths import read_start, require_exists
 
 #: Pictures, frames and masks with more pixels are refused; Pillow's own limit against decompression bombs.
 MOST_PIXELS = 178_956_970
+#: The first bytes of a TIFF.
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Formats whose other pages are pictures in their own right; in a JPEG (MPO), they are previews and gain maps.
 _PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
 
@@ -81,6 +83,8 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
     except PIL.UnidentifiedImageError as error:
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes)") from error
+        if read_start(path, 4) in TIFF_STARTS:
+            raise InputError(f"{path} is an unreadable TIFF (64-bit values?); save it with 8, 16 or 32 bits") from error
         raise InputError(f"{path} is not {what} that can be read; give a picture, or write the file again") from error
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, MemoryError) as error:
         raise InputError(f"{path} is too large a picture to read; scale it down first") from error

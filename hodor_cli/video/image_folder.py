@@ -29,6 +29,7 @@ from hodor_cli.images.picture import (
     read_picture,
     read_stored,
 )
+from hodor_cli.images.pillow import TIFF_STARTS
 from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.records import ReportRecord, read_record
 from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings
@@ -208,14 +209,14 @@ def count_pages(path: Path) -> int:
     """Number of pictures in a file that Pillow reads page by page (TIFF, WebP, AVIF, PNG); 0 for other files. Raises
     InputError for a TIFF that Pillow cannot read."""
     head = read_start(path, 16)
-    tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    tiff = head.startswith(TIFF_STARTS)
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     avif = head[4:12] in (b"ftypavif", b"ftypavis")
     if not (tiff or webp or avif or head[:8] == b"\x89PNG\r\n\x1a\n"):
         return 0
     try:
         return read_header(path).pages
-    except InputError as error:
+    except InputError:
         if tiff:
-            raise InputError(f"{path} is an unreadable TIFF (64-bit values?); save it with 8, 16 or 32 bits") from error
+            raise
         return 0  # the video decoder may read an AVIF that this Pillow cannot read

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_values import (
+    CELLPOSE,
     NO_PICTURES,
     MaskFile,
     examine_edges,
@@ -196,6 +197,8 @@ def _load_npy(path: Path) -> np.ndarray:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if "mmap length" in reason:
             raise InputError(f"{path} is cut off: its header declares more bytes; save the mask again") from error
+        if path.stem.endswith("_seg"):
+            raise InputError(f"{path} is probably {CELLPOSE}") from error
         raise InputError(f"{path} is not an .npy array that can be read: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise InputError(f"{path} contains no numbers; a mask is an array of object ids or booleans")

@@ -22,6 +22,9 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm", ".webp")
 #: Endings of files that are not pictures; `read_mask` reads .npy and explains the others.
 NO_PICTURES = (".npy", ".npz", ".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".zip")
 
+#: What is wrong with Cellpose's own files, which are pickles.
+CELLPOSE = "Cellpose's NAME_seg.npy, which only Cellpose can open; save its masks there as PNG"
+
 
 def read_numbers(path: Path) -> LabelMap | None:
     """Read a mask file of plain numbers (indexed, grey, or grey stored as RGB) as (H, W) uint8 or uint16, upright.
