@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hodor_cli.run.pipeline import ReadAhead, WriteBehind
+from hodor_cli.run.pipeline import WriteBehind, read_ahead
 
 
 def test_items_come_in_order_and_the_reader_stays_within_its_depth() -> None:
@@ -24,7 +24,7 @@ def test_items_come_in_order_and_the_reader_stays_within_its_depth() -> None:
             given.append(number)
             yield number
 
-    with ReadAhead(items(), 3) as ahead:
+    with read_ahead(items(), 3) as ahead:
         for count, number in enumerate(ahead, start=1):
             assert number == count - 1
             if number == 10:
@@ -57,7 +57,7 @@ def test_errors_cross_the_threads() -> None:
         raise ZeroDivisionError
 
     seen = []
-    with ReadAhead(items(), 2) as ahead, pytest.raises(ZeroDivisionError):
+    with read_ahead(items(), 2) as ahead, pytest.raises(ZeroDivisionError):
         seen.extend(ahead)
 
     def handle(item: int) -> None:
@@ -110,7 +110,7 @@ def _segment_like(written: list[int]) -> None:
     """What a run does with its two threads."""
     writer = WriteBehind(written.append, 2)
     try:
-        with ReadAhead(iter(range(4)), 2) as frames:
+        with read_ahead(iter(range(4)), 2) as frames:
             for frame in frames:
                 writer.put(frame)
         writer.close()

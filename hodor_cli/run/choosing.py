@@ -17,13 +17,14 @@ from hodor_cli.records import FrameRecord, Report, SuggestedFrame, is_report, re
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.video.frames import Frame, FrameSource
-from hodor_cli.video.overlay import draw_overlay
+from hodor_cli.video.overlay import OutlinedText, draw_overlay
 from hodor_cli.video.source import open_again
 
 #: The most grid lines along the longer side, the possible distances between lines in pixels, and their opacity.
 _LINES = 13
 _STEPS = (10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000)
 _LINE_SHARE = 0.35
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def frame_to_show(source: FrameSource, inputs: RunInputs, index: int | None = None) -> Frame:
@@ -50,23 +51,16 @@ def draw_look(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None = None
             lines[place] = 255 if pixels[place].mean() < 128 else 0
     drawn = np.asarray(cv2.addWeighted(grid, _LINE_SHARE, drawn, 1 - _LINE_SHARE, 0), dtype=np.uint8)
     scale = max(0.3, min(height, width) / 1100)
-    for x in range(step, width, step):
-        _write(drawn, str(x), (x + 2, round(16 * scale) + 4), scale)
-    for y in range(step, height, step):
-        _write(drawn, str(y), (2, y - 3), scale)
+    places = [(x, x + 2, round(16 * scale) + 4) for x in range(step, width, step)]
+    places += [(y, 2, y - 3) for y in range(step, height, step)]
+    for number, left, bottom in places:
+        OutlinedText(str(number), left, bottom, scale, max(1, round(scale * 1.6))).write(drawn, _BLACK, _WHITE)
     return drawn
 
 
 def grid_step(side: int) -> int:
     """The distance of the grid's lines, in pixels, for a picture whose longer side is `side`."""
     return next((step for step in _STEPS if side / step <= _LINES), _STEPS[-1])
-
-
-def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int], scale: float) -> None:
-    """Draw white digits with a black outline, in place."""
-    stroke = max(1, round(scale * 1.6))
-    for colour, wide in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, wide, cv2.LINE_AA)
 
 
 #: The longer side of a picture on the page, in pixels, and the number of pictures in a row.

@@ -15,7 +15,7 @@ from hodor_cli.images.label_png import read_label_png
 from hodor_cli.images.paths import listed
 from hodor_cli.records import FrameRecord, ReviewNote
 from hodor_cli.run.output import OutputFolder, damaged
-from hodor_cli.run.pipeline import ReadAhead, WriteBehind
+from hodor_cli.run.pipeline import WriteBehind, read_ahead
 from hodor_cli.run.results import PIECE_FRAMES, FrameResult, Redraw, ResultsWriter
 from hodor_cli.run.resume import RunProgress, RunState
 from hodor_cli.run.settings import RunJob, RunSegmenter
@@ -90,7 +90,7 @@ class RunLoop:
         if self._done:
             self._show_progress()  # decoding the frames up to the first new one may take minutes
         with (
-            ReadAhead(self._frames_to_read(), depth) as read,
+            read_ahead(self._frames_to_read(), depth) as read,
             LookAhead(read, self._segmenter if ahead else None, lambda frame: frame.picture) as frames,
             FreeCores(frames.threads) as cores,
         ):

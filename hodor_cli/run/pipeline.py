@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -26,49 +27,40 @@ class _End:
         self.error = error
 
 
-class ReadAhead(Generic[Item]):
-    """Iterates over `items` in a separate thread, at most `depth` items ahead; an error is raised in its place.
+@contextmanager
+def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Iterator[Item]]:
+    """Yield an iterator over `items` that reads them in a separate thread, at most `depth` items ahead; an error is
+    raised in its place. The end of the block stops the thread."""
+    entries: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
+    free, stopped = _slots(depth), False
 
-    A context manager whose exit stops the thread. It can be iterated over once.
-    """
-
-    def __init__(self, items: Iterable[Item], depth: int) -> None:
-        self._queue: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
-        self._free = _slots(depth)
-        self._stopped = False
-        self._thread = threading.Thread(target=self._read, args=(items,), name="hodor-read", daemon=True)
-        self._thread.start()
-
-    def _read(self, items: Iterable[Item]) -> None:
+    def read() -> None:
         end = _End()
         try:
             for item in items:
-                self._free.get()
-                if self._stopped:
+                free.get()
+                if stopped:
                     return
-                self._queue.put(item)
+                entries.put(item)
         except BaseException as error:  # raised in the thread that iterates
             end = _End(error)
-        self._queue.put(end)
+        entries.put(end)
 
-    def __iter__(self) -> Iterator[Item]:
-        while True:
-            item = _wait_for(self._queue)
-            self._free.put(None)
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
+    def handed_over() -> Iterator[Item]:
+        while not isinstance(item := _wait_for(entries), _End):
+            free.put(None)
             yield item
+        if item.error is not None:
+            raise item.error
 
-    def __enter__(self) -> ReadAhead[Item]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop reading. Waits at most 5 s for the thread, because a camera may not respond."""
-        self._stopped = True
-        self._free.put(None)  # wakes a thread that waits for room
-        self._thread.join(timeout=5)
+    thread = threading.Thread(target=read, name="hodor-read", daemon=True)
+    thread.start()
+    try:
+        yield handed_over()
+    finally:
+        stopped = True
+        free.put(None)  # wakes a thread that waits for room
+        thread.join(timeout=5)  # not longer, because a camera may not respond
 
 
 class WriteBehind(Generic[Item]):

@@ -33,6 +33,8 @@ _FEW, _MANY = 0.25, 0.75
 _SEARCH_HEIGHT = 480
 
 Window = tuple[slice, slice]
+#: The value of a plane's pixels, or the colour of a picture's.
+Value = int | tuple[int, int, int]
 
 
 def colour_of(object_id: int) -> tuple[int, int, int]:
@@ -206,8 +208,8 @@ def _rows(labels: NDArray[np.integer]) -> Plane:
 
 
 @dataclass(frozen=True)
-class _Number:
-    """An object's number, and where and how it is written."""
+class OutlinedText:
+    """A short text, such as an object's number: its left and lower edge, and how it is written."""
 
     text: str
     left: float
@@ -215,15 +217,15 @@ class _Number:
     scale: float
     stroke: float
 
-    def write(self, plane: Plane, border: int, ink: int, size: float = 1.0) -> None:
-        """Write the number into a plane, in place. size: the plane's size relative to the frame's."""
+    def write(self, plane: Plane, border: Value, ink: Value, size: float = 1.0) -> None:
+        """Write the text into a plane or an RGB picture, in place. size: its size relative to the frame's."""
         place, scale = (round(self.left * size), round(self.bottom * size)), self.scale * size
         for colour, wide in ((border, self.stroke * size + 2), (ink, self.stroke * size)):
             stroke = max(1, round(wide))
             cv2.putText(plane, self.text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, stroke, cv2.LINE_AA)
 
 
-def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
+def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[OutlinedText]:
     """Each object's number, at the object's innermost point, in a window of the frame."""
     scale = max(0.35, labels.shape[0] / 900)
     stroke = max(1, round(scale * 1.8))
@@ -241,4 +243,4 @@ def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
         # The text stays inside the window even if the object is smaller than its number.
         left = min(max(0, column - width // 2), max(0, part.shape[1] - width))
         bottom = min(max(tall, row + tall // 2), part.shape[0] - 1)
-        yield _Number(text, left, bottom, scale, stroke)
+        yield OutlinedText(text, left, bottom, scale, stroke)
