@@ -70,14 +70,11 @@ class CropMaker:
             weights += [frame] * len(frames)
         self._ends = np.cumsum(weights) / sum(weights)
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     def draw(self, rng: np.random.Generator) -> Crop:
         """A crop. Raises DataError if many pictures in a row cannot be read."""
         failed = 0
         while True:
-            part, index = self._items[int(np.searchsorted(self._ends, rng.random()).clip(max=len(self) - 1))]
+            part, index = self._items[int(np.searchsorted(self._ends, rng.random()).clip(max=len(self._items) - 1))]
             try:
                 picture, failed = part.load(index), 0
             except DataError as error:
