@@ -656,6 +656,17 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
     assert desk.told("notice")[-1]["text"] == "deleted object 4; undo reverts it"
 
 
+def test_an_object_that_cannot_be_deleted_everywhere_because_a_mask_is_damaged_stays_everywhere(desk: Desk) -> None:
+    for frame in (0, 3):
+        desk.paint(frame, 1, 10, 10)
+    mask = desk.folder / "masks" / "00003.png"
+    mask.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"00003.png is not a label PNG.*remove the file"):
+        desk.do(ask.DeleteObject(1))
+    assert desk.labels(0).any() and desk.session.project.given_frames() == [0, 3]
+    assert mask.read_bytes() == b"damaged"
+
+
 def test_tracking_keeps_objects_that_were_swapped_from_a_frame_on(desk: Desk) -> None:
     desk.paint(0, 1, 10, 10)
     desk.paint(0, 2, 60, 40)

@@ -53,12 +53,12 @@ class Jobs:
         """Track the objects. Masks found before the job is stopped are kept; one undo removes them all."""
         project, reader = self._project, self._reader
         everywhere = request.direction == "both" and bool(project.given_frames())
-        if not everywhere and not project.labels(request.frame).any():
-            raise UsageError("this frame has no mask to track from; click an object first")
         parts = ways(reader, request.frame, request.direction)
         total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
         if not total:
             raise UsageError(f"there are no frames to track in this direction from frame {request.frame}")
+        if not everywhere and not project.labels(request.frame).any():
+            raise UsageError("this frame has no mask to track from; click an object first")
         tracker, change, tracked_by = Tracker(project, reader, self.warm()), None, ""
         if everywhere:
             tracked_by = tracker_of(run_identity(reader.source, RunInputs(), self._settings, self.warm()))

@@ -13,7 +13,7 @@ from hodor_cli.annotate.change import Change, edited_record
 from hodor_cli.annotate.events import EventSender
 from hodor_cli.annotate.history import ChangeKind, ObjectEntry
 from hodor_cli.annotate.project import Project, saving
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import plural
@@ -73,10 +73,15 @@ class Objects:
         """Change object ids from frame `start` on, as one change. Objects whose ids no longer occur are deleted."""
         if any(old == new for old, new in to.items()):
             raise UsageError(f"object {next(iter(to))} cannot be merged or swapped with itself; choose another")
-        with self._project.change(kind) as change:
-            self._relabel(change, to, start)
-            for key in set(to) - set(to.values()):
-                self._project.objects.pop(key)
+        try:
+            with self._project.change(kind) as change:
+                self._relabel(change, to, start)
+                for key in set(to) - set(to.values()):
+                    self._project.objects.pop(key)
+        except InputError:  # a mask is damaged: no frame is changed, not only those before it
+            if change.frames:
+                self._project.travel(-1)
+            raise
         self._events.frames(change.frames, **more)
         where = f" in {plural(len(change.frames), 'frame')}" if change.frames else ""
         self._events.notice(f"{done}{where}; undo reverts it")

@@ -1,7 +1,7 @@
 // The places to review and the frames to mask next: their lists, and stepping through them.
 
 import { by, make } from "./elements.js";
-import { nameOf, objectOf, on, set, state } from "./state.js";
+import { isPicture, nameOf, objectOf, on, set, state } from "./state.js";
 import { toast } from "./toasts.js";
 import { go } from "./view.js";
 
@@ -54,7 +54,7 @@ function drawReview() {
 function drawNoReview() {
   const tracked = state.job?.job !== "track" && [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
   by("review-none").hidden = placesToReview().length > 0;
-  by("review-none").textContent = !tracked ? "after tracking" : state.checking ? "checking…" : "nothing stands out";
+  by("review-none").textContent = !tracked && !isPicture() ? "after tracking" : state.checking ? "checking…" : "nothing stands out";
 }
 
 // The suggested frames that have not been masked in the meantime.

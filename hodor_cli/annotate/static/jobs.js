@@ -16,7 +16,8 @@ const clock = (seconds) => {
 export function drawJob() {
   const { job } = state;
   by("job").hidden = !job;
-  by("tracking").hidden = Boolean(job) || isPicture();
+  by("tracking").hidden = Boolean(job);
+  document.body.classList.toggle("picture", isPicture());   // hides what is only for videos
   by("export-progress").hidden = job?.job !== "export";
   for (const button of document.querySelectorAll("#adapt, #export-kinds button")) button.disabled = Boolean(job);   // they would stop the job
   if (!job) return;
@@ -37,7 +38,7 @@ export function begin(message, job) {
 
 export const track = (direction) => { if (view.shown >= 0) begin({ do: "track", frame: view.shown, direction }, "track"); };
 
-export const adapt = () => { if (!state.job) begin({ do: "adapt" }, "adapt"); };
+export const adapt = () => { if (!state.job && !isPicture()) begin({ do: "adapt" }, "adapt"); };
 
 by("stop").addEventListener("click", stop);
 on("job video", drawJob);
