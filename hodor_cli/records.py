@@ -34,8 +34,8 @@ class Click(NamedTuple):
 class ObjectRecord(Struct, frozen=True, omit_defaults=True):
     """One object in one frame: area (px), box (null where it is absent), confidence (0..1) and whether it is lost.
 
-    cut_off, agreement, change, disagreement: as in `ObjectResult`. elsewhere: the share of the mask outside its
-    largest part. None means a share of 0 or an unknown value, and is left out of the file.
+    cut_off, agreement, change, disagreement, too_small: as in `ObjectResult`. elsewhere: the share of the mask outside
+    its largest part. None means a share of 0 or an unknown value, and is left out of the file.
     """
 
     area: Count
@@ -47,6 +47,7 @@ class ObjectRecord(Struct, frozen=True, omit_defaults=True):
     agreement: float | None = None
     change: float | None = None
     disagreement: float | None = None
+    too_small: bool = False
 
 
 class ReviewNote(Struct, frozen=True):

@@ -577,6 +577,8 @@ def test_warnings_of_tracking_are_kept_in_the_report(desk: Desk) -> None:
     desk.session.save()
     (warning,) = json.loads((desk.folder / "report.json").read_text())["warnings"]
     assert warning.startswith("a mask of object 2 is too small")
+    review = [(item["first"], item["object"], item["reason"]) for item in desk.told("advice")[-1]["review"]]
+    assert (2, 2, "the given mask is too small to be used") in review
 
 
 def test_the_page_of_the_command_names_flags(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

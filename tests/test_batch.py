@@ -135,6 +135,7 @@ def test_a_warning_is_told_once_with_the_videos_it_is_about(library: Path, toy: 
     arguments = ("--weights", toy, "-o", library / "out", "--no-overlay", "--end", 2)
     output = many(library / "one.txt", "--masks", library / "masks", *arguments)
     assert "warning: a, b: a mask of object 2 is too small to be encoded" in output and "raise --min-dim" in output
+    assert "Frames to review in 2 videos" in output
 
 
 def test_how_the_masks_of_each_video_were_read_is_told_once_and_kept(library: Path, toy: Path) -> None:

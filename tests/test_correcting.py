@@ -218,7 +218,7 @@ def test_what_differs_is_named_before_the_earlier_inputs_are_missed(network: Hod
             if not resume:
                 segment_source(source, given, tmp_path / "out", network, settings=settings)
                 continue
-            with pytest.raises(OutputError, match=r"the source's end \(None then, 10 now\);"):
+            with pytest.raises(OutputError, match=r"the source's end \(default then, 10 now\);"):
                 output = RunOutput(resume=True)
                 segment_source(source, RunInputs(), tmp_path / "out", network, settings=settings, output=output)
 

@@ -172,7 +172,8 @@ def test_failures_are_one_sentence_with_a_way_out(tmp_path: Path) -> None:
     assert "there is no folder of masks nope" in refused("export-descriptors", davis, "--masks", "nope", *weights)
     assert "there are no masks" in refused("export-descriptors", davis / "JPEGImages/480p/bear", *weights)
     frames = ("heatmaps", davis / "JPEGImages/480p/bear", "--mask", davis / "Annotations/480p/bear/00000.png")
-    assert "bear has no frame 40; it has 2" in refused(*frames, "--frame", 40, *weights)
+    for frame in (2, 40):
+        assert "bear has no frame" in (said := refused(*frames, "--frame", frame, *weights)) and "it has 2," in said
     clustered_store(tmp_path / "one.h5", videos=1, frames=1)
     assert "no query has something to find" in refused("retrieval", "one.h5", "--pr-curve")
     assert "a map needs at least 3" in refused("map", "one.h5")

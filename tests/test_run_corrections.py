@@ -64,7 +64,7 @@ def test_a_removal_belongs_to_the_run_and_survives_an_interruption(tmp_path: Pat
     [
         ({3: [9]}, "no earlier frame marks it"),
         ({0: [1]}, "has a mask or box"),
-        ({3: [1], 5: [1]}, "in frame 5: it is removed in frame 3 already"),
+        ({3: [1], 5: [1]}, "in frame 5: it is removed in frame 3 already; leave this out, or mark it in between"),
     ],
 )
 def test_a_removal_of_what_is_not_followed_is_refused(tmp_path: Path, removals: Any, words: str) -> None:
@@ -157,10 +157,11 @@ def record(index: int, **of: Any) -> FrameRecord:
         ({"box": (80, 10, 30, 30)}, "position jumped"),
         ({"area": 300}, "area jumped"),
         ({"confidence": 0.5}, "low confidence"),
+        ({"too_small": True}, "the given mask is too small to be used"),
     ],
 )
 def test_a_sure_mask_that_is_probably_wrong_is_named(of: dict[str, Any], reason: str) -> None:
-    """Confidence is 0.97 in all but the last: the network's own opinion would name none."""
+    """Confidence is 0.97 in all but one: the network's own opinion would name none."""
     assert review_frames([record(0), record(1), record(2)]) == []
     found = review_frames([record(0), record(1, **of), record(2, **of)])
     assert reason in {item.reason for item in found if item.first_frame == 1}

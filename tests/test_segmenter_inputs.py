@@ -97,6 +97,7 @@ def test_an_object_too_small_is_warned_about_and_the_others_continue(toy: Hodor,
     assert len(segmenter.last.warnings) == 1
     assert "a mask of object 9 is too small to be encoded at 85x64" in segmenter.last.warnings[0]
     assert segmenter.last.objects[9].area == 1
+    assert [key for key, one in segmenter.last.objects.items() if one.too_small] == [9]
     assert segmenter.object_ids == ([] if alone else [7])
     labels = segmenter.step(frames[1])
     assert 9 not in labels and segmenter.last.warnings == []

@@ -81,6 +81,9 @@ def test_a_video_with_its_masks_so_far_is_followed_and_nothing_is_left_but_the_p
     call = ["suggest", clip, "--mask", tmp_path / "a.png", "--count", 2, "--min-dim", 64, "--json"]
     found = json.loads(hodor(*call).stdout)
     assert [f"frame {one['frame']} ({one['name']}): removes {one['gain']:.0%}" in said for one in found] == [True] * 2
+    code, said = words(clip, "--mask", tmp_path / "a.png", "--count", 20, "--min-dim", 64)
+    assert 2 <= said.count("removes") <= 8 and "removes 0%" not in said
+    assert said.endswith("No other mask would remove 1% of the uncertainty.")
     code, said = words(clip, "--mask", tmp_path / "a.png", "--out", tmp_path / "next.png")
     assert code == OutputError.exit_code and "exists already" in said and (tmp_path / "next.png").read_bytes() == page
     code, said = words(clip, "--mask", tmp_path / "a.png", "--out", tmp_path / "a.png", "--overwrite")

@@ -18,7 +18,6 @@ from hodor_cli.images.paths import plural
 from hodor_cli.run.settings import RunHooks, SegmentSettings
 
 if TYPE_CHECKING:
-    from hodor_cli.records import SuggestedFrame
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.video.frames import FrameSource
 
@@ -118,7 +117,6 @@ def suggest(
     """
     from hodor_cli.images.paths import require_exists
     from hodor_cli.records import is_report
-    from hodor_cli.run.choosing import suggested_in
 
     if out is not None:
         out = common.picture_file(out, source, *marks.files, overwrite=overwrite)
@@ -127,7 +125,7 @@ def suggest(
         raise UsageError(f"{source} is a finished run; leave out masks, --start, --end, --weights and network options")
     if finished or not marks:
         require_exists(Path(source), "result or video")
-        _print_suggestions(suggested_in(Path(source), count), Path(source), out, as_json)
+        _print_suggestions(Path(source), count, out, as_json)
         return
     from hodor_cli.run.runner import segment_source
     from hodor_cli.weights import load_model
@@ -140,14 +138,15 @@ def suggest(
         with progress_bar(frames.name, frames.length) as progress:
             settings, hooks = replace(settings, overlay=False), RunHooks(progress=progress)
             segment_source(frames, inputs, folder, model, settings=settings, hooks=hooks)
-        _print_suggestions(suggested_in(Path(folder), count), Path(folder), out, as_json)
+        _print_suggestions(Path(folder), count, out, as_json)
 
 
-def _print_suggestions(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None, as_json: bool) -> None:
+def _print_suggestions(result: Path, count: int, out: Path | None, as_json: bool) -> None:
     from msgspec.structs import asdict
 
-    from hodor_cli.run.choosing import write_suggestions
+    from hodor_cli.run.choosing import suggested_in, write_suggestions
 
+    found = suggested_in(result, count)
     if out is not None and found:
         write_suggestions(out, result, found)
     if as_json:
@@ -155,7 +154,7 @@ def _print_suggestions(found: tuple[SuggestedFrame, ...], result: Path, out: Pat
         return
     for one in found:
         say(f"frame {one.frame} ({one.name}): removes {one.gain:.0%} of the uncertainty")
-    if not found:
-        say("Every frame has a mask.")
-    elif out is not None:
+    if len(found) < count:
+        say("No other mask would remove 1% of the uncertainty.")
+    if out is not None and found:
         say(f"  {out}  the frames and their masks")

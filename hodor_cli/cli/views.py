@@ -120,9 +120,9 @@ def heatmaps(
     with open_source(source) as frames:
         path = out or Path(f"{frames.name}_frame{frame}.png")
         path = picture_file(path, source, truth, *marks.files, overwrite=overwrite)
-        # A container's length may be an estimate, so a frame a little beyond it is still tried.
-        if frames.length is not None and frame > 1.1 * frames.length + 10:
-            raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
+        if not frames.has_frame(frame):
+            count = frames.count_up_to(frame + 1)
+            raise InputError(f"{frames.name} has no frame {frame}; it has {count}, counted from 0")
         segmenter = settings.segmenter(load_model(settings.weights))
         inputs = marks.read(frames)
         inputs.check(frames)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -44,6 +44,7 @@ class Measures:
     cut_off: dict[int, float] = field(default_factory=dict)
     agreement: dict[int, float] = field(default_factory=dict)
     change: dict[int, float] = field(default_factory=dict)
+    too_small: Collection[int] = ()
 
     def results(self, labels: np.ndarray, object_ids: Iterable[int]) -> dict[int, ObjectResult]:
         """The result of each object in a label map (H, W)."""
@@ -56,6 +57,7 @@ class Measures:
                 cut_off=self.cut_off.get(i, 0.0),
                 agreement=self.agreement.get(i),
                 change=self.change.get(i),
+                too_small=i in self.too_small,
             )
             for i, area in counts.items()
         }

@@ -78,6 +78,7 @@ class FrameStep:
             labels, found = self._finish(decoded, reference)
         else:
             labels, found = np.zeros(self.geometry.original, dtype=np.uint16), Measures()
+        found.too_small = self.given.keys() - reference
         for object_id, mask in self.given.items():
             labels[labels == object_id] = 0
             labels[mask] = object_id

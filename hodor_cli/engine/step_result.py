@@ -21,6 +21,7 @@ class ObjectResult:
     change: distance of the descriptor from that of the given mask, divided by that one's distance from the background.
     disagreement: 1 - soft IoU of the masks followed from an earlier and from a later given mask; None if there is only
         one of these.
+    too_small: whether the mask given in the frame was too small to be encoded, so that nothing follows from it.
     `agreement` and `change` are None if they are unknown, or if the frame's mask is given.
     """
 
@@ -31,6 +32,7 @@ class ObjectResult:
     agreement: float | None = None
     change: float | None = None
     disagreement: float | None = None
+    too_small: bool = False
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,12 @@ def grid_step(side: int) -> int:
 
 #: The longer side of a picture on the page, in pixels, and the number of pictures in a row.
 _SIDE, _COLUMNS = 400, 3
+#: The smallest gain that is suggested.
+_LEAST_GAIN = 0.01
 
 
 def suggested(records: Iterable[FrameRecord], count: int = 5) -> tuple[SuggestedFrame, ...]:
-    """The frames whose masks would help most, the most useful first."""
+    """The frames whose masks would help most, the most useful first; each would remove at least 1% of the doubt."""
     names, doubts, masked = [], [], []
     for position, record in enumerate(records):
         names.append((record.frame, record.name))
@@ -76,7 +78,9 @@ def suggested(records: Iterable[FrameRecord], count: int = 5) -> tuple[Suggested
         if record.given:
             masked.append(position)
     return tuple(
-        SuggestedFrame(*names[found.frame], round(found.gain, 4)) for found in suggest_frames(doubts, masked, count)
+        SuggestedFrame(*names[found.frame], round(found.gain, 4))
+        for found in suggest_frames(doubts, masked, count)
+        if found.gain >= _LEAST_GAIN
     )
 
 

@@ -195,7 +195,7 @@ class CorrectingSegmenter:
         objects = {
             key: ObjectResult(
                 entry.area, entry.confidence, entry.lost, entry.cut_off or 0.0, entry.agreement, entry.change,
-                entry.disagreement,
+                entry.disagreement, entry.too_small,
             )
             for key, entry in record.objects.items()
         }  # fmt: skip

@@ -209,7 +209,9 @@ class RunInputs:
                 if object_id not in followed:
                     others = f"; the objects there are {listed(sorted(followed), 8)}" if followed else ""
                     before = [at for at, ids in self.removals.items() if at < frame and object_id in ids]
-                    why = f"it is removed in frame {max(before)} already" if before else "no earlier frame marks it"
+                    why = "no earlier frame marks it"
+                    if before:
+                        why = f"it is removed in frame {max(before)} already; leave this out, or mark it in between"
                     raise UsageError(f"object {object_id} cannot be removed in frame {frame}: {why}{others}")
                 followed.discard(object_id)
             followed |= given

@@ -186,6 +186,7 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
             agreement=_rounded(outcome.agreement, 2),
             change=_rounded(outcome.change, 2),
             disagreement=_rounded(outcome.disagreement, 2),
+            too_small=outcome.too_small,
         )
     return FrameRecord(
         frame=int(result.frame.index),

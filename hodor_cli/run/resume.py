@@ -155,7 +155,8 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
     for key in SourceRecord.__struct_fields__:
         was, value = getattr(then.source, key), getattr(now.source, key)
         if was != value:
-            found.append("the source" + ("" if key == "content" else f"'s {key} ({was} then, {value} now)"))
+            values = f"'s {key} ({_plain(was)} then, {_plain(value)} now)"
+            found.append("the source" + ("" if key == "content" else values))
     if (was := then.place.get("axes")) != (value := now.place.get("axes")):
         found.append(f"`axes` ({_plain(was)} then, {_plain(value)} now)")
     for kind, word in {"masks": "mask", "boxes": "box", "clicks": "clicks", "removals": "removal"}.items():

@@ -23,11 +23,11 @@ LOST, RETURNED = "lost", "returned"
 LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"
 AREA_JUMPED, PLACE_JUMPED, CUT_OFF = "area jumped", "position jumped", "part of it lay too far away and was left out"
 UNLIKE_REFERENCE, CHANGED = "may be another object", "has changed much since it was given"
-SCATTERED = "lies in several places"
+SCATTERED, TOO_SMALL = "lies in several places", "the given mask is too small to be used"
 #: All reasons that a run gives; a caller may add others.
 REASONS = (
     LOST, RETURNED, LOW_CONFIDENCE, CONFIDENCE_FELL, AREA_JUMPED, PLACE_JUMPED, CUT_OFF, UNLIKE_REFERENCE, CHANGED,
-    SCATTERED,
+    SCATTERED, TOO_SMALL,
 )  # fmt: skip
 
 # A present object is listed if ...
@@ -122,6 +122,8 @@ def reasons(record: FrameRecord, recent: dict[int, Recent]) -> Iterator[tuple[in
     for object_id, entry in record.objects.items():
         known = recent.setdefault(object_id, Recent())
         given = object_id in record.given
+        if entry.too_small:
+            yield object_id, TOO_SMALL, ""
         if entry.lost:
             yield object_id, LOST, ""
             known.confidences.clear()
