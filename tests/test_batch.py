@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,6 +125,21 @@ def test_paths_are_told_as_they_were_given(library: Path, toy: Path, monkeypatch
     Image.fromarray(np.ones((5, 5), np.uint8)).save(Path("masks") / "b.png")
     output = many("clips", "--masks", "masks", "--weights", toy.resolve(), "--no-overlay", "--end", 2, code=1)
     assert "  b: masks/b.png is 5x5" in output
+
+
+def test_a_log_has_a_line_for_each_video_and_says_what_is_left_out(library: Path, toy: Path) -> None:
+    clips, out = library / "clips", library / "out"
+    for name in ("below", "result"):
+        (clips / name).mkdir()
+        shutil.copy(clips / "c.mp4", clips / name)
+    (clips / "result" / "report.json").touch()
+    (clips / "c.mp4").unlink()
+    Image.fromarray(np.ones((5, 5), np.uint8)).save(library / "masks" / "b.png")
+    arguments = (clips, "--masks", library / "masks", "--weights", toy, "-o", out, "--no-overlay", "--end", 2)
+    output = many(*arguments, code=1)
+    assert f"warning: left out 1 video in folders of {clips} (below); a list" in output
+    assert re.search(r"^1 of 2 videos: a, 2 frames in 0:\d\d\n2 of 2 videos: b, failed\n", output, re.MULTILINE)
+    assert "1 of 2 videos: a, done before\n" in many(*arguments, "--resume", code=1)
 
 
 def test_a_warning_is_told_once_with_the_videos_it_is_about(library: Path, toy: Path) -> None:

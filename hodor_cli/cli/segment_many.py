@@ -16,13 +16,13 @@ from hodor_cli.cli.export import formats_of
 from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.parameters import MACHINE, Fields
 from hodor_cli.cli.segment_texts import resuming
-from hodor_cli.cli.terminal import note, progress_bar, say, warn, with_flags
+from hodor_cli.cli.terminal import duration, note, progress_bar, say, warn, with_flags
 from hodor_cli.errors import DeviceError, UsageError
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from hodor_cli.run.many.run import BatchSummary, Executor, WorkOptions
+    from hodor_cli.run.many.run import BatchSummary, Executor, JobResult, WorkOptions
 
 #: Lines about single videos that are shown; summary.json has all.
 _SHOWN = 20
@@ -61,7 +61,7 @@ def segment_many(
 
     Exits with code 1 if a video failed; the same command with --resume continues with the rest.
     """
-    from hodor_cli.run.many.jobs import find_jobs, unused_masks
+    from hodor_cli.run.many.jobs import find_jobs, folders_left_out, unused_masks
     from hodor_cli.run.many.run import WorkOptions, segment_videos
     from hodor_cli.run.output import default_folder
     from hodor_cli.run.runner import load_network
@@ -81,6 +81,9 @@ def segment_many(
     if unused := unused_masks(masks.expanduser(), jobs):
         verb = "belongs" if len(unused) == 1 else "belong"
         warn(f"{plural(len(unused), 'mask')} in {masks} {verb} to no video: {listed(unused, 8)}")
+    if path.is_dir() and (below := folders_left_out(path, masks.expanduser())):
+        some = plural(sum(below.values()), "video")
+        warn(f"left out {some} in folders of {path} ({listed(list(below), 4)}); a list can name videos anywhere")
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
     load_network(options.settings, here=ray is None)  # an error common to all videos is raised once
     note(f"{plural(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
@@ -90,8 +93,16 @@ def segment_many(
             def progress(videos: int, failed: int, frames: int) -> None:
                 show(videos, description=f"{frames} frames" + (f", {failed} failed" if failed else ""))
 
-            # Without a terminal there is no bar to update.
-            summary = segment_videos(jobs, options, executor, progress=progress if sys.stderr.isatty() else None)
+            def ended(result: JobResult, number: int) -> None:
+                how = "failed" if result.error else f"{plural(result.frames, 'frame')} in {duration(result.seconds)}"
+                how = "done before" if result.already_finished else how
+                note(f"{number} of {plural(len(jobs), 'video')}: {result.name}, {how}")
+
+            # Without a terminal there is no bar to update, and each video is a line of the log.
+            bar = sys.stderr.isatty()
+            summary = segment_videos(
+                jobs, options, executor, progress=progress if bar else None, ended=None if bar else ended
+            )
     except KeyboardInterrupt:
         note(f"Finished work is kept in {options.out}; continue with {resuming(options.overwrite)}.")
         raise

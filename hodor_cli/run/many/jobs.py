@@ -96,9 +96,19 @@ def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
     if _are_pictures(names):
         raise InputError(f"{folder} holds images, so it is one video; use `segment_source`, or give its folder")
     inside = f"it holds {summarise_files(names)}" if names else "it has neither a video nor a folder of images"
-    if deeper := [sub.name for sub in folders if _are_videos(visible_files(sub))]:
-        inside = f"its folders do ({listed(deeper, _SHOWN)}); give one of these, or a list of the videos"
+    if deeper := folders_left_out(folder, masks):
+        inside = f"its folders do ({listed(list(deeper), _SHOWN)}); give one of these, or a list of the videos"
     raise InputError(f"{folder} holds no videos: {inside}")
+
+
+def folders_left_out(folder: Path, masks: Path) -> dict[str, int]:
+    """The folders directly in a folder, except that of the masks, whose videos `videos_of_folder` leaves out, and how
+    many each has."""
+    folders = [sub for sub in visible_folders(folder) if sub.resolve() != masks.resolve()]
+    names = {sub.name: visible_files(sub) for sub in folders}
+    # A result has report.json next to overlay.mp4.
+    found = {name: sum(map(_is_video, files)) for name, files in names.items() if "report.json" not in files}
+    return {name: count for name, count in found.items() if count}
 
 
 def videos_of_list(file: Path) -> list[Path]:
@@ -133,10 +143,6 @@ def _is_still(path: Path) -> bool:
 
 def _is_video(name: str) -> bool:
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
-
-
-def _are_videos(names: Sequence[str]) -> bool:
-    return any(map(_is_video, names)) and "report.json" not in names  # which is in a result, next to overlay.mp4
 
 
 def _are_pictures(names: Sequence[str]) -> bool:

@@ -92,12 +92,14 @@ def segment_videos(
     executor: Executor,
     *,
     progress: Callable[[int, int, int], None] | None = None,
+    ended: Callable[[JobResult, int], None] | None = None,
 ) -> BatchSummary:
     """Segment every video into `OUT/NAME`, several at a time; one that fails does not stop the others.
 
     The folder of a video appears when it is complete, and OUT/summary.json has the outcome of all videos. After an
     interruption, the same call with `resume` continues. progress: called with the number of videos that have ended, of
-    those that failed, and of frames done in this run.
+    those that failed, and of frames done in this run. ended: called with each result and the number of videos that have
+    ended.
 
     Raises UsageError without jobs, or for `resume` and `overwrite` together; OutputError if OUT already has results
     (without `resume` or `overwrite`), is being written to by another run, or cannot be written to.
@@ -121,6 +123,8 @@ def segment_videos(
             for result in running:
                 if result is not None:
                     results[result.name] = result
+                    if ended is not None:
+                        ended(result, len(results))
                 if progress is not None:
                     frames = sum(VideoAttempts(out, job.name).frames_done() for job in jobs if job.name not in results)
                     frames += sum(one.frames for one in results.values() if not one.already_finished)
