@@ -91,7 +91,7 @@ def test_pages_of_a_photograph_after_the_first_are_told(tmp_path):
     make_coco(tmp_path, 2)
     path = tmp_path / "images" / "001.png"
     page = Image.open(path).convert("RGB")
-    page.save(path, save_all=True, append_images=[Image.new("RGB", page.size)] * 2)
+    page.save(path, save_all=True, append_images=[Image.new("RGB", page.size, colour) for colour in ("black", "white")])
     report = check_dataset(tmp_path, limits=LIMITS)
     assert report.ok and [str(fault) for fault in report.found] == ["001.png: 2 pages"]
     assert "left out: pages after the first: 1" in report.lines()

@@ -183,9 +183,10 @@ def test_half_precision_on_the_cpu_gives_nearly_the_same(
         given = {0: {7: THREE[7], 300: THREE[300]}, 2: {65535: THREE[65535]}}.get(index)
         expected, found = exact.step(frame, given), rounded.step(frame, given)
         assert np.mean(expected == found) > 0.8
-        for object_id, descriptor in rounded.descriptors().objects.items():
-            assert descriptor.dtype == np.float32
-            np.testing.assert_allclose(descriptor, exact.descriptors().objects[object_id], atol=0.3)
+        descriptors = rounded.descriptors().objects
+        assert all(descriptor.dtype == np.float32 for descriptor in descriptors.values())
+        for object_id in given or {}:  # random weights decode too chaotically to compare those of decoded masks
+            np.testing.assert_allclose(descriptors[object_id], exact.descriptors().objects[object_id], atol=0.2)
 
 
 def test_invalid_settings_are_refused(toy: Hodor) -> None:

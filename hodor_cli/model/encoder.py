@@ -125,10 +125,9 @@ def start_of_tokens(pixels: Tensor, masks: Tensor) -> Tensor:
     If a mask has no pixel above 0.5, an object takes the pixel where its mask is largest, a background cell zero.
     """
     inside = masks > 0.5
-    empty = ~inside.any(dim=-1)
+    empty_object = ~inside.any(dim=-1) & (torch.arange(masks.shape[1], device=masks.device) >= NUM_BACKGROUND)
     highest = F.one_hot(masks.argmax(dim=-1), masks.shape[-1]).bool()
-    highest[:, :NUM_BACKGROUND] = False
-    inside = (inside | (highest & empty[..., None])).float()
+    inside = (inside | (highest & empty_object[..., None])).float()
     # Divided before the sum: for a large object, the sum would overflow float16.
     share = inside / inside.sum(dim=-1, keepdim=True).clamp(min=1)
     return share.to(pixels.dtype) @ pixels.transpose(1, 2)
