@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Labels, Project, made_by_hand
@@ -60,10 +58,8 @@ class Tracker:
                 for object_id in record.removed if record else ():
                     if object_id in segmenter.object_ids:
                         segmenter.remove(object_id)
-                labels = segmenter.step(
-                    image, given if given is not None and given.any() else None, time=position / fps
-                )
-                tracked = self._tracked(index, labels, segmenter.last, image)
+                segmenter.step(image, given if given is not None and given.any() else None, time=position / fps)
+                tracked = self._tracked(index, segmenter.last)
                 if position:
                     yield tracked
 
@@ -84,7 +80,7 @@ class Tracker:
                 maps=MapFolder(Path(maps)),
             ):
                 new = found.final or found.frame not in known
-                yield self._tracked(found.frame, found.labels, found.result) if new else None
+                yield self._tracked(found.frame, found.result) if new else None
 
     def again(self, change: ChangedPart, progress: Callable[[int, int], None]) -> Iterator[Tracked]:
         """Track the part that an edit affects, after everything has been tracked, and yield its frames.
@@ -109,20 +105,18 @@ class Tracker:
             done = segmenter.backward_frames
             for first, stop in ranges:
                 for frame in source.between(first, stop):
-                    labels, done = segmenter.step(frame.picture, time=frame.time), done + 1
+                    segmenter.step(frame.picture, time=frame.time)
                     if change.covers(frame.index):
-                        yield self._tracked(frame.index, labels, segmenter.last, frame.image)
+                        yield self._tracked(frame.index, segmenter.last)
+                    done += 1
                     report(done, segmenter.backward_frames + len(frames))
 
-    def _tracked(
-        self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None
-    ) -> Tracked:
+    def _tracked(self, index: int, result: StepResult) -> Tracked:
         self.warnings |= dict.fromkeys(result.warnings)
-        record, fps = self._project.records.get(index) or self._reader.blank(index), self._reader.fps
-        pixels = np.zeros((*labels.shape, 3), np.uint8) if image is None else image
+        record, unseen = self._project.records.get(index) or self._reader.blank(index), np.zeros((0, 0, 3), np.uint8)
         given = FrameInputs(given=record.given, removed=record.removed, boxes=record.boxes, clicks=record.clicks)
-        frame = Frame(index, self._reader.name(index), pixels, index / fps)
-        return frame_record(FrameResult(frame, replace(result, labels=labels), given), ticks=0), labels
+        frame = Frame(index, self._reader.name(index), unseen, index / self._reader.fps)  # its record needs no pixels
+        return frame_record(FrameResult(frame, result, given), ticks=0), result.labels
 
 
 def ways(reader: FrameReader, start: int, direction: str) -> list[range]:
