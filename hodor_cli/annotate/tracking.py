@@ -25,7 +25,6 @@ from hodor_cli.records import FrameRecord
 from hodor_cli.run.correcting import ChangedPart, CorrectingSegmenter, Part
 from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.results import FrameResult, frame_record
-from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import Frame
 
 #: A tracked frame: its record and label map.
@@ -95,13 +94,11 @@ class Tracker:
         frames = [index for first, stop in ranges for index in range(first, stop)]
         part = Part(change, frames, earlier, self._project.labels)
 
-        def report(done: int, total: int | None) -> None:
-            progress(done, total or done)
-
         with tempfile.TemporaryDirectory(prefix="hodor-") as maps:
             segmenter = CorrectingSegmenter(
-                self._segmenter, source, inputs, part, MapFolder(Path(maps)), RunHooks(progress=report)
-            )
+                self._segmenter, source, inputs, part, MapFolder(Path(maps)),
+                lambda backward, count: progress(backward, count + len(frames)),
+            )  # fmt: skip
             done = segmenter.backward_frames
             for first, stop in ranges:
                 for frame in source.between(first, stop):
@@ -109,7 +106,7 @@ class Tracker:
                     if change.covers(frame.index):
                         yield self._tracked(frame.index, segmenter.last)
                     done += 1
-                    report(done, segmenter.backward_frames + len(frames))
+                    progress(done, segmenter.backward_frames + len(frames))
 
     def _tracked(self, index: int, result: StepResult) -> Tracked:
         self.warnings |= dict.fromkeys(result.warnings)

@@ -97,7 +97,7 @@ def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]
     with open_again(report, report.place.get("source", ""))[0] as source:
         for one in frames:
             for frame in source.between(one.frame, one.frame + 1):
-                drawn = draw_overlay(frame.image, np.asarray(read_label_png(folder.mask(one.name))), ids=True)
+                drawn = draw_overlay(frame.image, read_label_png(folder.mask(one.name)), ids=True)
                 tile = scaled(drawn, min(1.0, _SIDE / max(drawn.shape[:2])))
                 tiles.append(captioned(tile, f"{one.name}  {one.gain:.0%}", 14))
     if not tiles:

@@ -19,7 +19,6 @@ from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepRes
 from hodor_cli.images.label_png import ids_in
 from hodor_cli.records import FrameRecord
 from hodor_cli.run.inputs import FrameInputs, Labels, RunInputs
-from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.yuv import Picture
 
@@ -121,9 +120,9 @@ class CorrectingSegmenter:
         inputs: RunInputs,
         part: Part,
         maps: PackedMaps,
-        hooks: RunHooks,
+        progress: Callable[[int, int], object],
     ) -> None:
-        """Make the passes backward immediately and store their results in `maps`."""
+        """Make the passes backward immediately and store their results in `maps`; progress: as in `passes_backward`."""
         self._segmenter, self._next = segmenter, 0
         self._part, self._change = part, part.change
         ranges = part.change.ranges
@@ -141,9 +140,7 @@ class CorrectingSegmenter:
         segmenter.choose_resolution(part.first_masks())
         stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
         #: Number of frames in the passes backward.
-        self.backward_frames = passes_backward(
-            segmenter, source, given, stretches, maps, progress=hooks.backward_progress(len(part.frames))
-        )
+        self.backward_frames = passes_backward(segmenter, source, given, stretches, maps, progress=progress)
         self.last = StepResult(np.zeros((0, 0), np.uint16))
 
     @property

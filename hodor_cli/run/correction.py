@@ -46,7 +46,8 @@ def correct(
         checkpoint = prepare(own, identity, RunOutput(resume=True))
         correction = Correction(folder, earlier, job)
         part = Part(correction.change, list(correction.frames), earlier.records, earlier.labels)
-        correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, part, MapFolder(own.backward), job.hooks)
+        maps, progress = MapFolder(own.backward), job.hooks.backward_progress(len(part.frames))
+        correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, part, maps, progress)
         job = replace(
             job, parts=correction.parts, ticks=correction.ticks, backward=correcting.backward_frames,
             corrects=correction.change.covers,
