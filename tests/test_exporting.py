@@ -462,6 +462,12 @@ def test_animations_are_frames(tmp_path: Path, ending: str) -> None:
     assert abs(found[3].image[12, 12].astype(int) - np.array([200, 40, 30])).max() < 60
 
 
+def test_an_object_without_a_group_is_counted_among_those_with_one(tmp_path: Path) -> None:
+    labelme(tmp_path / "a.json", BOTH[0], ("dog", None, 34, 24))
+    done = hodor("convert", tmp_path / "a.json", tmp_path / "out", "--to", "coco")
+    assert "1 picture, 2 masks of 2 objects:" in done.output, done.output
+
+
 def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     for name in ("a", "b"):
         labelme(tmp_path / f"{name}.json", *BOTH)

@@ -22,7 +22,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import decode_segmentation
-from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
 from hodor_cli.formats.check import check_dataset
 from hodor_cli.formats.mask_arguments import read_given
@@ -514,6 +514,8 @@ def test_label_tiff_of_many_pages(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "labels.tif", save_all=True, append_images=pages[1:])
     found = read_annotations(tmp_path / "labels.tif")
     assert [picture.object_ids for picture in found.pictures] == [[1, 3], [1, 3], [1], [1, 3]]
+    with pytest.raises(DataError, match="is a file without annotations: give the folder of the data set"):
+        check_dataset(tmp_path / "labels.tif")  # which has no pictures to train on
     white = Image.fromarray(np.where(labels_at(0) == 3, 255, 0).astype(np.uint16))
     pages[0].save(tmp_path / "void.tif", save_all=True, append_images=[white])
     found = read_annotations(tmp_path / "void.tif")  # as in a folder of masks, 255 next to other ids is void
@@ -526,6 +528,17 @@ def test_a_folder_of_soft_masks_is_refused_as_one_such_mask_is(tmp_path: Path) -
     for place in (tmp_path, tmp_path / "0.png"):
         with pytest.raises(InputError, match="soft edges"):
             read_annotations(place)
+
+
+def test_classes_of_yolo_keep_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (SIZE[1], SIZE[0])).save(tmp_path / "images" / "a.png")
+    (tmp_path / "labels" / "a.txt").write_text("2 0.1 0.1 0.4 0.1 0.4 0.4\n0 0.6 0.6 0.9 0.6 0.9 0.9\n")
+    (tmp_path / "data.yaml").write_text("names: [mug, unused, dog]\n")
+    again = written("yolo", tmp_path / "out", read_annotations(tmp_path))
+    assert [line[:2] for line in (again / "labels/train/a.txt").read_text().splitlines()] == ["2 ", "0 "]
+    assert 'names:\n  0: "mug"\n  1: "unused"\n  2: "dog"' in (again / "data.yaml").read_text()
 
 
 def test_yolo_labels_of_a_picture_called_train_are_read(tmp_path: Path) -> None:

@@ -95,8 +95,9 @@ def convert(
     if frames and (lost := sum(picture.file is None for picture in found.pictures)):
         warn(f"{plural(lost, 'picture')} of {annotations} could not be found, so they were not written")
     masks = plural(sum(len(picture.object_ids) for picture in found.pictures), "mask")
-    known = {shape.object_id for picture in found.pictures for shape in picture.shapes if shape.key is not None}
-    of = f" of {plural(len(known), 'object')}" if found.tracked and known else ""
+    shapes = [shape for picture in found.pictures for shape in picture.shapes]
+    count = len({shape.object_id for shape in shapes})
+    of = f" of {plural(count, 'object')}" if found.tracked and any(shape.key is not None for shape in shapes) else ""
     say(f"{out}  {plural(len(found.pictures), 'picture')}, {masks}{of}: {writer.about}")
 
 

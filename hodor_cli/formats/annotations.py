@@ -102,7 +102,7 @@ class Annotations:
     id in all pictures; otherwise each picture numbers its objects from 1. names: object id -> class, if `tracked`.
     notes: sentences for the user. video: name of the video whose frames the pictures are, "" for photographs. fps: its
     frame rate. confidence: (frame, object id) -> 0..1. source: the frames, for writers of videos. faults: sentences
-    about files of a folder that cannot be read.
+    about files of a folder that cannot be read. classes: all classes, in the order of YOLO's numbers.
     """
 
     tool: str
@@ -116,6 +116,7 @@ class Annotations:
     confidence: Mapping[tuple[int, int], float] = field(default_factory=dict)
     source: FrameSource | None = None
     faults: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:

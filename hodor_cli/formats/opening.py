@@ -24,7 +24,7 @@ from hodor_cli.datasets.labels.mask_values import CELLPOSE
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import Segmentation
 from hodor_cli.errors import DataError, InputError, as_data_error
-from hodor_cli.formats import coco, label_png, yolo
+from hodor_cli.formats import coco, label_png, label_tiff, yolo
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.photograph_masks import find_masks, is_labelled, read_labelled
@@ -80,7 +80,7 @@ def _photographs(images: Path, annotations: str | Path | None) -> tuple[Annotati
     """Photographs annotated in any format except COCO, and the faults of those that cannot be used; None for anything
     else. Raises DataError if they cannot be read."""
     place = images if annotations is None else Path(annotations)
-    if (found := find_tool(place)) is None or found.reader is coco:
+    if (found := find_tool(place)) is None or found.reader in (coco, label_tiff):
         return read_labelled(images) if annotations is None else None
     with as_data_error():
         read = yolo.read(found.file, training=True) if found.reader is yolo else found.read(whole=False)

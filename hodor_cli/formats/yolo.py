@@ -77,7 +77,8 @@ def read(path: Path, size: Size | None = None, *, training: bool = False) -> Ann
     notes += [f"{path}: {listed(one.relative_to(path) for one in left_out)} left out"] if left_out else []
     notes += [] if names else [f"{path}: no data.yaml names the classes, so they are called by their numbers"]
     pictures, faults = read_each(files, lambda file: _read_file(file, names, size))
-    return Annotations("YOLO", path, pictures, notes=tuple(notes), faults=faults)
+    classes = tuple(names[index] for index in sorted(names))
+    return Annotations("YOLO", path, pictures, notes=tuple(notes), faults=faults, classes=classes)
 
 
 def _read_file(file: Path, names: dict[int, str], size: Size | None) -> Picture | None:
@@ -163,7 +164,7 @@ def _texts(folder: Path) -> list[Path]:
 def write(annotations: Annotations, out: FolderWriter) -> None:
     """Write labels/train/NAME.txt, data.yaml, and images/train/ if `out.frames`. An object is one polygon, whose parts
     are joined by cuts of zero width."""
-    classes: dict[str, int] = {}
+    classes = {name: index for index, name in enumerate(dict.fromkeys(annotations.classes))}
     for picture in annotations.pictures:
         name = out.picture(picture, "images/train")
         height, width = picture.size

@@ -94,8 +94,9 @@ def _train(
     with held:
         if is_first:
             begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
+            batch = plural(config.batch_size, "sample")
             plan.callbacks.note(
-                f"{folder.root}: {begin} {plural(config.iterations, 'iteration')} of {config.batch_size} samples,"
+                f"{folder.root}: {begin} {plural(config.iterations, 'iteration')} of {batch},"
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
         if layout.world == 1:
