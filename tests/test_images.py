@@ -133,6 +133,14 @@ def test_range_follows_what_the_values_fill(values: np.ndarray, low: float, high
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-3)
 
 
+def test_floats_among_integers_are_told() -> None:
+    integers, floats = np.arange(4096, dtype=np.uint16)[None], np.linspace(0, 1, 100, dtype=np.float32)[None]
+    for pictures, told in (([integers, floats], True), ([floats, floats], False), ([integers, integers], False)):
+        warnings: list[str] = []
+        measure_range(pictures, warnings.append)
+        assert any("some pictures have float and others integer values" in one for one in warnings) == told
+
+
 def test_hot_pixels_and_values_that_are_not_a_number_do_not_darken_a_picture(tmp_path: Path) -> None:
     values = np.full((100, 100), 0.5, np.float32)
     values[:50] = 0.1

@@ -171,6 +171,9 @@ def test_the_average_of_a_resumed_run_keeps_what_is_not_learned(photos: Path, tm
     moved = shutil.copytree(photos, tmp_path / "moved")
     result = run(moved, tmp_path / "run", 4, settings={"average": 0.9}, resume=True, note=notes.append)
     assert f"{moved} takes the place of {photos}, with which the run began" in notes
+    Path(moved).rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="moved any more; name the present places of all with `data`"):
+        start(hodor_cli.pretrain, None, out=tmp_path / "run", resume=True, workers=0)
     assert load_model(result.last).encoder.place.offset.tolist() == [0.25] * 4
 
 

@@ -36,12 +36,16 @@ def measure_range(pictures: Sequence[NDArray[Any]], warn: Callable[[str], None] 
 
     The range is 0 to the smallest usual maximum (10 bits, 12 bits, ...) that covers the values, so that brightness is
     comparable between sources. If the values fill less than a quarter of that, as with a thermal camera, the range is
-    their 0.1 to 99.9 percentile. warn: called with a sentence that states the range, unless it is the type's own.
+    their 0.1 to 99.9 percentile. warn: called with a sentence that states the range, unless it is the type's own, and
+    with one if floats and integers are mixed.
     """
     flat = [picture.reshape(-1) for picture in pictures]
     samples = [values[:: max(1, len(values) // _MOST_VALUES)].astype(np.float64) for values in flat]
     values = np.concatenate([sample[np.isfinite(sample)] for sample in samples] or [np.zeros(0)])
-    floats = any(picture.dtype.kind == "f" for picture in pictures)
+    kinds = {picture.dtype.kind == "f" for picture in pictures}
+    floats = True in kinds
+    if warn is not None and len(kinds) == 2:
+        warn("some pictures have float and others integer values, for which one range is used; save all of them alike")
     tops = _FLOAT_TOPS if floats else _INTEGER_TOPS
     if not len(values):
         return ValueRange(0.0, 1.0 if floats else 65535.0)

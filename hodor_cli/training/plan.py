@@ -12,7 +12,7 @@ from hodor_cli.config import ModelConfig
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_find import workspace_stills
-from hodor_cli.errors import DataError, UsageError, WeightsError
+from hodor_cli.errors import DataError, InputError, UsageError, WeightsError
 from hodor_cli.formats.check import check_opened
 from hodor_cli.formats.opening import is_clips, open_set
 from hodor_cli.images.paths import listed, require_exists
@@ -165,11 +165,13 @@ def _clips_of(began: RunRecord, kind: str, clips: ClipOptions, out: Path) -> Cli
 def _named_sources(kind: str, data: list[DataSource], began: list[DataSource]) -> list[DataSource]:
     """The data sets that are named, else those that the run began with, else the prepared workspace's photographs.
 
-    Raises UsageError for other weights than the run began with, DataError if there are no data.
+    Raises UsageError for other weights than the run began with, DataError or InputError if there are no data.
     """
     if data and began and [source.weight for source in data] != [source.weight for source in began]:
         had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in began)
         raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
+    if not data and (gone := next((source.folder for source in began if not source.folder.exists()), None)):
+        raise InputError(f"there is no data set {gone} any more; name the present places of all with `data`")
     if data or began:
         return data or began
     if kind == "finetune":
