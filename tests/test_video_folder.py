@@ -140,14 +140,15 @@ def test_pictures_added_while_a_folder_is_read_are_said_to_be_left_out(tmp_path:
     assert source.warnings == [f"{tmp_path} grew while it was read: the new pictures are left out; read it again"]
 
 
-def test_many_masks_among_the_frames_are_named_in_one_sentence(tmp_path: Path) -> None:
-    for index in range(12):
-        Image.fromarray(picture(index)).save(tmp_path / f"{index}.jpg")
-        Image.fromarray(np.zeros((48, 64), np.uint8)).save(tmp_path / f"{index}_mask.png")
+@pytest.mark.parametrize("word", ["mask", "cp_masks", "seg"])
+def test_many_masks_among_the_frames_are_named_in_one_sentence(tmp_path: Path, word: str) -> None:
+    for index in range(12):  # as grey as Cellpose's pictures
+        Image.fromarray(picture(index)[..., 0]).save(tmp_path / f"{index}.tif")
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(tmp_path / f"{index}_{word}.png")
     source = open_source(tmp_path)
     assert source.length == 12
     (said,) = source.warnings
-    assert "masks among the frames: 0_mask.png, 1_mask.png, 2_mask.png and 9 more;" in said
+    assert f"masks among the frames: 0_{word}.png, 1_{word}.png, 2_{word}.png and 9 more;" in said
 
 
 OWN_PALETTE = np.random.default_rng(0).integers(0, FULL, (FULL, 3), dtype=np.uint8)

@@ -15,7 +15,10 @@ from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 _SILENT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".log", ".db", ".npy", ".npz", ".html"}
 )
-_MASK_WORD = re.compile(r"(?<![^\W\d_])(?:masks?|labels?|annotations?|segmentations?|gt)(?![^\W\d_])", re.IGNORECASE)
+_WORDS = "(?:cp_)?masks?|labels?|annotations?|segmentations?|gt"  # cp_masks: Cellpose
+_MASK_WORD, _BESIDE = (  # the latter also knows words that say enough only next to a picture of the same name
+    re.compile(rf"(?<![^\W\d_])(?:{words})(?![^\W\d_])", re.IGNORECASE) for words in (_WORDS, f"{_WORDS}|segs?")
+)
 
 
 def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
@@ -71,7 +74,8 @@ def _masks_among(files: Sequence[Path]) -> set[Path]:
     pictures, a file with a rare ending or name pattern (first.png next to 00000.png) and one value per pixel."""
     stems = {frame_name(file) for file in files}
     named = {file for file in files if is_called_mask(file.stem)}
-    masks = {file for file in named if _MASK_WORD.sub("", frame_name(file)).strip("_-. ") in stems - {frame_name(file)}}
+    beside = {name: _BESIDE.sub("", name).strip("_-. ") for name in stems if _BESIDE.search(name)}
+    masks = {file for file in files if beside.get(name := frame_name(file)) in stems - {name}}
     if 2 * len(named) < len(files):
         masks |= named
     kinds = [(kind, Counter(map(kind, files))) for kind in (_ending, _pattern)]
