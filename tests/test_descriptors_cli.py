@@ -148,6 +148,17 @@ def test_from_a_data_set_to_curves_search_and_map(tmp_path: Path) -> None:
     assert "give a --mask, --box or --click" in nothing
 
 
+def test_videos_are_removed_from_a_file(tmp_path: Path) -> None:
+    write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=2)
+    hodor("export-descriptors", "davis", "--weights", "toy.safetensors")
+    wrong = refused("export-descriptors", "--remove", "bear", "--remove", "camel")
+    assert "objects.h5 has no video 'camel'; its videos: bear, cow" in wrong
+    assert "removed from objects.h5: bear\n" in hodor("export-descriptors", "--remove", "bear").output
+    with DescriptorStore("objects.h5") as store:
+        assert store.videos == ["cow"]
+    assert "give at least one SOURCE" in refused("export-descriptors")
+
+
 def test_failures_are_one_sentence_with_a_way_out(tmp_path: Path) -> None:
     weights = ("--weights", "toy.safetensors")
     clustered_store(tmp_path / "other.h5")

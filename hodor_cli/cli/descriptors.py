@@ -13,7 +13,7 @@ from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, say, warn
 from hodor_cli.errors import UsageError
 from hodor_cli.files import require_place
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import listed, plural
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _ENOUGH_OBJECTS = 100
 
 def export_descriptors(
     sources: Annotated[
-        list[Path],
+        list[Path] | None,
         arg(
             "SOURCE",
             "Result folders of `hodor segment` and `segment-many`, videos or folders of frames (with --masks), data "
             "sets in the DAVIS layout, or photographs in COCO format.",
         ),
-    ],
+    ] = None,
     *,
     out: Annotated[Path, out_option("FILE", "The descriptor file, created or added to.")] = Path("objects.h5"),
     masks: Annotated[
@@ -46,6 +46,7 @@ def export_descriptors(
     annotations: Annotated[Path | None, opt("FILE", "COCO annotations; SOURCE holds the images.")] = None,
     every: Annotated[int, opt("N", "Keep every N-th frame.", min=1)] = 1,
     name: Annotated[str | None, opt("NAME", "Name under which to store a single video [default: its own].")] = None,
+    remove: Annotated[list[str] | None, opt("NAME", "Remove a video from the file; needs no SOURCE.")] = None,
     thumbnails: Annotated[bool, switch("--thumbnails/--no-thumbnails", "Keep a crop of each object.")] = True,
     settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
@@ -55,14 +56,24 @@ def export_descriptors(
     hodor export-descriptors clips.hodor -o objects.h5
     hodor export-descriptors clip.mp4 --masks masks/ -o objects.h5
     hodor export-descriptors DAVIS/ --every 5 -o objects.h5
+    hodor export-descriptors --remove clip -o objects.h5
 
     Videos that are in the file already, unchanged, are skipped, so you can stop at any time and run the command again.
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.export.export import export_sources, find_sources
     from hodor_cli.descriptors.export.sources import is_batch_summary, sources_of_each
+    from hodor_cli.descriptors.store.writer import remove_videos
     from hodor_cli.weights import load_model
 
+    sources = sources or []
+    if not sources and not remove:
+        raise UsageError("give at least one SOURCE to export, or a video to --remove")
+    if remove:
+        remove_videos(out, remove)
+        say(f"removed from {out}: {listed(remove, 8)}")
+    if not sources:
+        return
     if name is not None and len(sources) > 1:
         raise UsageError(f"--name names one video, but {len(sources)} sources are given; export them one by one")
     # A shell expands DIR/* to the summary of `segment-many`, too.

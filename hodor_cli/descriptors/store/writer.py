@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import glob
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from os.path import exists
 from pathlib import Path
@@ -24,11 +25,28 @@ from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.files import new_file, require_replaceable
+from hodor_cli.images.paths import listed
 from hodor_cli.locks import locked_file
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
 MERGE_SHARE = 4  # above that size, merge when finished videos reach 1 / MERGE_SHARE of the file
 _NO_ROOM = "free space there and run it again, or choose another place"
+
+
+def remove_videos(path: str | Path, names: Sequence[str]) -> None:
+    """Remove videos from a descriptor file: all of these, or none if an error is raised.
+
+    Raises UsageError if the file does not have one of them, InputError or OutputError if it cannot be read or written.
+    """
+    with DescriptorStore(path) as store:
+        info = store.info
+    with StoreWriter(path, info) as writer:
+        for name in names:
+            if name not in writer.videos:
+                there = listed(writer.videos, 8) if writer.videos else "none"
+                raise UsageError(f"{path} has no video {name!r}; its videos: {there}")
+        for name in dict.fromkeys(names):
+            writer.drop(name)
 
 
 class StoreWriter(AbstractContextManager["StoreWriter"]):
@@ -128,9 +146,13 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
             alike = (held for held in gone if store.count([held]) == store.count([name]))
             earlier = next((held for held in alike if _same_objects(store, held, name)), "")
         if earlier:
-            del self._videos[earlier]
-            self._dropped.add(earlier)
+            self.drop(earlier)
         return earlier
+
+    def drop(self, name: str) -> None:
+        """Leave out a video of the file at the next merge."""
+        del self._videos[name]
+        self._dropped.add(name)
 
     def merge(self) -> None:
         """Move all finished videos into the file itself, in one atomic step."""
