@@ -84,7 +84,7 @@ def test_search_by_a_projection_needs_the_same_model(tmp_path: Path, monkeypatch
         monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 7)
         np.testing.assert_allclose(comparison.vectors(store).read(0, len(store)), at_once, atol=1e-6)
         np.testing.assert_allclose(comparison.vectors(store).take(np.array([3, 40])), at_once[[3, 40]], atol=1e-6)
-        best = search_objects(store, query, comparison=comparison, include_itself=True)[0]
+        best = search_objects(store, replace(query, store=None), comparison=comparison)[0]
         assert (best.video, best.object_id) == ("v1", 2)
         foreign = Comparison("projection", replace(projection, model_fingerprint="0" * 64))
         with pytest.raises(InputError, match="is for other weights; learn one with `fit_projection`"):

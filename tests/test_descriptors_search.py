@@ -36,7 +36,7 @@ def test_objects_are_ranked_not_frames(tmp_path: Path, monkeypatch: pytest.Monke
         others = search_objects(store, query)
         assert ("v1", 2) not in [(match.video, match.object_id) for match in others] and len(others) == 5
         assert [match.distance for match in others] == sorted(match.distance for match in others)
-        best = search_objects(store, query, include_itself=True)[0]
+        best = search_objects(store, replace(query, store=None))[0]
         assert (best.video, best.object_id, best.frames) == ("v1", 2, 8) and best.distance < 0.1 * others[0].distance
         assert (best.first_time, best.last_time) == (0.0, 0.7) and best.source == "/clips/v1.mp4"
         assert len(search_objects(store, query, top=2)) == 2
@@ -47,7 +47,7 @@ def test_objects_are_ranked_not_frames(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 5)
         in_pieces = search_objects(store, query)
         assert [m.video for m in in_pieces] == [m.video for m in others]
-        assert search_objects(store, query, metric="cosine", include_itself=True)[0].video == "v1"
+        assert search_objects(store, replace(query, store=None), metric="cosine")[0].video == "v1"
 
 
 def test_what_is_compared_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_what_is_compared_can_be_chosen(tmp_path: Path, monkeypatch: pytest.Monk
     with DescriptorStore(library) as store:
         comparison = choose_comparison(store)
         assert comparison.by == "baseline" and choose_comparison(store, "descriptor").by == "descriptor"
-        best = search_objects(store, query, comparison=comparison, include_itself=True)[0]
+        best = search_objects(store, replace(query, store=None), comparison=comparison)[0]
         assert (best.video, best.object_id) == ("v1", 2)
         rows = store.dataset("v0", "baseline")[store.dataset("v0", "object_id") == 1].astype(np.float64)
         apart = np.linalg.norm(query.baseline[:, None].astype(np.float64) - rows[None], axis=2).min(axis=1).mean()
@@ -155,7 +155,7 @@ def test_an_equal_view_has_no_distance(tmp_path: Path) -> None:
     with DescriptorStore(library) as store:
         for query in queries_of_store(f"{library}#v1"):
             for metric in ("euclidean", "cosine"):
-                found = search_objects(store, query, metric=metric, include_itself=True)[0]
+                found = search_objects(store, replace(query, store=None), metric=metric)[0]
                 assert (found.video, found.object_id) == ("v1", query.object_id) and 0 <= found.distance < 1e-5
 
 
@@ -206,10 +206,12 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path, monkeypatch: pyte
     recognition, _ = start_from_store(segmenter, [f"{library}#bear/2", f"{library}#cow/2"])
     objects, background = given
     assert sorted(objects) == [1, 2] and objects[1].shape == (3, 32)  # both were 2: they are renumbered
-    assert recognition.labels == {1: "bear/2", 2: "cow/2"} and background.shape == (9, 32)
+    saved_as = {1: f"bear/2 of the descriptor file {library}", 2: f"cow/2 of the descriptor file {library}"}
+    assert recognition.saved_as == saved_as and background.shape == (9, 32)
     given.clear()
     monkeypatch.setattr(session, "MAX_ID", 1)  # ids of photographs can be larger than those of masks
-    assert start_from_store(segmenter, [f"{library}#bear/2"])[0].labels == {1: "bear/2"} and list(given[0]) == [1]
+    again, _ = start_from_store(segmenter, [f"{library}#bear/2"])
+    assert again.saved_as == {1: saved_as[1]} and list(given[0]) == [1]
     with pytest.raises(InputError, match="other weights"):
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
     with pytest.raises(InputError, match=r"other.h5#v0/1 was saved with other weights"):

@@ -193,7 +193,9 @@ def test_kill_at_any_moment_loses_at_most_the_video_in_progress(tmp_path: Path, 
     script.write_text(
         "import sys\nsys.path.insert(0, sys.argv[2])\n"
         "from test_descriptors_store import *\n"
-        f"with StoreWriter(sys.argv[1], INFO, merge_always_below={merge_always_below}) as writer:\n"
+        "from hodor_cli.descriptors.store import writer as module\n"
+        f"module.MERGE_ALWAYS_BELOW = {merge_always_below}\n"
+        "with StoreWriter(sys.argv[1], INFO) as writer:\n"
         "    for n in range(100000):\n"
         "        info = video_info(f'v{n % 40:02d}', str(n))\n"
         "        add(writer, info, frames=3, seed=n)\n"

@@ -182,10 +182,9 @@ def run_official(dataset: Dataset, places: Mapping[str, Path], names: Iterable[s
 
     places: the folder of each sequence's predicted masks. The package reads a copy of them in a temporary folder, in
     which binary masks (0 and 255) are rewritten as 0 and 1, because the package treats 255 as void. Unlike our code, it
-    holds whole sequences in memory. Raises UsageError if it is not installed, InputError, with its reason, if it
+    holds whole sequences in memory. Call `require_official` first. Raises InputError, with the package's reason, if it
     rejects the masks.
     """
-    require_official(dataset)
     from davis2017.evaluation import DAVISEvaluation
 
     names = list(names)

@@ -171,7 +171,7 @@ class FeatureTap:
 def object_rows(
     frame: LabelledFrame,
     descriptors: Mapping[int, NDArray[np.float32]],
-    baseline: Mapping[int, NDArray[np.float32]] | None = None,
+    baseline: Mapping[int, NDArray[np.float32]],
     *,
     thumbnails: bool = True,
 ) -> list[ObjectRow]:
@@ -183,9 +183,7 @@ def object_rows(
             continue
         descriptor, area = np.asarray(descriptors[object_id], np.float32), int(np.count_nonzero(mask))
         confidence = float(frame.confidence.get(object_id, 1.0))
-        features = None if baseline is None else baseline[object_id]
         crop = crop_jpeg(frame.image, mask, box) if thumbnails else None
-        category = frame.categories.get(object_id)
-        named = frame.image_name, category, frame.time
-        rows.append(ObjectRow(object_id, descriptor, box, area, confidence, features, crop, *named))
+        named = frame.image_name, frame.categories.get(object_id), frame.time
+        rows.append(ObjectRow(object_id, descriptor, box, area, confidence, baseline[object_id], crop, *named))
     return rows

@@ -64,12 +64,11 @@ def search_objects(
     comparison: Comparison | None = None,
     metric: Metric = "euclidean",
     top: int = 20,
-    include_itself: bool = False,
 ) -> list[Match]:
     """The objects most similar to the query, nearest first. The search is exact and reads the store once, in blocks.
 
     comparison: what to compare, the descriptors by default; `choose_comparison` returns the best that a store allows.
-    include_itself: keep the query's own object if it is in this store.
+    The query's own object, if it is in this store, is left out.
 
     Raises InputError if the query comes from another model, the store is empty, or one of the two was saved without the
     features to compare.
@@ -104,7 +103,7 @@ def search_objects(
             break
         best, start, end = int(row[number]), int(first[number]), int(last[number])
         video, object_id = index.videos[index.video[best]], int(index.object_id[best])
-        if not include_itself and inside and (video, object_id) == (query.video, query.object_id):
+        if inside and (video, object_id) == (query.video, query.object_id):
             continue
         found = Match(
             video, object_id, distance=float(score[number]), frames=int(count[number]),

@@ -29,7 +29,7 @@ class Recognition:
 
     background (9, C): the saved scene, which sets the unit of distances between descriptors.
     projection: requires `baseline`, the saved rows' features {id: (K, B)}, and `tap`, for the found objects' features.
-    labels: {id: "VIDEO/ID"}, as the objects were saved.
+    saved_as: {id: what the object is called where it is saved}, for people.
     """
 
     def __init__(
@@ -40,11 +40,9 @@ class Recognition:
         baseline: Mapping[int, np.ndarray] | None = None,
         projection: Projection | None = None,
         tap: FeatureTap | None = None,
-        labels: Mapping[int, str] | None = None,
+        saved_as: Mapping[int, str] | None = None,
     ) -> None:
-        self.labels: Mapping[int, str] = labels or {}
-        #: For people: the labels with their files.
-        self.saved_as: Mapping[int, str] = self.labels
+        self.saved_as: Mapping[int, str] = saved_as or {}
         self._projection, self._tap = projection, tap
         if projection is not None and baseline is not None:
             self._saved = {key: projection(rows, baseline[key]) for key, rows in objects.items()}

@@ -117,7 +117,7 @@ def start_from_store(
         saved, _ = store.background(video)
     if not len(saved):
         raise InputError(f"{path} has no background descriptors for {video}; export it again")
-    background, labels = saved[-1], {key: query.label for key, query in known.items()}
+    background = saved[-1]
     segmenter.start_from(objects, background)
     digest = hashlib.sha256(background.tobytes())
     for key, value in objects.items():
@@ -127,8 +127,8 @@ def start_from_store(
         missing = next(f"{query.store}#{query.label}" for key, query in known.items() if key not in baseline)
         raise InputError(f"{missing} has no baseline features, which `projection` needs; export it again")
     tap = FeatureTap(segmenter) if projection is not None else None
-    recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap, labels=labels)
-    recognition.saved_as = dict(zip(known, names, strict=True))
+    saved_as = dict(zip(known, names, strict=True))
+    recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap, saved_as=saved_as)
     return recognition, digest.hexdigest()
 
 

@@ -61,10 +61,9 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
     cannot be written.
     """
 
-    def __init__(self, path: str | Path, info: StoreInfo, *, merge_always_below: int = MERGE_ALWAYS_BELOW) -> None:
+    def __init__(self, path: str | Path, info: StoreInfo) -> None:
         self.path = Path(path)
         self.info = info
-        self._merge_always_below = merge_always_below
         self._dropped: set[str] = set()  # videos to leave out at the next merge
         require_replaceable(self.path)
         if not self.path.parent.is_dir():
@@ -203,7 +202,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         self._dropped.discard(info.name)
         size = self.path.stat().st_size
         waiting = sum(part.stat().st_size for part in hdf5.pending_parts(self.path))
-        if size < self._merge_always_below or waiting * MERGE_SHARE >= size:
+        if size < MERGE_ALWAYS_BELOW or waiting * MERGE_SHARE >= size:
             self.merge()
 
 

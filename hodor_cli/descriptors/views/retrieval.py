@@ -101,12 +101,10 @@ def write_curves_csv(path: Path, curves: Curves) -> None:
 def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
     """Draw one panel per gallery and one line per curve, with each curve's mean average precision in the legend."""
     require_matplotlib("`pr_curve`")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawn = [key for key in GALLERIES if any(scores.gallery == key for scores in curves.values())]
     figure = Figure(figsize=(5.6 * len(drawn), 4.8), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
     for number, gallery in enumerate(drawn):
         axes = figure.add_subplot(1, len(drawn), number + 1)
         mine = [(name, scores) for name, scores in curves.items() if scores.gallery == gallery]
