@@ -102,8 +102,8 @@ class WeightsRecord(Struct, frozen=True):
 class RunIdentity(Struct, frozen=True):
     """All inputs and settings that determine the results of a run; a run is resumed only with the same ones.
 
-    masks: frame -> hash of its label map. used: the values chosen for automatic settings. Of place (of the source)
-    only the axes are compared; names (of the objects) are only stored.
+    masks: frame -> hash of its label map. used: the values chosen for automatic settings. place: of the source;
+    only its axes are compared. names: of the objects; they are not compared.
     """
 
     source: SourceRecord

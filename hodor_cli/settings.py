@@ -93,7 +93,7 @@ class Setting:
             raise UsageError(f"`{self.name}` must hold {f'{number} ' if number else ''}{wanted}, not {value!r}")
 
     def parse(self, text: str, called: str) -> Any:
-        """Convert a text such as `0.5`, `off` or `0,15` to this type. Raises UsageError; called: its name in that."""
+        """Convert a text such as `0.5`, `off` or `0,15` to this type. Raises UsageError, which names it as `called`."""
         kind, parts, text = self.kind, typing.get_args(self.kind), text.strip()
         if self.optional and text.lower() in ("none", "off"):
             return None
@@ -118,7 +118,7 @@ class Setting:
         if self.least is not None and self.most is not None:
             return f"between {self.least:g} and {self.most:g}"
         parts = [(self.least, "at least"), (self.above, "above"), (self.most, "at most")]
-        return " and ".join(f"{word} {limit:g}" for limit, word in parts if limit is not None) or "a finite number"
+        return " and ".join(f"{word} {limit:g}" for limit, word in parts if limit is not None)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hodor_cli.descriptors.search.comparison import Vectors
+from hodor_cli.descriptors.search.comparison import Vectors, vectors_of_array
 from hodor_cli.descriptors.search.protocol import score_retrieval
 from hodor_cli.descriptors.store.schema import RowIndex
 from hodor_cli.errors import InputError
@@ -58,7 +58,7 @@ def naive(vectors: np.ndarray, index: RowIndex, metric: str, within: bool) -> tu
 def test_agrees_with_scikit_learn(metric: str, within: bool) -> None:
     pytest.importorskip("sklearn")
     vectors, index = make_rows()
-    scores = score_retrieval(vectors, index, metric=metric, within_video=within)  # type: ignore[arg-type]
+    scores = score_retrieval(vectors_of_array(vectors), index, metric=metric, within_video=within)  # type: ignore[arg-type]
     average, half, one, five, queries = naive(vectors, index, metric, within)
     assert scores.mean_average_precision == pytest.approx(average, abs=1e-9)
     assert scores.precision_at_half_recall == pytest.approx(half, abs=1e-9)
@@ -69,7 +69,7 @@ def test_agrees_with_scikit_learn(metric: str, within: bool) -> None:
 
 def test_bounded_memory_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, index = make_rows(8, 40)
-    whole = score_retrieval(vectors, index)
+    whole = score_retrieval(vectors_of_array(vectors), index)
     largest = 0
 
     def read(low: int, high: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def test_bounded_memory_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 13)
     for within in (False, True):
-        expected = score_retrieval(vectors, index, within_video=within)
+        expected = score_retrieval(vectors_of_array(vectors), index, within_video=within)
         with monkeypatch.context() as patch:
             patch.setattr("hodor_cli.descriptors.search.protocol.MEMORY", 20_000)
             got = score_retrieval(Vectors(len(vectors), read), index, within_video=within)
@@ -90,7 +90,7 @@ def test_bounded_memory_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) 
 def test_equal_distances_share_a_rank_whatever_the_order() -> None:
     vectors, index = make_rows(4, 6)
     vectors[:] = 1.0  # everything is equally far: chance level, not whatever order the file has
-    scores = score_retrieval(vectors, index)
+    scores = score_retrieval(vectors_of_array(vectors), index)
     relevant, others = 5, len(vectors) - 1
     assert scores.mean_average_precision == pytest.approx(relevant / others)
     assert scores.recall_at_1 == 0
@@ -99,17 +99,17 @@ def test_equal_distances_share_a_rank_whatever_the_order() -> None:
 def test_perfect_descriptors_score_one() -> None:
     vectors, index = make_rows(6, 9)
     vectors = np.eye(6, dtype=np.float32)[index.instance] * 3
-    scores = score_retrieval(vectors, index)
+    scores = score_retrieval(vectors_of_array(vectors), index)
     assert scores.mean_average_precision == scores.recall_at_1 == scores.precision[-1] == 1
 
 
 def test_sampled_queries_are_reproducible_and_said() -> None:
     vectors, index = make_rows(8, 30)
-    first = score_retrieval(vectors, index, queries=50)
-    again = score_retrieval(vectors, index, queries=50)
+    first = score_retrieval(vectors_of_array(vectors), index, queries=50)
+    again = score_retrieval(vectors_of_array(vectors), index, queries=50)
     assert first.sampled and first.queries == 50
     assert first.mean_average_precision == again.mean_average_precision
-    assert not score_retrieval(vectors, index, queries=10_000).sampled
+    assert not score_retrieval(vectors_of_array(vectors), index, queries=10_000).sampled
 
 
 def test_one_object_has_no_curve() -> None:
@@ -117,4 +117,4 @@ def test_one_object_has_no_curve() -> None:
         ("v",), np.zeros(5, np.int32), np.ones(5, np.int32), np.arange(5, dtype=np.int32), np.arange(5) / 25
     )
     with pytest.raises(InputError, match=r"with 1 object in all, no query has something to find"):
-        score_retrieval(np.ones((5, 4), np.float32), index)
+        score_retrieval(vectors_of_array(np.ones((5, 4), np.float32)), index)

@@ -25,7 +25,7 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """ "1 frame", "2,000 frames"; `nouns` is the plural of nouns that do not end in s then."""
+    """ "1 frame", "2,000 frames". nouns: the plural, unless it only adds an s."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 

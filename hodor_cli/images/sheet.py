@@ -23,7 +23,7 @@ def scaled(picture: Picture, scale: float) -> Picture:
 
 
 def text_line(text: str, width: int, size: int = 12, grey: int = 20) -> Picture:
-    """A line of text, `size` + 4 pixels high; its middle is left out where it is too long."""
+    """A line of text, `size` + 4 pixels high; a text that is too long loses its middle."""
     text, font = drawable(text), ImageFont.load_default(size)
     shown, kept = text, len(text) // 2
     while kept and font.getlength(shown) > width - 4:

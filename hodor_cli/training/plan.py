@@ -23,7 +23,6 @@ from hodor_cli.samples.imgaug_sequence import unused_settings
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import MAX_GAP, ClipOptions, DataSource
 from hodor_cli.samples.sources import build_sets
-from hodor_cli.settings import options_of
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, RunOptions
@@ -87,7 +86,7 @@ def decide(asked: RunRecord, recipe: Recipe, run: RunOptions, callbacks: Callbac
     clips. Raises UsageError, DataError, WeightsError.
     """
     until = None if run.seconds is None else time.time() + run.seconds
-    kind, clips = asked.kind, options_of(ClipOptions, asked.clips, "clips")
+    kind, clips = asked.kind, asked.clips or ClipOptions()
     out = run.out
     if out is None:
         name, _ = read_preset(start_of(kind, recipe)[0])

@@ -40,7 +40,8 @@ def pretrain(
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    return _train(RunRecord("pretrain", {}, data=parse_sources(data)), recipe, run, launch, callbacks)
+    asked = RunRecord("pretrain", {}, data=parse_sources(data))
+    return _train(asked, options_of(Recipe, recipe, "recipe"), run, launch, callbacks)
 
 
 def finetune(
@@ -70,12 +71,12 @@ def finetune(
         raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
     if how.mode == "frames" and how.max_gap is not None:
         raise UsageError(f"`mode=frames` does not use `max_gap={how.max_gap}`; leave it out")
-    return _train(RunRecord("finetune", {}, data=parse_sources(data), clips=clips), recipe, run, launch, callbacks)
+    return _train(RunRecord("finetune", {}, data=parse_sources(data), clips=how), recipe, run, launch, callbacks)
 
 
 def _train(
     asked: RunRecord,
-    recipe: Recipe | None,
+    recipe: Recipe,
     run: RunOptions | None,
     launch: LaunchSettings | None,
     callbacks: Callbacks | None,
@@ -83,7 +84,7 @@ def _train(
     """Plan a run, check all that can be checked before it starts, and train while its folder is locked."""
     layout = layout_of(launch)
     options = options_of(RunOptions, run, "run"), options_of(Callbacks, callbacks, "callbacks")
-    plan = decide(asked, options_of(Recipe, recipe, "recipe"), *options, layout)
+    plan = decide(asked, recipe, *options, layout)
     folder, config = plan.folder, plan.config
     config.micro_batch_in(layout.world)
     is_first = layout.rank == 0  # the process that writes the files

@@ -56,7 +56,7 @@ class RetrievalScores:
 
 
 def score_retrieval(
-    vectors: Vectors | np.ndarray,
+    vectors: Vectors,
     index: RowIndex,
     *,
     metric: Metric = "euclidean",
@@ -71,9 +71,8 @@ def score_retrieval(
     Raises InputError if no query has both a relevant and an irrelevant row, for example with one object only.
     """
     started = time.perf_counter()
-    source = vectors_of_array(vectors) if isinstance(vectors, np.ndarray) else vectors
-    if source.count != len(index):
-        raise ValueError(f"{source.count} vectors for {len(index)} rows")
+    if vectors.count != len(index):
+        raise ValueError(f"{vectors.count} vectors for {len(index)} rows")
     instance = index.instance
     # Queries are rows with at least one relevant and one irrelevant row in their gallery.
     same = np.bincount(instance)[instance]
@@ -87,13 +86,13 @@ def score_retrieval(
         asking = np.sort(np.random.default_rng(0).choice(usable, queries, replace=False))
     sums, done = np.zeros(3 + len(RECALL_LEVELS)), 0
     group = index.video if within_video else np.zeros(len(index), np.int32)
-    if source.count * source.read(0, 1).shape[1] * 4 <= MEMORY // 2:
-        source = vectors_of_array(source.read(0, source.count))
+    if vectors.count * vectors.read(0, 1).shape[1] * 4 <= MEMORY // 2:
+        vectors = vectors_of_array(vectors.read(0, vectors.count))
     for value in np.unique(group[asking]):
         # Rows of one video are contiguous, so a gallery is a range of rows.
         low, high = np.searchsorted(group, (value, value + 1)).tolist()
         inside = asking[(asking >= low) & (asking < high)]
-        for scores in _score_gallery(source.part(low, high), instance[low:high], inside - low, metric):
+        for scores in _score_gallery(vectors.part(low, high), instance[low:high], inside - low, metric):
             sums, done = sums + scores.sum(axis=0), done + len(scores)
             if progress is not None:
                 progress(done, len(asking))

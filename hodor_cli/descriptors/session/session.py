@@ -34,7 +34,7 @@ MOST_ROWS = 8
 
 
 class DescriptorSession(AbstractContextManager["DescriptorSession"]):
-    """A context around `segment_source`: give it the context's `segmenter` and `on_step`.
+    """A context in which `segment_source` runs, with the context's `segmenter` and `on_step`.
 
     Within the context, the segmenter's saved state includes that of the watches over drift and identity, so that a
     resumed run reports the same.

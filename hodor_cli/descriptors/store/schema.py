@@ -24,9 +24,10 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta
 
+from hodor_cli.config import NUM_BACKGROUND
+
 FORMAT_NAME = "hodor-descriptors"
 FORMAT_VERSION = 1
-BACKGROUND_CELLS = 9
 #: Each data set's type ("bytes" and "text" are of variable length) and the shape of a row: "C" is the store's number
 #: of channels, None any number.
 DATASETS: dict[str, tuple[Any, ...]] = {
@@ -37,7 +38,7 @@ DATASETS: dict[str, tuple[Any, ...]] = {
     "area": ("int64",),
     "confidence": ("float32",),
     "time": ("float64",),
-    "background": ("float32", BACKGROUND_CELLS, "C"),
+    "background": ("float32", NUM_BACKGROUND, "C"),
     "background_frame": ("int32",),
     "baseline": ("float32", None),
     "thumbnail": ("bytes",),
