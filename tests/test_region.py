@@ -56,10 +56,11 @@ def test_both_matchers_carry_the_same_masks_into_a_region(network: Hodor) -> Non
     keys, before = (torch.nn.functional.normalize(torch.randn(1, 128, 20, 28), dim=1) for _ in range(2))
     source, region = KeyedMasks(before, torch.rand(1, 2, 20, 28)), Region(slice(9, 17), slice(10, 20), (20, 28))
     assert network.matcher is not None
-    fast, fast_matched = network.matcher.nearby(keys, source, region)
+    affinity = network.matcher.affinity(keys, before, region)
+    fast, fast_matched = network.matcher.carried(affinity, source.masks, region)
     matcher = plain(network).matcher
     assert matcher is not None
-    carried, matched = matcher.nearby(keys, source, region)
+    carried, matched = matcher.carried(matcher.affinity(keys, before, region), source.masks, region)
     torch.testing.assert_close(fast, carried, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(fast_matched, matched, atol=1e-4, rtol=1e-4)
     whole = matcher.nearby(keys, source)[0]

@@ -79,10 +79,10 @@ class Matcher(nn.Module):
         parts = keys.split((keys.shape[1] - COLOUR_CHANNELS, COLOUR_CHANNELS), dim=1) if self.colours else (keys,)
         return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)
 
-    def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> tuple[Tensor, Tensor]:
+    def nearby(self, keys: Tensor, source: KeyedMasks) -> tuple[Tensor, Tensor]:
         """The masks of `source`, carried to the frame with these keys from nearby cells, (B, I, h, w); and how well
-        each cell is matched, (B, 1, h, w) in 0..1. Both are zero outside of `region`."""
-        return self.carried(self.affinity(keys, source.keys, region), source.masks, region)
+        each cell is matched, (B, 1, h, w) in 0..1."""
+        return self.carried(self.affinity(keys, source.keys), source.masks)
 
     def affinity(self, keys: Tensor, source: Tensor, region: Region | None = None) -> Affinity:
         """Match the cells of a region with those within `reach` in the frame with the keys `source`."""
@@ -94,7 +94,7 @@ class Matcher(nn.Module):
             return Affinity(weights, matched, covered)
 
     def carried(self, affinity: Affinity, masks: Tensor, region: Region | None = None) -> tuple[Tensor, Tensor]:
-        """As `nearby`, by an affinity that covers `region` with a frame of these masks (B, I, h, w)."""
+        """As `nearby`, by an affinity that covers `region` with a frame of these masks (B, I, h, w); zero outside."""
         with without_autocast(masks.device):
             carried, matched = self._carried(affinity, masks), affinity.matched
             return (carried, matched) if region is None else (region.alone(carried), region.alone(matched))

@@ -43,7 +43,7 @@ def remove_videos(path: str | Path, names: Sequence[str]) -> None:
     with StoreWriter(path, info) as writer:
         for name in names:
             if name not in writer.videos:
-                there = listed(writer.videos, 8) if writer.videos else "none"
+                there = listed(writer.videos, 8) or "none"
                 raise UsageError(f"{path} has no video {name!r}; its videos: {there}")
         for name in dict.fromkeys(names):
             writer.drop(name)
