@@ -17,6 +17,7 @@ from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.session.watches import DriftMonitor, background_step
 
 Frames = list[tuple[dict[int, np.ndarray], np.ndarray]]
+PERCENTILES = (0, 1, 5, 50, 95, 99, 100)
 
 
 def frames_of(store: DescriptorStore, name: str) -> Frames:
@@ -29,8 +30,7 @@ def frames_of(store: DescriptorStore, name: str) -> Frames:
 
 
 def say(name: str, values: list[float]) -> None:
-    points = (0, 1, 5, 50, 95, 99, 100)
-    print(f"{name:<44}" + "".join(f"{value:8.2f}" for value in np.percentile(values, points)))
+    print(f"{name:<44}" + "".join(f"{value:8.2f}" for value in np.percentile(values, PERCENTILES)))
 
 
 def main(file: Path) -> None:
@@ -40,7 +40,7 @@ def main(file: Path) -> None:
     names = list(videos)
     if len(names) < 2:
         raise typer.BadParameter("a cut needs two videos; export more of them")
-    print(f"{'percentile':<44}" + "".join(f"{point:8d}" for point in (0, 1, 5, 50, 95, 99, 100)))
+    print(f"{'percentile':<44}" + "".join(f"{point:8d}" for point in PERCENTILES))
     steps = [background_step(f[k - 1][1], f[k][1]) for f in videos.values() for k in range(1, len(f))]
     say("background from frame to frame", steps)
     say(

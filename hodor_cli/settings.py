@@ -75,9 +75,8 @@ class Setting:
             raise UsageError(f"`{self.name}` must be {any_of(names)}, not '{value}'{closest(str(value), names)}")
         if not isinstance(value, int | float) or isinstance(value, bool):
             return
-        low = self.least if self.above is None else self.above
-        inside = math.isfinite(value) and (self.most is None or value <= self.most)
-        if not inside or (low is not None and not (value > low if self.above is not None else value >= low)):
+        high_enough = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
+        if not (math.isfinite(value) and high_enough and (self.most is None or value <= self.most)):
             wanted = self._limits() if math.isfinite(value) else "a finite number"
             raise UsageError(f"`{self.name}` must be {wanted}, not {value:g}")
 

@@ -124,8 +124,7 @@ def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str) -> Re
         rows.append([*(sum(one.jf for one in of.values()) for of in pair), len(pair[0])])
     sums_a, sums_b, weights = np.array(rows, np.float64).T
     means = zip((sums_a / weights).tolist(), (sums_b / weights).tolist(), strict=True)
-    enough = len(shared) >= LEAST_SEQUENCES
-    interval = bootstrap_interval(sums_b - sums_a, weights) if enough else None
+    interval = bootstrap_interval(sums_b - sums_a, weights) if len(shared) >= LEAST_SEQUENCES else None
     value_a, value_b = (float(sums.sum() / weights.sum()) for sums in (sums_a, sums_b))
     sequences, apart = dict(zip(shared, means, strict=True)), tuple(sorted(set(a.sequences) ^ set(b.sequences)))
     return ResultComparison(name_a, name_b, value_a, value_b, interval, sequences, apart)
