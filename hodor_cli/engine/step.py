@@ -118,7 +118,7 @@ class FrameStep:
             )
             known.ring.put(entry)
         if not existed and network.matching:
-            known.memory.remember(self.maps, ids, masks[0], reference=tuple(ids), rounded=self.ahead.rounded)
+            known.memory.remember(self.maps, ids, masks[0], reference=tuple(ids))
             known.motion.observe(ids, masks[0], self.time)
         return full
 
