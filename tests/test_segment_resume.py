@@ -18,6 +18,7 @@ from hodor_cli.run import finish
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
+from hodor_cli.video.frames import Frame
 
 COUNT = 110  # three pieces of the overlay
 
@@ -171,6 +172,29 @@ def test_other_settings_or_inputs_are_refused_and_named(tmp_path: Path) -> None:
         run(out, resume=True)
     own.write_text(written)
     assert run(out, resume=True).resumed_from in (20, 21)
+
+
+def test_a_run_of_a_version_without_overlay_side_keeps_the_size_of_its_overlay(tmp_path: Path) -> None:
+    for size, fits in ((64, True), (2000, False)):
+        out, (images, first) = tmp_path / str(size), two_squares(3, width=size)
+        source, inputs, keeping = MemorySource(images), RunInputs({0: first}), RunOutput(checkpoint_seconds=0)
+        with pytest.raises(StopError):
+            segment_source(source, inputs, out, ColourSegmenter(), output=keeping, hooks=RunHooks(on_frame=_stop_at_1))
+        own = out / ".progress" / "run.json"
+        written = json.loads(own.read_text())
+        del written["settings"]["overlay_side"]
+        own.write_text(json.dumps(written))
+        if not fits:
+            with pytest.raises(OutputError, match=r"overlay-side \(2000 then, 1920 now\)"):
+                segment_source(source, inputs, out, ColourSegmenter(), output=RunOutput(resume=True))
+        settings = None if fits else SegmentSettings(overlay_side=2000)
+        segment_source(source, inputs, out, ColourSegmenter(), settings=settings, output=RunOutput(resume=True))
+        assert {frame.shape for frame in read_video(out / "overlay.mp4")} == {images[0].shape}
+
+
+def _stop_at_1(frame: Frame, labels: np.ndarray) -> None:
+    if frame.index == 1:
+        raise StopError
 
 
 def test_overwrite_replaces_an_unfinished_run(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
+from segment_fakes import COLOURS, ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
@@ -108,6 +108,23 @@ def test_overlay_keeps_the_times_of_a_variable_frame_rate(tmp_path: Path) -> Non
     run(tmp_path / "out", source=MemorySource(images, times=times), masks={0: first})
     with av.open(str(tmp_path / "out" / "overlay.mp4")) as container:
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-3)
+
+
+@pytest.mark.parametrize(("settings", "shown"), [({}, (960, 1920)), ({"overlay_side": 640}, (320, 640))])
+def test_large_frames_are_scaled_down_in_the_overlay_alone(tmp_path: Path, settings: dict, shown: tuple) -> None:
+    images, first = ([np.kron(x, np.ones((20, 20) + (1,) * (x.ndim - 2), x.dtype))] for x in _wide_frame())
+    run(tmp_path / "out", source=MemorySource(images), masks={0: first[0]}, settings=SegmentSettings(**settings))
+    assert read_label_png(tmp_path / "out" / "masks" / "00000.png").shape == (1200, 2400)
+    (frame,) = read_video(tmp_path / "out" / "overlay.mp4")
+    assert frame.shape[:2] == shown
+    assert tuple(frame[shown[0] // 2, shown[1] // 2] > 150) == (True, False, False)  # red paint in the middle
+
+
+def _wide_frame() -> tuple[np.ndarray, np.ndarray]:
+    """A grey frame of 60x120 with a red square in its middle, and the square's label map."""
+    image, labels = np.full((60, 120, 3), 120, np.uint8), np.zeros((60, 120), np.uint16)
+    image[20:40, 50:70], labels[20:40, 50:70] = COLOURS[1], 1
+    return image, labels
 
 
 def test_without_overlay(tmp_path: Path) -> None:

@@ -70,6 +70,10 @@ def test_turned_frames_are_upright_everywhere(tmp_path: Path, degrees: int, mirr
     with VideoWriter(tmp_path / "b.mp4", 25, colours=picture.colours) as writer:
         writer.write(picture)
     assert np.abs(first_of(tmp_path / "b.mp4").image.astype(int) - frame.image).mean() < 3
+    with VideoWriter(tmp_path / "c.mp4", 25, colours=picture.colours, side=max(height, width) // 2) as writer:
+        writer.write(picture)
+    smaller = first_of(tmp_path / "c.mp4").image
+    assert np.abs(smaller.astype(int) - resized(frame.image, height // 2, width // 2)).mean() < 3
 
 
 @pytest.mark.parametrize(

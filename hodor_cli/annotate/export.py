@@ -12,6 +12,7 @@ from hodor_cli.files import replacing
 from hodor_cli.formats.recognise import WRITERS
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.overlay import draw_on_video
@@ -70,7 +71,8 @@ def write_export(project: Project, source: FrameSource, kind: str, advance: Adva
 def _write_overlay(project: Project, source: FrameSource, advance: Advance) -> None:
     ids, first_time = len(project.objects) > 1, None
     with replacing(project.folder.overlay) as temporary:
-        with VideoWriter(temporary, source.fps, source.pixel_aspect, source.colours) as video:
+        side = SegmentSettings.overlay_side
+        with VideoWriter(temporary, source.fps, source.pixel_aspect, source.colours, side=side) as video:
             for frame in source:
                 first_time = frame.time if first_time is None else first_time
                 drawn = draw_on_video(video, frame.picture, project.labels(frame.index), ids=ids)

@@ -30,8 +30,9 @@ from hodor_cli.runtime.memory import PeakMemory, peak_memory
 #: Called with (units done, units in all).
 Progress = Callable[[int, int], None]
 PLAIN, ENGINE = "plain", "engine"
-#: Frames of the end-to-end run: some seconds, so that its speed settles.
-_WHOLE_FRAMES = 50
+#: Frames of an end-to-end run, some seconds, so that its speed settles; and how many such runs, of which the fastest
+#: counts.
+_WHOLE_FRAMES, _WHOLE_RUNS = 100, 2
 
 
 @dataclass
@@ -163,7 +164,7 @@ def _around_the_network(runner: _Runner, busy: int) -> tuple[Spent, dict[str, fl
             return 1 / spent[-1].seconds
 
         contention = contended(speed, busy) if busy else None
-        if contention is None:
+        for _ in range(0 if busy else _WHOLE_RUNS):
             speed()
         return min(spent), outside, contention
 

@@ -74,13 +74,15 @@ def stage_seconds(segmenter: Segmenter, frames: list[NDArray[np.uint8]]) -> list
 def outside_seconds(video: Path, labels: NDArray[np.uint16], folder: Path) -> dict[str, float]:
     """Median seconds per frame for `decode` (of the video) and `write` (mask PNG, overlay drawn and encoded)."""
     from hodor_cli.images.label_png import write_label_png
+    from hodor_cli.run.settings import SegmentSettings
     from hodor_cli.video.h264 import VideoWriter
     from hodor_cli.video.overlay import draw_on_video
     from hodor_cli.video.source import open_source
 
     decoding: list[float] = []
     writing: list[float] = []
-    with open_source(video) as source, VideoWriter(folder / "overlay.mp4", FPS) as overlay:
+    side = SegmentSettings.overlay_side
+    with open_source(video) as source, VideoWriter(folder / "overlay.mp4", FPS, side=side) as overlay:
         before = time.perf_counter()
         for frame in source:
             decoded = time.perf_counter()

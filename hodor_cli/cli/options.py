@@ -108,7 +108,9 @@ def write_json(value: Any, target: str | None) -> None:
 
 #: The settings that are options of commands that segment a video.
 FOLLOW_FIELDS = Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision")
-SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
+SEGMENT_FIELDS = Fields(
+    "weights", "overlay", "overlay_side", "history", "min_dim", "max_dim", "matching", "device", "precision"
+)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ _LOOKS: dict[str, tuple[str, str | None]] = {
     "weights": ("NAME|FILE|ADDRESS", None), "history": ("N", NETWORK), "min_dim": ("PX", NETWORK),
     "max_dim": ("PX", NETWORK), "matching": ("", NETWORK), "device": ("auto|cpu|cuda[:N]|mps", MACHINE),
     "precision": ("auto|fp32|bf16|fp16", MACHINE), "threads": ("N", MACHINE), "overlay": ("", RESULTS),
-    "preset": ("NAME|FILE", None), "backbone": ("FILE", None), "resolution": ("NAME", None), "split": ("NAME", None),
+    "overlay_side": ("PX", RESULTS), "preset": ("NAME|FILE", None), "backbone": ("FILE", None),
+    "resolution": ("NAME", None), "split": ("NAME", None),
     "out": ("FOLDER", None), "resume": ("", None), "overwrite": ("", None), "time_limit": ("TIME", "Run"),
     "time": ("TIME", None),
 }  # fmt: skip

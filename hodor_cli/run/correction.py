@@ -54,7 +54,7 @@ def correct(
         )  # fmt: skip
         run = RunLoop(job, correcting, own, checkpoint)
         run.work()
-        if job.overlay:
+        if job.overlay_side:
             begin = next(iter(earlier.records.values())).time
             join_overlay(folder, job.source, correction.pieces(run.results.pieces()), begin)
         correction.write_journal()
@@ -108,14 +108,14 @@ class Correction:
         self._frames = sorted(earlier.records)
         self.change = ChangedPart.between(earlier.inputs, job.inputs, self._frames[0], self._frames[-1])
         fps = earlier.report.source.fps
-        times = frame_times(folder.overlay, fps) if job.overlay else []
+        times = frame_times(folder.overlay, fps) if job.overlay_side else []
         alike = (len(earlier.inputs.object_ids) > 1) == job.shows_ids
         fits = len(times) == len(self._frames) and all(key for _, key in times[::PIECE_FRAMES])
         fits = fits and folder.review.exists()  # removed by `hodor annotate`, which may leave an older overlay
         #: Frame -> time in the overlay; empty if no piece of the overlay can be kept.
         self.ticks = {frame: ticks for frame, (ticks, _) in zip(self._frames, times, strict=False)} if fits else {}
         #: The frames (first, stop) to segment or draw again.
-        self.parts = self._parts(whole=job.overlay and not (fits and alike))
+        self.parts = self._parts(whole=job.overlay_side is not None and not (fits and alike))
 
     def _parts(self, *, whole: bool) -> Ranges:
         first, last = self._frames[0], self._frames[-1]

@@ -123,7 +123,7 @@ class RunLoop:
         labels = read_label_png(path)
         if labels.shape != frame.picture.shape[:2]:
             raise damaged(path)
-        if self._job.overlay:
+        if self._job.overlay_side:
             writer.put(Redraw(frame, labels, record.ticks))
 
     def _segment(self, frame: Frame, writer: _Writer) -> None:

@@ -110,7 +110,7 @@ class ResultsWriter:
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the finished pieces of the overlay, in order."""
-        if self._job.overlay:
+        if self._job.overlay_side:
             for position, record in enumerate(read_journal(self._folder.journal)):
                 if position % PIECE_FRAMES == 0:
                     yield Piece(self._folder.piece(position // PIECE_FRAMES), record.ticks)
@@ -140,12 +140,13 @@ class ResultsWriter:
         self._draw(frame, item.step.labels, self._ticks)
 
     def _draw(self, frame: Frame, labels: NDArray[np.uint16], ticks: int) -> None:
-        if not self._job.overlay:
+        if self._job.overlay_side is None:
             return
         if self._piece is None:
             buffer = io.BytesIO()  # a piece is small, and only `_close_piece` then meets a full disk
-            source = self._job.source
-            self._piece = (buffer, VideoWriter(buffer, source.fps, source.pixel_aspect, source.colours), ticks)
+            source, side = self._job.source, self._job.overlay_side
+            video = VideoWriter(buffer, source.fps, source.pixel_aspect, source.colours, side=side)
+            self._piece = (buffer, video, ticks)
         _, video, begin = self._piece
         canvas = draw_on_video(video, frame.picture, labels, ids=self._job.shows_ids)
         video.write(canvas, ticks=ticks - begin, duration=frame.duration)

@@ -27,6 +27,7 @@ from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, damaged
 from hodor_cli.run.settings import RunOutput, RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.h264 import MOST_SIDE
 from hodor_cli.video.source import content_hash
 from hodor_cli.weights.checkpoint import model_fingerprint
 
@@ -174,6 +175,10 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
         for key, value in getattr(now, part).items():
             was, name = getattr(then, part).get(key, value), key.replace("_", "-")
             same = was == value
+            if key == "overlay_side":  # earlier versions drew every overlay at the source's size
+                was = getattr(then, part).get(key, MOST_SIDE)
+                was, value = (min(side, max(now.source.size)) for side in (was, value))
+                same = was == value
             if key == "start_from":  # the saved objects count, by their hash, not where they are saved
                 same, name = str(was).split()[-1:] == str(value).split()[-1:], "`known`"
             if not same:

@@ -105,7 +105,8 @@ def segment_source(
     finished = output.resume and earlier is None and folder.state() == "finished"
     if finished and not folder.progress.exists():
         return read_summary(folder, identity)
-    job = RunJob(source, inputs, settings.overlay, len({*inputs.object_ids, *known}) > 1, output, hooks)
+    side = settings.overlay_side if settings.overlay else None
+    job = RunJob(source, inputs, side, len({*inputs.object_ids, *known}) > 1, output, hooks)
     with locked_folder(folder.root, advice=_ADVICE):
         if earlier is not None and offline is not None:
             return correct(folder, earlier, job, offline, identity)
@@ -126,7 +127,7 @@ def _segment(
             job = replace(job, backward=_follow_backward(job, offline, folder))
         run = RunLoop(job, segmenter, folder, checkpoint)
         run.work()
-        if job.overlay:
+        if job.overlay_side:
             join_overlay(folder, source, run.results.pieces(), run.results.first_time or 0.0)
             put_in_place(folder.joined, folder.overlay)
         return finish_run(folder, identity, run.progress, resumed_from=checkpoint.progress.done if checkpoint else 0)

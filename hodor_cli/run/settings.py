@@ -30,6 +30,9 @@ class SegmentSettings(SegmenterSettings):
         "mini"
     )
     overlay: Annotated[bool, about("Write overlay.mp4.")] = True
+    overlay_side: Annotated[
+        int, about("Longest side of overlay.mp4; larger frames are scaled down in it, but not in masks.", least=16)
+    ] = 1920
     start_from: Annotated[
         str, about("Objects known from a descriptor file: what was named, and a hash of the descriptors.")
     ] = ""
@@ -101,15 +104,15 @@ class RunHooks:
 class RunJob:
     """What a run does, independent of its folder and its segmenter.
 
-    overlay: whether to draw it. shows_ids: whether it shows object ids. parts: the ranges (first, stop) of frames to
-    segment, in order; all frames if None. ticks: frame -> its time in the overlay, if known in advance.
-    backward: number of frames of the passes backward, which progress counts as done. corrects: whether a frame gets a
-    new result; otherwise it keeps the earlier run's, and `on_step` is not called.
+    overlay_side: the overlay's longest side, None for no overlay. shows_ids: whether it shows object ids. parts: the
+    ranges (first, stop) of frames to segment, in order; all frames if None. ticks: frame -> its time in the overlay, if
+    known in advance. backward: number of frames of the passes backward, which progress counts as done. corrects:
+    whether a frame gets a new result; otherwise it keeps the earlier run's, and `on_step` is not called.
     """
 
     source: FrameSource
     inputs: RunInputs
-    overlay: bool
+    overlay_side: int | None
     shows_ids: bool
     output: RunOutput
     hooks: RunHooks

@@ -23,7 +23,7 @@ from hodor_cli.video.yuv import Colours, Picture, YuvPicture
 
 # The number of threads slightly changes the encoder's output, so it is fixed.
 _THREADS = 2
-_MOST_SIDE = 8192  # the largest that common decoders accept
+MOST_SIDE = 8192  # the largest that common decoders accept
 _FALLBACK_RATE = Fraction(25)  # for implausible frame rates
 
 
@@ -86,7 +86,8 @@ class Timeline:
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Writes pictures as H.264 (yuv420p) MP4, where odd sides are made even by repeating the last row or column; other
-    codecs may also take RGBA. Frames with a side too long for decoders are scaled down and keep their displayed aspect.
+    codecs may also take RGBA. Frames with a side longer than `side` pixels are scaled down and keep their displayed
+    aspect.
 
     `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. `pixel_aspect` is
     the width of a pixel divided by its height, `colours` is how colours are coded. As a context manager it calls
@@ -100,10 +101,11 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         pixel_aspect: Fraction = Fraction(1),
         colours: Colours | None = None,
         codec: Codec = H264,
+        side: int = MOST_SIDE,
     ) -> None:
         self._timeline = Timeline(fps)
         self._pixel_aspect = pixel_aspect
-        self._codec, self.colours = codec, colours or Colours()
+        self._codec, self.colours, self._side = codec, colours or Colours(), min(side, MOST_SIDE)
         self.colours = replace(self.colours, full=self.colours.full and codec.full_range)
         self._target = Path(target) if isinstance(target, (str, Path)) else None
         self._sink: Any = target if self._target is None else self._target.with_name(f".{self._target.name}.tmp")
@@ -119,17 +121,23 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
 
         picture: the picture of a `Frame`, or (H, W, 4) RGBA uint8.
         """
+        height, width = picture.shape[:2]
         if self._container is None:
-            self._open(*picture.shape[:2])
-        if (
-            isinstance(picture, YuvPicture)
-            and (picture.colours, "yuv420p") == (self.colours, self._codec.pixels)
-            and max(picture.shape) <= _MOST_SIDE
-        ):
-            return picture.upright()
-        image = fitted(np.asarray(picture), even=self._codec.even)
+            self._open(height, width)
+        if isinstance(picture, YuvPicture) and (picture.colours, "yuv420p") == (self.colours, self._codec.pixels):
+            return picture.upright(_fitting_size(height, width, self._side))
+        image = self.fitted(np.asarray(picture))
         pixels = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
         return self.colours.encoded(pixels, self._codec.pixels)
+
+    def fitted(self, image: NDArray[Any], *, labels: bool = False) -> NDArray[Any]:
+        """A picture (H, W, C) or a label map (H, W) at the size at which it is written."""
+        height, width = _fitting_size(image.shape[0], image.shape[1], self._side)
+        if (height, width) != image.shape[:2]:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA)
+        if self._codec.even and (height % 2 or width % 2):
+            return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0))[: image.ndim], mode="edge")
+        return np.ascontiguousarray(image)
 
     def write(
         self,
@@ -190,7 +198,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         encoder = codec.encoder()
         self._container = av.open(sink, "w", format=codec.container, options=options)
         stream = self._container.add_stream(encoder, rate=self._timeline.rate)
-        shown = _fitting_size(height, width)
+        shown = _fitting_size(height, width, self._side)
         stream.height, stream.width = (side + side % 2 * codec.even for side in shown)
         stream.pix_fmt = codec.pixels
         context = stream.codec_context
@@ -213,18 +221,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             self.discard()  # what an error has left
 
 
-def _fitting_size(height: int, width: int) -> tuple[int, int]:
-    scale = _MOST_SIDE / max(height, width)
+def _fitting_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """The size of a picture that has no side longer than `side`; even if it is another one."""
+    scale = side / max(height, width)
     if scale >= 1:
         return height, width
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
-
-
-def fitted(image: NDArray[Any], *, labels: bool = False, even: bool = True) -> NDArray[Any]:
-    """A picture (H, W, C) or a label map (H, W) at the size at which it is written. even: make its sides even."""
-    height, width = _fitting_size(*image.shape[:2])
-    if (height, width) != image.shape[:2]:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA)
-    if even and (height % 2 or width % 2):
-        return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0))[: image.ndim], mode="edge")
-    return np.ascontiguousarray(image)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.images.label_png import box_of, davis_palette, ids_in, window_of
 from hodor_cli.images.paths import size_text
-from hodor_cli.video.h264 import VideoWriter, fitted
+from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 
 #: Weight of the object's colour in a covered pixel.
@@ -82,7 +82,7 @@ def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint1
 
     Drawing is done in YUV, so frames of a video are never converted to RGB.
     """
-    canvas, labels = video.canvas(picture), fitted(labels, labels=True)
+    canvas, labels = video.canvas(picture), video.fitted(labels, labels=True)
     window = _window(labels, even=True)
     if window is None:
         return canvas

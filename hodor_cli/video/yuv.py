@@ -138,11 +138,14 @@ class YuvPicture:
         planes = [cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_LINEAR) for plane in planes_of(self.frame)]
         return np.ascontiguousarray(apply_turn(self.colours.decoded(planes), self.turn))
 
-    def upright(self) -> VideoFrame:
-        """An upright copy that may be changed."""
-        height, width, _ = self.shape
+    def upright(self, size: tuple[int, int]) -> VideoFrame:
+        """An upright copy that may be changed, in this size (H, W), whose sides are even."""
+        height, width = size
         copy = av.VideoFrame(width, height, "yuv420p")
         for plane, own in zip(planes_of(copy), planes_of(self.frame), strict=True):
+            rows, columns = turned_size(plane.shape, self.turn)
+            if own.shape != (rows, columns):
+                own = cv2.resize(own, (columns, rows), interpolation=cv2.INTER_AREA)
             plane[:] = apply_turn(own, self.turn)
         return copy
 
