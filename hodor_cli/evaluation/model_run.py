@@ -15,13 +15,13 @@ import msgspec
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader
-from hodor_cli.errors import DataError, HodorError, InputError, OutputError
+from hodor_cli.errors import DataError, HodorError, OutputError
 from hodor_cli.evaluation.predictions import score_masks
 from hodor_cli.evaluation.results import Scored, Timing
-from hodor_cli.evaluation.scoring import Rules, SequenceScorer, label_map, require_frames, rules_of
+from hodor_cli.evaluation.scoring import Rules, SequenceScorer, require_frames, rules_of
 from hodor_cli.evaluation.settings import OnStart, Progress, Start, StepSegmenter
 from hodor_cli.files import write_result, writing
-from hodor_cli.images.label_png import write_label_png
+from hodor_cli.images.label_png import checked_labels, write_label_png
 from hodor_cli.images.paths import listed, plural, size_text
 from hodor_cli.images.picture import read_picture
 from hodor_cli.weights.tensor_files import file_sha256
@@ -182,7 +182,7 @@ def _run_sequence(
         started = started or bool(given)
         stepped = time.perf_counter()
         result = segmenter.step(image, masks=given or None)
-        predicted = label_map(result, f"the result of frame {frame} of {name}", InputError)
+        predicted = checked_labels(result, f"the result of frame {frame} of {name}").copy()
         last = getattr(segmenter, "last", None)  # which other segmenters need not have
         network_seconds += float(getattr(last, "network_seconds", time.perf_counter() - stepped))
         if masks is not None:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.labels.decode import LabelReader, Labels, present_ids
 from hodor_cli.datasets.labels.mask_values import LabelMap
-from hodor_cli.errors import DataError, HodorError, InputError
+from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import Statistics, score_frame, statistics
 from hodor_cli.evaluation.remarks import refuse_soft_map, starting_late, swapped_ids
-from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.images.label_png import checked_labels
 from hodor_cli.images.paths import listed, plural, size_text
 
 
@@ -132,22 +132,10 @@ def score_sequence(
             raise InputError(f"{name} has {'more' if true is missing else 'fewer'} predictions than labelled frames")
         frame = f"{index:05d}"
         what = f"frame {frame} of {name}"
-        found = None if predicted is None else label_map(predicted, f"the prediction of {what}", InputError)
-        scorer.add(frame, label_map(true, f"the truth of {what}", DataError), found)
+        # Copies, because the scorer holds one frame back, and the caller may reuse its array.
+        found = None if predicted is None else checked_labels(predicted, f"the prediction of {what}").copy()
+        scorer.add(frame, checked_labels(true, f"the truth of {what}", DataError).copy(), found)
     return scorer.finish()
-
-
-def label_map(labels: object, what: str, error: type[HodorError]) -> LabelMap:
-    """A copy of a label map, because the scorer holds one frame back, and the caller may reuse its array.
-
-    Raises `error`, naming the map as `what`, unless it is (H, W) ids from 0 to 65535.
-    """
-    array = np.array(labels)
-    if array.ndim != 2 or array.dtype.kind not in "biu":
-        raise error(f"{what} is {array.dtype} of shape {array.shape}; give (H, W) integers, or threshold a soft map")
-    if array.min(initial=0) < 0 or array.max(initial=0) > MAX_ID:
-        raise error(f"{what} holds ids from {array.min()} to {array.max()}; they must be between 1 and {MAX_ID}")
-    return array
 
 
 def require_frames(name: str, labelled: int, rules: Rules) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from hodor_cli.errors import InputError, OutputError
+from hodor_cli.errors import HodorError, InputError, OutputError
 from hodor_cli.files import replacing, require_folder, writing_file
 from hodor_cli.images.paths import as_path, require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
@@ -33,14 +33,10 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
     An existing file is replaced atomically. durable: wait until the file is on the disk. Raises `OutputError` if the
     disk is full or the folder is missing or not writable, `InputError` if `labels` is not a label map.
     """
-    path, labels = as_path(path, "the file"), np.asarray(labels)
-    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uib":
-        raise InputError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
+    path, labels = as_path(path, "the file"), checked_labels(labels, "the label map")
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} would be a PNG picture; give it a name that ends in .png")
-    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
-    if low < 0 or high > MAX_ID:
-        raise InputError(f"object ids must be between 0 and {MAX_ID}, not {low} to {high}")
+    high = int(labels.max())
     image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16 if high > 255 else np.uint8))
     if high <= 255:
         image.putpalette(_PALETTE)  # makes a grey image an indexed one
@@ -48,6 +44,16 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
     with writing_file(path, "free or change its disk"), replacing(path, durable=durable) as temporary:
         # Label maps compress well at any level, and the lowest takes half the time. Run-length coding halves the file.
         image.save(temporary, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
+
+
+def checked_labels(labels: object, what: str, error: type[HodorError] = InputError) -> np.ndarray:
+    """A label map as an array. Raises `error`, naming it as `what`, unless it is (H, W) ids from 0 to 65535."""
+    array = np.asarray(labels)
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":
+        raise error(f"{what} is {array.dtype} of shape {array.shape}; give (H, W) integers, or threshold a soft map")
+    if array.min() < 0 or array.max() > MAX_ID:
+        raise error(f"{what} holds ids from {array.min()} to {array.max()}; they must be between 1 and {MAX_ID}")
+    return array
 
 
 def read_label_png(path: str | Path) -> np.ndarray:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hodor_cli.clicks.shapes import owners
 from hodor_cli.datasets.matching import require_frame
-from hodor_cli.engine.masks import check_object_id
+from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
@@ -108,16 +108,7 @@ class RunInputs:
             raise UsageError("there is no object to follow; give a `mask`, `box` or `click` (see `hodor look`)")
         height, width = source.height, source.width
         for frame in self.masks:
-            labels = np.asarray(self.labels(frame))
-            if labels.shape != (height, width):
-                size = "x".join(str(side) for side in labels.shape[::-1])
-                raise InputError(f"the mask of frame {frame} is {size}; give one of the frames' size, {width}x{height}")
-            if labels.dtype.kind not in "biu":
-                raise InputError(f"the mask of frame {frame} is {labels.dtype}; give integers, one id per pixel")
-            for extreme in (int(labels.min()), int(labels.max())):
-                check_object_id(extreme or 1, f"in frame {frame}")  # 0 is background
-            if not labels.any():
-                raise InputError(f"the mask of frame {frame} is empty; mark at least one object in it")
+            reference_masks_by_id(np.asarray(self.labels(frame)), size=(height, width), frame=frame)
         for frame, boxes in self.boxes.items():
             for box in boxes.values():
                 check_box(box, (height, width))
