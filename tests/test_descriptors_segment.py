@@ -76,6 +76,26 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
     assert "clip:" in result.output, result.output
 
 
+def test_a_renamed_video_takes_the_place_of_its_earlier_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "toy.safetensors", toy_model(), {})
+    frames, labels = clip(2)
+    write_video(tmp_path / "old.mp4", frames)
+    write_label_png(tmp_path / "mask.png", labels[0])
+
+    def run(video: str) -> str:
+        options = ("--mask", "mask.png", "--weights", "toy.safetensors", "--descriptors", "objects.h5")
+        return hodor("segment", video, *options).output
+
+    run("old.mp4")
+    (tmp_path / "old.mp4").rename("new.mp4")
+    assert "descriptors added, in place of old, which was renamed" in run("new.mp4")
+    (tmp_path / "copy.mp4").write_bytes((tmp_path / "new.mp4").read_bytes())
+    assert "in place of" not in run("copy.mp4")
+    with DescriptorStore("objects.h5") as store:
+        assert store.videos == ["copy", "new"]
+
+
 def scene(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(9, 16))
 

@@ -72,7 +72,9 @@ def print_descriptors(session: DescriptorSession, file: Path | None, summary: Se
     if session.recorder is not None and session.recorder.incomplete:
         note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {summary.out} -o {file}")
     elif session.recorder is not None:
-        say(f"  {file}  {plural(session.recorder.rows, 'descriptor')} added")
+        renamed = session.recorder.renamed
+        instead = f", in place of {renamed}, which was renamed" if renamed else ""
+        say(f"  {file}  {plural(session.recorder.rows, 'descriptor')} added{instead}")
 
 
 def resuming(overwrite: bool) -> str:

@@ -138,8 +138,9 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
     The video appears in the file when the block ends without an exception. A resumed run, which starts in the middle,
     cannot be recorded whole; then nothing is written and `incomplete` is True. masks, prompts, start_from: what starts
     and ends the objects (label maps by frame; boxes, clicks and removals; saved objects), so that the same run is
-    recognised again. result: the run's result folder, which distinguishes results of the same video. Raises UsageError
-    if the file has another result of the same name, InputError and OutputError as `StoreWriter` does.
+    recognised again. result: the run's result folder, which distinguishes results of the same video. `renamed` is then
+    the name that the video had in the file before it was renamed, if any. Raises UsageError if the file has another
+    result of the same name, InputError and OutputError as `StoreWriter` does.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         start_from: str = "",
     ) -> None:
         self.incomplete = self._started = False
-        self.rows = 0
+        self.rows, self.renamed = 0, ""
         self._first = source.start
         info = store_info(segmenter.model)
         dims = {"history": segmenter.history, "min_dim": segmenter.min_dim, "max_dim": segmenter.max_dim}
@@ -166,6 +167,8 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         )  # fmt: skip
         with ExitStack() as stack:
             writer = stack.enter_context(StoreWriter(path, info))
+            if video.name not in writer.videos:
+                stack.push(lambda kind, *_: self._drop_renamed(writer, complete=kind is None))
             try:
                 self._video = stack.enter_context(writer.video(video))
             except UsageError:
@@ -198,6 +201,10 @@ class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
         if self.incomplete:
             self._video.discard()
         self._opened.__exit__(*error)
+
+    def _drop_renamed(self, writer: StoreWriter, *, complete: bool) -> None:
+        if complete and not self.incomplete:
+            self.renamed = writer.drop_renamed(self._video.info.name)
 
 
 def _content_hash(source: FrameSource, masks: Mapping[int, ArrayLike], prompts: Sequence[object]) -> str:
