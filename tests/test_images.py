@@ -12,7 +12,7 @@ from PIL import Image, features
 from png_fakes import grey_png
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import box_of, window_of
+from hodor_cli.images.label_png import box_of, extents, ids_in, window_of
 from hodor_cli.images.listing import list_pictures
 from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_header, read_pages, read_picture, read_stored
@@ -268,6 +268,14 @@ def test_of_many_things_some_are_listed_and_the_others_counted() -> None:
     assert listed("abc") == listed("abc", 3) == "a, b, c"
     assert listed(range(9), 5) == "0, 1, 2, 3, 4 and 4 more"
     assert listed([]) == ""
+
+
+def test_areas_and_boxes_from_one_pass_are_those_of_each_object() -> None:
+    rng = np.random.default_rng(0)
+    for density in (0.0, 0.02, 0.5, 1.0):  # objects in pieces, at all edges
+        labels = rng.choice(np.array([1, 2, 300, 65535], np.uint16), (9, 13)) * (rng.random((9, 13)) < density)
+        wanted = {key: (int((labels == key).sum()), box_of(labels == key)) for key in ids_in(labels)}
+        assert extents(labels) == wanted
 
 
 def test_the_box_of_a_mask_holds_all_of_it_and_nothing_more() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.annotate.history import HistoryStep, ObjectEntry, keep
 from hodor_cli.files import append_whole
-from hodor_cli.images.label_png import box_of, write_label_png
+from hodor_cli.images.label_png import extents, write_label_png
 from hodor_cli.records import FrameRecord, ObjectRecord, read_record
 from hodor_cli.run.output import read_journal
 
@@ -90,19 +90,19 @@ def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, 
     objects: dict[int, ObjectRecord] = {}
     touched = set(touched)
     given, removed = set(base.given), set(base.removed)
-    areas = np.bincount(labels.reshape(-1))
-    for object_id in sorted({*base.objects, *touched, *(np.flatnonzero(areas[1:]) + 1).tolist()}):
-        area, old = int(areas[object_id]) if object_id < len(areas) else 0, base.objects.get(object_id)
+    found = extents(labels)
+    for object_id in sorted({*base.objects, *touched, *found}):
+        (area, box), old = found.get(object_id, (0, None)), base.objects.get(object_id)
         (removed if area else given).discard(object_id)
         if object_id in touched and by_hand:
             (given if area else removed).add(object_id)
             if area:
-                objects[object_id] = ObjectRecord(area, box_of(labels == object_id), 1.0, False)
+                objects[object_id] = ObjectRecord(area, box, 1.0, False)
         elif area and old is not None and old.area == area:
             objects[object_id] = old
         elif area:
             known = old or ObjectRecord(area, None, 1.0, False)
-            objects[object_id] = replace(known, area=area, box=box_of(labels == object_id), lost=False)
+            objects[object_id] = replace(known, area=area, box=box, lost=False)
         elif old is not None:
             objects[object_id] = ObjectRecord(0, None, 0.0, True)
     return replace(base, objects=objects, given=tuple(sorted(given)), removed=tuple(sorted(removed)))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.images.label_png import extents
 from hodor_cli.runtime.preprocess import Geometry
 
 #: The logits' stride.
@@ -73,11 +74,9 @@ def label_map(
 
 
 def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
-    """The number of pixels of each object in a label map (H, W); for few objects faster than counting all values."""
-    if len(object_ids) <= 8:
-        return {i: int(np.count_nonzero(labels == i)) for i in object_ids}
-    counts = np.bincount(labels.ravel(), minlength=max(object_ids) + 1)
-    return {i: int(counts[i]) for i in object_ids}
+    """The number of pixels of each object in a label map (H, W)."""
+    found = extents(labels)
+    return {i: found[i][0] if i in found else 0 for i in object_ids}
 
 
 @dataclass(frozen=True)

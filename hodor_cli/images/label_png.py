@@ -148,6 +148,27 @@ def box_of(mask: NDArray[np.bool_] | NDArray[np.unsignedinteger]) -> Box | None:
     return (left, y, right - left, height) if width else None
 
 
+def extents(labels: NDArray[np.integer[Any]]) -> dict[int, tuple[int, Box]]:
+    """The number of pixels and the box of each object in a label map (H, W), from one pass over it."""
+    rows = np.flatnonzero(labels.max(axis=1))
+    if not len(rows):
+        return {}
+    part = labels[rows[0] : rows[-1] + 1]
+    begins = np.ones(part.shape, dtype=bool)  # where a run of one value begins, along the rows
+    np.not_equal(part[:, 1:], part[:, :-1], out=begins[:, 1:])
+    places = np.flatnonzero(begins)
+    (y, x), lengths = np.divmod(places, part.shape[1]), np.diff(places, append=part.size)
+    values = part[y, x]
+    order = np.argsort(values, kind="stable")[np.count_nonzero(values == 0) :]
+    values, y, x, lengths = values[order], y[order] + rows[0], x[order], lengths[order]
+    first = np.flatnonzero(np.diff(values, prepend=0))  # run of each object
+    ends = (np.maximum.reduceat(end, first) for end in (x + lengths, y + 1))
+    left, top, right, bottom = *(np.minimum.reduceat(start, first) for start in (x, y)), *ends
+    boxes = np.stack((left, top, right - left, bottom - top), axis=1).tolist()
+    areas = np.add.reduceat(lengths, first).tolist()
+    return {key: (area, tuple(box)) for key, area, box in zip(values[first].tolist(), areas, boxes, strict=True)}
+
+
 def outside_fault(box: tuple[float, float, float, float], size: tuple[int, int]) -> str:
     """A sentence about a box that reaches outside a picture of `size` (height, width) by a pixel or more; "" if none
     does."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.errors import OutputError
 from hodor_cli.files import append_whole, write_whole, writing
-from hodor_cli.images.label_png import Box, box_of, window_of, write_label_png
+from hodor_cli.images.label_png import Box, extents, window_of, write_label_png
 from hodor_cli.records import FrameRecord, ObjectRecord, ReviewNote
 from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.output import OutputFolder, damaged, read_journal
@@ -173,17 +173,16 @@ def join_overlay(folder: OutputFolder, source: FrameSource, pieces: Iterable[Pie
 
 def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
     """The record of one frame for the journal and the report."""
-    step, inputs, objects = result.step, result.inputs, {}
+    step, inputs, objects, found = result.step, result.inputs, {}, extents(result.step.labels)
     for object_id, outcome in sorted(step.objects.items()):
-        mask = step.labels == object_id
-        box = box_of(mask)
+        _, box = found.get(object_id, (0, None))
         objects[object_id] = ObjectRecord(
             area=int(outcome.area),
             box=box,
             confidence=_rounded(outcome.confidence) or 0.0,
             lost=bool(outcome.lost),
             cut_off=_rounded(outcome.cut_off) or None,
-            elsewhere=None if box is None else _rounded(_elsewhere(mask, box)) or None,
+            elsewhere=None if box is None else _rounded(_elsewhere(step.labels, object_id, box)) or None,
             agreement=_rounded(outcome.agreement, 2),
             change=_rounded(outcome.change, 2),
             disagreement=_rounded(outcome.disagreement, 2),
@@ -204,10 +203,10 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
     )
 
 
-def _elsewhere(mask: NDArray[np.bool_], box: Box) -> float:
-    """The share (0..1) of an (H, W) mask with this box that is outside its largest connected component."""
-    step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
-    part = mask[window_of(box)][::step, ::step].astype(np.uint8)
+def _elsewhere(labels: NDArray[np.uint16], object_id: int, box: Box) -> float:
+    """The share (0..1) of an object with this box that is outside its largest connected component."""
+    step = max(1, round(max(labels.shape) / _COMPONENT_SIDE))
+    part = (labels[window_of(box)][::step, ::step] == object_id).astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     return float(1 - areas.max() / areas.sum()) if count > 2 else 0.0
