@@ -667,6 +667,9 @@ def test_an_object_that_cannot_be_deleted_everywhere_because_a_mask_is_damaged_s
         desk.do(ask.DeleteObject(1))
     assert desk.labels(0).any() and desk.session.project.given_frames() == [0, 3]
     assert mask.read_bytes() == b"damaged"
+    assert desk.session.project.history.available() == (True, False)  # redo would delete a part of it
+    desk.do(ask.Redo())
+    assert desk.labels(0).any()
 
 
 def test_tracking_keeps_objects_that_were_swapped_from_a_frame_on(desk: Desk) -> None:

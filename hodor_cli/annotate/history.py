@@ -92,8 +92,7 @@ class ChangeHistory:
 
     def begin(self, kind: ChangeKind, objects: tuple[ObjectEntry, ...]) -> Path:
         """Create the folder of a new change and drop the changes that were undone; they can no longer be redone."""
-        while len(self._numbers) > self._done:  # the newest first, so that a kill leaves no gap
-            shutil.rmtree(self._path(self._numbers.pop()), ignore_errors=True)
+        self.drop_undone()
         while len(self._numbers) >= MOST_STEPS:
             shutil.rmtree(self._path(self._numbers.pop(0)), ignore_errors=True)
         self._done = len(self._numbers)
@@ -103,6 +102,10 @@ class ChangeHistory:
             folder.mkdir()  # without parents: a project that was removed must not come back empty
         (path / "begun.json").write_bytes(msgspec.json.encode(HistoryStep(kind, (), (objects, objects))))
         return path
+
+    def drop_undone(self) -> None:
+        while len(self._numbers) > self._done:  # the newest first, so that a kill leaves no gap
+            shutil.rmtree(self._path(self._numbers.pop()), ignore_errors=True)
 
     def commit(self, path: Path, step: HistoryStep) -> None:
         done = len(self._numbers) + 1

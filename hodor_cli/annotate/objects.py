@@ -81,6 +81,7 @@ class Objects:
         except InputError:  # a mask is damaged: no frame is changed, not only those before it
             if change.frames:
                 self._project.travel(-1)
+                self._project.history.drop_undone()
             raise
         self._events.frames(change.frames, **more)
         where = f" in {plural(len(change.frames), 'frame')}" if change.frames else ""
