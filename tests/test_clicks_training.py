@@ -196,6 +196,8 @@ def test_a_run_can_be_resumed_only_with_its_own_settings(tmp_path: Path) -> None
         train_clicks([made], run, SMALL)
     with pytest.raises(UsageError, match="batch_size was 4, not 8"):
         train_clicks([made], run, replace(SMALL, batch_size=8), resume=True)
+    with pytest.raises(UsageError, match=r"names .*set twice"):
+        train_clicks([made, str(made)], tmp_path / "twice", SMALL)
     with pytest.raises(UsageError, match=r"weights was mini, not .*clicks\.safetensors"):
         train_clicks([made], run, SMALL, resume=True, weights=run / "clicks.safetensors")
     train_clicks([made], run, replace(SMALL, time="2h"), resume=True)

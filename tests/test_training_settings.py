@@ -165,6 +165,10 @@ def test_a_folder_and_its_weight(tmp_path: Path) -> None:
             parse_source(text)
     with pytest.raises(UsageError, match="`data` is a ClipOptions"):
         parse_sources(ClipOptions())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"`data` names .*a:2 twice; name each data set once"):
+        parse_sources([tmp_path / "a:2", tmp_path, f"{tmp_path}/x/../a:2:0.5"])
+    annotated = [DataSource(tmp_path, annotations=Path(name)) for name in ("a.json", "b.json")]
+    assert parse_sources(annotated) == annotated
 
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}

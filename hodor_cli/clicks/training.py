@@ -28,6 +28,7 @@ from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.second_thread import SecondThread, second_thread
 from hodor_cli.samples.clip_sets import ClipFrames
+from hodor_cli.samples.settings import DataSource, parse_sources
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.halves import learned_in_halves
 from hodor_cli.training.interrupts import terminated_like_ctrl_c, uninterrupted
@@ -137,8 +138,8 @@ def starting_net(weights: str | Path) -> ClickNet:
 def _crops(data: Sequence[str | Path], settings: ClickTraining, warn: Callable[[str], object] | None) -> CropMaker:
     stills: list[StillImages] = []
     clips: list[ClipFrames] = []
-    for folder in data:
-        found = open_set(folder, limits=_LIMITS, warn=warn)
+    for source in parse_sources([DataSource(Path(folder)) for folder in data]):
+        found = open_set(source.folder, limits=_LIMITS, warn=warn)
         if isinstance(found, ClipSet):
             clips.append(ClipFrames(found, _LIMITS, every=settings.every))
         else:

@@ -55,11 +55,16 @@ def parse_source(text: str | Path | DataSource) -> DataSource:
 
 
 def parse_sources(data: Data) -> list[DataSource]:
-    """The data sets in `data`, each read by `parse_source`. Raises UsageError for another type."""
+    """The data sets in `data`, each read by `parse_source`. Raises UsageError for another type, and for a set that is
+    named twice."""
     given = [data] if isinstance(data, str | Path | DataSource) else data or []
     if not isinstance(given, Sequence):
         raise UsageError(f"`data` is a {type(given).__name__}; give a folder, or a list of folders")
-    return [parse_source(item) for item in given]
+    sources = [parse_source(item) for item in given]
+    places = [(source.folder.resolve(), source.annotations) for source in sources]
+    if twice := next((sources[index] for index, place in enumerate(places) if place in places[:index]), None):
+        raise UsageError(f"`data` names {twice.folder} twice; name each data set once")
+    return sources
 
 
 @dataclass(frozen=True)
