@@ -27,11 +27,14 @@ PathArgument = Annotated[
 AnnotationsOption = Annotated[
     Path | None, opt("FILE", "The annotations, if they are not in PATH, which then holds the images.", "--annotations")
 ]
-_LIMITS = train_preset("mini").limits  # as in `hodor pretrain --preset mini`
+#: As `hodor pretrain` and, for clips, `hodor finetune` train mini.
+_LIMITS, _OF_CLIPS = (train_preset(name).limits for name in ("mini", "mini-finetune"))
+_AREAS = f"{_LIMITS.min_area:g}; for clips {_OF_CLIPS.min_area:g}"
+_SIDES = f"{_LIMITS.min_side:g}; for clips {_OF_CLIPS.min_side:g}"
 MinAreaOption = Annotated[
-    float, opt("PX", "Minimum area of an object; the default is that of the training preset mini.", min=0)
+    float | None, opt("PX", f"Minimum area of an object [default: {_AREAS}, as in training mini].", min=0)
 ]
-MinSideOption = Annotated[float, opt("PX", "Minimum width and height of an object.", min=0)]
+MinSideOption = Annotated[float | None, opt("PX", f"Minimum width and height of an object [default: {_SIDES}].", min=0)]
 
 
 @app.command(cls=HodorCommand)
@@ -41,8 +44,8 @@ def check(
     full: Annotated[
         bool, switch("--full", "Open every image and mask, even of clips and of sets with more than 500 photographs.")
     ] = False,
-    min_area: MinAreaOption = int(_LIMITS.min_area),
-    min_side: MinSideOption = int(_LIMITS.min_side),
+    min_area: MinAreaOption = None,
+    min_side: MinSideOption = None,
     examples: Annotated[int, opt("N", "Examples to show of each kind of fault.", min=1)] = 3,
 ) -> None:
     """Report all faults of a data set in one run, and how many samples can be used for training.
@@ -52,7 +55,7 @@ def check(
     from hodor_cli.formats.check import check_dataset
     from hodor_cli.formats.writing import lacks_pictures
 
-    limits = ObjectLimits(min_area, min_side)
+    limits = _limits(path, annotations, min_area, min_side)
     try:
         with progress_bar("checking", None, "items") as show:
             report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=show)
@@ -78,8 +81,8 @@ def preview(
     mode: Annotated[str, opt("frames|sparse|dense", "How clips are used.")] = "dense",
     area: Annotated[float, opt("PX", "Area of a frame in pixels.", min=1024)] = 65536,
     seed: Annotated[int, opt("N", "Random seed.", min=0)] = 0,
-    min_area: MinAreaOption = int(_LIMITS.min_area),
-    min_side: MinSideOption = int(_LIMITS.min_side),
+    min_area: MinAreaOption = None,
+    min_side: MinSideOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
@@ -87,7 +90,7 @@ def preview(
     from hodor_cli.samples.sheet import preview_samples, write_sheet
 
     out = picture_file(out, overwrite=overwrite)
-    limits = ObjectLimits(min_area, min_side)
+    limits = _limits(path, annotations, min_area, min_side)
     opened = open_set(path, annotations, limits=limits, warn=warn)
     with progress_bar("drawing", count, "samples") as show:
         samples = []
@@ -96,3 +99,10 @@ def preview(
             show(len(samples))
     write_sheet(out, samples, overwrite=overwrite)
     note(f"wrote {out}: {plural(len(samples), 'sample')}")
+
+
+def _limits(path: Path, annotations: Path | None, area: float | None, side: float | None) -> ObjectLimits:
+    from hodor_cli.formats.opening import is_clips
+
+    usual = _OF_CLIPS if annotations is None and is_clips(path) else _LIMITS
+    return ObjectLimits(usual.min_area if area is None else area, usual.min_side if side is None else side)

@@ -110,6 +110,8 @@ def _check_clips(clips: ClipSet, limits: ObjectLimits, full: bool, progress: Pro
             report.objects += share * found
         if progress is not None:
             progress(number + 1, len(clips))
+    if report.counts[BELOW]:
+        report.facts.append(f"limits of objects: {limits}")
     if unlabelled:
         report.facts.append(f"{unlabelled} frames have no annotation: only `sparse` finetuning can use them")
     if not full:
