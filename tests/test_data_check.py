@@ -255,6 +255,14 @@ def test_the_command_counts_the_objects_that_pretrain_uses(tmp_path):
     assert f"[default: {limits.min_area:g}" in help_text and f"[default: {limits.min_side:g}" in help_text
 
 
+def test_the_command_counts_the_objects_of_clips_that_finetune_uses(tmp_path):
+    make_clips(tmp_path, {"bear": 2}, size=(480, 640))  # 1,718 px of an image of 300,000
+    assert "2 left to train on with 2 objects" in hodor("data", "check", tmp_path).output
+    assert train_preset("mini-finetune").limits.min_area == 500
+    fewer = hodor("data", "check", tmp_path, "--min-area", "2000", "--full", code=7).output
+    assert "limits of objects: area >= 2000 px and sides >= 10 px in an image scaled to 300,000 px" in fewer
+
+
 def test_the_preview_draws_the_objects_that_the_check_counts(tmp_path):
     content = make_coco(tmp_path / "set", 2, objects=1)
     for annotation in content["annotations"]:
@@ -579,7 +587,12 @@ def test_photographs_without_a_mask_or_with_many_pages_or_in_a_pickle_are_told(t
         check_dataset(tmp_path.parent)
     for name, picture in (("image", Image.new("RGB", (80, 60))), ("mask", Image.fromarray(square))):
         picture.save(tmp_path / "a" / f"{name}.tif", save_all=True, append_images=[picture])
-    assert "image.tif and its mask are stacks of pages" in check_dataset(tmp_path, limits=LIMITS).sentence()
+    said = check_dataset(tmp_path, limits=LIMITS).sentence()
+    assert "image.tif and its mask are stacks of pages" in said
+    stacks = {"IMAGE": tmp_path / "a" / "image.tif", "MASK": tmp_path / "a" / "mask.tif", "R": tmp_path / "pages"}
+    for command in re.findall("`hodor (.*?)`", said):
+        hodor(*(stacks.get(word, word) for word in command.split()))
+    assert check_dataset(tmp_path / "pages" / "export" / "coco", limits=LIMITS).samples == 2
     (tmp_path / "b" / "image_seg.npy").write_bytes(b"")
     advice = r"Cellpose's NAME_seg\.npy, .*; save its masks there as PNG"
     with pytest.raises(DataError, match=advice):

@@ -86,6 +86,18 @@ def test_names_in_any_encoding(tmp_path: Path, parent: bytes, name: bytes, monke
     hodor("segment", place, "--mask", "../mask.png", "-o", "again", *given)
 
 
+def test_a_folder_of_results_and_pictures_is_called_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames, labels = clip(2)
+    write_label_png(tmp_path / "mask.png", labels[0])
+    write_video(tmp_path / "clip.mp4", frames)
+    hodor("segment", "clip.mp4", "--mask", "mask.png", "--weights", "toy.safetensors")
+    for number in (1, 2):  # of different sizes
+        Image.new("RGB", (10 * number, 10)).save(tmp_path / f"{number}.jpg")
+    said = refused("export-descriptors", ".", "--weights", "toy.safetensors", code=2)
+    assert ". holds pictures and 1 result of `hodor segment`; give the results, such as clip.hodor, or" in said
+
+
 def test_damage_of_a_video_is_told(tmp_path: Path) -> None:
     frames, labels = clip()
     path = damaged(write_video(tmp_path / "clip.avi", frames, codec="mpeg4", options={}), len(frames) // 2)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from command import hodor, refused
 from conftest import write_video
+from data_fakes import make_coco, save_coco
 from PIL import Image
 from segment_fakes import COLOURS, ColourSegmenter, read_video, two_squares
 
@@ -504,6 +505,36 @@ def test_masks_find_photographs_by_likely_names_and_pictures_that_are_not_there_
     (tmp_path / "set" / "images" / "b.jpg").unlink()
     done = hodor("convert", tmp_path / "set", tmp_path / "less", "--to", "coco", "--frames")
     assert "mask without a photograph: 1, such as b_mask.png" in done.output and done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (("day/a.png", "night/a.png", "day/b.png"), ["day_a", "day_b", "night_a"]),
+        (("day/a.png", "night/c.png", "day/b.png"), ["a", "b", "c"]),
+    ],
+)
+def test_pictures_of_one_name_in_two_folders_give_all_their_folders(
+    tmp_path: Path, names: tuple[str, ...], wanted: list[str]
+) -> None:
+    content = make_coco(tmp_path / "set", len(names))
+    for entry, name in zip(content["images"], names, strict=True):
+        place = tmp_path / "set" / "images" / name
+        place.parent.mkdir(exist_ok=True)
+        (tmp_path / "set" / "images" / entry["file_name"]).rename(place)
+        entry["file_name"] = name
+    save_coco(tmp_path / "set", content)
+    for kind in ("coco", "yolo"):
+        hodor("convert", tmp_path / "set", tmp_path / kind, "--to", kind, "--frames")
+        assert sorted(file.stem for file in (tmp_path / kind).rglob("*.png")) == wanted
+
+
+def test_no_empty_folder_for_pictures_that_are_not_there(tmp_path: Path) -> None:
+    page = Image.fromarray(np.eye(48, 64, dtype=np.uint8))
+    page.save(tmp_path / "masks.tif", save_all=True, append_images=[page])
+    said = hodor("convert", tmp_path / "masks.tif", tmp_path / "out", "--to", "png", "--frames").output
+    assert "2 pictures" in said and "could not be found" in said
+    assert [place.name for place in (tmp_path / "out").iterdir() if place.is_dir()] == ["Annotations"]
 
 
 def test_an_unknown_format_is_refused_before_a_mask_is_made_of_a_box(result: SegmentSummary, tmp_path: Path) -> None:

@@ -213,6 +213,15 @@ def test_soft_binary_mask_is_told_to_threshold_and_jpeg_copy_is_refused(tmp_path
         read_mask(save(tmp_path / "b.png", np.asarray(once_jpeg)))
 
 
+def test_photographs_given_as_masks_are_told_what_makes_masks(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    for name, image in (("0.jpg", noise), ("0.png", noise[..., 0])):
+        (tmp_path / name[2:]).mkdir()
+        Image.fromarray(image).save(tmp_path / name[2:] / name)
+        with pytest.raises(InputError, match=r"draw (its|a) mask with `hodor annotate`"):
+            read_mask_argument(str(tmp_path / name[2:]), FakeVideo())
+
+
 def test_lossless_looking_jpeg_is_noticed(tmp_path: Path) -> None:
     near = blocks(i255=(5, 5, 20, 20), i254=(20, 5, 30, 20), i1=(40, 40, 45, 60))
     with pytest.raises(InputError, match="values close to 0 and 255"):

@@ -90,7 +90,8 @@ def convert(
     found = read_annotations(annotations)
     for line in (f"{annotations} {found.origin}", *found.notes):
         note(line)
-    with new_folder(out, tolerance=simplify, frames=frames, overwrite=overwrite) as folder:
+    names = [picture.name for picture in found.pictures]
+    with new_folder(out, tolerance=simplify, frames=frames, names=names, overwrite=overwrite) as folder:
         writer.write(found, folder)
     if frames and (lost := sum(picture.file is None for picture in found.pictures)):
         warn(f"{plural(lost, 'picture')} of {annotations} could not be found, so they were not written")

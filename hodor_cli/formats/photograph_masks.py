@@ -160,7 +160,8 @@ def _read_pairs(faults: Faults, pairs: dict[Path, list[Path]], kind: str) -> Ann
                 raise DataSizeError(f"the other masks of {photograph.name} are of another size")
             pages = max(read_header(file).pages for file in files)
             if pages > 1 and read_header(photograph).pages > 1:
-                raise DataError(f"{photograph.name} and its mask are stacks of pages; save each page as a file")
+                how = "`hodor segment IMAGE --mask MASK -o R` and `hodor export R --to coco --frames`"
+                raise DataError(f"{photograph.name} and its mask are stacks of pages; save each page as a file: {how}")
             picture = picture_of(photograph.name, masks[0], photograph)
             if len(masks) == 1:
                 doubts.update(_doubts(masks[0]))

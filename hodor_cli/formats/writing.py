@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
@@ -29,11 +29,14 @@ _QUALITY = 95
 class FolderWriter:
     """Writes the files of one export below `root`, a hidden folder.
 
-    tolerance: how far, in pixels, polygons may deviate from the edge of a mask. frames: also write the pictures.
+    tolerance: how far, in pixels, polygons may deviate from the edge of a mask. frames: also write the pictures. names:
+    of all pictures; if several folders have a picture of one name, all pictures get the names of their folders.
     """
 
-    def __init__(self, root: Path, *, tolerance: float = 0.0, frames: bool = False) -> None:
+    def __init__(self, root: Path, *, tolerance: float = 0.0, frames: bool = False, names: Iterable[str] = ()) -> None:
         self.root, self.tolerance, self.frames = root, tolerance, frames
+        places = {(path.parent, path.stem) for path in (Path(name.casefold()) for name in names)}
+        self._with_folders = len({stem for _, stem in places}) < len(places)
         self._taken: set[str] = set()  # names of pictures without endings, casefolded, because some systems ignore case
 
     def place(self, name: str) -> Path:
@@ -58,18 +61,20 @@ class FolderWriter:
         ending = whole.suffix if whole.suffix.lower() in PICTURE_SUFFIXES else ".jpg"
         stem = stem or (whole.stem if ending == whole.suffix else whole.name)
         numbered = (f"{stem}_{number}" for number in count(2))
-        names = (harmless(path_text(name)) for name in chain((stem, "_".join((*whole.parts[:-1], stem))), numbered))
+        long = "_".join((*whole.parts[:-1], stem))
+        wanted = chain([] if self._with_folders else [stem], [long], numbered)
+        names = (harmless(path_text(name)) for name in wanted)
         stem = next(free for free in names if free.casefold() not in self._taken)
         self._taken.add(stem.casefold())
         name = stem + ending
         if self.frames:
-            place = self.place(f"{folder}/{name}" if folder else name)
+            place = f"{folder}/{name}" if folder else name
             if picture.image is not None:
-                write_picture(place, picture.image)
+                write_picture(self.place(place), picture.image)
             elif picture.file is not None:
                 with reading_file(picture.file):
                     data = picture_bytes(picture.file)
-                place.write_bytes(data)
+                self.place(place).write_bytes(data)
         return name
 
 
@@ -94,8 +99,8 @@ def require_free(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, overwrite: bool = False,
-               again: str = "run the same again") -> Iterator[FolderWriter]:  # fmt: skip
+def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, names: Iterable[str] = (),
+               overwrite: bool = False, again: str = "run the same again") -> Iterator[FolderWriter]:  # fmt: skip
     """Yield a writer for a hidden folder that becomes `path` after the block, or is removed if the block raises.
 
     With `overwrite`, the files of an earlier export are replaced; other files in the folder stay. again: what to do
@@ -108,7 +113,7 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
         shutil.rmtree(hidden, ignore_errors=True)  # left by a killed export
         hidden.mkdir()
         try:
-            yield FolderWriter(hidden, tolerance=tolerance, frames=frames)
+            yield FolderWriter(hidden, tolerance=tolerance, frames=frames, names=names)
             made = sorted(file.relative_to(hidden).as_posix() for file in hidden.rglob("*") if file.is_file())
             if not made:
                 raise OutputError(f"there is nothing to write to {path}: no picture has an object")

@@ -147,7 +147,8 @@ def _from_jpeg(rgb: np.ndarray, path: Path) -> MaskFile:
     coloured = float((np.ptp(rgb, axis=2) > 48).mean())
     between = float(((grey > 64) & (grey < 192)).mean())
     if coloured > 0.01 or between > 0.05 or not (grey >= 192).any():
-        raise InputError(f"{path} is a JPEG, whose compression changes object ids; save the mask as PNG")
+        fault = f"{path} is a JPEG, whose compression changes object ids; save the mask as PNG"
+        raise InputError(f"{fault}, or if this is a photograph, draw its mask with `hodor annotate`")
     note = f"{path.name} is a JPEG, which blurs values: it was thresholded at 128 to one object, with id 1"
     return MaskFile((grey >= 128).astype(np.uint16), [note])
 

@@ -221,7 +221,8 @@ def _check_value_edges(
 
 def _soft_edge_error(path: Path, values: int, soft: int, solid_share: float) -> InputError:
     if solid_share < 0.2:
-        return InputError(f"{path} looks like a photograph or soft map ({values} values); in a mask, each is an object")
+        what = f"{path} looks like a photograph or soft map ({values} values); in a mask, each is an object"
+        return InputError(f"{what}, so draw a mask with `hodor annotate`")
     return InputError(
         f"{path} has soft edges: {soft} of its {values} values appear only along edges, as from a JPEG or smoothing; "
         "each would be an object; save it with hard edges, or if it is black and white, threshold it at 128"

@@ -30,7 +30,7 @@ from hodor_cli.formats import coco
 from hodor_cli.formats.photograph_masks import find_masks
 from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.listing import list_pictures
-from hodor_cli.images.paths import path_text, require_exists, visible_folders
+from hodor_cli.images.paths import path_text, plural, require_exists, visible_folders
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.video.frames import ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource
@@ -176,6 +176,11 @@ def find_sources(
         found = segment_result(given, path, every=every, name=name)
         chosen = () if masks else (f"{path}: using the masks of {given}",)
         return [replace(found, notes=(*found.notes, *chosen))]
+    if given is None and results:
+        raise UsageError(
+            f"{path} holds pictures and {plural(len(results), 'result')} of `hodor segment`; give the results, such as "
+            f"{results[0]}, or if the pictures are the frames of a video, their `masks`"
+        )
     source = open_source(path)
     if given is None:
         raise UsageError(f"there are no masks for {path}; name them with `masks`, or use `segment_source` first")
