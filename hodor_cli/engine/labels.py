@@ -74,7 +74,9 @@ def label_map(
 
 
 def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
-    """The number of pixels of each object in a label map (H, W)."""
+    """The number of pixels of each object in a label map (H, W); few objects are counted faster one by one."""
+    if len(object_ids) <= 4:
+        return {i: int(np.count_nonzero(labels == i)) for i in object_ids}
     found = extents(labels)
     return {i: found[i][0] if i in found else 0 for i in object_ids}
 
