@@ -136,14 +136,10 @@ def starting_net(weights: str | Path) -> ClickNet:
 
 
 def _crops(data: Sequence[str | Path], settings: ClickTraining, warn: Callable[[str], object] | None) -> CropMaker:
-    stills: list[StillImages] = []
-    clips: list[ClipFrames] = []
-    for source in parse_sources([DataSource(Path(folder)) for folder in data]):
-        found = open_set(source.folder, limits=_LIMITS, warn=warn)
-        if isinstance(found, ClipSet):
-            clips.append(ClipFrames(found, _LIMITS, every=settings.every))
-        else:
-            stills.append(found)
+    sources = parse_sources([DataSource(Path(folder)) for folder in data])
+    opened = [open_set(source.folder, limits=_LIMITS, warn=warn) for source in sources]
+    stills = [found for found in opened if isinstance(found, StillImages)]
+    clips = [ClipFrames(found, _LIMITS, every=settings.every) for found in opened if isinstance(found, ClipSet)]
     return CropMaker(stills, clips, settings, warn)
 
 
