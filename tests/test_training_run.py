@@ -357,7 +357,7 @@ def test_ctrl_c_waits_for_the_iteration_and_a_later_one_does_not(
         return update(self, *arguments)
 
     monkeypatch.setattr(Learner, "update", interrupted)
-    monkeypatch.setattr("hodor_cli.training.interrupts._IMPATIENCE", patience)
+    monkeypatch.setattr("hodor_cli.runtime.interrupts._IMPATIENCE", patience)
     with pytest.raises(KeyboardInterrupt):
         run(photos, tmp_path / "run", 6, save_every=2, note=notes.append)
     said = "training stops after this iteration; Ctrl-C again stops now and keeps only the first 2 iterations"

@@ -25,13 +25,13 @@ from hodor_cli.formats.opening import open_set
 from hodor_cli.locks import LOCK_FILE, locked_folder
 from hodor_cli.model import accelerate
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
+from hodor_cli.runtime.interrupts import terminated_like_ctrl_c, uninterrupted
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.second_thread import SecondThread, second_thread
 from hodor_cli.samples.clip_sets import ClipFrames
 from hodor_cli.samples.settings import DataSource, parse_sources
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.halves import learned_in_halves
-from hodor_cli.training.interrupts import terminated_like_ctrl_c, uninterrupted
 from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state

@@ -22,9 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hodor_cli.errors import DeviceError, HodorError, UsageError
 from hodor_cli.runtime.device import choose_device, choose_precision
+from hodor_cli.runtime.interrupts import terminated_like_ctrl_c
 from hodor_cli.runtime.threads import uninterruptible_children, usable_cores
 from hodor_cli.settings import options_of
-from hodor_cli.training.interrupts import terminated_like_ctrl_c
 from hodor_cli.training.options import LaunchSettings
 
 _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hodor_cli.errors import DataError, DeviceError, InputError, UsageError
 from hodor_cli.runtime.free_cores import FreeCores
+from hodor_cli.runtime.interrupts import HalfDone, terminated_like_ctrl_c, uninterrupted
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.second_thread import SecondThread, second_thread
 from hodor_cli.samples.batches import Batches
@@ -25,7 +26,6 @@ from hodor_cli.training.cycles import Objective, Prediction, Step, inputs_of, sc
 from hodor_cli.training.damage import Hardship
 from hodor_cli.training.faults import not_a_number
 from hodor_cli.training.halves import can_be_halved, objective_in_halves
-from hodor_cli.training.interrupts import HalfDone, terminated_like_ctrl_c, uninterrupted
 from hodor_cli.training.launch import Process
 from hodor_cli.training.learner import Learner, freeze_stages, rate_at
 from hodor_cli.training.plan import Plan

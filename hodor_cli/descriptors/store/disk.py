@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import io
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import h5py
+
+from hodor_cli.runtime.interrupts import uninterrupted
 
 
 class _Disk(io.FileIO):
@@ -82,24 +80,3 @@ class WritableFile:
                 self.file.close()
             finally:
                 self._disk.close()
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Delay Ctrl-C and termination until the block ends, because HDF5 must not be left in the middle of a call."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python runs signal handlers only in the main thread
-        return
-    held: list[tuple[int, FrameType | None]] = []
-    earlier: dict[int, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if callable(handler := signal.getsignal(number)):
-            earlier[number] = handler
-            signal.signal(number, lambda number, frame: held.append((number, frame)))
-    try:
-        yield
-    finally:
-        for known, handler in earlier.items():
-            signal.signal(known, handler)
-        for seen, frame in held:
-            earlier[seen](seen, frame)

@@ -10,11 +10,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
+from hodor_cli.descriptors.store.disk import WritableFile
 from hodor_cli.descriptors.store.hdf5 import write_store_info
 from hodor_cli.descriptors.store.schema import DATASETS, OPTIONAL, ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.errors import OutputError
 from hodor_cli.files import put_in_place, writing_file
+from hodor_cli.runtime.interrupts import uninterrupted
 
 BUFFERED_ROWS = 512
 _NO_ROOM = "free space there or choose another place"

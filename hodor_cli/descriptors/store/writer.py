@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors.store import hdf5
-from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
+from hodor_cli.descriptors.store.disk import WritableFile
 from hodor_cli.descriptors.store.rows_writer import RowsWriter
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
@@ -27,6 +27,7 @@ from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.files import new_file, require_replaceable
 from hodor_cli.images.paths import listed
 from hodor_cli.locks import locked_file
+from hodor_cli.runtime.interrupts import uninterrupted
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
 MERGE_SHARE = 4  # above that size, merge when finished videos reach 1 / MERGE_SHARE of the file

@@ -1,4 +1,4 @@
-"""Delays Ctrl-C, or termination by a scheduler, until an iteration is complete."""
+"""Delays Ctrl-C, or termination by a scheduler, until an iteration or a call of HDF5 is complete."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def terminated_like_ctrl_c() -> Iterator[None]:
 
 
 class HalfDone(KeyboardInterrupt):
-    """A second Ctrl-C, which stops within an iteration."""
+    """A second Ctrl-C, which stops inside an `uninterrupted` block."""
 
 
 #: Another Ctrl-C within this many seconds counts as the same one.
@@ -42,29 +43,32 @@ _IMPATIENCE = 1.0
 
 @contextmanager
 def uninterrupted(at_first: Callable[[], None] | None = None) -> Iterator[None]:
-    """Ctrl-C inside the block takes effect at its end, so that no iteration is left half done.
+    """Ctrl-C and termination inside the block take effect at its end, so that nothing is left half done.
 
-    at_first: called at the first Ctrl-C; a later one then raises HalfDone inside the block.
+    at_first: called at the first of them; a later Ctrl-C then raises HalfDone inside the block.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # Python runs signal handlers only in the main thread
         return
-    caught: list[float] = []
+    held: list[tuple[int, FrameType | None, float]] = []
+    earlier: dict[int, Any] = {}
 
     def catch(number: int, frame: FrameType | None) -> None:
-        caught.append(time.monotonic())
-        if at_first is not None and len(caught) == 1:
+        held.append((number, frame, time.monotonic()))
+        if at_first is not None and len(held) == 1:
             at_first()
-        elif at_first is not None and caught[-1] - caught[0] > _IMPATIENCE:
+        elif at_first is not None and number == signal.SIGINT and held[-1][2] - held[0][2] > _IMPATIENCE:
+            held.clear()
             raise HalfDone
 
-    before = signal.signal(signal.SIGINT, catch)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if callable(handler := signal.getsignal(number)):
+            earlier[number] = handler
+            signal.signal(number, catch)
     try:
         yield
-    except Exception:
-        if not caught:  # after Ctrl-C, the cause may be that the other processes are gone
-            raise
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
-    if caught:
-        raise KeyboardInterrupt
+        for known, handler in reversed(earlier.items()):  # SIGINT last: raising, it would leave the other one set
+            signal.signal(known, handler)
+        for caught, frame, _ in held:
+            earlier[caught](caught, frame)
