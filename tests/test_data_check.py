@@ -187,6 +187,13 @@ def test_annotations_without_objects_are_not_taken_for_none(tmp_path):
         list(preview_samples(open_set(tmp_path), 1, preset="toy"))
 
 
+def test_missing_photographs_are_not_called_small(tmp_path):
+    make_coco(tmp_path, 1)
+    (tmp_path / "images" / "001.png").unlink()
+    with pytest.raises(DataError, match=r"has no photograph to train on; missing image: 001\.png; put the images"):
+        open_set(tmp_path)
+
+
 def test_every_fault_of_clips_at_once(tmp_path):
     make_clips(tmp_path, {"bear": 5, "cow": 4, "dog": 3, "eel": 3, "fox": 3})
     frames, masks = tmp_path / "JPEGImages" / "480p", tmp_path / "Annotations" / "480p"

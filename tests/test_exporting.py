@@ -6,6 +6,7 @@ import base64
 import errno
 import io
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -535,6 +536,19 @@ def test_no_empty_folder_for_pictures_that_are_not_there(tmp_path: Path) -> None
     said = hodor("convert", tmp_path / "masks.tif", tmp_path / "out", "--to", "png", "--frames").output
     assert "2 pictures" in said and "could not be found" in said
     assert [place.name for place in (tmp_path / "out").iterdir() if place.is_dir()] == ["Annotations"]
+
+
+def test_a_result_is_no_data_set_but_its_export_is(result: SegmentSummary, tmp_path: Path) -> None:
+    folder = tmp_path / "my clip"
+    shutil.copytree(result.out, folder)
+    (folder / "export").mkdir(exist_ok=True)  # masks/ and one other folder: no images
+    said = refused("data", "check", folder, code=7)
+    assert "is a result of `hodor segment`, without the frames" in said
+    assert "ground-truth masks only" in hodor("evaluate", folder, "--predictions", folder).output
+    lost = hodor("convert", folder, tmp_path / "yolo", "--to", "yolo", "--frames").output
+    assert f"hodor export '{folder}' --to yolo --frames writes them" in " ".join(lost.split())
+    hodor(*shlex.split(said.split("`")[3])[1:])
+    assert hodor("data", "check", folder / "export" / "png", "--min-area", "50", "--min-side", "5").exit_code == 0
 
 
 def test_an_unknown_format_is_refused_before_a_mask_is_made_of_a_box(result: SegmentSummary, tmp_path: Path) -> None:

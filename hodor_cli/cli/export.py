@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +76,7 @@ def convert(
     """
     from hodor_cli.formats.recognise import read_annotations, writer_of
     from hodor_cli.formats.writing import new_folder
+    from hodor_cli.records import is_report
 
     if to == "list":
         _list_formats()
@@ -94,7 +96,9 @@ def convert(
     with new_folder(out, tolerance=simplify, frames=frames, names=names, overwrite=overwrite) as folder:
         writer.write(found, folder)
     if frames and (lost := sum(picture.file is None for picture in found.pictures)):
-        warn(f"{plural(lost, 'picture')} of {annotations} could not be found, so they were not written")
+        what = f"{plural(lost, 'picture')} of {annotations} could not be found, so they were not written"
+        hint = f"; hodor export {shlex.quote(str(annotations))} --to {to} --frames writes them"
+        warn(what + hint * is_report(annotations / "report.json"))
     masks = plural(sum(len(picture.object_ids) for picture in found.pictures), "mask")
     shapes = [shape for picture in found.pictures for shape in picture.shapes]
     count = len({shape.object_id for shape in shapes})

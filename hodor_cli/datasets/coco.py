@@ -124,7 +124,9 @@ class StillImages:
         if not self._images and not allow_empty:
             broken = min(self.faults.found, key=lambda fault: not fault.serious, default=None)
             why = f"; {broken.kind}: {broken}{broken.way_out}" if broken is not None else ""
-            raise DataError(f"{self.annotations_file} has no object within the limits ({self.limits}){why}")
+            small = self.below_limits or broken is None
+            what = f"object within the limits ({self.limits})" if small else "photograph to train on"
+            raise DataError(f"{self.annotations_file} has no {what}{why}")
 
     def __len__(self) -> int:
         return len(self._images)

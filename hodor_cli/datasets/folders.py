@@ -19,6 +19,7 @@ from hodor_cli.images.listing import frame_files
 from hodor_cli.images.paths import listed, plural, read_utf8, size_text, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 from hodor_cli.images.spacing import evenly_spaced
+from hodor_cli.records import is_report
 
 #: Usual names of folders of images and of masks, in lower case.
 IMAGES = ("images", "image", "frames", "imgs", "img", "rgb", "input", "video")
@@ -27,10 +28,11 @@ _LOOKED_AT = 100  # pictures of a folder whose sizes are compared
 
 
 def images_and_masks(root: Path) -> tuple[Path | None, Path | None]:
-    """The sub-folders of images and of masks, found by name. If there are only two, one known name is enough."""
+    """The sub-folders of images and of masks, found by name. If there are only two, one known name is enough, except in
+    a result of `segment`, which has masks alone."""
     images, masks = first_named(root, ("jpegimages", *IMAGES)), first_named(root, ("annotations", *MASKS))
     inside = visible_folders(root)
-    if len(inside) == 2 and (masks is None) != (images is None):
+    if len(inside) == 2 and (masks is None) != (images is None) and not is_report(root / "report.json"):
         other = next(folder for folder in inside if folder not in (images, masks))
         return images or other, masks or other
     return images, masks

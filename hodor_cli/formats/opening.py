@@ -3,6 +3,7 @@ another tool's annotations through temporary folders of label PNGs."""
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from hodor_cli.formats.photograph_masks import find_masks, is_labelled, read_lab
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import listed, plural, require_exists, visible_folders
+from hodor_cli.records import is_report
 
 
 def open_set(
@@ -140,6 +142,9 @@ def explain_folder(folder: Path) -> str:
     """A sentence that says what a folder without a data set contains and what to do; "" if unknown."""
     if folder.is_file():
         return f"{folder} is a file without annotations: give the folder of the data set, or the file that annotates it"
+    if is_report(folder / "report.json"):
+        way_out = f"`hodor export {shlex.quote(str(folder))} --to png --frames` writes a data set, {folder}/export/png"
+        return f"{folder} is a result of `hodor segment`, without the frames; {way_out}"
     if annotation_files(folder):
         return ""  # the reader of these annotations reports what is wrong with them
     if _has_text_labels(folder):

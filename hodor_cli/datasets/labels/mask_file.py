@@ -69,7 +69,7 @@ def read_mask(
         if suffix == ".json":
             parse_json(path, object, "JSON", "save it again")  # raises if it is damaged, and says where
         raise InputError(
-            f"{path} is a {suffix[1:].upper()} file, not a mask image; a mask is a PNG or an .npy array of object ids "
+            f"{path} ({suffix[1:].upper()} file) is not a mask image; a mask is a PNG or an .npy array of object ids "
             "(unpack archives first); annotations from LabelMe, COCO, YOLO, CVAT or Label Studio are read by "
             "`read_annotations`"
         )
