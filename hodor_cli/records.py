@@ -242,6 +242,8 @@ def read_record(path: Path, schema: type[Schema], way_out: str = "delete it") ->
 
 def read_result(folder: Path) -> Report:
     """The report of a finished run. Raises InputError if it cannot be read, or if a mask of its frames is missing."""
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; give the folder of a finished result")
     try:
         report = read_record(folder / "report.json", Report)
     except (OSError, OutputError) as error:

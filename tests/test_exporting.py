@@ -205,6 +205,8 @@ def test_a_report_whose_frames_are_out_of_order_is_not_exported(result: SegmentS
     report["frames"][2]["frame"] = 9
     (out / "report.json").write_text(json.dumps(report))
     assert "no readable report.json" in refused("export", out, "--to", "csv", code=3)
+    said = refused("export", out / "report.json", "--to", "csv", code=3)
+    assert "report.json is a file; give the folder of a finished result" in said
     said = refused("export-descriptors", out, "-o", tmp_path / "o.h5")
     assert "frame 3 is out of order" in said and not (out / "export").exists()
 

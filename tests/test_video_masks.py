@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -220,6 +221,13 @@ def test_photographs_given_as_masks_are_told_what_makes_masks(tmp_path: Path) ->
         Image.fromarray(image).save(tmp_path / name[2:] / name)
         with pytest.raises(InputError, match=r"draw (its|a) mask with `hodor annotate`"):
             read_mask_argument(str(tmp_path / name[2:]), FakeVideo())
+
+
+def test_a_descriptor_file_given_as_a_mask_is_no_picture(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "objects.h5", "w"):
+        pass
+    with pytest.raises(InputError, match=r"objects\.h5 is not a mask image that can be read"):
+        read_mask(tmp_path / "objects.h5")
 
 
 def test_lossless_looking_jpeg_is_noticed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL.ExifTags import Base as Tag
 from PIL.Image import Image
+from PIL.ImageFile import StubImageFile
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import read_start, require_exists
@@ -77,6 +78,8 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
         with data or _stream(path) as file, PIL.Image.open(file) as image:
             if image.width * image.height > MOST_PIXELS:  # the calling program may have raised Pillow's limit
                 raise PIL.Image.DecompressionBombError
+            if isinstance(image, StubImageFile):  # formats that Pillow knows but cannot read, such as HDF5
+                raise PIL.UnidentifiedImageError
             yield image
     except InputError:
         raise
