@@ -670,6 +670,12 @@ def test_an_object_that_cannot_be_deleted_everywhere_because_a_mask_is_damaged_s
     assert desk.session.project.history.available() == (True, False)  # redo would delete a part of it
     desk.do(ask.Redo())
     assert desk.labels(0).any()
+    desk.paint(5, 1, 10, 10)
+    desk.do(ask.Undo())
+    with pytest.raises(InputError):
+        desk.do(ask.DeleteObject(1))
+    desk.do(ask.Redo())
+    assert desk.labels(5).any()
 
 
 def test_tracking_keeps_objects_that_were_swapped_from_a_frame_on(desk: Desk) -> None:

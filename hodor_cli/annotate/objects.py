@@ -13,7 +13,7 @@ from hodor_cli.annotate.change import Change, edited_record
 from hodor_cli.annotate.events import EventSender
 from hodor_cli.annotate.history import ChangeKind, ObjectEntry
 from hodor_cli.annotate.project import Project, saving
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import plural
@@ -73,28 +73,28 @@ class Objects:
         """Change object ids from frame `start` on, as one change. Objects whose ids no longer occur are deleted."""
         if any(old == new for old, new in to.items()):
             raise UsageError(f"object {next(iter(to))} cannot be merged or swapped with itself; choose another")
-        try:
-            with self._project.change(kind) as change:
-                self._relabel(change, to, start)
-                for key in set(to) - set(to.values()):
-                    self._project.objects.pop(key)
-        except InputError:  # a mask is damaged: no frame is changed, not only those before it
-            if change.frames:
-                self._project.travel(-1)
-                self._project.history.drop_undone()
-            raise
+        for index in self._concerned(to, start):
+            self._project.labels(index)  # raises if a mask is damaged, before any frame is changed
+        with self._project.change(kind) as change:
+            self._relabel(change, to, start)
+            for key in set(to) - set(to.values()):
+                self._project.objects.pop(key)
         self._events.frames(change.frames, **more)
         where = f" in {plural(len(change.frames), 'frame')}" if change.frames else ""
         self._events.notice(f"{done}{where}; undo reverts it")
+
+    def _concerned(self, ids: Iterable[int], start: int) -> list[int]:
+        """The frames from `start` on whose records name any of the ids."""
+        found = ((index, {*it.objects, *it.given, *it.removed}) for index, it in self._project.records.items())
+        return sorted(index for index, named in found if index >= start and not named.isdisjoint(ids))
 
     def _relabel(self, change: Change, to: Mapping[int, int], start: int) -> None:
         """Change object ids in all frames from `start` on; changing an id to 0 removes the object.
 
         In frame `start` the masks count as made by hand, so that tracking keeps the new ids.
         """
-        for index, record in sorted(self._project.records.items()):
-            if index < start or not (set(record.objects) | set(record.given) | set(record.removed)) & set(to):
-                continue
+        for index in self._concerned(to, start):
+            record = self._project.records[index]
             table = np.arange(MAX_ID + 1, dtype=np.uint16)
             table[list(to)] = list(to.values())
             labels = table[self._project.labels(index)]
