@@ -327,6 +327,7 @@ def test_an_option_that_would_be_ignored_is_refused(command: str, unused: str) -
         ("--min-dim 288 --min-dim=384", "--min-dim is given 2 times; give it once"),
         ("-o a --out b --output c", "--out is given 3 times; give it once"),
         ("-out=a", "long options begin with two dashes: --out, not -out"),
+        ("--out=", "--out is empty; say where to write"),
         ("--mask a.png --start --end 4", "--start has no value: --end follows it"),
         ("--mask --out a", "--mask has no value: --out follows it"),
         ("--overlay --no-overlay", "--overlay/--no-overlay is given 2 times; give it once"),

@@ -39,7 +39,7 @@ class HodorCommand(TyperCommand):
         """Raise UsageError for arguments that click would accept with another meaning than the user's.
 
         These are a long option with one dash (read as -o with a value), an option that takes the next option as its
-        value, and an option given twice that takes one value.
+        value, an option given twice that takes one value, and an empty --out (read as the current folder).
         """
         for text in args[: end_of_options(args)]:
             if text.startswith("-") and (long := f"-{text.partition('=')[0]}") in flags:
@@ -50,6 +50,8 @@ class HodorCommand(TyperCommand):
             name, value = "/".join([option.opts[0], *option.secondary_opts]), values.get(option.name)
             if taken := flags & set(value if option.multiple and value else [value]):
                 raise UsageError(f"{name} has no value: {taken.pop()} follows it")
+            if option.name == "out" and value is not None and not value.strip():
+                raise UsageError("--out is empty; say where to write")
             switch = option.is_flag and not option.secondary_opts
             if (times := given.count(option)) > 1 and not option.multiple and not switch:
                 joined = ", with its values joined by commas" if ",..." in (option.metavar or "") else ""
