@@ -209,6 +209,7 @@ def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(tmp_pa
     assert "ends in .png" in refused(*search, "-o", "other.h5")
     assert "ends in .png" in refused("retrieval", "other.h5", "--pr-curve", "-o", "other.h5")
     assert "ends in .png" in refused(*search, "-o", "sheet.jpg")
+    assert "ends in .png" in refused("map", "other.h5", "-o", "map.jpg")
     assert library.read_bytes() == before
     (tmp_path / "photo.png").write_bytes(b"a photo")
     photo = ("retrieval", "other.h5", "--query", "photo.png", "--mask", "photo.png", "-o", "photo.png")

@@ -86,6 +86,8 @@ def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
         path /= "map"
     elif path.suffix.lower() in (".png", ".html", ".csv"):
         path = path.with_suffix("")
+    elif path.suffix:
+        raise OutputError(f"the picture of a map is a PNG; give --out a name that ends in .png, not in {path.suffix}")
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".html", ".csv")]
     for file in files:
         require_place(file, overwrite=overwrite)
