@@ -192,6 +192,8 @@ def test_missing_photographs_are_not_called_small(tmp_path):
     (tmp_path / "images" / "001.png").unlink()
     with pytest.raises(DataError, match=r"has no photograph to train on; missing image: 001\.png; put the images"):
         open_set(tmp_path)
+    said = refused("train-clicks", "--data", tmp_path, "-o", tmp_path / "run", code=7)
+    assert said.endswith("put the images next to their annotations, or links to them")  # no option that it lacks
 
 
 def test_every_fault_of_clips_at_once(tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import cv2
+import h5py
 import numpy as np
 import pytest
 from conftest import write_video
@@ -445,6 +446,13 @@ def test_playlists_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(sys, "stdin", PipedStdin(path))
     with pytest.raises(InputError):
         open_source("-")
+
+
+def test_a_descriptor_file_is_called_what_it_is(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "objects.h5", "w") as file:
+        file.create_group("videos")
+    with pytest.raises(InputError, match=r"objects\.h5 is an HDF5 file .*, not a video; give the video"):
+        open_source(tmp_path / "objects.h5")
 
 
 @pytest.mark.parametrize("address", ["https://example.org/a.mp4", "rtsp://camera/1", "file:///etc/hosts"])

@@ -18,7 +18,7 @@ MISSING, OUTSIDE, BELOW = "missing image", "image outside the folder", "objects 
 _WAYS_OUT = {
     "broken image": "; delete its file to train without it",
     "image listed more than once": "; give all its annotations the id of one entry, and delete the others",
-    MISSING: "; put the images next to their annotations, or give their folder, and the annotations as `annotations`",
+    MISSING: "; put the images next to their annotations, or links to them",
 }
 _EMPTY = "nothing is left to train on"
 _LIMITS = " within the limits; lower `limits.min_area` or `limits.min_side`"

@@ -24,6 +24,7 @@ from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import checked_labels, write_label_png
 from hodor_cli.images.paths import listed, plural, size_text
 from hodor_cli.images.picture import read_picture
+from hodor_cli.records import is_report
 from hodor_cli.weights.tensor_files import file_sha256
 
 
@@ -137,6 +138,10 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
     """Raise DataError for a sequence that cannot be run or scored, before spending any time on it."""
     name = sequence.name
     if not sequence.images:
+        result = next(iter(sequence.masks.values()), Path()).parent.parent
+        if is_report(result / "report.json"):
+            way_out = f"give the data set that has the truth, and {result} as `predictions`"
+            raise DataError(f"{result} is a result of `segment_source`, without the frames; to score it, {way_out}")
         raise DataError(f"{name} has masks but no images; add them, or score masks that exist with `predictions`")
     if not sequence.masks:
         raise DataError(f"{name} has no masks, but a model needs the objects of the first frame")

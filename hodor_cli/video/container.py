@@ -27,6 +27,7 @@ _PLAYLIST = re.compile(
     rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0\s|RTSPtext|<(\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<?(MPD|smil|asx|playlist)\b)",
     re.IGNORECASE | re.DOTALL,
 )
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of cover pictures, which not every file marks as such
 # Matroska elements.
 _EBML, _SEGMENT, _TRACK_NUMBER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xd7"
@@ -39,7 +40,10 @@ _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 def open_container(file: Any, label: str) -> InputContainer:
     """Open a path, or an object with `read`, with PyAV. Raises `InputError` with the reason, also for playlists and
     other files that refer to other files."""
-    if isinstance(file, str) and _PLAYLIST.match(read_start(Path(file), 2048).removeprefix(b"\xef\xbb\xbf")):
+    start = read_start(Path(file), 2048) if isinstance(file, str) else b""
+    if start.startswith(_HDF5):
+        raise InputError(f"{label} is an HDF5 file (descriptors?), not a video; give the video that it was made from")
+    if _PLAYLIST.match(start.removeprefix(b"\xef\xbb\xbf")):
         raise InputError(f"{label} is a playlist, which refers to other files; give one of those, or join them")
     allowed = ",".join(sorted(av.formats_available - _REFUSED))
     try:
