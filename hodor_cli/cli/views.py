@@ -11,6 +11,7 @@ from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, say
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import require_place
+from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.run.settings import SegmentSettings
 
 
@@ -86,7 +87,7 @@ def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
         path /= "map"
     elif path.suffix.lower() in (".png", ".html", ".csv"):
         path = path.with_suffix("")
-    elif path.suffix:
+    elif path.suffix.lower() in PICTURE_SUFFIXES:
         raise OutputError(f"the picture of a map is a PNG; give --out a name that ends in .png, not in {path.suffix}")
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".html", ".csv")]
     for file in files:

@@ -49,8 +49,10 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
 def checked_labels(labels: object, what: str, error: type[HodorError] = InputError) -> np.ndarray:
     """A label map as an array. Raises `error`, naming it as `what`, unless it is (H, W) ids from 0 to 65535."""
     array = np.asarray(labels)
-    if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":
-        raise error(f"{what} is {array.dtype} of shape {array.shape}; give (H, W) integers, or threshold a soft map")
+    if array.dtype.kind not in "biu":
+        raise error(f"{what} is {array.dtype}; give integers, or threshold a soft map")
+    if array.ndim != 2 or not array.size:
+        raise error(f"{what} must be (H, W), not {array.shape} {array.dtype}")
     if array.min() < 0 or array.max() > MAX_ID:
         raise error(f"{what} holds ids from {array.min()} to {array.max()}; they must be between 1 and {MAX_ID}")
     return array

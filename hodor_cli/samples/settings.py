@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from os.path import exists
+from os.path import abspath, exists
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,7 +61,7 @@ def parse_sources(data: Data) -> list[DataSource]:
     if not isinstance(given, Sequence):
         raise UsageError(f"`data` is a {type(given).__name__}; give a folder, or a list of folders")
     sources = [parse_source(item) for item in given]
-    places = [(source.folder.resolve(), source.annotations) for source in sources]
+    places = [(abspath(source.folder), source.annotations) for source in sources]
     if twice := next((sources[index] for index, place in enumerate(places) if place in places[:index]), None):
         raise UsageError(f"`data` names {twice.folder} twice; name each data set once")
     return sources
