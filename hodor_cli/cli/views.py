@@ -11,7 +11,6 @@ from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, say
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import require_place
-from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.run.settings import SegmentSettings
 
 
@@ -80,6 +79,8 @@ def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
 
     Raises OutputError if they cannot be written there, or if one exists, unless `overwrite`.
     """
+    from hodor_cli.images.picture import PICTURE_SUFFIXES
+
     path = Path(out)
     if path.name in ("", ".."):
         raise OutputError(f"{out or 'an empty name'} names no file; name one, for example {path / 'map'}")
