@@ -843,6 +843,13 @@ def test_the_folder_is_a_result_that_other_commands_take(desk: Desk, video: Path
     assert same.root == desk.folder and Path(source.label) == video
 
 
+def test_an_exported_overlay_is_limited_like_that_of_a_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SegmentSettings, "overlay_side", 48)
+    desk.paint(0, 1, 20, 20)
+    desk.do(ask.Export("overlay"))
+    assert {frame.shape for frame in read_video(desk.folder / "overlay.mp4")} == {(32, 48, 3)}
+
+
 def test_a_result_of_segment_is_opened_and_one_that_was_made_anew_is_read_anew(
     desk: Desk, open_desk: Callable[[], Desk]
 ) -> None:
