@@ -294,8 +294,9 @@ def test_a_json_that_annotates_nothing_is_not_taken_for_annotations(tmp_path):
     (tmp_path / "config.json").write_text('{"author": "me"}')
     assert check_dataset(tmp_path, limits=LIMITS).ok
     (tmp_path / "other.json").write_bytes((tmp_path / "labels.json").read_bytes())
-    with pytest.raises(DataError, match=r"\(labels.json, other.json\): name one with `annotations`"):
+    with pytest.raises(DataError, match=r"\(labels.json, other.json\); give one .*[/\\]labels.json$"):
         check_dataset(tmp_path)
+    assert check_dataset(tmp_path / "labels.json", limits=LIMITS).ok
     (tmp_path / "labels.json").unlink()
     (tmp_path / "other.json").unlink()
     with pytest.raises(DataError, match=r"holds folders of images .* but no annotations"):
@@ -518,6 +519,17 @@ def test_photographs_with_masks_called_like_them_next_to_them_are_a_set(tmp_path
         open_set(tmp_path)
     Image.new("L", (20, 20), 255).save(tmp_path / "cysts" / "b_mask.png")
     assert kinds(check_dataset(tmp_path / "cysts", limits=LIMITS))["size mismatch"] == "b_mask.png"
+
+
+def test_a_fault_of_a_file_with_a_long_path_keeps_its_way_out(tmp_path):
+    folder = tmp_path.joinpath(*["very_long_names" * 8] * 3)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    Image.new("RGB", (80, 60)).save(folder / "images" / "a.png")
+    square = cv2.rectangle(np.zeros((60, 80), np.uint8), (20, 20), (50, 40), 255, -1)
+    cv2.imwrite(str(folder / "masks" / "a.png"), cv2.GaussianBlur(square, (9, 9), 3))
+    fault = str(check_dataset(folder, limits=LIMITS).found[0])
+    assert " ... " in fault and "a.png has soft edges" in fault and fault.endswith("threshold it at 128")
 
 
 def test_folders_of_single_photographs_with_a_mask_for_each_object_are_a_set(tmp_path):

@@ -547,8 +547,9 @@ def test_a_result_is_no_data_set_but_its_export_is(result: SegmentSummary, tmp_p
     said = refused("data", "check", folder, code=7)
     assert "is a result of `hodor segment`, without the frames" in said
     assert "ground-truth masks only" in hodor("evaluate", folder, "--predictions", folder).output
-    said_of_scoring = refused("evaluate", folder, code=7)
-    assert f"{folder} as --predictions" in said_of_scoring and "hodor segment" in said_of_scoring
+    for more in ((), ("--given", "1")):
+        said_of_scoring = refused("evaluate", folder, *more, code=7)
+        assert f"{folder} as --predictions" in said_of_scoring and "hodor segment" in said_of_scoring
     lost = hodor("convert", folder, tmp_path / "yolo", "--to", "yolo", "--frames").output
     assert f"hodor export '{folder}' --to yolo --frames writes them" in " ".join(lost.split())
     hodor(*shlex.split(said.split("`")[3])[1:])

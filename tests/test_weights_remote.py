@@ -103,6 +103,14 @@ def test_a_download_that_broke_off_leaves_nothing(server: FakeServer, checkpoint
     assert weights_path(server.url + PATH).read_bytes() == checkpoint
 
 
+def test_what_a_killed_download_left_is_removed(server: FakeServer, checkpoint: bytes) -> None:
+    server.files[PATH] = checkpoint
+    file = weights_path(server.url + PATH)
+    file.rename(file.with_name(f".{file.name}.123456.tmp"))
+    assert weights_path(server.url + PATH).read_bytes() == checkpoint
+    assert list(file.parent.iterdir()) == [file]
+
+
 def test_a_malformed_address_is_refused() -> None:
     assert "https://[x/a.pth is not a web address" in refused("https://[x/a.pth", UsageError)
     assert "https://www..org/a.pth cannot be reached" in refused("https://www..org/a.pth")

@@ -26,7 +26,7 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
         found = annotation_files(place)
         if len(found) > 1:
             names = listed((path.name for path in found), 4)
-            raise DataError(f"{place} has several annotation files ({names}): name one with `annotations`")
+            raise DataError(f"{place} has several annotation files ({names}); give one of them, such as {found[0]}")
         if found:
             return place, found[0]
     for sub in visible_folders(folder):

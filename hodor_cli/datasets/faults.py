@@ -159,4 +159,5 @@ class CheckReport(Faults):
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
+    """Leaves out the middle, because a sentence ends with the way out; what makes it long is a path or a value."""
+    return text if len(text) <= _LONGEST else f"{text[:95]} ... {text[len(text) - _LONGEST + 100 :]}"

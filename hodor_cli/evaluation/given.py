@@ -19,6 +19,7 @@ from hodor_cli.engine.step_result import ObjectResult
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
 from hodor_cli.errors import DataError, UsageError, closest
 from hodor_cli.evaluation.metrics import score_frame
+from hodor_cli.evaluation.model_run import require_images
 from hodor_cli.evaluation.output import write_given_figure
 from hodor_cli.evaluation.settings import EvaluationSettings, Progress
 from hodor_cli.files import json_text, write_result
@@ -88,11 +89,12 @@ def evaluate_given(
 
     adapt: makes a segmenter from the given frames, used instead of `segmenter`.
 
-    Raises DataError if a sequence has too few labelled frames, or too few that show an object, to give the largest
-    count and score others.
+    Raises DataError if a sequence has no images, too few labelled frames, or too few that show an object, to give the
+    largest count and score others.
     """
     counts = sorted(set(settings.counts))
     for sequence in dataset.sequences.values():
+        require_images(sequence)
         clip = _Clip(sequence, segmenter, adapt)
         if len(clip.truth) <= counts[-1] or len(clip.candidates) < counts[-1]:
             raise DataError(

@@ -134,15 +134,21 @@ def _take_finished(run: Scored, part: VideoSequence, masks: MaskFolder, rules: R
     return True
 
 
-def _check(sequence: VideoSequence, rules: Rules) -> None:
-    """Raise DataError for a sequence that cannot be run or scored, before spending any time on it."""
-    name = sequence.name
+def require_images(sequence: VideoSequence) -> None:
+    """Raise DataError if a sequence has masks alone."""
     if not sequence.images:
         result = next(iter(sequence.masks.values()), Path()).parent.parent
         if is_report(result / "report.json"):
             way_out = f"give the data set that has the truth, and {result} as `predictions`"
             raise DataError(f"{result} is a result of `segment_source`, without the frames; to score it, {way_out}")
-        raise DataError(f"{name} has masks but no images; add them, or score masks that exist with `predictions`")
+        wrong = f"{sequence.name} has masks but no images"
+        raise DataError(f"{wrong}; add them, or score masks that exist with `predictions`")
+
+
+def _check(sequence: VideoSequence, rules: Rules) -> None:
+    """Raise DataError for a sequence that cannot be run or scored, before spending any time on it."""
+    require_images(sequence)
+    name = sequence.name
     if not sequence.masks:
         raise DataError(f"{name} has no masks, but a model needs the objects of the first frame")
     missing = [frame for frame in sequence.masks if frame not in sequence.images]

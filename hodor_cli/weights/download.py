@@ -50,13 +50,12 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
         return file
     with writing_file(file.parent, _NO_DISK):
         file.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        locked_file(file, advice="wait until it is there, and run again"),
-        writing_file(file, _NO_DISK),
-        replacing(file) as temporary,
-    ):
-        _receive(url, temporary, progress)
-        _check(url, temporary, pinned)
+    with locked_file(file, advice="wait until it is there, and run again"), writing_file(file, _NO_DISK):
+        for left in file.parent.glob(".*.tmp"):  # by killed downloads; the folder is of this address alone
+            left.unlink()
+        with replacing(file) as temporary:
+            _receive(url, temporary, progress)
+            _check(url, temporary, pinned)
     return file
 
 
