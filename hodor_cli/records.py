@@ -162,7 +162,12 @@ class ReviewItem(Struct, frozen=True, rename={"object_id": "object"}):
     def __str__(self) -> str:
         """As a line for a person: 00012 - 00015, object 1: confidence fell (from 0.93 to 0.71)."""
         names = self.first_name if self.first_frame == self.last_frame else f"{self.first_name} - {self.last_name}"
-        return f"{names}, object {self.object_id}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+        return f"{names}, object {self.object_id}: {self.why}"
+
+    @property
+    def why(self) -> str:
+        """The reason and its detail."""
+        return self.reason + (f" ({self.detail})" if self.detail else "")
 
 
 class SuggestedFrame(Struct, frozen=True):

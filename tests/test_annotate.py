@@ -777,6 +777,25 @@ def test_a_click_that_changes_nothing_is_told(desk: Desk) -> None:
     assert "click outside the mask of object 1 changed nothing" in desk.told("notice")[-1]["text"]
 
 
+def test_the_first_click_on_an_object_that_takes_most_of_another_is_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros((64, 96), bool)
+    monkeypatch.setattr(Clicker, "click", lambda self, x, y, **_: mask)
+    desk.paint(0, 1, 10, 10, 30)
+    mask[10:24, 10:40] = True  # less than half of it
+    desk.do(ask.Click(0, 2, 20.0, 20.0))
+    assert not desk.told("notice")
+    desk.do(ask.Undo())
+    mask[10:34, 10:40] = True
+    desk.do(ask.Click(0, 2, 20.0, 20.0))
+    assert "object 2 took most of object 1; if it is only a part of that, undo" in desk.told("notice")[-1]["text"]
+    told = len(desk.told("notice"))
+    mask[34:36, 10:40] = True
+    desk.do(ask.Click(0, 2, 30.0, 35.0))  # its user has read it
+    assert len(desk.told("notice")) == told
+
+
 def test_the_first_click_need_not_compute_the_features_of_the_frame(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

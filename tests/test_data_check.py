@@ -158,6 +158,14 @@ def test_the_check_counts_the_objects_of_each_class(tmp_path):
     assert "objects by class: box 5, lid 1, tape 0" in check_dataset(tmp_path, limits=LIMITS).facts
 
 
+def test_photographs_without_an_object_are_named(tmp_path):
+    content = make_coco(tmp_path, 6)
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in (3, 6)]
+    save_coco(tmp_path, content)
+    told = "4 photographs without an object to train on: 001.png, 002.png, 004.png and 1 more"
+    assert told in check_dataset(tmp_path, limits=LIMITS).facts
+
+
 def test_nothing_left_is_a_fault(tmp_path):
     make_coco(tmp_path, 2)
     report = check_dataset(tmp_path, limits=ObjectLimits(min_area=1e7))

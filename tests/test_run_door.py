@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Browser
 from conftest import write_video
 from msgspec.structs import replace
 from PIL import Image
@@ -262,6 +263,39 @@ def test_the_review_page_shows_the_moments_and_plays_the_overlay(clip: Path, fir
     assert "8 frames, 160x120" in page
     assert "hodor annotate" in page
     assert "&lt;b&gt;clip" in page and "<b>" not in page
+
+
+def _page(folder: Path, review: tuple[ReviewItem, ...], confidences: list[float | None]) -> Path:
+    """The page of a run without an overlay. confidences: of object 1 in each frame, None where it is lost."""
+    identity = RunIdentity(SourceRecord("clip", "video", (90, 160), 25.0), {}, {}, WeightsRecord("mini", ""), {}, {})
+    objects = {key: ObjectSummary(0, len(confidences), 0, 0.9) for key in (1, 2)}
+    report = replace(report_of(identity, SpeedRecord(len(confidences), 0.0), (), lambda: ()), review=review)
+    entries = [ObjectRecord(9, None, one or 0.0, one is None) for one in confidences]
+    records = [FrameRecord(at, f"{at:05d}", at / 25, {1: entry}) for at, entry in enumerate(entries)]
+    write_review_page(folder / "review.html", replace(report, objects=objects), records, None)
+    return folder / "review.html"
+
+
+def test_reasons_for_the_same_frames_share_a_picture_on_the_page(tmp_path: Path) -> None:
+    def one(object_id: int, reason: str, last: int) -> ReviewItem:
+        return ReviewItem(object_id, reason, 0, last, "00000", f"{last:05d}", "by 3")
+
+    review = (one(1, "returned", 0), one(1, "area jumped", 0), one(1, "area jumped", 1), one(2, "area jumped", 0))
+    page = _page(tmp_path, review, [0.9, 0.9]).read_text()
+    assert page.count("<button") == 3 and "00000, object 1: returned (by 3); area jumped (by 3)<" in page
+
+
+def test_a_lost_object_is_one_even_bar_on_the_page(tmp_path: Path) -> None:
+    page = _page(tmp_path, (), [None] * 40)
+    browser = Browser(tmp_path / "profile", 613, 400)  # columns end between pixels
+    try:
+        browser.open(page.as_uri())
+        browser.screenshot(tmp_path / "shot.png")
+        box = browser.run("document.querySelector('svg').getBoundingClientRect().toJSON()")
+    finally:
+        browser.close()
+    row = np.asarray(Image.open(tmp_path / "shot.png").convert("RGB"))[int(box["y"]) + 20, 50:500]
+    assert len(np.unique(row, axis=0)) == 1 and row.max() < 240
 
 
 def test_the_pages_times_show_those_frames_of_the_overlay(clip: Path, first: np.ndarray) -> None:

@@ -457,7 +457,7 @@ def test_a_descriptor_file_is_called_what_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["https://example.org/a.mp4", "rtsp://camera/1", "file:///etc/hosts"])
 def test_addresses_are_not_followed(address: str) -> None:
-    with pytest.raises(InputError, match="is a URL"):
+    with pytest.raises(InputError, match=f"is a URL; .* pipe `ffmpeg -i {address} .*` into -"):
         open_source(address)
 
 

@@ -75,3 +75,12 @@ def found(mask: Mask, advice: str) -> Mask:
     if not mask.any():
         raise InputError(f"no object was found there; {advice}")
     return mask
+
+
+def mostly_taken(mask: Mask, labels: NDArray[np.uint16], object_id: int) -> int:
+    """The other object that loses more than half of its pixels to the mask of `object_id`, or 0."""
+    others = np.where(labels == object_id, 0, labels)
+    taken = np.bincount(others[mask], minlength=1)
+    taken[0] = 0
+    most = int(taken.argmax())
+    return most if 2 * taken[most] > np.count_nonzero(others == most) else 0

@@ -22,7 +22,7 @@ from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.messages import unpack_runs
 from hodor_cli.annotate.objects import Objects
 from hodor_cli.annotate.project import Labels, Project
-from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found
+from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found, mostly_taken
 from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.clicks.shapes import largest_piece, without_enclosed, without_holes, without_unclicked
 from hodor_cli.errors import InputError, UsageError
@@ -169,6 +169,10 @@ class Session:
         shrunk = np.intersect1d(labels[mask & others], labels[~mask]).tolist()
         points = [list(point) for point in clicks.points]
         self._edit(request.frame, [request.object, *shrunk], mask, ChangeKind.CLICK, labels, points)
+        taken = mostly_taken(mask, labels, request.object)
+        if taken and len(points) == 1 and not clicks.start.any():
+            took = f"{self._objects.title(request.object)} took most of {self._objects.title(taken)}"
+            self._events.notice(f"{took}; if it is only a part of that, undo and draw a box around the part")
 
     def _box(self, request: messages.Box) -> None:
         image = self.reader.read(request.frame)

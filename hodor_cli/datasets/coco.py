@@ -107,6 +107,8 @@ class StillImages:
         self.faults: Faults = annotations.faults
         #: Number of images in the file, with or without objects.
         self.images_listed = 0
+        #: The names of those without an object within the limits.
+        self.without_objects: list[str] = []
         self.below_limits = 0
         #: For each outline that reaches far outside its photograph and is cut at the edge, the photograph's name.
         self.cut: list[str] = []
@@ -169,7 +171,9 @@ class StillImages:
         """Store a photograph if it has usable objects."""
         self.images_listed += 1
         usable = [one for one in objects if self._large_enough(one, image)]
-        if usable and self._is_there(image):
+        if not usable:
+            self.without_objects.append(image.file_name)
+        elif self._is_there(image):
             self._images.append(image)
             self.object_counts.append(len(usable))
             self.sizes.append(image.size)

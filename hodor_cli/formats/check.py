@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
-from hodor_cli.datasets.faults import BELOW, MISSING, OUTSIDE, CheckReport, Faults
+from hodor_cli.datasets.faults import BELOW, CheckReport, Faults
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import as_data_error
 from hodor_cli.formats.numbering import cut_outlines
@@ -67,9 +67,8 @@ def _check_stills(stills: StillImages, full: bool, progress: Progress | None) ->
     report.facts.extend(cut_outlines(stills.cut))
     if stills.below_limits:
         report.facts.append(f"{plural(stills.below_limits, 'object')} below the limits ({stills.limits})")
-    bare = stills.images_listed - len(stills) - report.counts[MISSING] - report.counts[OUTSIDE]
-    if bare > 0:
-        report.facts.append(f"{plural(bare, 'photograph')} without an object to train on")
+    if bare := stills.without_objects:
+        report.facts.append(f"{plural(len(bare), 'photograph')} without an object to train on: {listed(bare, 3)}")
     return report
 
 

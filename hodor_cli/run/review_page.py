@@ -70,20 +70,24 @@ def write_review_page(page: Path, report: ReportRecord, records: Iterable[FrameR
             lines[object_id].add(position * min(count, _COLUMNS) // count, entry)
     shown = [positions[item.first_frame] for item in review[:_MOST_PICTURES]]
     pictures = {} if overlay is None else _pictures(overlay, shown)
-    moments = []
+    moments: dict[tuple[int, int, int], dict[str, object]] = {}
     for item in review:
         first, length = positions[item.first_frame], item.last_frame - item.first_frame + 1
         if item.object_id in lines:  # a caller's notes may be about other objects
             mark = (first * _COLUMNS / count, max(2.0, length * _COLUMNS / count), item.reason)
             lines[item.object_id].marks.append(mark)
-        moments.append({"item": item, "seconds": seconds[item.first_frame], "picture": pictures.get(first)})
+        key = (item.first_frame, item.last_frame, item.object_id)
+        if key in moments:  # one picture for all reasons
+            moments[key]["text"] = f"{moments[key]['text']}; {item.why}"
+        else:
+            moments[key] = {"text": str(item), "seconds": seconds[item.first_frame], "picture": pictures.get(first)}
     text = render(
         "hodor_cli.run",
         "review.html",
         report=report,
         columns=_COLUMNS,
         timelines=list(lines.values()),
-        moments=moments,
+        moments=list(moments.values()),
         overlay=None if overlay is None else overlay.name,
     )
     write_whole(page, text.encode())

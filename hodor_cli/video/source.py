@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import stat
 import sys
 from contextlib import suppress
@@ -74,7 +75,8 @@ def open_source(
     if text.isascii() and text.isdigit() and not exists(path):
         return CameraSource(int(text), settings)
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) and not exists(path):
-        raise InputError(f"{text} is a URL; download the video and give the file, or pipe it into - with ffmpeg")
+        pipe = f"`ffmpeg -i {shlex.quote(text)} -c copy -f matroska -`"
+        raise InputError(f"{text} is a URL; download the video and give the file, or pipe {pipe} into -")
     require_exists(path, "video, folder or camera")
     source = _open_path(path, settings)
     if axes is not None and not isinstance(source, PictureStackSource):
