@@ -870,6 +870,11 @@ def test_every_shortcut_of_the_sheet_works(page: Page) -> None:
     browser = page.begin()
     browser.key("?")
     sheet = set(browser.run("Array.from(document.querySelectorAll('#help-keys kbd')).map((one) => one.textContent)"))
+    lefts = browser.run(
+        "Array.from(document.querySelectorAll('#help-keys h3')).map((heading) => "
+        "[heading, heading.nextElementSibling.nextElementSibling].map((one) => one.getBoundingClientRect().left))"
+    )
+    assert all(heading == second for heading, second in lefts)  # no heading is at the end of a column
     browser.key("?")
     tested = {name for name, *_ in SHORTCUTS} | {"F", "L", "Enter"}  # these by the test of tools, and
     tested |= {"Arrows", "Shift+Arrows", "Alt+Enter"}  # these by the test of the crosshair

@@ -267,7 +267,8 @@ def test_the_review_page_shows_the_moments_and_plays_the_overlay(clip: Path, fir
 
 def _page(folder: Path, review: tuple[ReviewItem, ...], confidences: list[float | None]) -> Path:
     """The page of a run without an overlay. confidences: of object 1 in each frame, None where it is lost."""
-    identity = RunIdentity(SourceRecord("clip", "video", (90, 160), 25.0), {}, {}, WeightsRecord("mini", ""), {}, {})
+    source, weights = SourceRecord("clip", "video", (90, 160), 25.0), WeightsRecord("mini", "")
+    identity = RunIdentity(source, {}, {}, weights, {}, {}, names={1: "<mug>"})
     objects = {key: ObjectSummary(0, len(confidences), 0, 0.9) for key in (1, 2)}
     report = replace(report_of(identity, SpeedRecord(len(confidences), 0.0), (), lambda: ()), review=review)
     entries = [ObjectRecord(9, None, one or 0.0, one is None) for one in confidences]
@@ -276,12 +277,13 @@ def _page(folder: Path, review: tuple[ReviewItem, ...], confidences: list[float 
     return folder / "review.html"
 
 
-def test_reasons_for_the_same_frames_share_a_picture_on_the_page(tmp_path: Path) -> None:
+def test_the_page_names_objects_and_shows_a_picture_once_for_all_reasons(tmp_path: Path) -> None:
     def one(object_id: int, reason: str, last: int) -> ReviewItem:
         return ReviewItem(object_id, reason, 0, last, "00000", f"{last:05d}", "by 3")
 
     review = (one(1, "returned", 0), one(1, "area jumped", 0), one(1, "area jumped", 1), one(2, "area jumped", 0))
     page = _page(tmp_path, review, [0.9, 0.9]).read_text()
+    assert "object 1 (&lt;mug&gt;)" in page and "object 2 (" not in page
     assert page.count("<button") == 3 and "00000, object 1: returned (by 3); area jumped (by 3)<" in page
 
 
