@@ -44,10 +44,11 @@ def example() -> Example:
 
 
 def test_adapting_lowers_the_loss_and_leaves_the_given_network_alone(toy: Hodor, example: Example) -> None:
-    before = model_fingerprint(toy)
+    before, random_state = model_fingerprint(toy), torch.get_rng_state()
     seen: list[AdaptProgress] = []
     adapted = adapt(toy, [example], AdaptSettings(Budget(steps=40)), progress=seen.append)
     assert model_fingerprint(toy) == before != model_fingerprint(adapted)
+    assert torch.equal(torch.get_rng_state(), random_state)  # the caller's, too
     assert [state.steps for state in seen] == list(range(1, 41))
     assert seen[-1].share == 1.0
     assert np.mean([s.loss for s in seen[-10:]]) < np.mean([s.loss for s in seen[:10]])

@@ -95,7 +95,7 @@ def test_the_background_is_the_largest_of_its_ten_logits() -> None:
 def test_averaged_weights_are_in_a_network_of_their_own() -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(layer.weight, 0.0)
-    learner = Learner(layer, replace(train_preset("toy"), average=0.9), torch.device("cpu"), [])
+    learner = Learner(layer, replace(train_preset("toy"), average=0.9), torch.device("cpu"))
     torch.nn.init.constant_(layer.weight, 1.0)
     learner.done = 10_000
     assert learner.update(0.0, torch.zeros(1))

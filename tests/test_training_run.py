@@ -63,7 +63,9 @@ def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Pa
     told: list[TrainingProgress] = []
     notes: list[str] = []
     settings = {"batch_size": 4, "micro_batch": 2, "average": 0.5}
+    random_state = torch.get_rng_state()
     result = run(photos, tmp_path / "run", 2, settings=settings, progress=told.append, note=notes.append)
+    assert torch.equal(torch.get_rng_state(), random_state)  # the caller's
     assert (result.iterations, result.best, result.score) == (2, None, None)
     assert result.last == tmp_path / "run" / "last.safetensors"
     checkpoint = load_checkpoint(result.last)

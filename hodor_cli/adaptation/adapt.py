@@ -28,7 +28,7 @@ from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.device import choose_device, choose_precision, placed, precision_name
+from hodor_cli.runtime.device import choose_device, choose_precision, own_random_state, placed, precision_name
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.samples.sample import collate
 from hodor_cli.training.cycles import Objective, inputs_of, schedule
@@ -125,7 +125,7 @@ class _Adaptation:
         model, self.device = copy.deepcopy(given), next(given.parameters()).device
         freeze_stages(model.backbone, TRAINING.frozen_stages)
         self.given, self.precision = given, precision
-        self.learner = Learner(model, TRAINING, self.device, model.backbone.parameters())
+        self.learner = Learner(model, TRAINING, self.device)
         self.examples, self.settings, self.size = examples, settings, size
         self.progress = progress
         self.started = time.perf_counter()
@@ -141,7 +141,8 @@ class _Adaptation:
         if blend < _WORTH:
             blend = 0.0
         else:
-            self._learn()
+            with own_random_state(self.device):
+                self._learn()
         parameters = model.parameters(), self.given.parameters(), self.learner.learned.parameters()
         with torch.no_grad():
             for parameter, given, learned in zip(*parameters, strict=True):

@@ -159,8 +159,7 @@ class _Run:
             clip_norm=1.0,
             average=settings.average,
         )
-        learning = [parameter for parameter in net.backbone.parameters() if parameter.requires_grad]
-        self.learner = Learner(net, self.config, self.device, learning)
+        self.learner = Learner(net, self.config, self.device)
         self.seconds = 0.0
         #: Running means of the loss and of the IoU after each click, since iteration `began`.
         self.began = 0

@@ -112,6 +112,11 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def own_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """A block that may seed PyTorch; after it, the random state is the caller's again."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until the device has finished all queued work."""
     if device.type == "cuda":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import torch
@@ -19,20 +18,20 @@ Network = TypeVar("Network", bound=nn.Module)
 class Learner(Generic[Network]):
     """A network in training, with its optimiser and running average. `done` counts the steps.
 
-    The model is moved to the device. backbone: the parameters that learn at `backbone_rate`; the model's parameters
-    outside "backbone." learn at the full rate.
+    The model is moved to the device. Its parameters in "backbone." learn at `backbone_rate`, the others at the full
+    rate.
     """
 
-    def __init__(
-        self, model: Network, config: TrainConfig, device: torch.device, backbone: Iterable[nn.Parameter]
-    ) -> None:
+    def __init__(self, model: Network, config: TrainConfig, device: torch.device) -> None:
         # Moved first, because the optimiser keeps its moments where the parameters are.
         model.to(device=device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
         self.model, self.clip_norm, self.done = model, config.clip_norm, 0
-        rest = [value for name, value in model.named_parameters() if not name.startswith("backbone.")]
+        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+        for name, value in model.named_parameters():
+            parts[name.startswith("backbone.")].append(value)
         self.optimiser = torch.optim.AdamW(
-            [{"params": rest, "factor": 1.0}, {"params": list(backbone), "factor": config.backbone_rate}],
+            [{"params": parts[0], "factor": 1.0}, {"params": parts[1], "factor": config.backbone_rate}],
             weight_decay=config.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )

@@ -106,7 +106,7 @@ class _Run:
         self._batches = Batches(plan.sets, config.batches, shares, seed=config.seed, rank=rank, world=world)
         freeze_stages(model.backbone, config.frozen_stages)
         self.local = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype).train()
-        self.learner = Learner(model, config, process.device, model.backbone.parameters())
+        self.learner = Learner(model, config, process.device)
         #: `local`, made ready to exchange gradients with the other processes.
         self.objective: Any = process.setup(self.local)
         self.state = TrainingState(0, config.to_dict(), model=model.config.to_dict())

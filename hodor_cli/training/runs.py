@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed, plural
+from hodor_cli.runtime.device import own_random_state
 from hodor_cli.samples.batches import unknown_sources
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
 from hodor_cli.settings import options_of
@@ -101,7 +102,9 @@ def _train(
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
         if layout.world == 1:
-            state = fit(Process(layout.device, layout.precision), plan)
+            process = Process(layout.device, layout.precision)
+            with own_random_state(process.device):
+                state = fit(process, plan)
         else:
             # An iteration that drops the cue gives its parameters no gradient.
             state = in_processes(layout, fit, plan, unused=config.drop_cue > 0)
