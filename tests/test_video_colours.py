@@ -66,12 +66,12 @@ def test_written_videos_have_the_source_s_values_of_colour(tmp_path: Path, span:
     assert all(np.abs(plane - want).mean() < 2.5 for plane, want in zip(planes, wanted, strict=True))
 
 
-def tagged(path: Path, matrix: int) -> Path:
-    """A red H.264 file whose tags name a matrix, by which its values are not coded."""
+def tagged(path: Path, matrix: int, transfer: int = 2) -> Path:
+    """A red H.264 file whose tags name a matrix and a transfer curve, by which its values are not coded."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        stream.codec_context.colorspace = matrix
+        stream.codec_context.colorspace, stream.codec_context.color_trc = matrix, transfer
         red = av.VideoFrame.from_ndarray(np.full((48, 64, 3), (200, 40, 30), np.uint8), format="rgb24")
         container.mux(stream.encode(red.reformat(format="yuv420p", dst_colorspace=SCALERS[1], dst_color_range=LIMITED)))
         container.mux(stream.encode(None))
@@ -85,6 +85,12 @@ def test_bt2020_with_constant_luminance_is_read_as_bt2020(tmp_path: Path) -> Non
             pictures.append(next(iter(source)).image)
             assert source.colours.matrix == 9
     assert np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize(("transfer", "curve"), [(16, "PQ"), (18, "HLG"), (1, None), (14, None)])
+def test_hdr_is_told_because_its_tones_are_not_mapped(tmp_path: Path, transfer: int, curve: str | None) -> None:
+    with open_source(tagged(tmp_path / "a.mp4", 9, transfer)) as source:
+        assert [f"is HDR ({curve})" in warning for warning in source.warnings] == ([True] if curve else [])
 
 
 @pytest.mark.parametrize("matrix", [8, 12])  # YCgCo, and one that depends on the primaries

@@ -442,3 +442,8 @@ def test_a_mask_that_may_be_inverted_is_said(tmp_path: Path) -> None:
     inverted, meant = read_mask(tmp_path / "inverted.png"), read_mask(tmp_path / "object.png")
     assert "inverted.png: objects cover the whole edge of the picture" in inverted.notes[-1] and inverted.labels[0, 0]
     assert not any("edge" in note for note in meant.notes)
+    canvas = np.full((H, W, 3), 255, np.uint8)
+    canvas[10:30, 20:40] = (200, 0, 0)
+    canvas[10:12, 20:40] = 0  # black is the background, so white is an object
+    Image.fromarray(canvas).save(tmp_path / "canvas.png")
+    assert read_mask(tmp_path / "canvas.png").notes[-1].endswith("if that is the background, paint it black")

@@ -24,6 +24,7 @@ from hodor_cli.video.yuv import Colours, Turn, deep_values, is_convertible, pict
 
 T = TypeVar("T")
 _MEASURED_FRAMES = 9
+_HDR = {16: "PQ", 18: "HLG"}  # transfer curves, by their numbers in ITU-T H.273
 _DEFAULT_FPS = 25.0  # if the header has no plausible rate
 
 
@@ -141,6 +142,11 @@ class DecodedSource(FrameSource):
         aspect = next((Fraction(ratio) for ratio in ratios if ratio and Fraction(1, 20) <= ratio <= 20), Fraction(1))
         self.pixel_aspect = aspect if turn is None or turn[0, 0] else 1 / aspect
         self.colours = Colours.of(first.frame, stream.codec_context)
+        if curve := _HDR.get(self.colours.transfer):
+            self.warn(
+                f"{self.label} is HDR ({curve}), which is read without tone mapping: pictures look pale, and the"
+                " objects in the overlay too bright; convert it to SDR first if that matters"
+            )
         return stream, first, decoded
 
     def _numbered(self, decoded: Iterator[DecodedFrame], first: int) -> Iterator[Frame]:

@@ -91,7 +91,8 @@ def read_mask(
     if mask.labels.all():
         mask.notes.append(f"{path.name} has no background pixel: its objects fill the whole picture")
     elif covers_edge(mask.labels):
-        note = "objects cover the whole edge of the picture; if that is the background, invert the mask"
+        way_out = "paint it black" if mask.colours else "invert the mask"
+        note = f"objects cover the whole edge of the picture; if that is the background, {way_out}"
         mask.notes.append(f"{path.name}: {note}")
     return mask
 
