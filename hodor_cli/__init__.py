@@ -38,7 +38,7 @@ _NAMES = {
     "hodor_cli.run.runner": "segment_source",
     "hodor_cli.run.segment": "segment",
     "hodor_cli.run.inputs": "RunInputs",
-    "hodor_cli.run.settings": "RunOutput SegmentOptions SegmentSettings SegmentSummary",
+    "hodor_cli.run.settings": "RunHooks RunOutput SegmentOptions SegmentSettings SegmentSummary",
     "hodor_cli.evaluation.results": "EvaluationResult",
     "hodor_cli.evaluation.runner": "evaluate",
     "hodor_cli.evaluation.scoring": "score_sequence",
@@ -46,8 +46,14 @@ _NAMES = {
     "hodor_cli.training.runs": "finetune pretrain",
     "hodor_cli.samples.settings": "ClipOptions",
     "hodor_cli.training.recipe": "Recipe",
-    "hodor_cli.training.options": "LaunchSettings RunOptions TrainingResult",
+    "hodor_cli.training.options": "Callbacks LaunchSettings RunOptions TrainingResult",
     "hodor_cli.descriptors": "DescriptorStore",
+    "hodor_cli.descriptors.export.encode": "FrameEncoder",
+    "hodor_cli.descriptors.export.export": "export_sources find_sources",
+    "hodor_cli.descriptors.search.comparison": "choose_comparison",
+    "hodor_cli.descriptors.search.query": "queries_of_store",
+    "hodor_cli.descriptors.search.search": "search_objects",
+    "hodor_cli.weights.onnx.export": "ExportSizes export_onnx",
 }
 _HOME_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -56,6 +62,12 @@ if TYPE_CHECKING:
     from hodor_cli.datasets.labels.mask_file import read_mask as read_mask
     from hodor_cli.datasets.labels.mask_values import MaskFile as MaskFile
     from hodor_cli.descriptors import DescriptorStore as DescriptorStore
+    from hodor_cli.descriptors.export.encode import FrameEncoder as FrameEncoder
+    from hodor_cli.descriptors.export.export import export_sources as export_sources
+    from hodor_cli.descriptors.export.export import find_sources as find_sources
+    from hodor_cli.descriptors.search.comparison import choose_comparison as choose_comparison
+    from hodor_cli.descriptors.search.query import queries_of_store as queries_of_store
+    from hodor_cli.descriptors.search.search import search_objects as search_objects
     from hodor_cli.engine import FrameDescriptors as FrameDescriptors
     from hodor_cli.engine import ObjectResult as ObjectResult
     from hodor_cli.engine import Segmenter as Segmenter
@@ -80,11 +92,13 @@ if TYPE_CHECKING:
     from hodor_cli.run.inputs import RunInputs as RunInputs
     from hodor_cli.run.runner import segment_source as segment_source
     from hodor_cli.run.segment import segment as segment
+    from hodor_cli.run.settings import RunHooks as RunHooks
     from hodor_cli.run.settings import RunOutput as RunOutput
     from hodor_cli.run.settings import SegmentOptions as SegmentOptions
     from hodor_cli.run.settings import SegmentSettings as SegmentSettings
     from hodor_cli.run.settings import SegmentSummary as SegmentSummary
     from hodor_cli.samples.settings import ClipOptions as ClipOptions
+    from hodor_cli.training.options import Callbacks as Callbacks
     from hodor_cli.training.options import LaunchSettings as LaunchSettings
     from hodor_cli.training.options import RunOptions as RunOptions
     from hodor_cli.training.options import TrainingResult as TrainingResult
@@ -95,6 +109,8 @@ if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource as FrameSource
     from hodor_cli.video.source import open_source as open_source
     from hodor_cli.weights import load_model as load_model
+    from hodor_cli.weights.onnx.export import ExportSizes as ExportSizes
+    from hodor_cli.weights.onnx.export import export_onnx as export_onnx
 else:
     __all__ = ["__version__", *sorted(_HOME_OF)]
 

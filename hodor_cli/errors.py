@@ -77,6 +77,12 @@ def as_data_error() -> Iterator[None]:
         raise DataError(str(error)) from error
 
 
+def not_a_network(model: object) -> UsageError:
+    """The error for a `model` that is something else, such as the name of weights."""
+    found = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+    return UsageError(f"`model` is {found}; give a network, such as load_model('mini')")
+
+
 def require_matplotlib(purpose: str) -> None:
     """Raise UsageError if matplotlib is not installed. Called before a long computation; purpose: what needs it."""
     with extra("figures", purpose):

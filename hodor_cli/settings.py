@@ -88,7 +88,7 @@ class Setting:
         number = len(parts) if of_tuple and parts[-1] is not Ellipsis else None
         kind = {float: Real, int: Integral, str: str}.get(item, object)
         if number not in (None, len(value)) or not all(isinstance(one, kind) for one in items):
-            wanted = "text" if item is str else "numbers"
+            wanted = {str: "text", int: "whole numbers"}.get(item, "numbers")
             raise UsageError(f"`{self.name}` must hold {f'{number} ' if number else ''}{wanted}, not {value!r}")
 
     def parse(self, text: str, called: str) -> Any:

@@ -171,6 +171,13 @@ def test_overlapping_masks_become_a_label_map_that_a_segmenter_takes(
     )
 
 
+def test_pictures_and_masks_that_numpy_cannot_read_are_refused(clicker: Clicker) -> None:
+    with pytest.raises(UsageError, match=r"the frame cannot be read \(.*cpu\(\)"):
+        clicker.set_frame(torch.zeros(8, 8, 3, dtype=torch.uint8, device="meta"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"the mask cannot be read \(.*\); give a NumPy array"):
+        clicker.set_mask([[True], [True, False]])  # type: ignore[arg-type]
+
+
 def test_unusable_prompts_are_refused(clicker: Clicker, net: ClickNet) -> None:
     with pytest.raises(UsageError, match="object 1 has no mask yet; first give a positive click"):
         clicker.click(45, 60, positive=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -92,6 +93,14 @@ def test_descriptors_are_those_of_a_first_frame(model: Hodor) -> None:
     for key in (1, 2):
         np.testing.assert_allclose(found.objects[key], expected.objects[key], atol=1e-5)
     np.testing.assert_allclose(found.background, expected.background, atol=1e-5)
+
+
+def test_an_encoder_leaves_a_network_in_training_as_it_is(model: Hodor) -> None:
+    training = copy.deepcopy(model).train()
+    assert not FrameEncoder(training).model.training
+    assert training.training
+    with pytest.raises(UsageError, match="`model` is 'toy'; give a network"):
+        FrameEncoder("toy")  # type: ignore[arg-type]
 
 
 def test_bfloat16_changes_features_by_rounding_alone(model: Hodor) -> None:
@@ -215,6 +224,9 @@ def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:
             "p0.jpg", "p1.jpg", "p2.jpg",
         ]  # fmt: skip
         assert store.index().time(0) is None
+        assert store.image_name("photos", 12) == "p1.jpg"
+        with pytest.raises(InputError, match="no object 99 in video photos; it has 1, 2, 11"):
+            store.image_name("photos", 99)
     (folder / "instances.json").rename(folder / "_annotations.coco.json")  # as Roboflow calls it
     assert find_sources(folder)[0].info.kind == "stills"
     (folder / "_annotations.coco.json").unlink()

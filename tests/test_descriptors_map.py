@@ -179,7 +179,9 @@ def test_heatmaps_lie_on_the_frame_where_the_object_is_small() -> None:
         (np.where(disk[..., None], (220, 120, 20), (40, 110, 50)) + noise).clip(0, 255).astype(np.uint8)
         for disk in disks
     ]
-    found = compute_heatmaps(frames_of(images), {0: disks[0].astype(np.uint16)}, 2, Segmenter(load_model("mini")))
+    segmenter = Segmenter(load_model("mini"))
+    found = compute_heatmaps(frames_of(images), {0: disks[0].astype(np.uint16)}, 2, segmenter)
+    assert not segmenter.network.whole_frames
     of_object = found.catch_all + found.background.sum(axis=0) < 0.5
     assert (of_object & disks[2]).sum() > 0.8 * (of_object | disks[2]).sum()
 

@@ -70,6 +70,14 @@ def test_a_closed_store_says_that_it_is_closed(tmp_path: Path) -> None:
             read()
 
 
+def test_a_store_shows_what_it_is(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "objects.h5", StoreInfo("f", 8, "toy")) as writer:
+        add(writer, video_info("bear"))
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        assert repr(store) == f"DescriptorStore('{tmp_path / 'objects.h5'}', 1 video)"
+    assert repr(store).endswith(", closed)")
+
+
 def test_written_rows_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "objects.h5"
     with StoreWriter(path, INFO) as writer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import inspect
 import re
@@ -65,6 +67,23 @@ def test_the_page_of_the_api_has_every_public_name_and_no_other(repository: Path
     assert "hodor_cli.errors" in page
     named = {path.rpartition(".")[2] for path in page} - {"errors"}
     assert named == {name for name in hodor_cli.__all__ if not name.startswith("_") and not name.endswith("Error")}
+
+
+def test_python_in_the_documents_imports_what_exists(repository: Path) -> None:
+    """`docs/tutorials.py` runs the blocks of README and the tutorials; this holds for all pages."""
+    pages = [*repository.glob("*.md"), *(repository / "docs").rglob("*.md")]
+    found = [
+        (page, code) for page in pages for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    ]
+    assert len(found) >= 9
+    for page, code in found:
+        tree = ast.parse(code, page.name)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("hodor_cli"):
+                module = importlib.import_module(str(node.module))
+                assert [one.name for one in node.names if not hasattr(module, one.name)] == [], page.name
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "hodor_cli":
+                assert node.attr in hodor_cli.__all__, page.name
 
 
 def test_documents_name_commands_and_files_that_exist(repository: Path) -> None:

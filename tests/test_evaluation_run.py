@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from evaluation_fakes import FollowingSegmenter, davis, moving_labels, write_lab
 
 from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import DataError, OutputError, UsageError
-from hodor_cli.evaluation.runner import evaluate
+from hodor_cli.evaluation.runner import evaluate, sweep_history
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, Start
 from hodor_cli.model import build_model
 
@@ -247,6 +248,31 @@ def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
     assert model.training
     with pytest.raises(UsageError, match="`model` is 'toy'; give a network"):
         evaluate(root, model="toy")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="`model` is a OrderedDict; give a network"):
+        evaluate(root, model=model.state_dict())  # type: ignore[arg-type]
+
+
+def test_a_sweep_without_matplotlib_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    root = davis(tmp_path / "set", {"bear": moving_labels(4)})
+    segmenter = FollowingSegmenter()
+    with pytest.raises(UsageError, match="a sweep of `history` needs the package matplotlib"):
+        sweep_history(root, [1, 2], model=segmenter, output=EvaluationOutput(tmp_path / "sweep"))
+    assert segmenter.sequences == 0
+    assert len(sweep_history(root, [1, 2], model=segmenter)) == 2  # nothing is plotted
+    with pytest.raises(UsageError, match="`settings` is a dict; give EvaluationSettings"):
+        sweep_history(root, [1], model=segmenter, settings={"history": 1})  # type: ignore[arg-type]
+
+
+def test_a_result_is_short_to_read_and_is_written_where_a_text_says(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"bear": moving_labels(50)})
+    result = evaluate(root, model=FollowingSegmenter())
+    assert "ObjectScore(object_id=1, j=1.0000, f=1.0000, 48 frames)" in repr(result)
+    assert "00007" not in repr(result)
+    result.write(str(tmp_path))
+    assert (tmp_path / "results.json").is_file()
 
 
 def test_a_network_is_adapted_to_each_sequence_if_the_settings_say_so(

@@ -88,6 +88,8 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
         export_onnx(model, tmp_path, ExportSizes(size=(64, 64), objects=256))
     with pytest.raises(UsageError, match="`history`"):
         export_onnx(model, tmp_path, ExportSizes(size=(64, 64), history=0))
+    with pytest.raises(UsageError, match="`model` is 'toy'; give a network"):
+        export_onnx("toy", tmp_path, ExportSizes(size=(64, 64)))  # type: ignore[arg-type]
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="other files in it"):
         export_onnx(model, tmp_path, ExportSizes(size=(64, 64)), overwrite=True)

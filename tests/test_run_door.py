@@ -162,6 +162,7 @@ def test_results_go_beside_the_working_directory_by_default(clip: Path, first: n
         ({"click": (1, "b")}, r"is not a valid `click`; give \(x, y\)"),
         ({"mask": np.zeros((120, 160, 3))}, "an .H, W. integer array"),
         ({"mask": np.zeros((120, 160))}, "an .H, W. integer array"),
+        ({"mask": [[1], [1, 2]]}, r"the `mask` of frame 0 cannot be read \(.*\); give a NumPy array"),
         ({"mask": MaskFile(np.ones((120, 160), int))}, "`mask` of frame 0 is a MaskFile; give a file"),
         ({"mask": {"a": np.zeros((120, 160), int)}}, "`mask` has the frame 'a'; give a frame number"),
         ({"box": {0: (12, 32, 56, 56)}}, "`box` has the object id 0; ids must be between 1"),
@@ -195,6 +196,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_done(
         lambda path: hodor_cli.write_label_png(path, np.ones((2, 2), int)),
         lambda path: hodor_cli.export_result(path, "coco"),
         lambda path: hodor_cli.evaluate(path, predictions="masks"),
+        hodor_cli.find_sources,
+        lambda path: hodor_cli.find_sources("clip.mp4", masks=path),
     ],
 )  # fmt: skip
 def test_what_is_no_path_is_refused(call: Callable[[object], object]) -> None:
@@ -227,6 +230,7 @@ def test_a_label_png_is_called_png(tmp_path: Path) -> None:
     [
         (lambda: AugmentSettings(rotation=(0, "a")), r"`rotation` must hold 2 numbers, not \(0, 'a'\)"),
         (lambda: AugmentSettings(rotation=(5,)), "`rotation` must hold 2 numbers"),
+        (lambda: hodor_cli.ExportSizes((854.5, 480)), r"`size` must hold 2 whole numbers, not \(854.5, 480\)"),  # type: ignore[arg-type]
         (lambda: BatchSettings(aspects=("wide",)), "`aspects` must hold numbers, not"),
         (lambda: BatchSettings(source_weights={"coco": "2"}), "`source_weights` must hold numbers, not"),  # type: ignore[dict-item]
         (lambda: hodor_cli.EvaluationSettings(sequences=(1,)), "`sequences` must hold text, not"),

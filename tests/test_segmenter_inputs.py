@@ -19,9 +19,10 @@ from segmenter_fakes import (
     square,
 )
 
-from hodor_cli.engine import Segmenter
+from hodor_cli.engine import GivenMasks, Segmenter
 from hodor_cli.errors import DeviceError, InputError, UsageError
 from hodor_cli.model import Hodor
+from hodor_cli.run.inputs import RunInputs
 
 # --- masks that cannot be used
 
@@ -33,6 +34,9 @@ def test_pixels_that_a_masked_array_hides_are_background(toy: Hodor) -> None:
         {1: np.ma.masked_array(shown | hidden, hidden)},
     ):
         np.testing.assert_array_equal(segmenter_for(toy).step(frames_of(1)[0], given), shown)
+    labels = np.ma.masked_array((shown | hidden).astype(int), hidden)
+    np.testing.assert_array_equal(RunInputs(masks={0: labels}).labels(0), shown)
+    np.testing.assert_array_equal(GivenMasks({0: labels}).at(0), shown)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +191,21 @@ def test_half_precision_on_the_cpu_gives_nearly_the_same(
         assert all(descriptor.dtype == np.float32 for descriptor in descriptors.values())
         for object_id in given or {}:  # random weights decode too chaotically to compare those of decoded masks
             np.testing.assert_allclose(descriptors[object_id], exact.descriptors().objects[object_id], atol=0.2)
+
+
+@pytest.mark.parametrize("mask", [torch.ones(8, 8, device="meta"), [[True], [True, False]]], ids=["gpu", "ragged"])
+def test_a_mask_that_numpy_cannot_read_is_refused(toy: Hodor, mask: object) -> None:
+    segmenter = segmenter_for(toy)
+    with pytest.raises(InputError, match=r"the mask of object 1 in frame 0 cannot be read \(.*\); give a NumPy array"):
+        segmenter.step(np.zeros((64, 64, 3), np.uint8), masks={1: mask})  # type: ignore[dict-item]
+    with pytest.raises(InputError, match="the label map of frame 0 cannot be read"):
+        RunInputs(masks={0: mask}).labels(0)  # type: ignore[dict-item]
+    with pytest.raises(InputError, match="the label map of frame 3 cannot be read"):
+        GivenMasks({3: mask}).at(3)  # type: ignore[dict-item]
+
+
+def test_a_segmenter_shows_what_it_is(toy: Hodor) -> None:
+    assert repr(segmenter_for(toy, history=3)) == "Segmenter(toy, history=3, device='cpu', object_ids=[])"
 
 
 def test_invalid_settings_are_refused(toy: Hodor) -> None:

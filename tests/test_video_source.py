@@ -406,6 +406,10 @@ def test_deep_pictures_have_one_scale_that_is_told_and_can_be_set(tmp_path: Path
     assert int(list(source)[-1].image[0, 0, 0]) == pytest.approx(128, abs=1) and source.warnings == []
     with pytest.raises(UsageError, match="value_range"):
         open_source(place, value_range=(5, 5))
+    for wrong in (2000, (0, 1, 2), ("black", "white")):
+        with pytest.raises(UsageError, match="`value_range` must be two numbers"):
+            open_source(place, value_range=wrong)  # type: ignore[arg-type]
+    assert repr(source) == f"{type(source).__name__}({str(place)!r}, 64x48, 4 frames)"
 
 
 def test_sixteen_bit_grey_video_is_scaled_by_what_it_holds(tmp_path: Path) -> None:

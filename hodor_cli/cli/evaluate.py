@@ -11,7 +11,7 @@ from hodor_cli.cli.evaluate_parts import evaluate_given, print_comparison, print
 from hodor_cli.cli.options import arg, names_in, numbers_in, opt, out_option, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import new_console, note, progress_bar, warn
-from hodor_cli.errors import DataError, UsageError, require_matplotlib
+from hodor_cli.errors import DataError, UsageError
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 
 if TYPE_CHECKING:
@@ -97,8 +97,6 @@ def evaluate(
         raise UsageError("`predictions` scores masks; leave out `weights`, `history` and other network options")
     if predictions is None and settings.workers is not None:
         raise UsageError("`workers` score the masks of `predictions`; those of a model are scored while it runs")
-    if len(lengths) > 1:
-        require_matplotlib("a sweep of `history`")
     from hodor_cli.evaluation.output import sweep_to_dict
     from hodor_cli.formats.opening import open_benchmark
 

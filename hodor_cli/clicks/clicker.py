@@ -15,12 +15,12 @@ from torch import Tensor
 
 from hodor_cli.clicks.network import ClickNet, FrameMaps, channels_last
 from hodor_cli.clicks.network_file import CLICK_WEIGHTS, load_click_net
-from hodor_cli.clicks.prompts import Box, Prompts, PromptState
+from hodor_cli.clicks.prompts import Prompts, PromptState
 from hodor_cli.clicks.shapes import PromptedMask, changed_near, owners, without_specks
 from hodor_cli.clicks.view import View
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import UsageError
-from hodor_cli.images.label_png import outside_fault
+from hodor_cli.images.label_png import array_of, outside_fault
 from hodor_cli.images.spacing import evenly_spaced
 from hodor_cli.runtime.device import choose_device
 from hodor_cli.runtime.preprocess import frame_fault, normalise
@@ -73,7 +73,7 @@ class Clicker:
 
     def set_frame(self, image: NDArray[np.uint8]) -> None:
         """Take a frame (H, W, 3) uint8 RGB, compute its features, and forget all objects. Raises UsageError."""
-        image = np.asarray(image)
+        image = array_of(image, "the frame", UsageError)
         if wrong := frame_fault(image):
             raise UsageError(wrong)
         self.reset()
@@ -121,7 +121,7 @@ class Clicker:
         """
         return self._add_points(object, [(x, y)], positive, "click")
 
-    def box(self, box: Box, *, object: int = 1) -> Mask:
+    def box(self, box: Sequence[float], *, object: int = 1) -> Mask:
         """Replace the object's prompts by a box (x, y, width, height) around it. Returns the mask.
 
         Pieces that are much smaller than the largest one are removed, also after further clicks, unless they have a
@@ -150,7 +150,7 @@ class Clicker:
 
         Each click changes the mask only near it, so that the rest stays as it is.
         """
-        mask = np.asarray(mask)
+        mask = array_of(mask, "the mask", UsageError)
         if mask.dtype.kind not in "biu":
             raise UsageError(f"the mask is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")
         mask, size = mask.astype(bool), self._frame().shape[:2]

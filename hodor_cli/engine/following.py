@@ -17,7 +17,7 @@ from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.soft_maps import PackedMaps
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.label_png import ids_in
+from hodor_cli.images.label_png import array_of, ids_in
 from hodor_cli.video.frames import FrameSource, backwards
 from hodor_cli.video.yuv import YuvPicture
 
@@ -72,11 +72,13 @@ class GivenMasks:
         masks = self._given(frame)
         if isinstance(masks, Mapping):
             return {object_id: mask for object_id, mask in masks.items() if np.any(mask)} or None
-        return np.asarray(masks) if masks is not None and np.any(masks) else None
+        return masks if masks is not None and np.any(masks) else None
 
     def _given(self, frame: int) -> Masks | None:
         given = self.masks.get(frame)
-        return given if given is None or isinstance(given, Mapping) else np.asarray(given)
+        if given is None or isinstance(given, Mapping):
+            return given
+        return array_of(given, f"the label map of frame {frame}")
 
 
 @dataclass(frozen=True)

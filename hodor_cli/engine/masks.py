@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import MAX_ID, ids_in
+from hodor_cli.images.label_png import MAX_ID, array_of, ids_in
 
 Masks = np.ndarray | Mapping[int, np.ndarray]
 
@@ -40,7 +40,8 @@ def reference_masks_by_id(
     by_id: dict[int, np.ndarray] = {}
     for object_id, values in given.items():
         check_object_id(object_id, f"in frame {frame}")
-        what, mask = f"the mask of object {object_id} in frame {frame}", np.asarray(np.ma.filled(values, 0))
+        what = f"the mask of object {object_id} in frame {frame}"
+        mask = array_of(values, what)
         _check_size(mask, size, what)
         if mask.dtype.kind not in "biu":
             raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")

@@ -18,7 +18,7 @@ from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.engine.state import STATE_VERSION, Followed, Watches, check_state
 from hodor_cli.engine.step import FrameStep
 from hodor_cli.engine.step_result import FrameDescriptors, StepResult
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import InputError, UsageError, not_a_network
 from hodor_cli.images.paths import size_text
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision, placed
@@ -59,8 +59,7 @@ class Segmenter:
         matching: bool = SegmenterSettings.matching,
     ) -> None:
         if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
-            found = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
-            raise UsageError(f"`model` is {found}; give a network, such as load_model('mini')")
+            raise not_a_network(model)
         settings = SegmenterSettings(history, min_dim, max_dim, str(device), precision, matching)
         self.device = choose_device(device)
         self.dtype = choose_precision(settings.precision, self.device)
@@ -74,6 +73,10 @@ class Segmenter:
         #: By name; their states are saved under `watch/NAME/`.
         self.watches = Watches()
         self.reset()
+
+    def __repr__(self) -> str:
+        name, ids = self.model.config.name, self.object_ids
+        return f"Segmenter({name}, history={self.history}, device={str(self.device)!r}, object_ids={ids})"
 
     def reset(self) -> None:
         """Forget all objects and frames."""
@@ -210,8 +213,7 @@ class Segmenter:
                 f"this {type(state).__name__} is not a segmenter state, or is damaged ({error}); give the arrays that"
                 " `state` returned, or the file that `np.load` opened"
             ) from error
-        self.last = StepResult()
-        self._known, self._next_frame = known, next_frame
+        self.last, self._known, self._next_frame = StepResult(), known, next_frame
         self._geometry, self._resolution = geometry, resolution
         self.watches.unpack(state)
 

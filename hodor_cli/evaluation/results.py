@@ -11,6 +11,7 @@ import numpy as np
 
 from hodor_cli.evaluation.scoring import ObjectScore, SequenceScore
 from hodor_cli.files import csv_text, json_text, write_result
+from hodor_cli.images.paths import as_path
 
 JSON_NAME = "results.json"
 
@@ -83,14 +84,17 @@ class EvaluationResult:
 
     @property
     def j(self) -> float:
+        """Mean J."""
         return self.metric("J")
 
     @property
     def f(self) -> float:
+        """Mean F."""
         return self.metric("F")
 
     @property
     def jf(self) -> float:
+        """J&F: the mean of the two."""
         return self.metric("J&F")
 
     @property
@@ -150,10 +154,12 @@ class EvaluationResult:
         }
 
     def to_json(self) -> str:
+        """The content of results.json."""
         return json_text(self.to_dict())
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: str | Path) -> None:
         """Write results.json, sequences.csv and objects.csv (worst first), and frames.csv, each atomically."""
+        folder = as_path(folder, "`folder`")
         rows: list[list[Any]] = []
         for sequence in self.worst_first():
             timing = self.timings.get(sequence.name)

@@ -15,7 +15,7 @@ from hodor_cli.adaptation.adapt import adapted
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.engine.segmenter import Segmenter
-from hodor_cli.errors import DataError, UsageError
+from hodor_cli.errors import DataError, UsageError, not_a_network, require_matplotlib
 from hodor_cli.evaluation.model_run import MaskFolder, run_model
 from hodor_cli.evaluation.output import check_output, pack_submission, write_everything, write_sweep
 from hodor_cli.evaluation.predictions import require_official, run_official, score_predictions
@@ -76,8 +76,8 @@ def evaluate(
     found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
     if (model is not None) == (predictions is not None):
         raise UsageError("give either `model` or `predictions`: a network to run or a folder of masks")
-    if isinstance(model, str | Path):
-        raise UsageError(f"`model` is {str(model)!r}; give a network, such as load_model('mini')")
+    if model is not None and not isinstance(model, Hodor | StepSegmenter):
+        raise not_a_network(model)
     if not found.has_truth and (output is None or model is None):
         way_out = "give `out` for the masks and the server's zip" if model else "only its server can score masks"
         raise UsageError(f"the truth of {found.root} is not public; {way_out}")
@@ -180,9 +180,10 @@ def sweep_history(
 
     With an output, each length gets a subfolder history-N, and history.png and report.html plot J&F and frames/s.
     """
-    settings = settings or EvaluationSettings()
+    settings = options_of(EvaluationSettings, settings, "settings")
     found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
     if output is not None:
+        require_matplotlib("a sweep of `history`")
         check_output(output)
     results: list[EvaluationResult] = []
 

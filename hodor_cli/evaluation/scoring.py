@@ -52,6 +52,9 @@ class ObjectScore:
     j_values: npt.NDArray[np.float64]
     f_values: npt.NDArray[np.float64]
 
+    def __repr__(self) -> str:  # without the values of every frame, so that results can be read
+        return f"ObjectScore(object_id={self.object_id}, j={self.j:.4f}, f={self.f:.4f}, {len(self.frames)} frames)"
+
     @cached_property
     def j_statistics(self) -> Statistics:
         return statistics(self.j_values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ OnStart = Callable[[Any, Start], Any]
 """Called once per sequence, before the first step with objects; returns the segmenter to continue with."""
 
 
+@runtime_checkable
 class StepSegmenter(Protocol):
     """What an evaluation requires of a segmenter; `hodor_cli.engine.Segmenter` is one. `step` takes {id: (H, W) bool}
     in frames in which objects start, otherwise None, and returns a label map."""

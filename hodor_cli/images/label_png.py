@@ -46,9 +46,20 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
         image.save(temporary, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
 
 
+def array_of(values: Any, what: str, error: type[HodorError] = InputError) -> np.ndarray:
+    """Values as an array; pixels that a masked array hides become 0.
+
+    Raises `error`, naming the values as `what`, if NumPy cannot read them: a tensor on a GPU, rows of unequal lengths.
+    """
+    try:
+        return np.asarray(np.ma.filled(values, 0))
+    except (TypeError, ValueError, RuntimeError) as reason:
+        raise error(f"{what} cannot be read ({str(reason).rstrip('.')}); give a NumPy array") from None
+
+
 def checked_labels(labels: object, what: str, error: type[HodorError] = InputError) -> np.ndarray:
     """A label map as an array. Raises `error`, naming it as `what`, unless it is (H, W) ids from 0 to 65535."""
-    array = np.asarray(labels)
+    array = array_of(labels, what, error)
     if array.dtype.kind not in "biu":
         raise error(f"{what} is {array.dtype}; give integers, or threshold a soft map")
     if array.ndim != 2 or not array.size:

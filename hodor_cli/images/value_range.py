@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.errors import UsageError
 from hodor_cli.images.spacing import evenly_spaced
 
 #: Highest values that programs and cameras use: those of 8, 10, 12, 14 and 16 bits; in float pictures also 1.
@@ -29,6 +30,15 @@ class ValueRange(NamedTuple):
 
     low: float
     high: float
+
+    @staticmethod
+    def of(given: Iterable[float]) -> ValueRange:
+        """The range that a caller gave. Raises UsageError for anything but two numbers."""
+        try:
+            low, high = map(float, given)
+        except (TypeError, ValueError):
+            raise UsageError(f"`value_range` must be two numbers, those of black and white, not {given!r}") from None
+        return ValueRange(low, high)
 
 
 def measure_range(pictures: Sequence[NDArray[Any]], warn: Callable[[str], None] | None = None) -> ValueRange:

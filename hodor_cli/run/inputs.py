@@ -16,7 +16,7 @@ from hodor_cli.clicks.shapes import owners
 from hodor_cli.datasets.matching import require_frame
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.label_png import Box, ids_in
+from hodor_cli.images.label_png import Box, array_of, ids_in
 from hodor_cli.images.paths import listed
 from hodor_cli.records import Click
 from hodor_cli.run.prompted_masks import masks_from_prompts
@@ -97,7 +97,7 @@ class RunInputs:
     def labels(self, frame: int) -> NDArray[np.integer] | None:
         """The label map given for a frame; None without one."""
         given = self.masks.get(frame)
-        return None if given is None else np.asarray(given)
+        return None if given is None else array_of(given, f"the label map of frame {frame}")
 
     def check(self, source: FrameSource, *, known: Collection[int] = ()) -> None:
         """Raise UsageError or InputError if the inputs do not fit this source.

@@ -15,7 +15,7 @@ from hodor_cli.datasets.labels.combining import PackedMask
 from hodor_cli.datasets.labels.mask_file import mask_from_array
 from hodor_cli.errors import UsageError
 from hodor_cli.formats.mask_arguments import read_given
-from hodor_cli.images.label_png import MAX_ID, Box
+from hodor_cli.images.label_png import MAX_ID, Box, array_of
 from hodor_cli.images.paths import as_path
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.records import Click
@@ -123,7 +123,8 @@ def _inputs(
 
 def _packed(mask: Any, frame: int) -> PackedMask:
     """An array interpreted like a mask file. Raises UsageError, InputError."""
-    array, name = np.asarray(np.ma.filled(mask, 0)), f"the `mask` of frame {frame}"
+    name = f"the `mask` of frame {frame}"
+    array = array_of(mask, name, UsageError)
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biu":
         found = f"{array.dtype} of shape {array.shape}" if array.ndim else f"a {type(mask).__name__}"
         raise UsageError(f"{name} is {found}; give a file, or an (H, W) integer array whose values are object ids")

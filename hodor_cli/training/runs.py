@@ -27,7 +27,7 @@ def pretrain(
 ) -> TrainingResult:
     """Train on labelled still images (HODOR, CVPR 2022, sec. 3.5).
 
-        pretrain("photos", Recipe("mini", changes={"iterations": 5000}), RunOptions(Path("runs/mine")))
+        pretrain("photos", Recipe(weights="mini", changes={"iterations": 5000}), RunOptions(Path("runs/mine")))
 
     Args:
         data: folders, optionally with weights (`"stills:0.5"`), or `DataSource`s. None: the photographs of the prepared

@@ -122,6 +122,9 @@ class FrameSource(AbstractContextManager["FrameSource"]):
         self.value_range, self.axes = settings.value_range, settings.axes
         self.warnings: list[str] = []
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.label!r}, {self.width}x{self.height}, {self.length} frames)"
+
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames from `start` up to `end`."""

@@ -60,7 +60,7 @@ def open_source(
             f"a source is a path or a camera, not a {type(path_or_camera).__name__}; pass frames to `Segmenter.step`"
         )
     text = str(path_or_camera) if isinstance(path_or_camera, Integral) else os.fsdecode(path_or_camera)
-    settings = ReadSettings(start, end, None if value_range is None else ValueRange(*value_range), axes)
+    settings = ReadSettings(start, end, None if value_range is None else ValueRange.of(value_range), axes)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
         return CameraSource(path_or_camera, settings)
     if not text.strip():

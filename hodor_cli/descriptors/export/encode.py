@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.store.crops import crop_jpeg
 from hodor_cli.descriptors.store.schema import ObjectRow
 from hodor_cli.engine import Segmenter, SegmenterSettings
+from hodor_cli.errors import not_a_network
 from hodor_cli.images.label_png import box_of
 from hodor_cli.model.background import reference_masks
 from hodor_cli.model.hodor import Hodor
@@ -23,6 +23,7 @@ from hodor_cli.runtime.device import (
     autocast,
     choose_device,
     choose_precision,
+    placed,
     precision_name,
     without_autocast,
 )
@@ -42,17 +43,18 @@ class FrameEncoder:
     """Encodes given masks without history, as in the first frame of a video (HODOR, sec. 3.2).
 
     It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder. settings:
-    the working resolution, the device and the precision; if the model is on another device, a copy of it is used.
+    the working resolution, the device and the precision; as in `Segmenter`, a copy of the model is used if needed.
     """
 
     def __init__(self, model: Hodor, settings: SegmenterSettings | None = None) -> None:
+        if not isinstance(model, Hodor):
+            raise not_a_network(model)
         settings = settings or SegmenterSettings()
         self.config = model.config
         self.min_dim, self.max_dim = model.config.resolution(settings.min_dim, settings.max_dim)
         self.device = choose_device(settings.device)
         self.dtype = choose_precision(settings.precision, self.device)
-        here = next(model.parameters()).device
-        self.model = (model if here == self.device else copy.deepcopy(model).to(self.device)).eval()
+        self.model = placed(model, self.device)
 
     @classmethod
     def like(cls, segmenter: Segmenter) -> FrameEncoder:

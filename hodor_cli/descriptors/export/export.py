@@ -30,7 +30,7 @@ from hodor_cli.formats import coco
 from hodor_cli.formats.photograph_masks import find_masks
 from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.listing import list_pictures
-from hodor_cli.images.paths import path_text, plural, require_exists, visible_folders
+from hodor_cli.images.paths import as_path, path_text, plural, require_exists, visible_folders
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.video.frames import ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource
@@ -128,10 +128,10 @@ _DATASET_FPS = 24.0
 
 
 def find_sources(
-    path: Path,
+    path: str | Path,
     *,
-    masks: Path | None = None,
-    annotations: Path | None = None,
+    masks: str | Path | None = None,
+    annotations: str | Path | None = None,
     every: int = 1,
     name: str | None = None,
 ) -> list[ExportSource]:
@@ -146,6 +146,9 @@ def find_sources(
     every: keep only frames whose index is a multiple of it. name: what to call a single video in the store. Raises
     InputError, DataError or UsageError if there is nothing to export, saying what was expected.
     """
+    path = as_path(path, "the source")
+    masks = None if masks is None else as_path(masks, "`masks`")
+    annotations = None if annotations is None else as_path(annotations, "`annotations`")
     if is_segment_result(path):
         if masks is not None or annotations is not None:
             raise UsageError(f"{path} is a result, which has its masks; leave out `masks` and `annotations`")

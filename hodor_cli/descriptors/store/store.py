@@ -18,7 +18,7 @@ from hodor_cli.descriptors.store import hdf5
 from hodor_cli.descriptors.store.heap import read_values
 from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, VideoRows
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.paths import as_path, listed
+from hodor_cli.images.paths import as_path, listed, plural
 
 #: The file that is read if none is named.
 DEFAULT_STORE = "objects.h5"
@@ -71,6 +71,10 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
                 raise ValueError(f"it holds descriptors of another model than {self.path.name}")
         self._groups.update({name: (path, group) for name, group in hdf5.open_videos(path, file).items()})
 
+    def __repr__(self) -> str:
+        state = plural(len(self._groups), "video") if self._files else "closed"
+        return f"{type(self).__name__}({str(self.path)!r}, {state})"
+
     @property
     def videos(self) -> list[str]:
         """Names of the videos, sorted."""
@@ -98,19 +102,14 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
 
     def object(self, name: str, object_id: int) -> VideoRows:
         """The rows of one object. Raises InputError if the video or the id does not exist."""
-        rows = self.rows(name)
-        selected = rows.object_id == object_id
-        if not selected.any():
-            have = listed(self.object_ids(name), 20) or "none"
-            raise InputError(f"{self.path} has no object {object_id} in video {name}; it has {have}")
-        return rows.select(selected)
+        return self.rows(name).select(self._rows_of(name, object_id))
 
     def background(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Background descriptors (F, 9, C) float32 and their frames (F,) int32; F may be 0."""
         return self.dataset(name, "background"), self.dataset(name, "background_frame")
 
     def has(self, name: str, dataset: str) -> bool:
-        """True if a video holds an optional data set: thumbnail, baseline, image_name or category."""
+        """True if a video holds an optional data set: time, thumbnail, baseline, image_name or category."""
         path, group = self._group(name)
         with hdf5.reading(path, name):
             return bool(group.id.links.exists(dataset.encode()))
@@ -144,8 +143,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         """The image file of an object in still images, where object ids are annotation ids; None for a video."""
         if not self.has(name, "image_name"):
             return None
-        rows = np.flatnonzero(self.dataset(name, "object_id") == object_id)
-        return str(self.dataset(name, "image_name", rows[:1])[0], "utf-8", "replace")
+        return str(self.dataset(name, "image_name", self._rows_of(name, object_id)[:1])[0], "utf-8", "replace")
 
     def index(self, videos: list[str] | None = None) -> RowIndex:
         """The video, object and frame of each row of all (or the named) videos, in the order of `read`."""
@@ -178,6 +176,14 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
 
     def __exit__(self, *error: Any) -> None:
         self.close()
+
+    def _rows_of(self, name: str, object_id: int) -> np.ndarray:
+        """The indices of an object's rows within its video. Raises InputError if there are none."""
+        rows = np.flatnonzero(self.dataset(name, "object_id") == object_id)
+        if not len(rows):
+            have = listed(self.object_ids(name), 20) or "none"
+            raise InputError(f"{self.path} has no object {object_id} in video {name}; it has {have}")
+        return rows
 
     def _seconds(self, name: str) -> np.ndarray:
         """When each row of a video is shown: as saved, or by the frame rate in files that have no times."""

@@ -77,6 +77,7 @@ def compute_heatmaps(
             return Heatmaps(frame.image, masks.get(wanted), segmenter.last.labels, values[0], values[1:])
     finally:
         hook.remove()
+        segmenter.network.whole_frames = False
     raise InputError(f"the video has no frame {wanted}; choose an earlier one")
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
-from hodor_cli.errors import UsageError, extra
+from hodor_cli.errors import UsageError, extra, not_a_network
 from hodor_cli.files import json_text, replacing, require_empty, require_new, writing
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
@@ -72,6 +72,8 @@ def export_onnx(
         UsageError if the resolution is out of range or the package onnx is missing; OutputError if the files exist
         already, the folder holds other files, or they cannot be written.
     """
+    if not isinstance(model, Hodor):
+        raise not_a_network(model)
     with extra("onnx", "writing ONNX files"):
         import onnx  # noqa: F401
     min_dim, max_dim = model.config.resolution(wanted.min_dim, wanted.max_dim)
