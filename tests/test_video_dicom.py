@@ -75,6 +75,9 @@ def test_the_order_of_names_is_told_where_numbers_are_repeated(tmp_path: Path) -
     copy.write_bytes((tmp_path / "ct" / "1.2.840.0").read_bytes())
     with open_source(tmp_path / "ct") as source:
         assert source.frame_names() == [*(f"1.2.840.{place}" for place in range(4)), "copy"]
+        copy.rename(copy.with_name("e\u0301.dcm"))
+    with open_source(tmp_path / "ct") as source:
+        assert source.frame_names()[-1] == "\u00e9"  # composed, like the names of masks
         assert "has no unique instance numbers" in source.warnings[0]
 
 
@@ -117,6 +120,9 @@ def test_what_is_no_series_is_one_sentence(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-500])
     with pytest.raises(InputError, match=r"1\.2\.840\.2 is not a readable DICOM file"):
         open_source(tmp_path / "cut")
+    palette = written(tmp_path / "palette.dcm", ct(0).astype(np.uint8), PhotometricInterpretation="PALETTE COLOR")
+    with pytest.raises(InputError, match="palette colours are not supported; export it in grey or RGB"):
+        list(open_source(palette))
     noise = tmp_path / "noise.dcm"
     noise.write_bytes(bytes(128) + b"DICM" + bytes(range(256)) * 8)
     with pytest.raises(InputError, match=r"noise\.dcm"):

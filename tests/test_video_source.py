@@ -385,6 +385,8 @@ def test_pages_of_another_size_are_named(tmp_path: Path) -> None:
     )
     source = open_source(tmp_path / "a.tif")
     assert len(list(source)) == 2 and "1 page of another size" in source.warnings[0]
+    with pytest.raises(InputError, match=r"`start` 2 is past the end: .*a\.tif has 2 pictures"):
+        list(open_source(tmp_path / "a.tif", start=2))
 
 
 @pytest.mark.parametrize("name", ["a.tif", "frames"])

@@ -93,8 +93,7 @@ class DicomSource(ListedSource):
 
 
 def _frame_name(file: Path) -> str:
-    name = readable_name(file.name)
-    return file.stem if file.suffix.lower() in _SUFFIXES else name
+    return readable_name(file.stem if file.suffix.lower() in _SUFFIXES else file.name)
 
 
 def _ordered(path: Path, headers: list[_Header], warn: Warn) -> list[_Header]:
@@ -163,7 +162,7 @@ def _values(file: Path, place: int) -> tuple[NDArray[Any], bool]:
         values = pixel_array(file, index=place)  # given a file, reads only that frame
         kind = str(data.get("PhotometricInterpretation", ""))
         if kind == "PALETTE COLOR":
-            raise ValueError("palette colours are not supported")
+            raise ValueError("palette colours are not supported; export it in grey or RGB")
         if values.ndim == 2:
             values = np.asarray(apply_modality_lut(values, data))
         return values, kind == "MONOCHROME1"

@@ -200,6 +200,7 @@ class PictureStackSource(FrameSource):
             if index >= self.start:
                 yield Frame(index, f"{index:05d}", image, time, duration)
             time, index = time + duration, index + 1
+        self.require_start(index, "picture")
         self.length, self.exact_length = index - self.start, True
         if skipped:
             self.warn(f"{self.label}: left out {plural(skipped, 'page')} of another size than the first")
