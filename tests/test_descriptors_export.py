@@ -5,18 +5,22 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import write_video
 from descriptor_helpers import clip, toy_model, write_davis, write_report
 from PIL import Image
 from segment_fakes import MemorySource
 
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.descriptors.export.encode import FeatureTap, FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, find_sources, store_info
 from hodor_cli.descriptors.export.sources import video_with_masks
 from hodor_cli.descriptors.search.query import queries_of_store
@@ -101,6 +105,31 @@ def test_an_encoder_leaves_a_network_in_training_as_it_is(model: Hodor) -> None:
     assert training.training
     with pytest.raises(UsageError, match="`model` is 'toy'; give a network"):
         FrameEncoder("toy")  # type: ignore[arg-type]
+
+
+def test_segmenters_and_encoders_that_share_a_network_do_not_mix_their_frames(model: Hodor) -> None:
+    images, labels = clip(2)
+    masks = {key: labels[0] == key for key in (1, 2)}
+    alone = FrameEncoder(model).encode(images[0], masks).baseline
+    segmenter = Segmenter(model)
+    with closing(FeatureTap(segmenter)) as tap:
+        segmenter.step(images[0], labels[0])
+        of_segmenter = tap.means(masks)
+        with ThreadPoolExecutor(1) as other:  # as if it ran at the same time
+            other.submit(Segmenter(model).step, images[1], labels[1]).result()
+        for key in masks:
+            np.testing.assert_array_equal(tap.means(masks)[key], of_segmenter[key])
+    others = [torch.rand(1, 3, 64, 96)]
+
+    def meanwhile(backbone: Any, _: object) -> None:
+        """Another thread's frame passes through the network while this one's is in it."""
+        if others:
+            backbone(others.pop())
+
+    model.backbone.register_forward_pre_hook(meanwhile)
+    found = FrameEncoder(model).encode(images[0], masks).baseline
+    for key in masks:
+        np.testing.assert_array_equal(found[key], alone[key])
 
 
 def test_bfloat16_changes_features_by_rounding_alone(model: Hodor) -> None:

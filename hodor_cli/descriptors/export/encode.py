@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -79,18 +80,14 @@ class FrameEncoder:
         geometry = Geometry.of(*image.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
         with torch.inference_mode(), autocast(self.device, self.dtype):
             frame = prepare_frame(image, geometry, self.config.pixel_mean, self.config.pixel_std, self.device)
-            levels: list[torch.Tensor] = []
-            # The baseline needs the backbone's own maps; a hook avoids running the backbone twice.
-            hook = self.model.backbone.register_forward_hook(lambda module, inputs, output: levels.extend(output))
-            try:
-                maps = self.model.extract(frame)
-            finally:
-                hook.remove()
+            # Not `extract`, because the baseline needs the backbone's own maps.
+            levels = self.model.backbone(frame)
+            _, stride8 = self.model.fpn(levels)
             full = self._masks(masks, geometry)
             # A frame without objects still has a background: everything outside an empty mask.
             object_masks, background_masks = reference_masks(full if masks else full.new_zeros(1, 1, *geometry.padded))
             object_masks = _visible(object_masks, full) if masks else object_masks[:, :0]
-            encoded = self.model.encode(maps, object_masks, background_masks)
+            encoded = self.model.encoder(stride8, object_masks, background_masks)
             baseline = masked_mean(levels, full)
         objects, background = encoded.objects[0].float().cpu().numpy(), encoded.background[0].float().cpu().numpy()
         return EncodedFrame(dict(zip(masks, objects, strict=True)), background, dict(zip(masks, baseline, strict=True)))
@@ -140,34 +137,36 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
 class FeatureTap:
     """Baseline features of the objects in a segmenter's latest frame.
 
-    A hook keeps the backbone's maps of that frame, so that the backbone does not run twice; `close` removes it.
+    A hook keeps the backbone's maps of that frame, so that the backbone does not run twice; `close` removes it. It
+    keeps them for each thread, because segmenters of other threads may use the same network.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
-        self._levels: list[torch.Tensor] = []
+        self._seen = local()
         segmenter.network.maps_are_read = True
         self._hook = segmenter.model.backbone.register_forward_hook(self._keep)
 
     def means(self, masks: Mapping[int, NDArray[np.bool_]]) -> dict[int, NDArray[np.float32]]:
         """{id: (H, W) mask of the latest frame} -> {id: (B,)}; empty before the first frame."""
-        if not masks or not self._levels:
+        levels: list[torch.Tensor] = getattr(self._seen, "levels", [])
+        if not masks or not levels:
             return {}
         stacked = np.stack(list(masks.values()))
         segmenter = self._segmenter
         geometry = Geometry.of(*stacked.shape[1:], min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
         with torch.inference_mode():
-            given = torch.from_numpy(stacked)[None].float().to(self._levels[0].device)
-            means = masked_mean(self._levels, pad(resize(given, geometry.scaled), geometry.padded))
+            given = torch.from_numpy(stacked)[None].float().to(levels[0].device)
+            means = masked_mean(levels, pad(resize(given, geometry.scaled), geometry.padded))
         return dict(zip(masks, means, strict=True))
 
     def close(self) -> None:
         """Remove the hook from the network."""
         self._hook.remove()
-        self._levels = []
+        self._seen = local()
 
     def _keep(self, module: Any, inputs: Any, output: Any) -> None:
-        self._levels = list(output)
+        self._seen.levels = list(output)
 
 
 def object_rows(
