@@ -3,7 +3,7 @@
     hodor export-onnx --size 854x480 --objects 2 -o onnx/
     python examples/onnx_loop.py onnx/ frames.npy first_labels.npy labels.npy
 
-frames.npy holds (T, H, W, 3) uint8 RGB, first_labels.npy (H, W) uint8 with the objects 1, 2, ... of the first frame.
+frames.npy holds (T, H, W, 3) uint8 RGB, first_labels.npy (H, W) the objects 1, 2, ... of the first frame.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ def doubled(recent: np.ndarray, now: np.ndarray) -> bool:
 
 
 def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the label map (H, W) uint8 of each frame (H, W, 3) uint8 RGB, given the first label map."""
+    """Yield the label map (H, W) uint8 of each frame (H, W, 3) uint8 RGB, given the first label map.
+
+    Raises ValueError for labels beyond the object slots of the files, such as a mask of 0 and 255.
+    """
     graphs = json.loads((Path(folder) / "hodor.json").read_text())["graphs"]
     sessions = {name: onnxruntime.InferenceSession(Path(folder) / graph["file"]) for name, graph in graphs.items()}
     inputs = {name: kind for graph in graphs.values() for name, kind in graph["inputs"].items()}
     # The history starts empty.
     state: dict[str, Any] = {name: np.zeros(kind["shape"], kind["type"]) for name, kind in inputs.items()}
+    last, slots = int(first_labels.max()), state["has_object"].shape[1]
+    if last > slots:  # the graphs would find no object
+        raise ValueError(f"the first labels hold object {last}, but the files have slots for objects 1 to {slots}")
 
     def run(graph: str) -> None:  # every graph reads its inputs from the state and writes its outputs to it
         given = {name: state[name] for name in graphs[graph]["inputs"]}
@@ -41,7 +47,7 @@ def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.nd
     for index, state["frame"] in enumerate(frames):
         run("extract")
         if index == 0:
-            state["labels"] = first_labels
+            state["labels"] = first_labels.astype(np.uint8)
             run("masks")
             for kind in ("reference", "recent"):
                 state[f"{kind}_keys"], state[f"{kind}_masks"] = state.get("keys"), state["object_masks"]

@@ -46,7 +46,9 @@ def test_onnxruntime_gives_the_masks_of_the_segmenter(
     segmenter = Segmenter(model, history=2, min_dim=min_dim, device="cpu", precision="fp32")
     expected = [segmenter.step(frame, first if i == 0 else None) for i, frame in enumerate(frames)]
     assert any((labels > 0).any() and (labels == 0).any() for labels in expected[1:])
-    found = list(loop.follow(tmp_path, frames, first.astype(np.uint8)))
+    found = list(loop.follow(tmp_path, frames, first))
+    with pytest.raises(ValueError, match="object 255, but the files have slots for objects 1 to"):
+        next(loop.follow(tmp_path, frames, np.where(first, 255, 0)))
     assert all(labels.dtype == np.uint8 for labels in found)
     different = sum(np.count_nonzero(a != b) for a, b in zip(expected, found, strict=True))
     assert different <= 0.001 * len(frames) * first.size

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from browser import Browser
 
 from hodor_cli.cli import COMMANDS
 
@@ -105,11 +106,14 @@ def test_the_pictures_are_small_and_all_used(repository: Path) -> None:
     assert [path.name for path in pictures if path.name not in text] == []
 
 
-def test_the_site_builds_without_a_warning(repository: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built; warnings are errors."""
     pytest.importorskip("material", reason="mkdocs-material is not installed")
     pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed")
+    folder = tmp_path_factory.mktemp("site")
     result = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=repository,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -117,6 +121,24 @@ def test_the_site_builds_without_a_warning(repository: Path, tmp_path: Path) -> 
         check=False,
     )
     assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_the_site_builds_without_a_warning(site: Path) -> None:
     for page in ("index.html", "tutorials/one-video/index.html", "api/index.html", "model_card/index.html"):
-        assert (tmp_path / page).is_file(), page
-    assert "hodor_cli.run.segment.segment" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+        assert (site / page).is_file(), page
+    assert "hodor_cli.run.segment.segment" in (site / "api" / "index.html").read_text(encoding="utf-8")
+
+
+def test_lines_of_code_fit_the_pages_for_beginners(site: Path, tmp_path: Path) -> None:
+    browser = Browser(tmp_path / "profile", 1440, 900)
+    try:
+        for page in (site / "index.html", *sorted(site.glob("tutorials/*/index.html"))):
+            browser.open(page.as_uri())
+            wide = (
+                "Array.from(document.querySelectorAll('pre code')).filter((one) => one.scrollWidth > one.clientWidth)"
+            )
+            assert browser.run(f"{wide}.map((one) => one.textContent)") == [], page
+            browser.close_tab()
+    finally:
+        browser.close()
