@@ -126,8 +126,9 @@ def test_segmenters_and_encoders_that_share_a_network_do_not_mix_their_frames(mo
         if others:
             backbone(others.pop())
 
-    model.backbone.register_forward_pre_hook(meanwhile)
+    hook = model.backbone.register_forward_pre_hook(meanwhile)
     found = FrameEncoder(model).encode(images[0], masks).baseline
+    hook.remove()
     for key in masks:
         np.testing.assert_array_equal(found[key], alone[key])
 

@@ -239,13 +239,14 @@ def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_model("toy")
     model.train()
+    model.backbone.eval()  # as when it is frozen
     root = davis(tmp_path, {"bear": moving_labels(4), "camel": moving_labels(4)})
     result = evaluate(root, model=model, settings=EvaluationSettings(device="cpu", history=2))
     assert set(result.sequences) == {"bear", "camel"}
     assert 0 <= result.jf <= 1
     assert result.frames_per_second > 0
     assert result.settings["device"].startswith("cpu")
-    assert model.training
+    assert model.training and not model.backbone.training
     with pytest.raises(UsageError, match="`model` is 'toy'; give a network"):
         evaluate(root, model="toy")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="`model` is a OrderedDict; give a network"):

@@ -126,6 +126,25 @@ def test_a_killed_process_is_one_sentence_with_a_way_out() -> None:
         in_processes(layout_of(LaunchSettings(processes=2)), wait_or_die)
 
 
+def test_a_script_that_starts_processes_when_it_is_imported_is_told_how_to_avoid_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_SLEEPS.replace('if __name__ == "__main__":', "if True:"))
+    ended = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
+    assert ended.stderr.splitlines()[-1].startswith("hodor_cli.errors.UsageError: a process ended before it began;")
+    assert not list(tmp_path.glob("began*"))
+
+
+def test_callbacks_that_cannot_be_sent_to_processes_are_refused_before_anything_starts(
+    photos: Path, tmp_path: Path
+) -> None:
+    callbacks = hodor_cli.Callbacks(note=lambda _: None)
+    with pytest.raises(UsageError, match="`callbacks` cannot be sent to several processes"):
+        hodor_cli.pretrain(
+            photos, hodor_cli.Recipe("toy"), RunOptions(tmp_path / "run"), LaunchSettings(processes=2), callbacks
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_uneven_shares_are_refused_before_anything_starts(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`batch_size=2` cannot be shared evenly by 3 processes"):
         start(hodor_cli.pretrain, photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(processes=3))

@@ -56,7 +56,7 @@ def evaluate(
 
     Args:
         dataset: The data set's folder, or the result of `recognise`.
-        model: The network, as `load_model` returns it, or while it is being trained (its mode is restored); or any
+        model: The network, as `load_model` returns it, also while it is being trained (it is left as it is); or any
             object with `step` and `reset` as in `StepSegmenter`.
         predictions: Existing masks, SEQ/FRAME.png, or another tool's masks of one sequence, instead of a model.
         settings: Which sequences to evaluate, how the model works, and what is recorded.
@@ -93,10 +93,8 @@ def evaluate(
                 raise UsageError(f"{predictions} holds the masks of one video; choose its sequence with `sequences`")
         if output is not None:
             check_output(output)
-        if isinstance(model, Hodor):
-            stack.callback(model.train, model.training)
-            if settings.adapt is not None:
-                on_start = on_start or partial(_adapted_to_start, model, settings)
+        if isinstance(model, Hodor) and settings.adapt is not None:
+            on_start = on_start or partial(_adapted_to_start, model, settings)
         if model is None:
             run = score_predictions(found, masks, workers=settings.workers, progress=progress)
             run.notes += notes

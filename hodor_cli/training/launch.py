@@ -133,6 +133,11 @@ def in_processes(layout: Layout, function: Callable[..., Any], *arguments: Any, 
             if left:
                 raise pickle.loads(left[0].read_bytes()) from None
             # The others may notice it first: gloo then says that a connection was closed by its peer.
+            if isinstance(error, ProcessExitedException) and error.signal_name is None:
+                raise UsageError(
+                    "a process ended before it began; a script that trains in several processes must do so below"
+                    ' `if __name__ == "__main__":`, because each of them imports it'
+                ) from error
             if isinstance(error, ProcessExitedException) or "by peer" in str(error):
                 raise DeviceError(
                     f"one of {layout.local} processes was killed, probably because memory is short; continue with"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from contextlib import nullcontext
+from dataclasses import replace
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed, plural
@@ -84,8 +86,10 @@ def _train(
 ) -> TrainingResult:
     """Plan a run, check all that can be checked before it starts, and train while its folder is locked."""
     layout = layout_of(launch)
-    options = options_of(RunOptions, run, "run"), options_of(Callbacks, callbacks, "callbacks")
-    plan = decide(asked, recipe, *options, layout)
+    options, callbacks = options_of(RunOptions, run, "run"), options_of(Callbacks, callbacks, "callbacks")
+    if layout.world > 1:
+        _require_picklable(callbacks)
+    plan = decide(asked, recipe, options, callbacks, layout)
     folder, config = plan.folder, plan.config
     config.micro_batch_in(layout.world)
     is_first = layout.rank == 0  # the process that writes the files
@@ -119,3 +123,13 @@ def _train(
         after=state.after,
         is_first=is_first,
     )
+
+
+def _require_picklable(callbacks: Callbacks) -> None:
+    """Raise UsageError unless the callbacks can be sent to other processes."""
+    try:
+        pickle.dumps(replace(callbacks, checking=None))  # data are checked in this process alone
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"`callbacks` cannot be sent to several processes ({error}); give functions of a module, not lambdas"
+        ) from None
