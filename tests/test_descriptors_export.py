@@ -145,6 +145,20 @@ def test_bfloat16_changes_features_by_rounding_alone(model: Hodor) -> None:
     np.testing.assert_allclose(rounded.objects[1], exact.objects[1], atol=0.5)
 
 
+def test_what_cannot_be_encoded_is_refused_and_masks_of_0_and_255_are_masks(model: Hodor) -> None:
+    images, labels = clip(1)
+    encoder, mask = FrameEncoder(model), labels[0] == 1
+    for image, given, said in (
+        (images[0] / 255, mask, "a frame must be .* uint8 RGB in a NumPy array, not .* float64"),
+        (images[0], mask[:-1], "the mask of object 1 is 96x63 pixels and the frame is 96x64"),
+        (images[0], mask / 2, "the mask of object 1 is float64; give true or false"),
+    ):
+        with pytest.raises(InputError, match=said):
+            encoder.encode(image, {1: given})
+    expected = encoder.encode(images[0], {1: mask}).objects[1]
+    np.testing.assert_array_equal(encoder.encode(images[0], {1: 255 * mask.astype(np.uint8)}).objects[1], expected)
+
+
 def test_a_frame_without_objects_has_a_background(model: Hodor) -> None:
     found = FrameEncoder(model, SegmenterSettings(device="cpu")).encode(clip(1)[0][0], {})
     assert not found.objects and found.background.shape == (9, 32) and np.isfinite(found.background).all()

@@ -41,11 +41,7 @@ def reference_masks_by_id(
     for object_id, values in given.items():
         check_object_id(object_id, f"in frame {frame}")
         what = f"the mask of object {object_id} in frame {frame}"
-        mask = array_of(values, what)
-        _check_size(mask, size, what)
-        if mask.dtype.kind not in "biu":
-            raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")
-        by_id[int(object_id)] = mask = mask.astype(bool)
+        by_id[int(object_id)] = mask = bool_mask(values, size, what)
         if not mask.any() and object_id not in followed:
             raise InputError(f"{what} is empty; mark at least one pixel or leave the object out")
     if not by_id:
@@ -53,6 +49,16 @@ def reference_masks_by_id(
     if not isinstance(masks, np.ndarray):
         _check_overlap(by_id, frame)
     return by_id
+
+
+def bool_mask(values: object, size: tuple[int, int], what: str) -> np.ndarray:
+    """A mask as (H, W) bool. Raises InputError, naming it as `what`, for another size, and for what is not integers or
+    booleans."""
+    mask = array_of(values, what)
+    _check_size(mask, size, what)
+    if mask.dtype.kind not in "biu":
+        raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, such as `mask > 0.5`")
+    return mask.astype(bool)
 
 
 def check_object_id(object_id: object, where: str) -> None:

@@ -16,7 +16,8 @@ from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.store.crops import crop_jpeg
 from hodor_cli.descriptors.store.schema import ObjectRow
 from hodor_cli.engine import Segmenter, SegmenterSettings
-from hodor_cli.errors import not_a_network
+from hodor_cli.engine.masks import bool_mask
+from hodor_cli.errors import InputError, not_a_network
 from hodor_cli.images.label_png import box_of
 from hodor_cli.model.background import reference_masks
 from hodor_cli.model.hodor import Hodor
@@ -28,7 +29,8 @@ from hodor_cli.runtime.device import (
     precision_name,
     without_autocast,
 )
-from hodor_cli.runtime.preprocess import Geometry, pad, prepare_frame, resize
+from hodor_cli.runtime.preprocess import Geometry, frame_fault, pad, prepare_frame, resize
+from hodor_cli.settings import options_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class FrameEncoder:
     def __init__(self, model: Hodor, settings: SegmenterSettings | None = None) -> None:
         if not isinstance(model, Hodor):
             raise not_a_network(model)
-        settings = settings or SegmenterSettings()
+        settings = options_of(SegmenterSettings, settings, "settings")
         self.config = model.config
         self.min_dim, self.max_dim = model.config.resolution(settings.min_dim, settings.max_dim)
         self.device = choose_device(settings.device)
@@ -75,9 +77,14 @@ class FrameEncoder:
     def encode(self, image: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> EncodedFrame:
         """Encode masks {object id: (H, W) bool} in an image (H, W, 3) uint8 RGB.
 
-        A mask too small for the network's resolution is encoded from the cell that it covers most.
+        A mask too small for the network's resolution is encoded from the cell that it covers most. Raises InputError
+        for an image or a mask of another type or size.
         """
-        geometry = Geometry.of(*image.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
+        if wrong := frame_fault(image):
+            raise InputError(wrong)
+        size = image.shape[0], image.shape[1]
+        masks = {key: bool_mask(mask, size, f"the mask of object {key}") for key, mask in masks.items()}
+        geometry = Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim)
         with torch.inference_mode(), autocast(self.device, self.dtype):
             frame = prepare_frame(image, geometry, self.config.pixel_mean, self.config.pixel_std, self.device)
             # Not `extract`, because the baseline needs the backbone's own maps.
