@@ -29,6 +29,8 @@ NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MOST_BYTES = 255  # in a file name, on nearly every file system
 
+#: What a killed process leaves of a file that it was writing (`replacing`).
+_LEFTOVER = re.compile(r"\..+\.[0-9]+\.tmp")
 #: Terminal controls, characters that change the text direction, and lone surrogates, which cannot be encoded.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 #: Prefixes that make a spreadsheet treat a cell as a formula.
@@ -102,8 +104,10 @@ def require_place(path: Path, *, overwrite: bool) -> None:
 
 
 def require_empty(folder: Path, *ignored: str) -> None:
-    """Raise OutputError if a folder for results has files that are not `ignored`."""
-    if folder.is_dir() and any(entry.name not in ignored for entry in folder.iterdir()):
+    """Raise OutputError if a folder for results has files that are not `ignored`, except those that a killed run left
+    half-written."""
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if any(name not in ignored and not _LEFTOVER.fullmatch(name) for name in names):
         raise OutputError(f"{folder} is a folder with other files in it; choose another with `out`")
 
 
@@ -151,6 +155,12 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         with suppress(OSError):  # the first error says why
             temporary.unlink()
         raise
+
+
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes left half-written of files whose names match. The caller holds the files' lock."""
+    for left in folder.glob(f".{name}.[0-9]*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

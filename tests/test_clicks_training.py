@@ -211,10 +211,12 @@ def test_a_resumed_run_remembers_the_weights_it_began_with(tmp_path: Path) -> No
     first = train_clicks([made], tmp_path / "first", replace(SMALL, extra_blocks=1))
     began = train_clicks([made], tmp_path / "run", SMALL, weights=first)
     size = len(load_click_net(began).state_dict())
+    (tmp_path / "run" / ".training_state.safetensors.123.tmp").write_bytes(b"half")  # by a run that was killed
     first.unlink()  # a resumed run has its own copy
     assert len(load_click_net(train_clicks([made], tmp_path / "run", SMALL, resume=True)).state_dict()) == size
     state = read_state(tmp_path / "run")
     assert state is not None and state.config["weights"] == str(first)
+    assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
 @pytest.mark.usefixtures("one_iteration")

@@ -75,6 +75,8 @@ def test_sidecar_says_what_goes_in_and_out(tmp_path: Path) -> None:
 
 def test_command_writes_a_folder_and_replaces_it_only_when_told(tmp_path: Path) -> None:
     arguments = ["export-onnx", "--weights", "toy", "--size", "64x64", "--objects", "1", "-o", str(tmp_path / "onnx")]
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / ".decode.onnx.123.tmp").write_bytes(b"half")  # by an export that was killed
     first = hodor(*arguments)
     assert "decode.onnx" in first.stdout
     (tmp_path / "onnx" / "notes.txt").write_text("mine")

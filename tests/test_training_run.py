@@ -251,6 +251,14 @@ def test_two_runs_into_one_folder(photos: Path, tmp_path: Path) -> None:
         run(photos, out)
 
 
+def test_what_a_run_killed_at_its_start_left_does_not_count_as_other_files(photos: Path, tmp_path: Path) -> None:
+    left = tmp_path / "run" / ".run.json.123.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    assert run(photos, tmp_path / "run", 1).iterations == 1
+    assert not left.exists()
+
+
 def test_places_that_cannot_be_written_to(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be created"):

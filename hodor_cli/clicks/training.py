@@ -20,7 +20,7 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError, TrainingError, UsageError
-from hodor_cli.files import require_empty
+from hodor_cli.files import remove_leftovers, require_empty
 from hodor_cli.formats.opening import open_set
 from hodor_cli.locks import LOCK_FILE, locked_folder
 from hodor_cli.model import accelerate
@@ -102,6 +102,7 @@ def train_clicks(
             weights = weights or state.config.get("weights")
         weights = weights or "mini"
         begin = out / _FILE if (out / _FILE).is_file() else weights  # the first weights may be gone by now
+        remove_leftovers(out)
         keep_freed_memory()
         with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
             torch.manual_seed(settings.seed)

@@ -25,7 +25,7 @@ from typing import Literal
 import msgspec
 
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.files import put_in_place, require_empty, require_replaceable, writing
+from hodor_cli.files import put_in_place, remove_leftovers, require_empty, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
 from hodor_cli.records import (
@@ -228,8 +228,7 @@ class OutputFolder:
     def remove_leftovers(self) -> None:
         """Remove mask files that a kill left half-written under their temporary names."""
         for folder in (self.masks, self.box_masks):
-            for path in folder.glob(".*.png.*.tmp"):
-                path.unlink(missing_ok=True)
+            remove_leftovers(folder, "*.png")
 
 
 def default_folder(name: str, source: str | os.PathLike[str]) -> Path:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from hodor_cli.errors import DataError, OutputError, UsageError, WeightsError
-from hodor_cli.files import require_empty, write_whole, writing_file
+from hodor_cli.files import remove_leftovers, require_empty, write_whole, writing_file
 from hodor_cli.locks import locked_folder
 from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.training.learner import Learner
@@ -102,8 +102,7 @@ class RunFolder:
             self.require_free(resume=resume, overwrite=overwrite)
             with writing_file(self.root, DISK):
                 for file in (*self._files, self.sheets / "*"):
-                    for left in file.parent.glob(f".{file.name}.*.tmp"):  # half-written when a run was killed
-                        left.unlink()
+                    remove_leftovers(file.parent, file.name)
             if overwrite:
                 self._remove_run(record)
             with writing_file(self.record, DISK):

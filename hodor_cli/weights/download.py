@@ -13,7 +13,7 @@ from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from hodor_cli.errors import UsageError, WeightsError
-from hodor_cli.files import replacing, writing_file
+from hodor_cli.files import remove_leftovers, replacing, writing_file
 from hodor_cli.locks import locked_file
 from hodor_cli.weights.registry import Progress, require_suffix
 from hodor_cli.weights.tensor_files import file_sha256, kind_of, read_pickle, read_safetensors
@@ -51,8 +51,7 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
     with writing_file(file.parent, _NO_DISK):
         file.parent.mkdir(parents=True, exist_ok=True)
     with locked_file(file, advice="wait until it is there, and run again"), writing_file(file, _NO_DISK):
-        for left in file.parent.glob(".*.tmp"):  # by killed downloads; the folder is of this address alone
-            left.unlink()
+        remove_leftovers(file.parent)
         with replacing(file) as temporary:
             _receive(url, temporary, progress)
             _check(url, temporary, pinned)

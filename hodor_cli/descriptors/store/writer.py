@@ -24,7 +24,7 @@ from hodor_cli.descriptors.store.rows_writer import RowsWriter
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, OutputError, UsageError
-from hodor_cli.files import new_file, require_replaceable
+from hodor_cli.files import new_file, remove_leftovers, require_replaceable
 from hodor_cli.images.paths import listed
 from hodor_cli.locks import locked_file
 from hodor_cli.runtime.interrupts import uninterrupted
@@ -76,8 +76,8 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
 
     def _prepare(self) -> None:
         """Remove a killed writer's unfinished videos, make sure the file exists, and merge the finished videos."""
-        unfinished = f".{glob.escape(self.path.name)}.[0-9]*.tmp"
-        for leftover in [*self.path.parent.glob(unfinished), *hdf5.pending_folder(self.path).glob("*.h5.tmp")]:
+        remove_leftovers(self.path.parent, glob.escape(self.path.name))
+        for leftover in hdf5.pending_folder(self.path).glob("*.h5.tmp"):
             leftover.unlink(missing_ok=True)
         self._made = not self.path.exists()
         if self._made:
