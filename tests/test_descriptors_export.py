@@ -238,6 +238,15 @@ def test_a_match_in_16_bit_frames_is_read_as_it_was_saved(tmp_path: Path, model:
     assert find_sources(tmp_path / "scan.mp4", masks=tmp_path / "scan.hodor")
 
 
+def test_a_path_is_exported_as_what_is_found_there(tmp_path: Path, model: Hodor) -> None:
+    root, output = write_davis(tmp_path / "davis", {"bear": 40}), tmp_path / "objects.h5"
+    with pytest.raises(UsageError, match=r"`encoder` is a Hodor; give FrameEncoder\("):
+        export_sources(str(root), output, model)  # type: ignore[arg-type]
+    assert not output.exists()
+    assert [found.name for found in export_sources(str(root), output, FrameEncoder(model))] == ["bear"]
+    assert queries_of_store(Path(f"{output}#bear/1"))[0].object_id == 1
+
+
 def test_an_unfinished_run_is_not_exported(tmp_path: Path) -> None:
     for name in ("masks", ".progress"):
         (tmp_path / "clip.hodor" / name).mkdir(parents=True)

@@ -32,6 +32,7 @@ from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.listing import list_pictures
 from hodor_cli.images.paths import as_path, path_text, plural, require_exists, visible_folders
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.settings import options_of
 from hodor_cli.video.frames import ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource
 from hodor_cli.video.source import open_source
@@ -60,7 +61,7 @@ def store_info(model: Hodor) -> StoreInfo:
 
 
 def export_sources(
-    sources: Iterable[ExportSource],
+    sources: str | Path | Iterable[ExportSource],
     output: str | Path,
     encoder: FrameEncoder,
     *,
@@ -68,7 +69,8 @@ def export_sources(
     progress: Callable[[ExportSource, int], None] | None = None,
     finished: Callable[[ExportedVideo], None] | None = None,
 ) -> list[ExportedVideo]:
-    """Write the descriptors of all sources into one file, creating it or adding to it.
+    """Write the descriptors of all sources, or of those that `find_sources` finds at a path, into one file, creating it
+    or adding to it.
 
     A source whose content and settings are in the file already is skipped; one whose frames or masks have changed
     replaces the earlier version. A source that cannot be read, or whose name another result already has, is reported as
@@ -79,7 +81,8 @@ def export_sources(
     if it cannot be written, UsageError if two sources share a name or masks; and if there is only one source, the error
     that keeps it from being exported.
     """
-    sources = list(sources)
+    sources = find_sources(sources) if isinstance(sources, str | Path) else list(sources)
+    encoder = options_of(FrameEncoder, encoder, "encoder")
     require_distinct(source.info for source in sources)
     results = []
     with StoreWriter(output, store_info(encoder.model)) as writer:

@@ -49,9 +49,9 @@ def parse_reference(argument: str) -> tuple[Path, str, int | None]:
     return Path(file), video, int(number) if slash else None
 
 
-def queries_of_store(argument: str) -> list[Query]:
+def queries_of_store(argument: str | Path) -> list[Query]:
     """The object (or all objects of the video) that "FILE.h5#VIDEO/ID" names."""
-    path, video, object_id = parse_reference(argument)
+    path, video, object_id = parse_reference(str(argument))
     with DescriptorStore(path) as store:
         found = store.rows(video) if object_id is None else store.object(video, object_id)
         if not len(found):
