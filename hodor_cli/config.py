@@ -158,7 +158,9 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_dim: MaxDim = 987
     #: min_dim of adapted runs: a user who waits a minute for each video can afford more pixels. None: min_dim.
     adapted_min_dim: MinDim | None = None
-    #: min_dim of runs with small objects, which cover few cells of the maps, and with medium ones. None: min_dim.
+    #: min_dim of runs with medium-sized and small objects, which cover few cells of the maps. None: min_dim. That with
+    #: tiny ones is small_min_dim if it is None.
+    tiny_min_dim: MinDim | None = None
     small_min_dim: MinDim | None = None
     medium_min_dim: MinDim | None = None
     #: Keep the last descriptor of a lost object. The paper encodes its most likely pixel instead.
@@ -221,14 +223,17 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise UsageError(f"`max_dim` must be {min_dim} (`min_dim`) to {MAX_MAX_DIM}, not {max_dim}; leave it out")
         return min_dim, max_dim
 
-    def resolutions(self, min_dim: int | None, max_dim: int | None) -> tuple[tuple[int, int], ...]:
-        """The working resolutions for large, medium-sized and small objects.
+    def resolutions(self, min_dim: int | None, max_dim: int | None, *, matching: bool) -> tuple[tuple[int, int], ...]:
+        """The working resolutions for large, medium-sized, small and tiny objects.
 
-        All are the user's if min_dim or max_dim is given. Raises UsageError as `resolution` does.
+        All are the user's if min_dim or max_dim is given. matching: whether masks are propagated; for descriptors
+        alone, which gain nothing from `tiny_min_dim`, tiny objects are small ones. Raises UsageError as `resolution`.
         """
         if min_dim is not None or max_dim is not None:
-            return (self.resolution(min_dim, max_dim),) * 3
-        return tuple(self.resolution(one, None) for one in (None, self.medium_min_dim, self.small_min_dim))
+            return (self.resolution(min_dim, max_dim),) * 4
+        tiny = self.tiny_min_dim if matching else None
+        sides = (None, self.medium_min_dim, self.small_min_dim, tiny or self.small_min_dim)
+        return tuple(self.resolution(side, None) for side in sides)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form, which `from_dict` converts back."""

@@ -31,6 +31,7 @@ PRESETS: dict[str, ModelConfig] = {
         min_dim=288,
         max_dim=555,
         adapted_min_dim=384,
+        tiny_min_dim=576,
         small_min_dim=432,
         medium_min_dim=360,
         hold_lost_objects=True,

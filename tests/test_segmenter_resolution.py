@@ -53,12 +53,15 @@ def test_the_first_masks_choose_the_resolution_unless_the_user_does(
     assert segmenter.min_dim == 64
 
 
-def test_objects_of_several_sizes_are_judged_by_their_geometric_mean(model: Hodor) -> None:
-    segmenter = segmenter_of(model)
+def test_the_smallest_of_several_objects_chooses_the_resolution() -> None:
+    network = some_model("toy")
+    finer = {"tiny_min_dim": 112, "small_min_dim": 96, "medium_min_dim": 80}
+    network.config = msgspec.structs.replace(network.config, **finer)
+    segmenter = segmenter_of(network)
     tiny = np.zeros((HEIGHT, WIDTH), bool)
     tiny[:4, :4] = True
     segmenter.step(frames_of(1)[0], {1: tiny, 2: large() & ~tiny})
-    assert segmenter.min_dim == 96
+    assert segmenter.min_dim == 112 and "the objects are small" in segmenter.last.warnings[0]
 
 
 def test_large_objects_are_processed_at_the_usual_resolution() -> None:
@@ -123,8 +126,8 @@ def lines_of(segmenter: Growing, sizes: list[int]) -> list[int]:
 
 
 def resolution_after(areas: list[float], frames: int, chosen: int) -> int:
-    """The resolution (0 for large objects, 2 for small ones) after frames in which objects have these areas."""
-    found = WorkingResolution(((288, 555), (360, 694), (432, 832)), chosen)
+    """The resolution (0 for large objects, 3 for tiny ones) after frames in which objects have these areas."""
+    found = WorkingResolution(((288, 555), (360, 694), (432, 832), (576, 1110)), chosen)
     for _ in range(frames):
         geometry = found.geometry((480, 854))
         found = found.following([area * (found.min_dim / 288) ** 2 for area in areas], geometry)
@@ -136,7 +139,8 @@ def resolution_after(areas: list[float], frames: int, chosen: int) -> int:
     ("areas", "chosen", "after"),
     [
         ([500.0], 2, 0), ([500.0], 1, 0), ([300.0], 1, 1), ([300.0], 2, 1), ([90.0], 2, 2), ([20.0], 0, 2),
-        ([100.0], 0, 1), ([130.0], 0, 0), ([35.0], 1, 1), ([1000.0, 10.0], 0, 1), ([500.0, 0.0], 2, 0), ([], 1, 1),
+        ([100.0], 0, 1), ([130.0], 0, 0), ([35.0], 1, 1), ([1000.0, 28.0], 0, 2), ([500.0, 0.0], 2, 0), ([], 1, 1),
+        ([1000.0, 10.0], 0, 3), ([10.0], 2, 3), ([40.0], 3, 3), ([60.0], 3, 2),
     ],
 )  # fmt: skip
 def test_objects_beyond_a_limit_for_some_frames_change_the_resolution(

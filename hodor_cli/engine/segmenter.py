@@ -67,8 +67,8 @@ class Segmenter:
             keep_freed_memory()
         self.model = placed(model, self.device)
         self.history, self.matching = settings.history, settings.matching
-        #: (min_dim, max_dim) for large, medium-sized and small objects.
-        self.sides = model.config.resolutions(settings.min_dim, settings.max_dim)
+        #: (min_dim, max_dim) for large, medium-sized, small and tiny objects.
+        self.sides = model.config.resolutions(settings.min_dim, settings.max_dim, matching=settings.matching)
         self.network = Network(self.model, self.device, self.dtype, matching=self.matching)
         #: By name; their states are saved under `watch/NAME/`.
         self.watches = Watches()

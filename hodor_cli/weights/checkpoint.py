@@ -136,7 +136,7 @@ def bundled_origin(path: Path) -> str | None:
 def model_fingerprint(model: Hodor) -> str:
     """SHA-256, as hex, of the architecture and all parameters: equal for equal networks, whichever file they are in."""
     config = model.config.to_dict()
-    for name in ("adapted_min_dim", "small_min_dim", "medium_min_dim", "fitted_steps"):
+    for name in ("adapted_min_dim", "tiny_min_dim", "small_min_dim", "medium_min_dim", "fitted_steps"):
         del config[name]  # settings of runs, not of the network
     if config["matching"] is not None:
         del config["matching"]["colours"]
