@@ -65,6 +65,25 @@ def test_an_object_without_a_given_mask_keeps_its_pieces() -> None:
     assert found(0.05, 0.5, given=False) == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("columns", "carried_to_it", "kept"),
+    [(slice(13, 15), 0.05, False), (slice(13, 15), 0.5, True), (slice(7, 9), 0.05, True)],
+)
+def test_a_single_object_loses_a_piece_far_from_it_that_looks_like_nothing_of_it(
+    columns: slice, carried_to_it: float, kept: bool
+) -> None:
+    logits = torch.full((1, NUM_NON_OBJECT + 1, 12, 32), -5.0)
+    logits[:, 0] = 0.0
+    carried = torch.zeros(1, 1, 6, 16)
+    for place, value in ((REST, 0.8), (columns, carried_to_it)):  # 28 cells in all, so 7 cells are close
+        carried[0, 0, 1:5, place] = value
+        logits[0, NUM_NON_OBJECT, 2:10, 2 * place.start : 2 * place.stop] = 5.0
+    changed = without_strays(logits, Cue(torch.zeros_like(carried), carried), [True])
+    likeliest = changed[0].argmax(dim=0) == NUM_NON_OBJECT
+    assert bool(likeliest[2:10, : 2 * REST.stop].all())
+    assert bool(likeliest[2:10, 2 * columns.start : 2 * columns.stop].any()) == kept
+
+
 def after_contact(
     own: float, rival: float, *, bridge: bool = True, rest: float = 0.8, body: int = 6, rows: int = 3, gap: int = 0
 ) -> list[bool]:

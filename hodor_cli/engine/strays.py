@@ -4,10 +4,13 @@ When objects that look alike cross, one may take a part of the other, such as th
 from then on. Such a piece lies apart from the rest of its object or hangs on it by a narrow bridge, and matching with
 the frames in which masks were given points to the object beside it there, or hardly to its own. A true piece, such as
 the part of a bus on the other side of a tree, lies apart, too, but looks like what its given mask shows.
+
+A single object may take a part of something unmarked: a ball that touches a foot keeps the shoe.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -54,8 +57,6 @@ def without_strays(logits: Tensor, cue: Cue, given: Sequence[bool]) -> Tensor:
     cue: the frame's. given: whether each of the I objects has a mask in a stored reference frame; others keep all their
     pieces. The largest piece of an object is never stray, nor is more than half of it.
     """
-    if len(given) < 2:  # a single object gains nothing by losing pieces
-        return logits
     likeliest = (logits[0, NUM_NON_OBJECT:] == logits[0].amax(dim=0)).float()
     cells = F.max_pool2d(likeliest, 2).cpu().numpy() > 0  # (I, h, w)
     inner = F.avg_pool2d(likeliest, 2).cpu().numpy() > 0.5
@@ -88,7 +89,9 @@ def _apart(row: int, cells: NDArray[np.bool_], carried: NDArray[np.float32]) -> 
         if touches_only and means[best] > means[row]:
             yield _Stray(row, best, piece)
         elif means[row] < min(_ALIKE, _SHARE * carried[row, largest].mean()):
-            yield _Stray(row, None, piece)
+            # What hides a part of a single object is unmarked, so pieces close to each other may belong together.
+            if len(cells) > 1 or not _touch(largest, piece, math.isqrt(2 * int(cells[row].sum()))):
+                yield _Stray(row, None, piece)
 
 
 def _attached(
