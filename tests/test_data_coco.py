@@ -109,7 +109,7 @@ def test_annotations_folder_prefers_the_training_split(tmp_path):
         (tmp_path / "annotations" / name).write_text(json.dumps(content))
     assert find_coco(tmp_path)[1].name == "instances_train2017.json"
     (tmp_path / "annotations" / "instances_train2014.json").write_text("{}")
-    with pytest.raises(DataError, match="has several annotation files .*give one of them"):
+    with pytest.raises(DataError, match=r"has several annotation files .*give one of them"):
         find_coco(tmp_path)
 
 

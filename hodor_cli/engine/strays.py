@@ -82,16 +82,16 @@ def without_strays(logits: Tensor, cue: Cue, given: Sequence[bool]) -> Tensor:
 def _apart(row: int, cells: NDArray[np.bool_], carried: NDArray[np.float32]) -> Iterator[_Stray]:
     """Stray pieces that lie apart from the largest piece."""
     largest, *others = _pieces(cells[row]) or [cells[row]]
+    # What hides a part of a single object is unmarked, so pieces close to each other may belong together.
+    close = math.isqrt(2 * int(cells[row].sum())) if len(cells) == 1 else 0
     for piece in (one for one in others if one.sum() >= _LEAST):
         means = carried[:, piece].mean(axis=1)
         best = int(means.argmax())
         touches_only = _touch(cells[best], piece, 1) and not _touch(cells[best], largest, _BESIDE)
         if touches_only and means[best] > means[row]:
             yield _Stray(row, best, piece)
-        elif means[row] < min(_ALIKE, _SHARE * carried[row, largest].mean()):
-            # What hides a part of a single object is unmarked, so pieces close to each other may belong together.
-            if len(cells) > 1 or not _touch(largest, piece, math.isqrt(2 * int(cells[row].sum()))):
-                yield _Stray(row, None, piece)
+        elif means[row] < min(_ALIKE, _SHARE * carried[row, largest].mean()) and not _touch(largest, piece, close):
+            yield _Stray(row, None, piece)
 
 
 def _attached(
