@@ -47,6 +47,20 @@ def test_a_frame_matched_with_itself_brings_its_masks_back(matcher: Matcher) -> 
         assert carried.min() >= 0 and carried.sum(dim=1).max() <= 1 + 1e-5
 
 
+def test_what_is_narrower_than_two_cells_is_carried_from_anywhere(matcher: Matcher) -> None:
+    torch.manual_seed(5)
+    keys = F.normalize(torch.randn(1, 64, 8, 12), dim=1)
+    masks = torch.zeros(1, 2, 8, 12)
+    masks[0, 0, 2:7, 3] = masks[0, 1, 5, 6:11] = 1
+    moved, wanted = keys.roll(1, dims=3), masks.roll(1, dims=3)
+    coarse = matcher.every_second(moved)
+    carried = matcher.anywhere(coarse, KeyedMasks(keys, masks), moved)
+    assert ((carried > 0.5) == (wanted > 0.5)).all()
+    assert ((matcher.anywhere(coarse, KeyedMasks(keys, masks)) > 0.5) != (wanted > 0.5)).any()
+    no_object = KeyedMasks(keys, torch.zeros_like(masks))
+    assert (matcher.anywhere(coarse, no_object, moved) == 0).all()
+
+
 def test_masks_follow_the_keys_and_only_local_matching_minds_the_distance(matcher: Matcher) -> None:
     keys = places(6, 32)
     masks = torch.zeros(1, 1, 6, 32)

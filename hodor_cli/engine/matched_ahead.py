@@ -28,7 +28,7 @@ class Carried(NamedTuple):
         """Match a frame, by its keys (1, K, h, w), with stored ones."""
         coarse = matcher.every_second(keys)
         ids = tuple(object_ids)
-        return [Carried(source, ids, matcher.anywhere(coarse, source.keyed_masks(ids))) for source in sources]
+        return [Carried(source, ids, matcher.anywhere(coarse, source.keyed_masks(ids), keys)) for source in sources]
 
 
 class KnownAffinity(NamedTuple):

@@ -36,14 +36,16 @@ _NEAR = 0.75
 #: transition. A wing that opens matches nothing in the previous frame, where the ground resembles it most. Chosen on
 #: six clips that were kept out of training and on composites of them.
 _ALIKE, _ALIKE_WIDTH = 0.75, 0.03
+#: Where matching at half the resolution carries this much of an object, or next to it, the object may be.
+_LIKELY = 0.05
 
 
 class Matcher(nn.Module):
     """Computes a frame's keys, and carries soft masks to it by matching them with another frame's keys.
 
     With the previous frame, cells are matched within `reach` stride-8 cells, because objects move little from frame to
-    frame. With the reference frame, they are matched anywhere but at half the resolution: it shows what an object looks
-    like, while the previous frame shows exactly where its border is.
+    frame. With the reference frame, they are matched anywhere, at half the resolution and, where an object may be, once
+    more at full resolution.
 
     colours: keys also hold the colours of their cells (see `colour_codes`). Where frames are matched anywhere, these
     count as much as the features; nearby they do not count, because there they brought nothing.
@@ -99,14 +101,21 @@ class Matcher(nn.Module):
             carried, matched = self._carried(affinity, masks), affinity.matched
             return (carried, matched) if region is None else (region.alone(carried), region.alone(matched))
 
-    def anywhere(self, coarse: Tensor, source: KeyedMasks) -> Tensor:
+    def anywhere(self, coarse: Tensor, source: KeyedMasks, keys: Tensor | None = None) -> Tensor:
         """The masks of `source`, carried from anywhere in it to a frame of the same size: (B, I, h, w).
 
-        coarse: the frame's keys at half the resolution (`every_second`).
+        coarse: the frame's keys at half the resolution (`every_second`). keys: with these, its keys at full resolution,
+        cells in which an object may be are matched again.
         """
         with without_autocast(coarse.device):
             carried = self._anywhere(coarse, source).unflatten(-1, coarse.shape[-2:])
-            return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)
+            carried = F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)
+            if keys is None:
+                return carried
+            likely = F.max_pool2d(carried.amax(dim=(0, 1))[None], 3, stride=1, padding=1) > _LIKELY
+            cells = likely.flatten().nonzero()[:, 0]
+            again = self._anywhere(keys.flatten(2)[..., cells], source)
+            return carried.flatten(2).index_copy(2, cells, again).unflatten(2, keys.shape[2:])
 
     def _affinity(self, keys: Tensor, source: Tensor, region: Region) -> tuple[Tensor, Tensor, Region]:
         """Match every cell, or at least those of a region, with the cells within `reach`, preferring nearer ones.

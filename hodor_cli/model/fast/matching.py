@@ -37,8 +37,8 @@ class TiledMatcher(Matcher):
     def carried(self, affinity: Affinity, masks: Tensor, region: Region | None = None) -> tuple[Tensor, Tensor]:
         return super().carried(affinity, masks.to(affinity.weights.dtype), region)
 
-    def anywhere(self, coarse: Tensor, source: KeyedMasks) -> Tensor:
-        return super().anywhere(coarse, KeyedMasks(*map(_in_use, source)))
+    def anywhere(self, coarse: Tensor, source: KeyedMasks, keys: Tensor | None = None) -> Tensor:
+        return super().anywhere(coarse, KeyedMasks(*map(_in_use, source)), keys)
 
     def _affinity(self, keys: Tensor, source: Tensor, region: Region) -> tuple[Tensor, Tensor, Region]:
         """Match the cells of each tile with those of the tile and its surroundings."""
