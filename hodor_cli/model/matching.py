@@ -36,8 +36,8 @@ _NEAR = 0.75
 #: transition. A wing that opens matches nothing in the previous frame, where the ground resembles it most. Chosen on
 #: six clips that were kept out of training and on composites of them.
 _ALIKE, _ALIKE_WIDTH = 0.75, 0.03
-#: Where matching at half the resolution carries this much of an object, or next to it, the object may be.
-_LIKELY = 0.05
+#: Where matching at half the resolution carries at least this much of an object, and not nearly all, it is not sure.
+_UNSURE = 0.1
 
 
 class Matcher(nn.Module):
@@ -112,8 +112,9 @@ class Matcher(nn.Module):
             carried = F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)
             if keys is None:
                 return carried
-            likely = F.max_pool2d(carried.amax(dim=(0, 1))[None], 3, stride=1, padding=1) > _LIKELY
-            cells = likely.flatten().nonzero()[:, 0]
+            most, least = (sign * F.max_pool2d(sign * carried, 3, stride=1, padding=1) for sign in (1, -1))
+            unsure = (most > _UNSURE) & (least < 1 - _UNSURE)
+            cells = unsure.any(dim=1).any(dim=0).flatten().nonzero()[:, 0]
             again = self._anywhere(keys.flatten(2)[..., cells], source)
             return carried.flatten(2).index_copy(2, cells, again).unflatten(2, keys.shape[2:])
 
