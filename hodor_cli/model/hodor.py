@@ -89,15 +89,26 @@ class Hodor(nn.Module):
         return objects if self.encoder.place is None else self.encoder.place.forget(objects)
 
     def match(
-        self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks, recent: KeyedMasks | None = None
+        self,
+        maps: Maps,
+        previous: KeyedMasks,
+        reference: KeyedMasks,
+        recent: KeyedMasks | None = None,
+        *,
+        fine: bool = False,
     ) -> Cue | None:
-        """The correspondence cue for a frame, or None for a model without a matcher."""
+        """The correspondence cue for a frame, or None for a model without a matcher.
+
+        fine: match with the reference and the recent frame as the segmenter does, once more where that is unsure;
+        training does without.
+        """
         if self.matcher is None or maps.keys is None:
             return None
         carried, matched = self.matcher.nearby(maps.keys, previous)
         coarse = self.matcher.every_second(maps.keys)
-        found = self.matcher.anywhere(coarse, reference)
+        keys = maps.keys if fine else None
+        found = self.matcher.anywhere(coarse, reference, keys)
         if recent is not None:
             given = reference.masks.flatten(2).sum(dim=2)
-            found = with_recent(found, self.matcher.anywhere(coarse, recent), recent.masks, given)
+            found = with_recent(found, self.matcher.anywhere(coarse, recent, keys), recent.masks, given)
         return Cue(carried, found, matched=matched)

@@ -44,7 +44,7 @@ class Matcher(nn.Module):
     """Computes a frame's keys, and carries soft masks to it by matching them with another frame's keys.
 
     With the previous frame, cells are matched within `reach` stride-8 cells, because objects move little from frame to
-    frame. With the reference frame, they are matched anywhere, at half the resolution and, where an object may be, once
+    frame. With the reference frame, they are matched anywhere, at half the resolution and, where that is unsure, once
     more at full resolution.
 
     colours: keys also hold the colours of their cells (see `colour_codes`). Where frames are matched anywhere, these
@@ -105,7 +105,7 @@ class Matcher(nn.Module):
         """The masks of `source`, carried from anywhere in it to a frame of the same size: (B, I, h, w).
 
         coarse: the frame's keys at half the resolution (`every_second`). keys: with these, its keys at full resolution,
-        cells in which an object may be are matched again.
+        cells for which that is unsure are matched again.
         """
         with without_autocast(coarse.device):
             carried = self._anywhere(coarse, source).unflatten(-1, coarse.shape[-2:])
@@ -113,10 +113,8 @@ class Matcher(nn.Module):
             if keys is None:
                 return carried
             most, least = (sign * F.max_pool2d(sign * carried, 3, stride=1, padding=1) for sign in (1, -1))
-            unsure = (most > _UNSURE) & (least < 1 - _UNSURE)
-            cells = unsure.any(dim=1).any(dim=0).flatten().nonzero()[:, 0]
-            again = self._anywhere(keys.flatten(2)[..., cells], source)
-            return carried.flatten(2).index_copy(2, cells, again).unflatten(2, keys.shape[2:])
+            unsure = ((most > _UNSURE) & (least < 1 - _UNSURE)).flatten(0, 1).any(dim=0)
+            return self._again(carried, unsure, keys, source)
 
     def _affinity(self, keys: Tensor, source: Tensor, region: Region) -> tuple[Tensor, Tensor, Region]:
         """Match every cell, or at least those of a region, with the cells within `reach`, preferring nearer ones.
@@ -140,6 +138,10 @@ class Matcher(nn.Module):
     def _anywhere(self, coarse: Tensor, source: KeyedMasks) -> Tensor:
         """Match each of these keys with the whole frame: (B, I, cells)."""
         return _weighted(self._scores(coarse, source.keys).softmax(dim=-1), source.masks)
+
+    def _again(self, carried: Tensor, cells: Tensor, keys: Tensor, source: KeyedMasks) -> Tensor:
+        """Masks `carried` (B, I, h, w), with some cells (h, w) bool matched again, by these keys."""
+        return torch.where(cells, self._anywhere(keys, source).unflatten(-1, keys.shape[2:]), carried)
 
     def every_second(self, keys: Tensor) -> Tensor:
         """Keys (B, K, h, w), with even sides, at half the resolution."""

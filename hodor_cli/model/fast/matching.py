@@ -74,6 +74,14 @@ class TiledMatcher(Matcher):
         blocks = (self._scores_of(some, answers, parts) for some in queries.split(_BLOCK, dim=1))
         return torch.cat([_weighted(_weights(scores), masks) for scores in blocks], dim=-1).float()
 
+    def _again(self, carried: Tensor, cells: Tensor, keys: Tensor, source: KeyedMasks) -> Tensor:
+        """Match only these cells."""
+        if torch.compiler.is_compiling():  # shapes in an exported graph cannot depend on values
+            return super()._again(carried, cells, keys, source)
+        chosen = cells.flatten().nonzero()[:, 0]
+        found = self._anywhere(keys.flatten(2)[..., chosen], source)
+        return carried.flatten(2).index_copy(2, chosen, found).unflatten(2, keys.shape[2:])
+
     def _scaled(self, keys: Tensor, dtype: torch.dtype) -> Tensor:
         return (keys * (self.log_scale.exp() * _base(dtype))).to(dtype)
 

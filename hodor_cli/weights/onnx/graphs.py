@@ -150,7 +150,7 @@ class MatchGraph(Graph):
 
     def forward(self, keys: Tensor, *other_frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         previous, reference, recent = (KeyedMasks(*other_frames[i : i + 2]) for i in (0, 2, 4))
-        cue = self.model.match(Maps(keys, keys, keys), previous, reference, recent)
+        cue = self.model.match(Maps(keys, keys, keys), previous, reference, recent, fine=True)
         assert cue is not None and cue.matched is not None and self.model.matcher is not None, (
             "models without a matcher have no such graph"
         )
